@@ -1,0 +1,146 @@
+"""The small language in which the dialogues are written.
+
+| in a pattern | means |
+|---|---|
+| `[a|b|]`  | one of the alternatives, here "a", "b" or nothing; they nest |
+| `{name}`  | the slot of that name |
+
+`say` turns a pattern into one sentence; `casual` then roughens a sentence the way people type.
+Everything random comes from the `random.Random` that is passed in, so a seed fixes the data.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+Sequence = tuple[object, ...]
+
+
+@lru_cache(maxsize=None)
+def _parse(pattern: str) -> Sequence:
+    sequence, end = _parse_sequence(pattern, 0, nested=False)
+    if end != len(pattern):
+        raise ValueError(f"unbalanced brackets in {pattern!r}")
+    return sequence
+
+
+def _parse_sequence(text: str, at: int, *, nested: bool) -> tuple[Sequence, int]:
+    parts: list[object] = []
+    literal: list[str] = []
+    while at < len(text):
+        char = text[at]
+        if nested and char in "|]":
+            break
+        if char == "[":
+            parts.append("".join(literal))
+            literal = []
+            choices: list[Sequence] = []
+            at += 1
+            while True:
+                choice, at = _parse_sequence(text, at, nested=True)
+                choices.append(choice)
+                if at >= len(text):
+                    raise ValueError(f"unbalanced brackets in {text!r}")
+                at += 1
+                if text[at - 1] == "]":
+                    break
+            parts.append(tuple(choices))
+        else:
+            literal.append(char)
+            at += 1
+    parts.append("".join(literal))
+    return tuple(part for part in parts if part != ""), at
+
+
+def _pick(rng: random.Random, sequence: Sequence, out: list[str]) -> None:
+    for part in sequence:
+        if isinstance(part, str):
+            out.append(part)
+        else:
+            _pick(rng, rng.choice(part), out)  # type: ignore[arg-type]
+
+
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+def say(rng: random.Random, pattern: str | tuple[str, ...], **slots: object) -> str:
+    """One sentence of `pattern` (of one of them), its slots filled, spaces tidied, first letter raised."""
+    chosen = pattern if isinstance(pattern, str) else rng.choice(pattern)
+    out: list[str] = []
+    _pick(rng, _parse(chosen), out)
+    text = "".join(out)
+    if slots:
+        text = _SLOT.sub(lambda match: str(slots[match[1]]), text)
+    text = re.sub(r" +", " ", text).strip()
+    return text[:1].upper() + text[1:]
+
+
+def is_chinese(text: str) -> bool:
+    return any("一" <= char <= "鿿" for char in text)
+
+
+def _typo(rng: random.Random, word: str) -> str:
+    at = rng.randrange(1, len(word) - 1)
+    kind = rng.random()
+    if kind < 0.4:
+        return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    if kind < 0.75:
+        return word[:at] + word[at + 1 :]
+    return word[:at] + word[at] + word[at:]
+
+
+_WORD = re.compile(r"[a-z]{5,}")
+_LEAD_EN = ("please ", "hey, ", "hi, ", "so ", "ok, ", "well, ", "quick question: ", "can you tell me, ", "um, ")
+_LEAD_ZH = ("请问", "你好，", "请问一下，", "那", "嗯，", "我想问一下，", "麻烦问下，")
+
+
+def casual(rng: random.Random, text: str, *, typos: bool = True) -> str:
+    """`text` as people type it: sometimes without capitals or the last mark, with a lead-in, with a slip."""
+    if is_chinese(text):
+        if rng.random() < 0.08:
+            text = rng.choice(_LEAD_ZH) + text
+        roll = rng.random()
+        if roll < 0.25:
+            text = text.rstrip("。？！?!.")
+        elif roll < 0.33:
+            text = text.replace("？", "?").replace("，", ",")
+        return text
+    if rng.random() < 0.05 and not text.startswith("I "):
+        text = rng.choice(_LEAD_EN) + text[:1].lower() + text[1:]
+        text = text[:1].upper() + text[1:]
+    if rng.random() < 0.22:
+        text = text.rstrip(".?!")
+    roll = rng.random()
+    if roll < 0.28:
+        text = text.lower()
+    elif roll < 0.295:
+        text = text.upper()
+    if typos and rng.random() < 0.06:
+        words = _WORD.findall(text)
+        if words:
+            word = rng.choice(words)
+            text = text.replace(word, _typo(rng, word), 1)
+    if rng.random() < 0.02:
+        text += rng.choice(("?", "??", "!", " please", " pls", " :)"))
+    return text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Ways to ask one thing, and ways to answer it."""
+
+    ask: tuple[str, ...]
+    answer: tuple[str, ...]
+
+
+def ask(rng: random.Random, entry: Entry, **slots: object) -> list[dict[str, object]]:
+    """One question and its answer as two messages."""
+    return turn(casual(rng, say(rng, entry.ask, **slots)), say(rng, entry.answer, **slots))
+
+
+def turn(user: str, assistant: str) -> list[dict[str, object]]:
+    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]

@@ -1,0 +1,160 @@
+"""The closed error vocabulary. Everything the program refuses or fails at is one of these.
+
+    PenstockError
+    |- InvalidRequest            400  the caller's fault; `param` names the JSON path
+    |  |- UnsupportedParameter   400
+    |  |- ContextLengthExceeded  400
+    |  |- RequestTooLarge        413
+    |  `- UnsupportedMediaType   415
+    |- InvalidApiKey             401  never says whether a key exists
+    |- PermissionDenied          403
+    |- ModelNotFound             404
+    |- NotFound                  404
+    |- MethodNotAllowed          405
+    |- ModelLoading              503  with state, progress and eta; `retry-after`
+    |- QueueFull                 503
+    |- NoHealthyTarget           503
+    |- UpstreamError             502  an engine or a provider failed us
+    |  |- UpstreamTimeout        504
+    |  |- UpstreamUnavailable    502  could not connect, or it answered 5xx before any content
+    |  |- UpstreamCut            502  the answer ended before its terminal event
+    |  |- UpstreamInvalid        502  the answer is not what its protocol promises
+    |  |- UpstreamRateLimited    503  a provider's 429
+    |  `- UpstreamCredentials    502  a provider refused our credentials
+    `- InternalError             500  always a bug
+
+Foreign errors are mapped to these once, at the border where they enter, with `from exc`.
+`code` and `status` are part of the public contract (docs/errors.md).
+"""
+
+from typing import ClassVar
+
+
+class PenstockError(Exception):
+    """An error that a client may see.
+
+    message: one sentence for the person reading it; never a secret, never another tenant's data.
+    param: JSON path into the request (`messages[0].role`), where one is to blame.
+    retry_after_s: seconds after which the same request may succeed.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    openai_type: ClassVar[str] = "server_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(PenstockError):
+    code = "invalid_request"
+    status = 400
+    openai_type = "invalid_request_error"
+
+
+class UnsupportedParameter(InvalidRequest):
+    code = "unsupported_parameter"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+
+class RequestTooLarge(InvalidRequest):
+    code = "request_too_large"
+    status = 413
+
+
+class UnsupportedMediaType(InvalidRequest):
+    code = "unsupported_media_type"
+    status = 415
+
+
+class InvalidApiKey(PenstockError):
+    code = "invalid_api_key"
+    status = 401
+    openai_type = "authentication_error"
+
+
+class PermissionDenied(PenstockError):
+    code = "permission_denied"
+    status = 403
+    openai_type = "permission_error"
+
+
+class ModelNotFound(PenstockError):
+    code = "model_not_found"
+    status = 404
+    openai_type = "invalid_request_error"
+
+
+class NotFound(PenstockError):
+    code = "not_found"
+    status = 404
+    openai_type = "invalid_request_error"
+
+
+class MethodNotAllowed(PenstockError):
+    code = "method_not_allowed"
+    status = 405
+    openai_type = "invalid_request_error"
+
+
+class ModelLoading(PenstockError):
+    code = "model_loading"
+    status = 503
+    retryable = True
+
+
+class QueueFull(PenstockError):
+    code = "queue_full"
+    status = 503
+    retryable = True
+
+
+class NoHealthyTarget(PenstockError):
+    code = "no_healthy_target"
+    status = 503
+    retryable = True
+
+
+class UpstreamError(PenstockError):
+    code = "upstream_unavailable"
+    status = 502
+    openai_type = "upstream_error"
+    retryable = True
+
+
+class UpstreamTimeout(UpstreamError):
+    code = "upstream_timeout"
+    status = 504
+
+
+class UpstreamUnavailable(UpstreamError):
+    code = "upstream_unavailable"
+
+
+class UpstreamCut(UpstreamError):
+    code = "upstream_cut"
+
+
+class UpstreamInvalid(UpstreamError):
+    code = "upstream_invalid"
+
+
+class UpstreamRateLimited(UpstreamError):
+    code = "upstream_rate_limited"
+    status = 503
+
+
+class UpstreamCredentials(UpstreamError):
+    code = "upstream_credentials_exhausted"
+    retryable = False
+
+
+class InternalError(PenstockError):
+    code = "internal_error"
