@@ -1,0 +1,187 @@
+"""Models, where they run, and the Protocols by which the gateway reaches them.
+
+Route       a public model name; targets with weights
+Deployment  a model on a provider (remote) or on an engine of ours (pool)
+Replica     one running instance; the gateway sees immutable ReplicaViews
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from penstock.types.errors import PenstockError
+from penstock.types.events import Delta
+from penstock.types.requests import Operation, Request
+
+ReplicaState = Literal["stopped", "starting", "warming", "ready", "draining", "stopping", "failed"]
+
+
+class Address(NamedTuple):
+    """Where one replica or provider listens. `uds` wins over host and port; `path` prefixes every target."""
+
+    scheme: str = "http"
+    host: str = "127.0.0.1"
+    port: int = 0
+    uds: str | None = None
+    path: str = ""  # e.g. "/v1" for https://api.openai.com/v1; never ends in a slash
+
+
+class ReplicaView(msgspec.Struct, frozen=True):
+    """An immutable picture of one replica, published by its owner."""
+
+    id: str
+    state: ReplicaState
+    address: Address
+    headers: tuple[tuple[str, str], ...] = ()  # credentials and vendor headers to send
+    info: Mapping[str, Any] = {}  # what the engine said of itself: context, dimensions, max_input_tokens ...
+
+
+class Outgoing(NamedTuple):
+    """An encoded upstream request. `path` is relative to the replica's address path."""
+
+    path: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    is_stream: bool = False  # the answer is expected as server-sent events
+
+
+class Reader(Protocol):
+    """Reads one upstream answer. Made anew for each attempt; holds that attempt's state."""
+
+    is_complete: bool  # the terminal event was seen: a stream that ends before it was cut
+
+    def event(self, data: bytes) -> Delta | None:
+        """One server-sent event's data. Raises UpstreamError for an error event or an unreadable one."""
+        ...
+
+    def answer(self, body: bytes) -> Delta:
+        """A whole JSON answer. Raises UpstreamInvalid."""
+        ...
+
+
+class Codec(Protocol):
+    """An outbound wire format."""
+
+    operations: frozenset[Operation]
+
+    def encode(self, request: Request, deployment: "Deployment") -> Outgoing: ...
+
+    def reader(self, request: Request, deployment: "Deployment") -> Reader: ...
+
+    def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:
+        """A non-2xx answer, as our error: the caller's own mistakes stay the caller's (400 with param)."""
+        ...
+
+
+class Quirks(msgspec.Struct, frozen=True):
+    """How one engine or vendor departs from the dialect its codec speaks.
+
+    always_stream: ask for a stream even when the client did not (llama.cpp: only a closed stream cancels).
+    adapt: rewrites a checked request into what this engine understands; returns a new request.
+    recount_completion: usage counts one choice only; count the others from the chunks.
+    drop: request fields this vendor refuses.
+    """
+
+    always_stream: bool = False
+    adapt: Callable[[Request, "Deployment"], Request] | None = None
+    recount_completion: bool = False
+    drop: frozenset[str] = frozenset()
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Seconds per phase of one attempt."""
+
+    connect_s: float = 2.0
+    first_token_s: float = 120.0  # request sent -> first content (waits in the engine's queue included)
+    between_tokens_s: float = 60.0
+    total_s: float = 600.0
+    loading_s: float = 60.0  # how long a request waits for a model that is not ready yet
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """A model on a provider or on an engine of ours, addressable by `name`.
+
+    Exactly one of `remote` and `pool` is set. Deployments that name the same pool share its replicas
+    (builtin:rerank scores with builtin:embedding's encoder).
+    """
+
+    name: str
+    model: str  # the name the upstream knows it by
+    codec: Codec
+    operations: frozenset[Operation]
+    remote: ReplicaView | None = None
+    pool: str | None = None
+    max_context: int | None = None  # tokens; None = unknown
+    description: str = ""  # one honest sentence, shown in /v1/models
+    owner: str = "penstock"
+
+
+class Target(msgspec.Struct, frozen=True):
+    deployment: Deployment
+    weight: float = 1.0
+
+
+class Route(msgspec.Struct, frozen=True):
+    name: str
+    targets: tuple[Target, ...]
+    timeouts: Timeouts = Timeouts()
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """What the runtime must keep running: `replicas` instances of one model on one engine."""
+
+    name: str
+    engine: str  # registry name: llamacpp, onnx
+    source: str  # model source: builtin:chat, file:..., hf:..., pypi:..., a catalogue name
+    replicas: int = 1
+    context: int | None = None  # tokens per sequence; None = the engine's default for this model
+    parallel: int | None = None  # sequences decoded together; None = the engine's default
+    threads: int | None = None
+    embedding: bool = False  # llamacpp only: serve embeddings instead of chat
+
+
+class Command(NamedTuple):
+    """How to start one engine process. It prints one JSON ready line on stdout (see runtime/process.py)."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]  # on top of the parent's environment
+
+
+class Probe(NamedTuple):
+    """A small real inference: a replica is ready once this answers 200."""
+
+    path: str
+    body: bytes
+
+
+class Engine(Protocol):
+    """How to run a model on our own machine. One module per engine in penstock.engines."""
+
+    name: str
+    codec: str  # registry name of the outbound codec its server speaks
+    quirks: Quirks
+
+    def operations(self, pool: Pool) -> frozenset[Operation]: ...
+
+    def command(self, pool: Pool, model_path: str) -> Command: ...
+
+    def probe(self, pool: Pool) -> Probe: ...
+
+
+class Fleet(Protocol):
+    """What the gateway may ask of whoever runs replicas."""
+
+    def replicas(self, pool: str) -> tuple[ReplicaView, ...]: ...
+
+    async def acquire(self, pool: str, wait_s: float) -> ReplicaView:
+        """A ready replica of the pool, the least used first; waits while one is on its way.
+
+        Raises ModelLoading when none is ready in time (with progress and eta in the message) and
+        UpstreamUnavailable when the pool failed and will not come back by itself.
+        """
+        ...
+
+    def release(self, replica: ReplicaView) -> None:
+        """Ends what `acquire` began: the replica's in-flight count falls by one."""
+        ...

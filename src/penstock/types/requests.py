@@ -1,0 +1,65 @@
+"""What a caller asked for, checked: the only form in which a request travels inside the gateway.
+
+`body` is the decoded request with explicit nulls removed at every depth of the schema and nothing else
+changed, so a field this release does not know reaches a target of the same dialect. It is the single source
+for re-encoding; the typed fields beside it are what the gateway itself reads.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+Operation = Literal["chat", "completion", "embedding", "rerank"]
+
+
+class ChatRequest(msgspec.Struct):
+    model: str
+    body: dict[str, Any]
+    stream: bool = False
+    include_usage: bool = False  # stream_options.include_usage: the client wants the usage chunk
+    n: int = 1
+    max_tokens: int | None = None  # max_completion_tokens, else max_tokens
+
+    operation: Operation = "chat"
+
+
+class CompletionRequest(msgspec.Struct):
+    model: str
+    body: dict[str, Any]
+    stream: bool = False
+    include_usage: bool = False
+    n: int = 1
+    max_tokens: int | None = None
+
+    operation: Operation = "completion"
+
+
+class EmbeddingRequest(msgspec.Struct):
+    """`inputs`: texts, or token-id arrays, one per vector."""
+
+    model: str
+    inputs: list[str] | list[list[int]]
+    dimensions: int | None = None
+    truncate: bool = False  # cut inputs that are too long instead of refusing them (TEI's `truncate`)
+    normalize: bool = True
+    user: str | None = None
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)  # fields this release does not know
+
+    operation: Operation = "embedding"
+    stream: bool = False
+
+
+class RerankRequest(msgspec.Struct):
+    model: str
+    query: str
+    documents: list[str]
+    top_n: int | None = None
+    raw_scores: bool = False  # logits instead of probabilities, where the model has them
+    truncate: bool = True
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    operation: Operation = "rerank"
+    stream: bool = False
+
+
+Request = ChatRequest | CompletionRequest | EmbeddingRequest | RerankRequest

@@ -1,0 +1,48 @@
+"""The Protocol of an inbound wire format: what gateway/app.py needs of a module in penstock.protocols."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from penstock.types.call import Call
+from penstock.types.errors import PenstockError
+from penstock.types.events import Delta
+from penstock.types.requests import Operation, Request
+
+
+class Encoder(Protocol):
+    """Writes one answer in the client's format. A state machine: it cannot emit an illegal sequence.
+
+    A streamed call uses `stream*`, any other `fold` then `answer`.
+    """
+
+    def stream(self, deltas: Sequence[Delta]) -> bytes:
+        """The bytes for one batch of deltas; may be empty (a usage chunk nobody asked for)."""
+        ...
+
+    def stream_end(self) -> bytes:
+        """The legal end of a complete answer."""
+        ...
+
+    def stream_error(self, error: PenstockError) -> bytes:
+        """The typed terminal event of a call that failed after its first byte."""
+        ...
+
+    def fold(self, deltas: Sequence[Delta]) -> None: ...
+
+    def answer(self) -> bytes:
+        """The whole answer's JSON. Raises UpstreamInvalid when what was folded is not an answer."""
+        ...
+
+
+class Inbound(Protocol):
+    """One inbound wire format on one path (a module satisfies this)."""
+
+    operation: Operation
+
+    def decode(self, body: dict[str, Any]) -> Request:
+        """Checks a decoded JSON object. Raises InvalidRequest with `param`; may keep and change `body`."""
+        ...
+
+    def encoder(self, request: Request, call: Call) -> Encoder: ...
+
+    def error_body(self, error: PenstockError, call_id: str) -> bytes: ...
