@@ -99,9 +99,15 @@ class NotFound(PenstockError):
 
 
 class MethodNotAllowed(PenstockError):
+    """`allowed` is the value of the Allow header."""
+
     code = "method_not_allowed"
     status = 405
     openai_type = "invalid_request_error"
+
+    def __init__(self, message: str, *, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class ModelLoading(PenstockError):

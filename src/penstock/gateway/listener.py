@@ -1,0 +1,106 @@
+"""The connection level: uvicorn's httptools protocol with the bounds it leaves to a proxy in front.
+
+    a request head above MAX_HEAD_BYTES                   431, close
+    both Content-Length and Transfer-Encoding             400, close (RFC 9112 section 6.3: a smuggling attempt)
+    bytes that are no HTTP request                        400, close
+    a head that does not arrive within HEAD_TIMEOUT_S     408, close
+
+All of them answer in the error shape of the API and carry an x-request-id. The scope's extension `ABORT` cuts
+the connection without waiting for a client that does not read.
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from penstock.lib.ids import new_id
+
+MAX_HEAD_BYTES = 64 * 1024
+HEAD_TIMEOUT_S = 30.0
+ABORT = "penstock.abort"
+
+
+class Listener(HttpToolsProtocol):
+    """One client connection."""
+
+    _head_bytes = 0  # received of a head that is not complete
+    _in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_timer is None:
+                self._expect_head()
+        super().data_received(data)
+        # A pipelined or large body in the same read is no head; only what is still unparsed counts.
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(431, "request_too_large", f"The request's head is above {MAX_HEAD_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        self._cancel_head_timer()
+        names = [name for name, _ in self.headers]
+        if b"transfer-encoding" in names and b"content-length" in names:
+            msg = "both Content-Length and Transfer-Encoding"
+            raise httptools.HttpParserError(msg)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "invalid_request", msg)
+
+    def _expect_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_timed_out)
+
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_timed_out(self) -> None:
+        self._head_timer = None
+        if not self._in_head or self.transport.is_closing():
+            return
+        if self._head_bytes:
+            self._refuse(408, "invalid_request", f"The request's head did not arrive in {HEAD_TIMEOUT_S:g} s.")
+        else:
+            self.transport.close()  # connected and said nothing
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # an answer is under way: this cannot be said in its middle
+            return
+        error: dict[str, Any] = {
+            "message": message,
+            "type": "invalid_request_error",
+            "param": None,
+            "code": code,
+        }
+        body = msgspec.json.encode({"error": error})
+        head = (
+            b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(STATUS_LINE[status] + head % (len(body), new_id("req_").encode()) + body)
+        self.transport.close()

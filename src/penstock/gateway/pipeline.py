@@ -1,0 +1,166 @@
+"""The walk of one request. Read this first.
+
+    1  authenticate         who calls                                   (before the body is read)
+    2  read, decode         what is asked, checked against the schema
+    3  find_route           which model that is; may this key use it
+    4  choose               which target answers                        (routing.select, pure)
+    5  upstream.run         deltas come, the responder writes them
+    6  account              exactly once, whatever happened
+
+One explicit function: the order can be read, and steps pass typed fields of `Call`. The snapshot is read once,
+so a reload cannot change the configuration under a running request.
+"""
+
+import asyncio
+import random
+from typing import Any
+
+import msgspec
+import structlog
+
+from penstock.config.snapshot import Snapshot
+from penstock.gateway import upstream
+from penstock.gateway.account import account
+from penstock.gateway.deps import Deps
+from penstock.gateway.exchange import ClientLeft, Exchange
+from penstock.gateway.responder import Responder, send_error
+from penstock.routing import select
+from penstock.types.call import Call
+from penstock.types.deployment import Deployment, Route
+from penstock.types.errors import (
+    InternalError,
+    InvalidApiKey,
+    InvalidRequest,
+    ModelNotFound,
+    PenstockError,
+)
+from penstock.types.identity import VirtualKey
+from penstock.types.requests import Operation, Request
+from penstock.types.wire import Inbound
+
+_log = structlog.get_logger("penstock.gateway")
+
+
+async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: Deps) -> None:
+    """Answers one model request. Raises CancelledError only when the server itself stops the task."""
+    call = Call(
+        exchange.id, exchange.path, inbound.operation, deps.clock.monotonic(), int(deps.clock.wall())
+    )
+    deps.metrics.call_started(call)
+    route: Route | None = None
+    responder: Responder | None = None
+    try:
+        call.key = authenticate(snapshot, exchange)
+        request = inbound.decode(decode_json(await exchange.read_body(snapshot.body_limit_bytes)))
+        call.is_stream = request.stream
+        route = find_route(snapshot, call.key, request, inbound.operation)
+        call.model = request.model or route.name
+        deployment = select.weighted(route.targets, random.random()).deployment  # noqa: S311 - a traffic split
+        check_operation(deployment, call)
+        call.deployment = deployment.name
+        exchange.watch_client()
+        responder = Responder(exchange, call, inbound.encoder(request, call))
+        responder.start()
+        await upstream.run(call, request, deployment, route.timeouts, deps, responder.emit)
+        await responder.end()
+    except ClientLeft:
+        call.client_left = True
+    except asyncio.CancelledError:
+        if not exchange.client_left:
+            raise  # the server shuts down
+        call.client_left = True
+        uncancel()
+    except PenstockError as error:
+        call.error = error
+        await refuse(exchange, inbound, responder, error, call)
+    except Exception as exc:  # noqa: BLE001 - the border: a bug becomes a 500 with an id, and a log line with the stack
+        _log.exception("bug in the walk of a request", id=call.id, path=call.path)
+        call.error = InternalError(f"Internal error; the server's log has the details under {call.id}.")
+        call.error.__cause__ = exc
+        await refuse(exchange, inbound, responder, call.error, call)
+    finally:
+        exchange.stop_watching()
+        if responder is not None:
+            responder.stop()
+        call.status = exchange.status
+        account(
+            call,
+            route=route.name if route else None,
+            ended_s=deps.clock.monotonic(),
+            metrics=deps.metrics,
+        )
+
+
+def authenticate(snapshot: Snapshot, exchange: Exchange) -> VirtualKey:
+    """The key of this request. Raises InvalidApiKey, in words that do not tell whether a key exists."""
+    scheme, _, secret = exchange.headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not secret.strip():
+        raise InvalidApiKey("No API key was given. Send the header `Authorization: Bearer <key>`.")
+    key = snapshot.authenticate(secret.strip())
+    if key is None:
+        raise InvalidApiKey("The API key is not valid.")
+    return key
+
+
+def decode_json(body: bytes) -> dict[str, Any]:
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise InvalidRequest(f"The request body is not valid JSON: {exc}.") from exc
+    except RecursionError as exc:
+        raise InvalidRequest("The request body is nested too deeply.") from exc
+    if not isinstance(decoded, dict):
+        raise InvalidRequest("The request body must be a JSON object.")
+    return decoded
+
+
+def find_route(snapshot: Snapshot, key: VirtualKey, request: Request, operation: Operation) -> Route:
+    """The route of the model that was asked for.
+
+    Raises ModelNotFound also for a model that exists but is not this key's to see: the existence of another
+    tenant's model is not told.
+    """
+    name = request.model or snapshot.defaults.get(operation, "")
+    if not name:
+        raise InvalidRequest("No model was named, and there is no default for this operation.", param="model")
+    route = snapshot.find_route(name)
+    if route is None or not key.may_use(route.name):
+        raise ModelNotFound(
+            f"The model {name!r} does not exist or this key may not use it; GET /v1/models lists yours.",
+            param="model",
+        )
+    return route
+
+
+def check_operation(deployment: Deployment, call: Call) -> None:
+    if call.operation not in deployment.operations:
+        serves = ", ".join(sorted(deployment.operations))
+        raise InvalidRequest(
+            f"The model {call.model!r} does not serve {call.operation} requests (it serves: {serves}).",
+            param="model",
+        )
+
+
+async def refuse(
+    exchange: Exchange, inbound: Inbound, responder: Responder | None, error: PenstockError, call: Call
+) -> None:
+    """Tells the client, in its own protocol, unless it is gone."""
+    try:
+        if responder is not None and exchange.is_started:
+            await responder.fail(error)
+        else:
+            await send_error(exchange, error, inbound.error_body(error, call.id), call)
+    except ClientLeft:
+        call.client_left = True
+    except asyncio.CancelledError:
+        if not exchange.client_left:
+            raise
+        call.client_left = True
+        uncancel()
+
+
+def uncancel() -> None:
+    """The cancellation was our own watcher's: the task goes on to account for the call."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

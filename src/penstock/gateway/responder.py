@@ -1,0 +1,143 @@
+"""Turns deltas into the client's answer.
+
+    streamed   nothing leaves before the first content: until then an error is still a plain HTTP status.
+               After PING_S of silence a `: ping` comment goes out (and the headers with it), and again
+               after each further PING_S, so that proxies and SDK timeouts see a living connection.
+    whole      deltas are folded; one JSON body at the end.
+
+After the headers an error is the protocol's typed terminal event.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from penstock.gateway.exchange import ClientLeft, Exchange
+from penstock.gateway.upstream import has_content
+from penstock.lib import tasks
+from penstock.types.call import Call
+from penstock.types.errors import MethodNotAllowed, PenstockError
+from penstock.types.events import Delta
+from penstock.types.wire import Encoder
+
+PING_S = 15.0
+_PING = b": ping\n\n"
+
+
+class Responder:
+    __slots__ = ("_call", "_encoder", "_exchange", "_held", "_pinger", "_pings", "_silent")
+
+    def __init__(self, exchange: Exchange, call: Call, encoder: Encoder) -> None:
+        self._exchange = exchange
+        self._call = call
+        self._encoder = encoder
+        self._held = b""  # encoded, waiting for the first content
+        self._silent = False  # nothing was written since the last tick
+        self._pings: tasks.Tasks = set()
+        self._pinger: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begins to keep a streamed call's connection alive."""
+        if self._call.is_stream:
+            self._silent = True
+            self._pinger = asyncio.get_running_loop().call_later(PING_S, self._tick)
+
+    async def emit(self, deltas: Sequence[Delta]) -> None:
+        if not self._call.is_stream:
+            self._encoder.fold(deltas)
+            return
+        data = self._encoder.stream(deltas)
+        if not self._exchange.is_started:
+            data = self._held + data
+            if not any(has_content(delta) for delta in deltas):
+                self._held = data
+                return
+            self._held = b""
+            await self._exchange.start_stream([*_EVENT_STREAM, *call_headers(self._call)])
+        if data:
+            self._silent = False
+            await self._exchange.write(data)
+
+    async def end(self) -> None:
+        """The answer is complete. Raises UpstreamInvalid when what came is no answer."""
+        if not self._call.is_stream:
+            body = self._encoder.answer()
+            await self._exchange.send(200, body, [*_length(body), *call_headers(self._call)])
+            return
+        data = self._held + self._encoder.stream_end()
+        if not self._exchange.is_started:
+            await self._exchange.start_stream([*_EVENT_STREAM, *call_headers(self._call)])
+        await self._exchange.end_stream(data)
+
+    async def fail(self, error: PenstockError) -> None:
+        """The call failed after the first byte: the protocol's terminal event."""
+        await self._exchange.end_stream(self._encoder.stream_error(error))
+
+    def stop(self) -> None:
+        """No ping after this. Called on every way out."""
+        if self._pinger is not None:
+            self._pinger.cancel()
+            self._pinger = None
+        for ping in self._pings:
+            ping.cancel()
+
+    def _tick(self) -> None:
+        self._pinger = asyncio.get_running_loop().call_later(PING_S, self._tick)
+        if self._silent and not self._pings:
+            tasks.spawn(self._pings, self._ping(), "ping")
+        self._silent = True
+
+    async def _ping(self) -> None:
+        try:
+            if not self._exchange.is_started:
+                await self._exchange.start_stream([*_EVENT_STREAM, *call_headers(self._call)])
+            await self._exchange.write(_PING)
+        except ClientLeft:
+            return  # the call's own task learns it from its watcher
+
+
+async def send_error(exchange: Exchange, error: PenstockError, body: bytes, call: Call | None = None) -> None:
+    """An error as a plain HTTP answer. `call` is there once the request was recognised as a model call."""
+    headers = _length(body)
+    headers += call_headers(call) if call is not None else [(b"x-request-id", exchange.id.encode())]
+    headers += retry_headers(error)
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allowed.encode()))
+    await exchange.send(error.status, body, headers)
+
+
+def call_headers(call: Call) -> list[tuple[bytes, bytes]]:
+    headers = [(b"x-request-id", call.id.encode())]
+    if call.attempts:
+        headers.append((b"x-penstock-deployment", header_value(call.deployment)))
+        headers.append((b"x-penstock-attempts", str(len(call.attempts)).encode()))
+    if call.first_content_s is not None:
+        elapsed_ms = round((call.first_content_s - call.started_s) * 1000)
+        headers.append((b"openai-processing-ms", str(elapsed_ms).encode()))
+    return headers
+
+
+_EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx in front must not gather events
+]
+
+
+def _length(body: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+
+
+def header_value(text: str) -> bytes:
+    """A configured name as a header value: what is not printable ASCII becomes `?`."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text).encode()
+
+
+def retry_headers(error: PenstockError) -> list[tuple[bytes, bytes]]:
+    """`retry-after` (whole seconds, rounded up) and `retry-after-ms`, which the OpenAI SDKs prefer."""
+    if error.retry_after_s is None:
+        return []
+    seconds = max(0.0, error.retry_after_s)
+    return [
+        (b"retry-after", str(-int(-seconds // 1)).encode()),
+        (b"retry-after-ms", str(round(seconds * 1000)).encode()),
+    ]

@@ -1,0 +1,181 @@
+"""One attempt at one replica: encode, send, read, push what comes.
+
+The phases and their bounds (types.deployment.Timeouts):
+
+    loading        the pool has no ready replica yet            -> ModelLoading
+    connect        TCP and TLS                                  -> UpstreamUnavailable
+    first token    request sent until the first content         -> UpstreamTimeout
+    between tokens silence after that                           -> UpstreamTimeout
+    total          the whole attempt, a slow client included    -> UpstreamTimeout
+
+Leaving this function, however that happens, closes the upstream connection unless its answer was read to the
+end: that is how generation stops when the client leaves.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from penstock.gateway.deps import Deps
+from penstock.lib import http1
+from penstock.lib.sse import EventTooLarge, SSESplitter
+from penstock.types.call import Attempt, Call
+from penstock.types.deployment import Deployment, Outgoing, Reader, ReplicaView, Timeouts
+from penstock.types.errors import (
+    InvalidRequest,
+    PenstockError,
+    UpstreamCut,
+    UpstreamInvalid,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from penstock.types.events import Chunk, Delta
+from penstock.types.requests import Request
+
+Emit = Callable[[Sequence[Delta]], Awaitable[None]]
+
+ANSWER_LIMIT_BYTES = 256 * 1024 * 1024  # a whole answer; 2,048 embeddings of 4,096 floats are about 180 MB
+ERROR_LIMIT_BYTES = 64 * 1024
+
+
+async def run(
+    call: Call, request: Request, deployment: Deployment, timeouts: Timeouts, deps: Deps, emit: Emit
+) -> None:
+    """Answers `request` from `deployment`, pushing every delta through `emit`.
+
+    Raises ModelLoading, InvalidRequest (the engine refused the request), UpstreamError.
+    """
+    replica = deployment.remote
+    if replica is None:
+        if deployment.pool is None:
+            msg = f"deployment {deployment.name} has neither provider nor engine"
+            raise AssertionError(msg)
+        replica = await deps.fleet.acquire(deployment.pool, timeouts.loading_s)
+    attempt = Attempt(deployment.name, replica.id, deps.clock.monotonic())
+    call.attempts.append(attempt)
+    try:
+        await _attempt(call, attempt, request, deployment, replica, timeouts, deps, emit)
+    except PenstockError as error:
+        attempt.error = error
+        raise
+    finally:
+        attempt.ended_s = deps.clock.monotonic()
+        if deployment.remote is None:
+            deps.fleet.release(replica)
+
+
+async def _attempt(
+    call: Call,
+    attempt: Attempt,
+    request: Request,
+    deployment: Deployment,
+    replica: ReplicaView,
+    timeouts: Timeouts,
+    deps: Deps,
+    emit: Emit,
+) -> None:
+    outgoing = _encode(request, deployment)
+    reader = deployment.codec.reader(request, deployment)
+    address = replica.address
+    phase = "first token"
+    try:
+        async with asyncio.timeout(min(timeouts.first_token_s, timeouts.total_s)) as deadline:
+            response = await deps.client.request(
+                http1.Origin(address.scheme, address.host, address.port, address.uds),
+                "POST",
+                address.path + outgoing.path,
+                (*_HEADERS, *replica.headers, *outgoing.headers),
+                outgoing.body,
+                timeouts=http1.Timeouts(
+                    connect_s=timeouts.connect_s,
+                    first_byte_s=None,
+                    between_s=timeouts.between_tokens_s,
+                    total_s=None,
+                ),
+            )
+            try:
+                if not 200 <= response.status < 300:
+                    body = await response.read(ERROR_LIMIT_BYTES)
+                    raise deployment.codec.map_error(response.status, response.headers, body)
+                if not outgoing.is_stream:
+                    delta = reader.answer(await response.read(ANSWER_LIMIT_BYTES))
+                    attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
+                    call.usage = delta.usage
+                    await emit((delta,))
+                    return
+                _expect_events(response, deployment)
+                splitter = SSESplitter()
+                while data := await response.read_some():
+                    deltas = _read_events(splitter, data, reader)
+                    if not deltas:
+                        continue
+                    if attempt.first_content_s is None and any(has_content(delta) for delta in deltas):
+                        attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
+                        phase = "total"
+                        loop_now = asyncio.get_running_loop().time()
+                        deadline.reschedule(
+                            loop_now + timeouts.total_s - (attempt.first_content_s - attempt.started_s)
+                        )
+                    for delta in deltas:
+                        if delta.usage is not None:
+                            call.usage = delta.usage  # cumulative: the last one counts, never a sum
+                    await emit(deltas)
+                if not reader.is_complete:
+                    raise UpstreamCut(f"{deployment.name} ended its answer before it was complete.")
+            finally:
+                response.close()
+    except TimeoutError as exc:
+        limit = timeouts.first_token_s if phase == "first token" else timeouts.total_s
+        raise UpstreamTimeout(f"{deployment.name} did not finish phase '{phase}' within {limit:g} s.") from exc
+    except http1.HTTPClientError as exc:
+        raise _map_transport_error(exc, deployment) from exc
+
+
+def _encode(request: Request, deployment: Deployment) -> Outgoing:
+    try:
+        return deployment.codec.encode(request, deployment)
+    except (OverflowError, UnicodeEncodeError) as exc:  # JSON that decodes but cannot be written again
+        raise InvalidRequest(f"The request holds a value that cannot be sent on: {exc}.") from exc
+
+
+_HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
+
+
+def _expect_events(response: http1.Response, deployment: Deployment) -> None:
+    content_type = response.header(b"content-type") or b""
+    if not content_type.startswith(b"text/event-stream"):
+        raise UpstreamInvalid(
+            f"{deployment.name} answered a streaming request with"
+            f" {content_type.decode('latin-1') or 'no content type'} instead of events."
+        )
+
+
+def _read_events(splitter: SSESplitter, data: bytes, reader: Reader) -> list[Delta]:
+    try:
+        events = splitter.feed_data(data)
+    except EventTooLarge as exc:
+        raise UpstreamInvalid(str(exc)) from exc
+    deltas: list[Delta] = []
+    for event in events:
+        delta = reader.event(event)
+        if delta is not None:
+            deltas.append(delta)
+    return deltas
+
+
+def has_content(delta: Delta) -> bool:
+    return not isinstance(delta, Chunk) or delta.has_content
+
+
+def _map_transport_error(error: http1.HTTPClientError, deployment: Deployment) -> PenstockError:
+    name = deployment.name
+    match error:
+        case http1.ConnectTimeout() | http1.ConnectError() | http1.PoolTimeout():
+            return UpstreamUnavailable(f"{name} could not be reached: {error}.")
+        case http1.FirstByteTimeout() | http1.ReadTimeout() | http1.TotalTimeout():
+            return UpstreamTimeout(f"{name} went silent: {error}.")
+        case http1.ConnectionCut(before_response=True):
+            return UpstreamUnavailable(f"{name} closed the connection without an answer.")
+        case http1.ConnectionCut():
+            return UpstreamCut(f"{name} closed the connection in the middle of its answer.")
+        case _:
+            return UpstreamInvalid(f"{name} broke the HTTP protocol: {error}.")

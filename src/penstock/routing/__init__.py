@@ -1,0 +1,1 @@
+"""Pure decisions: which target answers a call."""
