@@ -1,0 +1,1 @@
+"""Public test doubles: real implementations with no I/O mocked away. Nothing in the program imports them."""
