@@ -264,7 +264,7 @@ class _GraphBuilder:
 
     def tensor(self, name: str, value: Array) -> str:
         """Registers an initializer; large ones stay numpy arrays outside the protobuf (limit 2 GB)."""
-        value = np.ascontiguousarray(value)
+        value = np.asarray(value, order="C")  # ascontiguousarray would make a scalar a vector
         if value.nbytes <= _INLINE_BYTES:
             self.inline.append(numpy_helper.from_array(value, name))
             return name

@@ -193,7 +193,8 @@ class Worker:
         if path not in self.routes:
             raise NotFound(f"no such path: {path}; there are {', '.join(self.routes)}")
         if method not in self.routes[path]:
-            raise MethodNotAllowed(f"{path} takes {', '.join(self.routes[path])}, not {method}")
+            allowed = ", ".join(self.routes[path])
+            raise MethodNotAllowed(f"{path} takes {allowed}, not {method}", allowed=allowed)
         return self.routes[path][method]
 
 
@@ -389,13 +390,14 @@ def _serve(app: Worker, listener: socket.socket, ready: dict[str, Any]) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=75,
     )
     try:
         Server(config).run(sockets=[listener])
     finally:
-        if listener.family == socket.AF_UNIX:
-            Path(listener.getsockname()).unlink(missing_ok=True)
+        if "uds" in ready:
+            Path(ready["uds"]).unlink(missing_ok=True)
     sys.exit(0)
 
 

@@ -24,11 +24,12 @@ from tokenizers.processors import TemplateProcessing
 Architecture = Literal["bert", "roberta"]
 Pooling = Literal["mean", "cls", "max"]
 
-WORDS: Final = (
-    "the a of to and in is it you that he was for on are with as his they at be this from have or by one had "
-    "not but what all were when we there can an your which their said if do will each about how up out them "
-    "water gate pipe turbine engine model river energy reset password account open close fast slow"
-).split()
+_TEXT: Final = """
+the a of to and in is it you that he was for on are with as his they at be this from have or by one had
+not but what all were when we there can an your which their said if do will each about how up out them
+water gate pipe turbine engine model river energy reset password account open close fast slow
+"""
+WORDS: Final = tuple(_TEXT.split())
 
 HIDDEN: Final = 32
 LAYERS: Final = 2
@@ -156,12 +157,12 @@ def _write_tokenizer(folder: Path, architecture: Architecture) -> dict[str, int]
     pieces = [*special, *letters, *("##" + letter for letter in letters), *WORDS]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(WordPiece(vocabulary, unk_token=unknown))
-    tokenizer.normalizer = BertNormalizer()  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = BertPreTokenizer()  # type: ignore[assignment]
+    tokenizer.normalizer = BertNormalizer()
+    tokenizer.pre_tokenizer = BertPreTokenizer()
     pair = (
         f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1" if architecture == "bert" else f"{cls} $A {sep} {sep} $B {sep}"
     )
-    tokenizer.post_processor = TemplateProcessing(  # type: ignore[assignment]
+    tokenizer.post_processor = TemplateProcessing(
         single=f"{cls} $A {sep}",
         pair=pair,
         special_tokens=[(cls, vocabulary[cls]), (sep, vocabulary[sep])],
