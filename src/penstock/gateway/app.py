@@ -2,7 +2,7 @@
 
     POST  the inbound protocols' paths       pipeline.run                        key needed
     GET   /v1/models, /v1/models/{id}        what this key may use               key needed
-    GET   /health                            state of the pools                  open; names of models only locally
+    GET   /health                            state of the pools                  open; names only locally
     GET   /health/live                       200 while the process answers       open
     GET   /health/ready                      200 once some model can answer      open
     GET   /metrics                           Prometheus text                     open on loopback, else a key
@@ -79,7 +79,9 @@ class App:
         except Exception:  # noqa: BLE001 - the border: a bug becomes a 500 with an id, and a log line with the stack
             _log.exception("bug outside the walk", id=exchange.id, path=exchange.path)
             if not exchange.is_started:
-                error = InternalError(f"Internal error; the server's log has the details under {exchange.id}.")
+                error = InternalError(
+                    f"Internal error; the server's log has the details under {exchange.id}."
+                )
                 await send_error(exchange, error, openai_errors.error_body(error))
 
     async def _dispatch(self, exchange: Exchange, *, known: bool) -> None:
@@ -90,7 +92,9 @@ class App:
             raise NotFound(f"There is nothing at {exchange.path}; docs/api.md lists the endpoints.")
         if handler is None or exchange.method not in ("GET", "HEAD"):
             allowed = "POST" if handler is None else "GET"
-            raise MethodNotAllowed(f"{exchange.path} answers {allowed}, not {exchange.method}.", allowed=allowed)
+            raise MethodNotAllowed(
+                f"{exchange.path} answers {allowed}, not {exchange.method}.", allowed=allowed
+            )
         await handler(exchange)
 
     async def _models(self, exchange: Exchange) -> None:

@@ -1,8 +1,8 @@
 """One HTTP request and its answer, in ASGI terms; no domain words.
 
-    before the answer   header(), read_body()
-    the answer          send() whole, or start_stream(), write()*, end_stream()
-    meanwhile           watch_client(): the task that serves this request is cancelled when the client leaves
+before the answer   header(), read_body()
+the answer          send() whole, or start_stream(), write()*, end_stream()
+meanwhile           watch_client(): the task that serves this request is cancelled when the client leaves
 """
 
 import asyncio
@@ -79,7 +79,9 @@ class Exchange:
                 f"Content-Type is {media_type.decode('latin-1')!r}; send application/json."
             )
         if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise UnsupportedMediaType("Content-Encoding of requests is not supported; send the JSON uncompressed.")
+            raise UnsupportedMediaType(
+                "Content-Encoding of requests is not supported; send the JSON uncompressed."
+            )
         too_large = RequestTooLarge(
             f"The request body is above {limit} bytes; shorten it or raise server.body_limit."
         )

@@ -82,7 +82,9 @@ class Listener(HttpToolsProtocol):
         if not self._in_head or self.transport.is_closing():
             return
         if self._head_bytes:
-            self._refuse(408, "invalid_request", f"The request's head did not arrive in {HEAD_TIMEOUT_S:g} s.")
+            self._refuse(
+                408, "invalid_request", f"The request's head did not arrive in {HEAD_TIMEOUT_S:g} s."
+            )
         else:
             self.transport.close()  # connected and said nothing
 
@@ -99,8 +101,6 @@ class Listener(HttpToolsProtocol):
             "code": code,
         }
         body = msgspec.json.encode({"error": error})
-        head = (
-            b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n"
-        )
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % (len(body), new_id("req_").encode()) + body)
         self.transport.close()

@@ -43,9 +43,7 @@ _log = structlog.get_logger("penstock.gateway")
 
 async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: Deps) -> None:
     """Answers one model request. Raises CancelledError only when the server itself stops the task."""
-    call = Call(
-        exchange.id, exchange.path, inbound.operation, deps.clock.monotonic(), int(deps.clock.wall())
-    )
+    call = Call(exchange.id, exchange.path, inbound.operation, deps.clock.monotonic(), int(deps.clock.wall()))
     deps.metrics.call_started(call)
     route: Route | None = None
     responder: Responder | None = None

@@ -94,8 +94,7 @@ async def _attempt(
             )
             try:
                 if not 200 <= response.status < 300:
-                    body = await response.read(ERROR_LIMIT_BYTES)
-                    raise deployment.codec.map_error(response.status, response.headers, body)
+                    raise await _read_error(response, deployment)
                 if not outgoing.is_stream:
                     delta = reader.answer(await response.read(ANSWER_LIMIT_BYTES))
                     attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
@@ -125,7 +124,9 @@ async def _attempt(
                 response.close()
     except TimeoutError as exc:
         limit = timeouts.first_token_s if phase == "first token" else timeouts.total_s
-        raise UpstreamTimeout(f"{deployment.name} did not finish phase '{phase}' within {limit:g} s.") from exc
+        raise UpstreamTimeout(
+            f"{deployment.name} did not finish phase '{phase}' within {limit:g} s."
+        ) from exc
     except http1.HTTPClientError as exc:
         raise _map_transport_error(exc, deployment) from exc
 
@@ -138,6 +139,14 @@ def _encode(request: Request, deployment: Deployment) -> Outgoing:
 
 
 _HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
+
+
+async def _read_error(response: http1.Response, deployment: Deployment) -> PenstockError:
+    try:
+        body = await response.read(ERROR_LIMIT_BYTES)
+    except http1.BodyTooLarge:
+        body = b""  # the status says enough
+    return deployment.codec.map_error(response.status, response.headers, body)
 
 
 def _expect_events(response: http1.Response, deployment: Deployment) -> None:
@@ -171,7 +180,7 @@ def _map_transport_error(error: http1.HTTPClientError, deployment: Deployment) -
     match error:
         case http1.ConnectTimeout() | http1.ConnectError() | http1.PoolTimeout():
             return UpstreamUnavailable(f"{name} could not be reached: {error}.")
-        case http1.FirstByteTimeout() | http1.ReadTimeout() | http1.TotalTimeout():
+        case http1.FirstByteTimeout() | http1.ReadTimeout() | http1.TotalTimeout() | http1.WriteTimeout():
             return UpstreamTimeout(f"{name} went silent: {error}.")
         case http1.ConnectionCut(before_response=True):
             return UpstreamUnavailable(f"{name} closed the connection without an answer.")

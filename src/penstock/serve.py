@@ -1,0 +1,178 @@
+"""The only wiring place: a compiled snapshot in, a running server out.
+
+    snapshot -> fleet (engine processes) + http1 client + app -> uvicorn on a socket we bound
+
+Start: the socket listens before any engine is ready; requests wait for their model (Timeouts.loading_s).
+Stop: SIGINT or SIGTERM ends accepting, lets running answers finish for `drain_s`, cuts what is left, then stops
+the engines. A second signal does not wait.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import uvicorn
+import uvloop
+
+from penstock import __version__
+from penstock.config.snapshot import Snapshot
+from penstock.gateway.app import App
+from penstock.gateway.deps import Deps
+from penstock.gateway.listener import Listener
+from penstock.lib import http1, tasks
+from penstock.lib.clock import SystemClock
+from penstock.models.serving import resolve_for_serving
+from penstock.protocols import INBOUND
+from penstock.runtime.fleet import Fleet, PoolStatus
+from penstock.telemetry.metrics import Metrics, PoolRow
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75  # longer than the 60 s of common load balancers, so that they close first
+STATUS_EVERY_S = 0.2
+UPSTREAM_CONNECTIONS = 10_000  # per origin: streams set the bound, not the pool
+
+
+class CannotListen(Exception):
+    """The address is taken or not ours. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run. `on_ready` gets the base URL once connections are accepted; `on_status` the pools' rows,
+    several times a second while that is of interest to somebody watching a terminal.
+    """
+
+    snapshot: Snapshot
+    host: str = "127.0.0.1"
+    port: int = 8600  # 0 = a free one
+    drain_s: float = 30.0
+    on_ready: Callable[[str], None] | None = None
+    on_status: Callable[[Sequence[PoolStatus]], None] | None = None
+
+
+def run(options: Options) -> None:
+    """Serves until a signal. Raises CannotListen."""
+    uvloop.run(serve(options))
+
+
+async def serve(options: Options) -> None:
+    """Serves until a signal or cancellation. Raises CannotListen."""
+    listening = listen(options.host, options.port)
+    with contextlib.closing(listening):
+        fleet = Fleet(tuple(options.snapshot.pools.values()), resolve_for_serving)
+
+        def pool_rows() -> list[PoolRow]:
+            return [_pool_row(status) for status in fleet.status()]
+
+        async with http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client:
+            clock = SystemClock()
+            deps = Deps(client, fleet, Metrics(__version__, pool_rows), clock)
+            app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
+            server = _Server(app, options, listening)
+            async with asyncio.TaskGroup() as group:
+                running = tasks.spawn(group, fleet.run(), "fleet")
+                reporting = tasks.spawn(group, _report(fleet, options), "status")
+                with _signals(server):
+                    await server.serve(sockets=[listening])
+                reporting.cancel()
+                running.cancel()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound, listening socket. Raises CannotListen."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as exc:
+        raise CannotListen(f"cannot listen on {host}: {exc.strerror or exc}; check --host.") from exc
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as exc:
+        listening.close()
+        raise CannotListen(
+            f"cannot listen on {host}:{port}: {exc.strerror or exc}. Is another server running there?"
+            " Choose another port with --port (0 = any free one)."
+        ) from exc
+    listening.setblocking(False)
+    return listening
+
+
+def base_url(listening: socket.socket) -> str:
+    """How a client on this machine reaches the socket."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # every interface: loopback is one of them
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with signals left to us and a word once it accepts."""
+
+    def __init__(self, app: App, options: Options, listening: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,  # type: ignore[arg-type] # typed after the ASGI messages we use
+                http=Listener,
+                loop="none",
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=int(options.drain_s),
+            )
+        )
+        self._on_ready = options.on_ready
+        self._url = base_url(listening)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_ready is not None:
+            self._on_ready(self._url)
+
+    def stop(self) -> None:
+        self.force_exit = self.should_exit  # the second signal does not wait
+        self.should_exit = True
+
+
+@contextlib.contextmanager
+def _signals(server: _Server) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    taken: list[signal.Signals] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, server.stop)
+        except (ValueError, RuntimeError):  # not the main thread: whoever runs us there cancels instead
+            break
+        taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
+
+
+async def _report(fleet: Fleet, options: Options) -> None:
+    if options.on_status is None:
+        return
+    while True:
+        options.on_status(fleet.status())
+        await asyncio.sleep(STATUS_EVERY_S)
+
+
+def _pool_row(status: PoolStatus) -> PoolRow:
+    return PoolRow(status.pool, Counter(replica.state for replica in status.replicas), status.restarts)
