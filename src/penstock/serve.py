@@ -3,8 +3,8 @@
     snapshot -> fleet (engine processes) + http1 client + app -> uvicorn on a socket we bound
 
 Start: the socket listens before any engine is ready; requests wait for their model (Timeouts.loading_s).
-Stop: SIGINT or SIGTERM ends accepting, lets running answers finish for `drain_s`, cuts what is left, then stops
-the engines. A second signal does not wait.
+Stop: SIGINT or SIGTERM ends accepting, lets running answers finish for `drain_s`, cuts what is left, then
+stops the engines. A second signal does not wait.
 """
 
 import asyncio

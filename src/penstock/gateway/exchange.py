@@ -79,9 +79,7 @@ class Exchange:
                 f"Content-Type is {media_type.decode('latin-1')!r}; send application/json."
             )
         if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise UnsupportedMediaType(
-                "Content-Encoding of requests is not supported; send the JSON uncompressed."
-            )
+            raise UnsupportedMediaType("Content-Encoding of requests is not supported; send plain JSON.")
         too_large = RequestTooLarge(
             f"The request body is above {limit} bytes; shorten it or raise server.body_limit."
         )
@@ -112,7 +110,7 @@ class Exchange:
         return b"".join(parts)
 
     async def _discard_body(self) -> None:
-        """Reads on without keeping: a close with unread bytes would reset the client before it saw our answer."""
+        """Reads on without keeping: closing on unread bytes would reset the client before our answer."""
         if self.headers.get(b"expect", b"").lower() == b"100-continue":
             return  # the client waits for our answer before it sends
         size = 0

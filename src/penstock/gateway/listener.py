@@ -5,8 +5,8 @@
     bytes that are no HTTP request                        400, close
     a head that does not arrive within HEAD_TIMEOUT_S     408, close
 
-All of them answer in the error shape of the API and carry an x-request-id. The scope's extension `ABORT` cuts
-the connection without waiting for a client that does not read.
+All of them answer in the error shape of the API and carry an x-request-id. The scope's extension `ABORT`
+cuts the connection without waiting for a client that does not read.
 """
 
 import asyncio
@@ -101,6 +101,7 @@ class Listener(HttpToolsProtocol):
             "code": code,
         }
         body = msgspec.json.encode({"error": error})
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n"
+        head = b"content-type: application/json\r\ncontent-length: %d\r\n"
+            b"x-request-id: %b\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % (len(body), new_id("req_").encode()) + body)
         self.transport.close()

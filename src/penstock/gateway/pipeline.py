@@ -7,8 +7,8 @@
     5  upstream.run         deltas come, the responder writes them
     6  account              exactly once, whatever happened
 
-One explicit function: the order can be read, and steps pass typed fields of `Call`. The snapshot is read once,
-so a reload cannot change the configuration under a running request.
+One explicit function: the order can be read, and steps pass typed fields of `Call`. The snapshot is read
+once, so a reload cannot change the configuration under a running request.
 """
 
 import asyncio
@@ -59,7 +59,14 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         exchange.watch_client()
         responder = Responder(exchange, call, inbound.encoder(request, call))
         responder.start()
-        await upstream.run(call, request, deployment, route.timeouts, deps, responder.emit)
+        await upstream.run(
+            call,
+            request,
+            deployment=deployment,
+            timeouts=route.timeouts,
+            deps=deps,
+            emit=responder.emit,
+        )
         await responder.end()
     except ClientLeft:
         call.client_left = True

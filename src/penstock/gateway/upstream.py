@@ -38,7 +38,7 @@ ERROR_LIMIT_BYTES = 64 * 1024
 
 
 async def run(
-    call: Call, request: Request, deployment: Deployment, timeouts: Timeouts, deps: Deps, emit: Emit
+    call: Call, request: Request, *, deployment: Deployment, timeouts: Timeouts, deps: Deps, emit: Emit
 ) -> None:
     """Answers `request` from `deployment`, pushing every delta through `emit`.
 
@@ -53,7 +53,9 @@ async def run(
     attempt = Attempt(deployment.name, replica.id, deps.clock.monotonic())
     call.attempts.append(attempt)
     try:
-        await _attempt(call, attempt, request, deployment, replica, timeouts, deps, emit)
+        await _attempt(
+            call, attempt, request, deployment, replica=replica, timeouts=timeouts, deps=deps, emit=emit
+        )
     except PenstockError as error:
         attempt.error = error
         raise
@@ -68,6 +70,7 @@ async def _attempt(
     attempt: Attempt,
     request: Request,
     deployment: Deployment,
+    *,
     replica: ReplicaView,
     timeouts: Timeouts,
     deps: Deps,

@@ -12,5 +12,5 @@ def new_id(prefix: str) -> str:
 
 
 def is_sane_id(value: str) -> bool:
-    """Whether an identifier somebody else chose may be echoed in headers and logs: at most 128 plain characters."""
+    """Whether somebody else's identifier may be echoed in headers and logs: at most 128 plain characters."""
     return _SANE.fullmatch(value) is not None

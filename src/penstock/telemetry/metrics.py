@@ -4,7 +4,7 @@
     penstock_requests_total                  operation, route, deployment, status, code
     penstock_request_duration_seconds        operation, route
     penstock_time_to_first_token_seconds     operation, route
-    penstock_tokens_total                    route, deployment, kind (prompt | cached | completion | reasoning)
+    penstock_tokens_total                    route, deployment, kind: prompt cached completion reasoning
     penstock_requests_in_flight              operation
     penstock_upstream_attempts_total         deployment, outcome (ok | client_left | an error code)
     penstock_replicas                        pool, state
