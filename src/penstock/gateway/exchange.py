@@ -70,8 +70,8 @@ class Exchange:
     async def read_body(self, limit: int) -> bytes:
         """The request's JSON body.
 
-        Raises UnsupportedMediaType, RequestTooLarge above `limit` bytes, InvalidRequest when it does not arrive
-        in time, ClientLeft.
+        Raises UnsupportedMediaType, RequestTooLarge above `limit` bytes, InvalidRequest when it does not
+        arrive in time, ClientLeft.
         """
         media_type = self.headers.get(b"content-type", _JSON).partition(b";")[0].strip().lower()
         if media_type != _JSON and not media_type.endswith(b"+json"):

@@ -1,7 +1,7 @@
 """The connection level: uvicorn's httptools protocol with the bounds it leaves to a proxy in front.
 
     a request head above MAX_HEAD_BYTES                   431, close
-    both Content-Length and Transfer-Encoding             400, close (RFC 9112 section 6.3: a smuggling attempt)
+    both Content-Length and Transfer-Encoding             400, close (RFC 9112 section 6.3: smuggling)
     bytes that are no HTTP request                        400, close
     a head that does not arrive within HEAD_TIMEOUT_S     408, close
 
@@ -101,7 +101,9 @@ class Listener(HttpToolsProtocol):
             "code": code,
         }
         body = msgspec.json.encode({"error": error})
-        head = b"content-type: application/json\r\ncontent-length: %d\r\n"
+        head = (
+            b"content-type: application/json\r\ncontent-length: %d\r\n"
             b"x-request-id: %b\r\nconnection: close\r\n\r\n"
+        )
         self.transport.write(STATUS_LINE[status] + head % (len(body), new_id("req_").encode()) + body)
         self.transport.close()
