@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from models.demo.generate import HELD_OUT, SHARD_DIALOGUES, shard
+from models.demo.generate import HELD_OUT, shard
 from models.demo.model import Llama, Shape
 from models.demo.tokenizer import encode_dialogue, load
 
@@ -169,8 +169,9 @@ def main() -> None:
         tokens_seen, spent_s = state["tokens"], state["spent_s"]
         print(f"going on from step {step}", flush=True)
     parameters = sum(p.numel() for p in model.parameters())
-    held_out_rows = rows(tokenizer, args.seed, HELD_OUT, args.context)[: SHARD_DIALOGUES // 4]
-    held_out = batches(held_out_rows, args.batch_tokens, random.Random(0))
+    held_out_rows = rows(tokenizer, args.seed, HELD_OUT, args.context)
+    all_held_out = batches(list(held_out_rows), args.batch_tokens, random.Random(0))
+    some_held_out = batches(held_out_rows[:600], args.batch_tokens, random.Random(0))
     print(f"{parameters:,} parameters, {len(held_out_rows)} held-out dialogues", flush=True)
 
     def snapshot() -> dict[str, object]:
@@ -185,8 +186,8 @@ def main() -> None:
             "shape": model.shape.to_dict(),
         }
 
-    def evaluate(train_loss: float) -> None:
-        loss = held_out_loss(model, held_out, args)
+    def evaluate(train_loss: float, chunks: list[list[Row]]) -> None:
+        loss = held_out_loss(model, chunks, args)
         record = {
             "step": step, "tokens": tokens_seen, "minutes": round(spent_s / 60, 1),
             "train_loss": round(train_loss, 4), "held_out_loss": round(loss, 4),
@@ -229,10 +230,10 @@ def main() -> None:
             )
         if time.monotonic() - saved_at > args.save_minutes * 60:
             save(checkpoint, snapshot())
-            evaluate(smooth)
+            evaluate(smooth, some_held_out)
             saved_at = time.monotonic()
     save(checkpoint, snapshot())
-    evaluate(smooth)
+    evaluate(smooth, all_held_out)
 
 
 if __name__ == "__main__":
