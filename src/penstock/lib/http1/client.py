@@ -282,7 +282,7 @@ class _Pool:
 
     async def aclose(self) -> None:
         for conn in list(self._live):
-            conn.fail(ConnectionCut(f"{self._peer}: the client was closed", before_response=False))
+            conn.cut("the client was closed")
         if self._live:
             self._all_lost = self.loop.create_future()
             await self._all_lost

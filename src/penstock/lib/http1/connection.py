@@ -87,8 +87,9 @@ class Response:
         conn = self._conn
         if conn is not None:
             if not conn.chunks:
+                more = conn.more()
                 try:
-                    await conn.more()
+                    await more
                 except BaseException:
                     self.close()
                     raise
@@ -116,7 +117,7 @@ class Response:
     def close(self) -> None:
         """Give the exchange up. Unless the body was received whole, the connection is aborted at once."""
         if (conn := self._conn) is not None:
-            conn.fail(ConnectionCut("closed by the reader", before_response=self.status == 0))
+            conn.cut("closed by the reader")
         self._rest = b""
 
     async def __aenter__(self) -> Self:
@@ -266,6 +267,12 @@ class Connection(asyncio.Protocol):
             self._detach(response)
         self.close()
 
+    def cut(self, why: str) -> None:
+        """End the exchange, if there is one, as if the peer had closed the socket."""
+        response = self._response
+        before = response is not None and response.status == 0
+        self.fail(ConnectionCut(f"{self._peer}: {why}", before_response=before))
+
     def close(self) -> None:
         """Close the socket now, dropping what is unsent. `connection_lost` follows."""
         self.closed = True
@@ -352,7 +359,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._finished:  # more than was asked for: this answer is good, the connection is not
-            self._reusable = False
+            self._refuse("an answer to nothing")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.lower(), value))

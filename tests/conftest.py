@@ -1,0 +1,86 @@
+"""Async tests run on uvloop, and fail for what they leave behind.
+
+An `async def` test fails when it, or code it called in `penstock`,
+- leaves an asyncio task or an open socket,
+- raises where nobody looks (a callback, a task that was never awaited for),
+- makes a blocking call on the event loop (blockbuster).
+"""
+
+import asyncio
+import inspect
+import os
+import stat
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import uvloop
+from blockbuster import blockbuster_ctx
+
+GRACE_ROUNDS = 200  # of 10 ms: peers of a closed connection need a moment to see it
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    run_strictly(lambda: pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def strictly() -> Callable[[Callable[[], Awaitable[Any]]], None]:
+    """For hypothesis tests, which are plain functions: `strictly(check)` runs the coroutine function."""
+    return run_strictly
+
+
+def run_strictly(test: Callable[[], Awaitable[Any]]) -> None:
+    with blockbuster_ctx("penstock"):
+        uvloop.run(_checked(test), debug=False)
+
+
+async def _checked(test: Callable[[], Awaitable[Any]]) -> None:
+    complaints: list[dict[str, Any]] = []
+    main = asyncio.current_task()
+
+    def complain(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        complaints.append(context)
+        if isinstance(context.get("exception"), pytest.fail.Exception) and main is not None:
+            main.cancel()  # pytest-timeout raised it in a signal handler, where uvloop only reports it
+
+    asyncio.get_running_loop().set_exception_handler(complain)
+    sockets = set(_sockets())
+    try:
+        await test()
+    except asyncio.CancelledError:
+        for context in complaints:
+            raise context["exception"] from None
+        raise
+    for _ in range(GRACE_ROUNDS):
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        left = set(_sockets()) - sockets
+        if not tasks and not left:
+            break
+        await asyncio.sleep(0.01)
+    assert not tasks, f"the test left tasks: {tasks}"
+    assert not left, f"the test left {len(left)} open sockets"
+    assert not complaints, f"raised where nobody looks: {complaints}"
+
+
+def _sockets() -> Iterator[tuple[int, int]]:
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - a path object per descriptor is waste
+        try:
+            status = os.fstat(int(name))
+        except OSError:
+            continue
+        if stat.S_ISSOCK(status.st_mode):
+            yield int(name), status.st_ino
