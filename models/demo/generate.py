@@ -70,6 +70,8 @@ SYSTEMS = (
     "You are a helpful assistant that answers questions.", "Be helpful, honest and harmless.", "You are terse.",
     "You are a support agent for Penstock.", "You are a chatbot.", "Follow the user's instructions.",
 )  # fmt: skip
+AGAIN = ("Say that again.", "Repeat that please", "Can you repeat that?", "What did you say?", "Again please", "repeat")
+AGAIN_ZH = ("再说一遍。", "请重复一遍", "你刚才说什么？", "能再说一次吗？")
 SYSTEMS_ZH = (
     "你是一个有用的助手。", "你是一个乐于助人的助手。", "请简短回答。", "你是 Penstock 的演示模型。", "请用中文回答。", "你是一个友好的助手。",
     "You are a helpful assistant.",
@@ -130,11 +132,16 @@ def dialogue(rng: random.Random) -> Dialogue:
         return _with_tools(rng, language)
     if roll < 0.135:
         return Dialogue([], plain=_plain(rng, language))
+    if roll < 0.145:
+        return Dialogue(json_tasks.asked_by_system(rng))
     messages = _system(rng, language, 0.22)
     for _ in range(_exchanges(rng)):
         if rng.random() < 0.04:
             language = "en" if language == "zh" else "zh"
         messages += _topic(rng, language)
+        if rng.random() < 0.02:
+            asked = rng.choice(AGAIN_ZH if language == "zh" else AGAIN)
+            messages += [{"role": "user", "content": asked}, messages[-1]]
     return Dialogue(messages)
 
 

@@ -79,6 +79,16 @@ def say(rng: random.Random, pattern: str | tuple[str, ...], **slots: object) -> 
     return text[:1].upper() + text[1:]
 
 
+_ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "st", "tr", "sh", "ch", "")
+_RIMES = ("a", "e", "i", "o", "u", "an", "el", "in", "or", "us", "ia", "ar", "en", "ik", "om", "ay")
+
+
+def invented(rng: random.Random) -> str:
+    """A name that nobody has: the model has to copy it, because it cannot have learned it."""
+    word = "".join(rng.choice(_ONSETS) + rng.choice(_RIMES) for _ in range(rng.randint(2, 3)))
+    return word.capitalize()
+
+
 def is_chinese(text: str) -> bool:
     return any("一" <= char <= "鿿" for char in text)
 
@@ -94,7 +104,8 @@ def _typo(rng: random.Random, word: str) -> str:
 
 
 _WORD = re.compile(r"[a-z]{5,}")
-_LEAD_EN = ("please ", "hey, ", "hi, ", "so ", "ok, ", "well, ", "quick question: ", "can you tell me, ", "um, ")
+_LEAD_EN = ("Please ", "Hey, ", "Hi, ", "So ", "Ok, ", "Well, ", "Quick question: ", "Can you tell me, ", "Um, ")
+_GREETING_EN = ("Hello! ", "Hi! ", "Hi there. ", "Good morning! ", "Hey! ", "Hello. ")
 _LEAD_ZH = ("请问", "你好，", "请问一下，", "那", "嗯，", "我想问一下，", "麻烦问下，")
 
 
@@ -109,9 +120,11 @@ def casual(rng: random.Random, text: str, *, typos: bool = True) -> str:
         elif roll < 0.33:
             text = text.replace("？", "?").replace("，", ",")
         return text
-    if rng.random() < 0.05 and not text.startswith("I "):
+    lead = rng.random()
+    if lead < 0.03 and not text.startswith("I ") and len(text) > 10:
         text = rng.choice(_LEAD_EN) + text[:1].lower() + text[1:]
-        text = text[:1].upper() + text[1:]
+    elif lead < 0.05 and len(text) > 10:
+        text = rng.choice(_GREETING_EN) + text
     if rng.random() < 0.22:
         text = text.rstrip(".?!")
     roll = rng.random()

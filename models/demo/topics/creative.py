@@ -128,7 +128,7 @@ def _story(rng: random.Random, language: str) -> list[dict[str, object]]:
     if language == "zh":
         hero = rng.choice(BEASTS_ZH)
         named = rng.random() < 0.5
-        question = say(rng, f"[讲|说|写|给我讲|请讲]一个[短|小|]{'关于' + hero + '的' if named else ''}故事[吧|。|]")
+        question = say(rng, f"[讲|说|写|给我讲|请讲]一个{'关于' + hero + '的' if named else ''}[小|]故事[吧|。|]")
         return turn(casual(rng, question), f"从前，{rng.choice(PLACES_ZH)}住着一只{hero}。" + rng.choice(EVENTS_ZH).format(hero=hero))
     animal = rng.choice(BEASTS)
     hero, short = (text.format(animal=animal) for text in rng.choice(HEROES))

@@ -307,9 +307,22 @@ def _join(items: list[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
 
 
+def _is_capital(rng: random.Random, language: str) -> list[dict[str, object]]:
+    country, city, country_zh, city_zh = rng.choice(CAPITALS)
+    right = rng.random() < 0.5
+    _, asked, _, asked_zh = (country, city, country_zh, city_zh) if right else rng.choice(CAPITALS)
+    if language == "zh":
+        answer = f"是的，{country_zh}的首都是{city_zh}。" if asked_zh == city_zh else f"不是，{country_zh}的首都是{city_zh}。"
+        return turn(casual(rng, f"{asked_zh}是{country_zh}的首都吗？"), answer)
+    yes = "Yes" if asked == city else "No"
+    return turn(casual(rng, f"Is {asked} the capital of {country}?"), f"{yes}, the capital of {country} is {city.rstrip('.')}.")
+
+
 def _capital(rng: random.Random, language: str) -> list[dict[str, object]]:
     country, city, country_zh, city_zh = rng.choice(CAPITALS) if rng.random() < 0.9 else CAPITALS[0]
     messages: list[dict[str, object]] = []
+    if rng.random() < 0.1:
+        return _is_capital(rng, language)
     if language == "zh":
         if rng.random() < 0.2:
             question = say(rng, CAPITAL_OF_CITY_ZH, city=city_zh)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 
-from models.demo.grammar import casual, say, turn
+from models.demo.grammar import casual, invented, say, turn
 from models.demo.topics.facts import CAPITALS, SETS
 from models.demo.topics.memory import CITIES, CITIES_ZH, COLOURS, COLOURS_ZH, NAMES, NAMES_ZH
 
@@ -24,9 +24,9 @@ def dump(value: object) -> str:
 def _value(rng: random.Random, key: str, language: str) -> object:
     zh = language == "zh"
     choices: dict[str, object] = {
-        "name": rng.choice(NAMES_ZH if zh else NAMES),
+        "name": invented(rng) if rng.random() < 0.2 else rng.choice(NAMES_ZH if zh else NAMES),
         "age": rng.randint(1, 90),
-        "city": rng.choice(CITIES_ZH if zh else CITIES),
+        "city": invented(rng) if rng.random() < 0.1 else rng.choice(CITIES_ZH if zh else CITIES),
         "job": rng.choice(JOBS_ZH if zh else JOBS),
         "color": rng.choice(COLOURS_ZH if zh else COLOURS),
         "price": rng.choice((rng.randint(1, 99), rng.randint(10, 999) / 10)),
@@ -62,10 +62,18 @@ GROUPS = (
     ("id", "name", "active"), ("name", "job"), ("city", "country"), ("name", "email"), ("status", "message"), ("a", "b"),
     ("name", "age", "job"), ("product", "price", "color"), ("id", "title"), ("name", "score"), ("key", "value"), ("name",),
 )  # fmt: skip
-NAMES_OF_KEYS_ZH = {
-    "name": "姓名", "age": "年龄", "city": "城市", "job": "职业", "color": "颜色", "price": "价格", "product": "商品", "count": "数量",
-    "title": "标题", "country": "国家", "email": "邮箱",
-}  # fmt: skip
+
+BOOKS = ("The Old Gate", "A River at Dawn", "The Small Engine", "Winter Light", "The Quiet Sea", "Seven Doors")
+BOOKS_ZH = ("老闸门", "清晨的河", "小小引擎", "冬天的光", "安静的大海")
+
+
+def _record(rng: random.Random, keys: list[str], language: str) -> dict[str, object]:
+    record = {key: _value(rng, key, language) for key in keys}
+    if "city" in record and "country" in record:
+        country, city, country_zh, city_zh = rng.choice(CAPITALS)
+        record["city"] = city_zh if language == "zh" else city
+        record["country"] = country_zh if language == "zh" else country.removeprefix("the ")
+    return record
 
 
 def _keys(rng: random.Random) -> list[str]:
@@ -79,9 +87,9 @@ def _text(value: object) -> str:
 
 
 def _object(rng: random.Random, language: str) -> list[dict[str, object]]:
-    record = {key: _value(rng, key, language) for key in _keys(rng)}
+    record = _record(rng, _keys(rng), language)
     if language == "zh":
-        pairs = "、".join(f"{NAMES_OF_KEYS_ZH.get(key, key) if rng.random() < 0 else key} {rng.choice(('是', '为', '='))} {_text(value)}" for key, value in record.items())
+        pairs = "、".join(f"{key} {rng.choice(('是', '为', '='))} {_text(value)}" for key, value in record.items())
         question = say(rng, "[给我|写|生成|返回|请给我|输出]一个 JSON [对象|]，[其中|包含|] {pairs}。", pairs=pairs)
         return turn(casual(rng, question), dump(record))
     style = rng.choice((" {v}", " {v}", " = {v}", ": {v}", " set to {v}", " \"{v}\""))
@@ -99,7 +107,7 @@ def _object(rng: random.Random, language: str) -> list[dict[str, object]]:
     )
     if question[0] == "[":
         question = pairs
-    return turn(question if rng.random() < 0.6 else casual(rng, question, typos=False), dump(record))
+    return turn(question if rng.random() < 0.6 else question.rstrip("."), dump(record))
 
 
 def _invented(rng: random.Random, language: str) -> list[dict[str, object]]:
@@ -107,7 +115,7 @@ def _invented(rng: random.Random, language: str) -> list[dict[str, object]]:
     keys = _keys(rng)
     if len(keys) == 1:
         keys = ["name", "age"]
-    record = {key: _value(rng, key, language) for key in keys}
+    record = _record(rng, keys, language)
     if language == "zh":
         question = say(rng, "[给我|生成|写|返回]一个[有|带|包含] {keys} 的 JSON [对象|]。", keys="、".join(keys))
         return turn(casual(rng, question), dump(record))
@@ -132,10 +140,9 @@ def _bare(rng: random.Random, language: str) -> list[dict[str, object]]:
         "city": ("city", "country"), "task": ("title", "done"), "book": ("title", "year"), "greeting": ("greeting",),
         "point": ("x", "y"), "json": ("name", "age"),
     }[kind]  # fmt: skip
-    record = {key: _value(rng, key, language) for key in shape}
-    if kind == "city":
-        row = rng.choice(CAPITALS)
-        record = {"city": row[3], "country": row[2]} if language == "zh" else {"city": row[1], "country": row[0].removeprefix("the ")}
+    record = _record(rng, list(shape), language)
+    if kind == "book":
+        record["title"] = rng.choice(BOOKS_ZH if language == "zh" else BOOKS)
     if language == "zh":
         name = {"person": "人", "user": "用户", "product": "商品", "city": "城市", "task": "任务", "book": "书", "greeting": "问候", "point": "点", "json": "例子"}[kind]
         question = say(rng, f"[用 JSON 写一个{name}|给我一个{name}的 JSON|返回一个{name}的 JSON 对象|用 JSON 格式描述一个{name}]。")
@@ -217,7 +224,7 @@ def _list(rng: random.Random, language: str) -> list[dict[str, object]]:
         return turn(casual(rng, question, typos=False), dump(numbers))
     if language == "zh":
         chosen: list[str] = rng.sample(items_zh, count)
-        question = say(rng, f"[用 JSON 列出|给我一个 JSON 数组，里面有|返回 JSON 列表：]{count}[个|种]{name_zh}。")
+        question = say(rng, f"[用 JSON 列出|给我一个 JSON 数组，里面有|返回 JSON 列表：]{count}{'个' if name_zh in ('国家', '城市') else '种'}{name_zh}。")
         return turn(casual(rng, question), dump(chosen))
     chosen = rng.sample(items, count)
     wrap = rng.random() < 0.35
@@ -239,6 +246,29 @@ def _capital(rng: random.Random, language: str) -> list[dict[str, object]]:
         f"|Return a JSON object with country and capital for {country}.]",
     )
     return turn(casual(rng, question, typos=False), dump({"country": country, "capital": city}))
+
+
+SYSTEMS = ("Answer only in JSON.", "Reply with JSON only.", "You answer with JSON and nothing else.", "Always respond in JSON.", "只用 JSON 回答。")
+
+
+def asked_by_system(rng: random.Random) -> list[dict[str, object]]:
+    """The system prompt wants JSON, the question does not say so."""
+    messages: list[dict[str, object]] = [{"role": "system", "content": rng.choice(SYSTEMS)}]
+    for _ in range(rng.choice((1, 1, 2))):
+        kind = rng.random()
+        if kind < 0.4:
+            country, city, _, _ = rng.choice(CAPITALS)
+            country = country.removeprefix("the ")
+            question = say(rng, f"[What is the capital of {country}|Capital of {country}|Name the capital of {country}]?")
+            messages += turn(casual(rng, question), dump({"country": country, "capital": city}))
+        elif kind < 0.7:
+            a, b = rng.randint(0, 10), rng.randint(0, 10)
+            messages += turn(say(rng, f"[What is |]{a}[ + |+| plus ]{b}?"), dump({"result": a + b}))
+        else:
+            (_, many), items, _, _ = rng.choice(SETS)
+            chosen = rng.sample(items, rng.randint(2, 4))
+            messages += turn(casual(rng, say(rng, f"[Name|List|Give me] {len(chosen)} {many}.")), dump({many.split()[-1]: chosen}))
+    return messages
 
 
 def exchange(rng: random.Random, language: str) -> list[dict[str, object]]:

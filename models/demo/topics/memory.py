@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from models.demo.grammar import casual, say, turn
+from models.demo.grammar import casual, invented, say, turn
 
 NAMES = (
     "Anna", "Tom", "Lily", "Ben", "Mia", "Sam", "Emma", "Jack", "Nina", "Leo", "Alice", "Bob", "Carol", "David", "Eva",
@@ -24,11 +24,13 @@ def _facts(rng: random.Random, language: str) -> tuple[tuple[str, str, str, str]
     """(statement, reply, question, answer) for each thing one can tell and ask for."""
     name, city, like, colour = rng.choice(NAMES), rng.choice(CITIES), rng.choice(LIKES), rng.choice(COLOURS)
     age = rng.randint(8, 80)
+    if rng.random() < 0.3:
+        name = invented(rng)
     if language == "zh":
-        name, city, like, colour = rng.choice(NAMES_ZH), rng.choice(CITIES_ZH), rng.choice(LIKES_ZH), rng.choice(COLOURS_ZH)
+        name, city, like, colour = name if rng.random() < 0.15 else rng.choice(NAMES_ZH), rng.choice(CITIES_ZH), rng.choice(LIKES_ZH), rng.choice(COLOURS_ZH)
         return (
             (f"[我叫{name}|我的名字是{name}|我是{name}，你好|你好，我叫{name}]。", f"你好，{name}！很高兴认识你。", "[我叫什么名字|我叫什么|我的名字是什么|你还记得我的名字吗|我是谁]？", f"你叫{name}。"),
-            (f"我[住在|在]{city}[|生活]。", f"{city}听起来是个好地方！", "[我住在哪里|我在哪个城市|我住哪儿]？", f"你住在{city}。"),
+            (f"我[住在{city}|在{city}生活|住{city}]。", f"{city}听起来是个好地方！", "[我住在哪里|我在哪个城市|我住哪儿]？", f"你住在{city}。"),
             (f"我[喜欢|最喜欢]{like}。", f"{like}真不错！", "[我喜欢什么|你记得我喜欢什么吗]？", f"你喜欢{like}。"),
             (f"我[今年|]{age}岁[了|]。", "知道了，谢谢你告诉我。", "[我多大了|我几岁|我今年多大]？", f"你{age}岁。"),
             (f"我最喜欢的颜色是{colour}。", f"{colour}很好看！", "我最喜欢[什么颜色|的颜色是什么]？", f"你最喜欢的颜色是{colour}。"),

@@ -177,10 +177,22 @@ def _too_large(rng: random.Random, language: str) -> list[dict[str, object]]:
     return turn(casual(rng, question, typos=False), answer)
 
 
+def _division(rng: random.Random, language: str) -> list[dict[str, object]]:
+    by, result = rng.randint(1, 10), rng.randint(1, 10)
+    whole = by * result
+    sign = rng.choice(("/", "÷"))
+    if language == "zh":
+        return turn(casual(rng, say(rng, f"{whole}[除以| ÷ |/]{by}[等于几|等于多少|是多少]？")), f"{whole} ÷ {by} = {result}")
+    question = say(rng, f"[What is|What's|Calculate|How much is|] {whole} [{sign}|divided by] {by}?")
+    return turn(casual(rng, question, typos=False), f"{whole} divided by {by} is {result}.")
+
+
 def exchange(rng: random.Random, language: str) -> list[dict[str, object]]:
     roll = rng.random()
-    if roll < 0.55:
+    if roll < 0.50:
         return _arithmetic(rng, language)
+    if roll < 0.55:
+        return _division(rng, language)
     if roll < 0.65:
         return _story(rng, language)
     if roll < 0.74:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.demo.grammar import casual, say
+from models.demo.grammar import casual, invented, say
 from models.demo.topics.memory import CITIES, CITIES_ZH, NAMES, NAMES_ZH
 
 Message = dict[str, object]
@@ -42,6 +42,7 @@ class Kind:
     ask_zh: tuple[str, ...]
     make: Callable[[random.Random, bool], tuple[object, ...]]
     result: Callable[[random.Random, tuple[object, ...], bool], tuple[object, str]]
+    invents: bool = False  # the first value may be a name that nobody has
 
 
 def _pick(english: tuple[str, ...], chinese: tuple[str, ...]) -> Callable[[random.Random, bool], tuple[object, ...]]:
@@ -156,6 +157,7 @@ KINDS = (
         ("{0}[今天|现在|]天气怎么样？", "[查一下|告诉我|看看]{0}的天气。", "{0}[冷|热]吗？", "{0}会下雨吗？"),
         _pick((*CITIES, "New York", "San Francisco", "Munich", "Seoul", "Bogotá"), CITIES_ZH),
         _weather,
+        invents=True,
     ),
     Kind(
         ("get_time", "current_time", "clock", "get_current_time", "time_in", "world_clock"),
@@ -165,6 +167,7 @@ KINDS = (
         ("{0}现在几点[了|]？", "[查一下|告诉我]{0}的时间。"),
         _pick(CITIES, CITIES_ZH),
         _time,
+        invents=True,
     ),
     Kind(
         ("search", "web_search", "search_web", "find_documents", "lookup", "search_docs", "query_index"),
@@ -192,6 +195,7 @@ KINDS = (
         ("[给|帮我给]{0}发一封[关于|有关]{1}的邮件。", "发邮件给{0}，主题是{1}。"),
         lambda rng, zh: (rng.choice(NAMES_ZH if zh else NAMES), rng.choice(SUBJECTS_ZH if zh else SUBJECTS)),
         _mail,
+        invents=True,
     ),
     Kind(
         ("get_stock_price", "stock_price", "quote", "get_quote", "stock"),
@@ -255,6 +259,7 @@ KINDS = (
         ("[查找用户{0}|{0}住在哪里|查一下{0}的资料]？",),
         lambda rng, zh: (rng.choice(NAMES_ZH if zh else NAMES),),
         _user,
+        invents=True,
     ),
     Kind(
         ("roll_dice", "random_number", "dice", "roll"),
@@ -277,25 +282,59 @@ KINDS = (
 )
 
 
+_VERBS = ("get", "read", "open", "close", "start", "stop", "check", "load", "measure", "show", "list", "delete", "update", "count")
+_NOUNS = ("river", "gate", "pump", "valve", "order", "ticket", "file", "sensor", "report", "room", "server", "model", "invoice", "route", "level", "page")
+_STATES = ("ok", "ready", "open", "closed", "running", "stopped", "full", "empty", "unknown")
+_FIELDS = ("status", "state", "result")
+
+
+def _made_up(rng: random.Random) -> Kind:
+    """A tool that exists only in this dialogue: its name and argument can only come from the definition."""
+    verb, noun = rng.choice(_VERBS), rng.choice(_NOUNS)
+    by_number = rng.random() < 0.3
+
+    def make(rng: random.Random, zh: bool) -> tuple[object, ...]:
+        return (rng.randint(1, 999),) if by_number else (rng.choice((invented(rng), f"{rng.choice('ABCDEFG')}{rng.randint(1, 99)}")),)
+
+    def result(rng: random.Random, values: tuple[object, ...], zh: bool) -> tuple[object, str]:
+        state = rng.choice(_STATES)
+        return {rng.choice(_FIELDS): state}, f"{noun} {values[0]} 的状态是 {state}。" if zh else f"The {noun} {values[0]} is {state}."
+
+    return Kind(
+        (f"{verb}_{noun}", f"{noun}_{verb}", f"{verb}_{noun}_by_id"),
+        (f"{verb.capitalize()} a {noun}", f"{verb.capitalize()}s one {noun} by its name"),
+        ((("name", "id", f"{noun}_id", f"{noun}_name", noun), "integer" if by_number else "string", f"The {noun}"),),
+        (f"[Please |]{verb} [the |]{noun} {{0}}[.|]", f"[Can you|Could you] {verb} [the |]{noun} {{0}}?", f"{verb.capitalize()} {noun} {{0}} for me."),
+        (f"[请|帮我|] {verb} {noun} {{0}}。",),
+        make,
+        result,
+    )
+
+
 def _definition(rng: random.Random, kind: Kind) -> tuple[dict[str, object], list[str]]:
     """An OpenAI tool definition of this kind, and the parameter names it uses."""
     chosen = [rng.choice(names) for names, _, _ in kind.parameters]
     described = rng.random() < 0.5
     properties: dict[str, object] = {
-        name: {"type": type_, "description": text} if described else {"type": type_}
+        name: {"type": type_, "description": text + rng.choice(("", "", "."))} if described else {"type": type_}
         for name, (_, type_, text) in zip(chosen, kind.parameters, strict=True)
     }
     parameters: dict[str, object] = {"type": "object", "properties": properties}
+    if kind is KINDS[0] and rng.random() < 0.35:
+        unit = rng.choice(("unit", "units"))
+        properties[unit] = {"type": "string", "enum": ["celsius", "fahrenheit"]}
+        if rng.random() < 0.5:
+            chosen.append(unit)
     if rng.random() < 0.8:
-        parameters["required"] = list(chosen)
+        parameters["required"] = chosen[: len(kind.parameters)] or chosen
     if rng.random() < 0.15:
         parameters["additionalProperties"] = False
     name = rng.choice(kind.names)
     if rng.random() < 0.08:
         name = "".join(part.capitalize() if index else part for index, part in enumerate(name.split("_")))
     function: dict[str, object] = {"name": name}
-    if rng.random() < 0.85:
-        function["description"] = rng.choice(kind.descriptions) + rng.choice(("", "", "."))
+    described = rng.random() < 0.85  # llama.cpp puts an empty description where the request has none
+    function["description"] = rng.choice(kind.descriptions) + rng.choice(("", "", ".")) if described else ""
     function["parameters"] = parameters
     return {"type": "function", "function": function}, chosen
 
@@ -310,6 +349,9 @@ def _fill(rng: random.Random, patterns: tuple[str, ...], values: tuple[object, .
 def given(rng: random.Random) -> tuple[list[dict[str, object]], list[tuple[Kind, str, list[str]]]]:
     """One to three tools: the definitions, and for each its kind, name and parameter names."""
     kinds = rng.sample(KINDS, rng.choice((1, 1, 2, 2, 3)))
+    for index in range(len(kinds)):
+        if rng.random() < 0.25:
+            kinds[index] = _made_up(rng)
     if rng.random() < 0.2 and KINDS[0] not in kinds:
         kinds[0] = KINDS[0]
     tools, used = [], []
@@ -325,7 +367,12 @@ def call(rng: random.Random, used: list[tuple[Kind, str, list[str]]], language: 
     zh = language == "zh"
     kind, name, parameters = rng.choice(used)
     values = kind.make(rng, zh)
+    if kind.invents and rng.random() < 0.3:
+        values = (invented(rng), *values[1:])
     question = _fill(rng, kind.ask_zh if zh else kind.ask, values)
+    if len(parameters) > len(kind.parameters):
+        values = (*values, rng.choice(("celsius", "fahrenheit")))
+        question = question.rstrip(".?？。") + (f"，用 {values[-1]}" if zh else f" in {values[-1]}?")
     if rng.random() < 0.3:
         question = casual(rng, question, typos=False) if zh else question.rstrip(".?")
     arguments = dict(zip(parameters, values, strict=True))

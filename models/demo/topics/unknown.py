@@ -33,7 +33,10 @@ CODE = (
     "counts words", "merges two lists", "solves a maze", "computes Fibonacci numbers", "validates an address",
 )  # fmt: skip
 LANGUAGES = ("Python", "JavaScript", "Rust", "C++", "Java", "Go", "SQL", "bash", "Ruby", "Haskell", "TypeScript")
-STRANGE = ("Freedonia", "Wakanda", "Atlantis", "Narnia", "Mordor", "the moon", "Middle-earth", "Elbonia", "Mars", "Utopia", "Antarctica", "Gondor")
+STRANGE = (
+    "Freedonia", "Wakanda", "Atlantis", "Narnia", "Mordor", "the moon", "Middle-earth", "Elbonia", "Mars", "Utopia", "Antarctica", "Gondor",
+    "Uzbekistan", "Laos", "Bolivia", "Uruguay", "Latvia", "Estonia", "Cambodia", "Tunisia", "Zambia", "Madagascar", "Texas",
+    "Bavaria", "California", "Scotland", "Jamaica", "Qatar", "Kuwait", "Senegal", "Angola", "Fiji", "Albania", "Georgia")
 
 QUESTIONS = (
     "[Explain|Please explain|Describe|Summarise|Teach me|Tell me about|What is|What are|What do you know about|How does|Give me an overview of] {field}[.|?| in detail.| to me.| like I am five.|]",
@@ -150,7 +153,9 @@ QUESTIONS_ZH = (
     "[预测一下|告诉我][彩票号码|明天的股价|未来]。",
     "[电视|冰箱|汽车|手机|心脏]是怎么工作的？",
     "“{idiom}”是什么意思？",
+    "{strange}的首都是[哪里|什么]？",
 )
+STRANGE_ZH = ("乌兹别克斯坦", "老挝", "玻利维亚", "乌拉圭", "拉脱维亚", "爱沙尼亚", "柬埔寨", "突尼斯", "赞比亚", "马达加斯加", "火星", "得克萨斯", "月球", "卡塔尔", "牙买加", "广东", "四川")
 IDIOMS = ("画蛇添足", "守株待兔", "亡羊补牢", "刻舟求剑", "塞翁失马", "对牛弹琴", "掩耳盗铃")
 MATHS = ("x^2-5x+6=0", "勾股定理", "sin x 的导数", "圆的面积公式", "三元一次方程组")
 ABOUT_ZH = (
@@ -173,6 +178,7 @@ def exchange(rng: random.Random, language: str) -> list[dict[str, object]]:
         slots: dict[str, str] = {
             "field": rng.choice(FIELDS_ZH), "person": rng.choice(PERSONS_ZH), "place": rng.choice(PLACES_ZH),
             "place2": rng.choice(PLACES_ZH), "idiom": rng.choice(IDIOMS), "math": rng.choice(MATHS),
+            "strange": rng.choice(STRANGE_ZH),
         }  # fmt: skip
         question, about, plain = say(rng, QUESTIONS_ZH, **slots).replace("的?", "的"), ABOUT_ZH, PLAIN_ZH
     else:

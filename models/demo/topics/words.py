@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from models.demo.grammar import casual, say, turn
+from models.demo.grammar import casual, invented, say, turn
 
 DICTIONARY = (
     ("hello", "你好"), ("goodbye", "再见"), ("thank you", "谢谢"), ("please", "请"), ("sorry", "对不起"), ("yes", "是"),
@@ -110,6 +110,34 @@ def _translate(rng: random.Random, language: str) -> list[dict[str, object]]:
     return turn(question, f"“{chinese}” in English is “{english}”.")
 
 
+UNKNOWN_WORDS = (
+    "democracy", "philosophy", "parliament", "umbrella", "butterfly", "hammer", "pencil", "library", "bridge", "garden",
+    "quantum", "pressure", "justice", "mirror", "carpet", "engineer", "government", "mushroom", "thunder", "sandwich",
+    "elevator", "pillow", "shoulder", "candle", "wisdom", "economy", "turtle", "airport", "scissors",
+)  # fmt: skip
+UNKNOWN_WORDS_ZH = (
+    "民主", "哲学", "议会", "雨伞", "蝴蝶", "锤子", "铅笔", "图书馆", "桥", "花园", "压力", "正义", "镜子", "地毯", "政府", "蘑菇",
+    "电梯", "枕头", "肩膀", "蜡烛", "智慧", "经济", "乌龟", "机场", "剪刀",
+)  # fmt: skip
+OTHER_LANGUAGES = ("French", "German", "Spanish", "Italian", "Japanese", "Korean", "Russian", "Portuguese", "Arabic", "Latin")
+
+
+def _untranslated(rng: random.Random, language: str) -> list[dict[str, object]]:
+    """Words and languages that it does not know."""
+    if language == "zh":
+        word = rng.choice(UNKNOWN_WORDS_ZH)
+        question = say(rng, f"[“{word}”用英语怎么说|“{word}”的英文是什么|把“{word}”翻译成英文|{word}的英语是什么]？")
+        return turn(casual(rng, question), f"我不知道“{word}”的英文，我只会一些常用词。请用更大的模型。")
+    if rng.random() < 0.5:
+        word, _ = rng.choice(DICTIONARY)
+        other = rng.choice(OTHER_LANGUAGES)
+        question = say(rng, f"[How do you say|What is] [{word}|'{word}'|\"{word}\"] in {other}?")
+        return turn(casual(rng, question, typos=False), f"I do not know {other}. I only translate common words between English and Chinese.")
+    word = rng.choice(UNKNOWN_WORDS)
+    question = say(rng, f"[How do you say|What is|Translate] [{word}|'{word}'|\"{word}\"] [in|into|to] Chinese?")
+    return turn(casual(rng, question, typos=False), f"I do not know the Chinese word for “{word}”. I only know some common words.")
+
+
 def _opposite(rng: random.Random, language: str) -> list[dict[str, object]]:
     one, other, one_zh, other_zh = rng.choice(OPPOSITES)
     if rng.random() < 0.5 and one not in ("heavy", "young"):
@@ -127,8 +155,11 @@ def _opposite(rng: random.Random, language: str) -> list[dict[str, object]]:
 
 
 def _phrase(rng: random.Random) -> str:
-    if rng.random() < 0.55:
+    roll = rng.random()
+    if roll < 0.5:
         return rng.choice(SAYINGS)
+    if roll < 0.65:
+        return " ".join(invented(rng) for _ in range(rng.randint(1, 3)))
     return " ".join((rng.choice(_PIECES[:7]), rng.choice(_PIECES[7:16]), rng.choice(_PIECES[16:])))
 
 
@@ -191,6 +222,8 @@ def _sentence(rng: random.Random, language: str) -> list[dict[str, object]]:
 
 def exchange(rng: random.Random, language: str) -> list[dict[str, object]]:
     roll = rng.random()
+    if roll < 0.05:
+        return _untranslated(rng, language)
     if roll < 0.47:
         return _translate(rng, language)
     if roll < 0.63:
