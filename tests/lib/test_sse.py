@@ -98,6 +98,22 @@ def test_any_chunking_gives_the_same_events(stream: bytes, data: st.DataObject) 
     assert by_name.pending == by_data.pending
 
 
+EVENTS = st.sampled_from(
+    [
+        *[b"data: x\n\n", b"data: y\n\n", b"data: \n\n", b"data: z\n\ndata: z\n\n", b"data:  w\n\n"],
+        *[b"data: a\r\n\r\n", b"data: a\ndata: b\n\n", b"data: c\n\n\n", b"\n", b": k\n\n", b"data: d\n"],
+        *[b"data: e\r\r", b"data: f\n\r", b"event: g\ndata: h\n\n", b"data: i\rdata: j\n\n", b"data:k\n\n"],
+    ]
+)
+
+
+@given(reads=st.lists(EVENTS))
+def test_reads_of_whole_events_take_a_short_way_to_the_same_end(reads: list[bytes]) -> None:
+    splitter = SSESplitter()
+    found = [item for read in reads for item in splitter.feed_data(read)]
+    assert found == [event.data for event in reference(b"".join(reads))]
+
+
 @pytest.mark.parametrize(
     ("stream", "pending", "last"),
     [

@@ -15,9 +15,9 @@ Wire format: https://html.spec.whatwg.org/multipage/server-sent-events.html#pars
     end of stream inside an event       `pending` is true; `finish` gives the event if its last line
                                         was whole (some servers forget the last blank line)
 
-Vendors send nearly only `data: {...}\n\n`. For that, one read is one `split` and one slice per event, and
-`feed_data` returns the slices themselves: no object per event. `feed` returns a tuple per event for the
-dialects that name their events (Anthropic, OpenAI Responses).
+Vendors send nearly only `data: {...}\n\n`, whole events per read. For that `feed_data` is one `split` for all
+events of a read and returns its slices: no Python code and no object per event but the bytes. `feed` returns
+a tuple per event, for the dialects that name their events (Anthropic, OpenAI Responses).
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class Event(NamedTuple):
 class SSESplitter:
     """One per stream. `feed` and `feed_data` may be mixed; neither keeps a reference to what it returned."""
 
-    __slots__ = ("_after_cr", "_at_start", "_last", "_max", "_size", "_tail")
+    __slots__ = ("_after_cr", "_at_start", "_is_clean", "_last", "_max", "_size", "_tail")
 
     def __init__(self, *, max_event_bytes: int = 16 * 1024 * 1024) -> None:
         self._max = max_event_bytes
@@ -44,6 +44,7 @@ class SSESplitter:
         self._tail: list[bytes] = []
         self._size = 0
         self._last = b""  # the last byte of the tail
+        self._is_clean = False  # between two events, nothing held
         self._after_cr = False  # the last read ended with `\r`: a `\n` now belongs to it
         self._at_start = True
 
@@ -54,21 +55,24 @@ class SSESplitter:
 
     def feed_data(self, data: bytes) -> list[bytes]:
         """The data of every event that `data` completes, names dropped."""
-        blocks = self._blocks(data)
-        if not blocks:
-            return []
-        out: list[bytes] = []
-        add = out.append
-        for block in blocks:
-            if block.startswith(b"data: ") and b"\n" not in block:
-                add(block[6:])
-            elif (event := _parse(block)) is not None:
-                add(event.data)
-        return out
+        # Whole events of one `data: ` line each, and nothing else: as many line ends as they need, no more.
+        if self._is_clean and data.startswith(b"data: ") and data.endswith(b"\n\n"):
+            found = data[6:-2].split(b"\n\ndata: ")
+            if data.count(b"\n") == 2 * len(found) and b"\r" not in data and len(data) <= self._max:
+                return found
+        return [event.data for event in self.feed(data)]
 
     def feed(self, data: bytes) -> list[Event]:
         """Every event that `data` completes."""
-        return [event for block in self._blocks(data) if (event := _parse(block)) is not None]
+        blocks = self._blocks(data)
+        self._is_clean = not (self._tail or self._after_cr or self._at_start)
+        found: list[Event] = []
+        for block in blocks:
+            if block.startswith(b"data: ") and b"\n" not in block:
+                found.append(Event(None, block[6:]))
+            elif (event := _parse(block)) is not None:
+                found.append(event)
+        return found
 
     def finish(self) -> list[Event]:
         """The end of the stream. An unfinished event counts if its last line was whole."""
