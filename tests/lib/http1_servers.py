@@ -11,6 +11,7 @@ from penstock.lib.http1 import Client, Origin, Timeouts
 UVLOOP_GONE = RuntimeError  # what uvloop raises for a write to a transport that the peer has closed
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 async def until(condition: Callable[[], bool]) -> None:

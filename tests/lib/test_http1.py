@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 from http1_servers import (
+    CHUNKED,
     OK,
     Server,
     answering,
@@ -389,9 +390,6 @@ async def test_what_is_no_response_is_a_protocol_error(answer: bytes) -> None:
             await client.request(server.origin, "GET", "/")
         await server.until_open(0)
         assert client.connections(server.origin) == (0, 0)
-
-
-CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -933,6 +931,17 @@ async def test_https_goes_through_a_connect_proxy(ca: trustme.CA) -> None:
         ]
         assert server.requests[0].startswith(b"GET /v1 HTTP/1.1\r\nhost: api.example\r\n")
         assert b"proxy" not in server.requests[0]
+
+
+async def test_a_proxy_may_speak_tls_itself(ca: trustme.CA) -> None:
+    (of_server, of_client), (of_proxy, _) = contexts(ca, "api.example"), contexts(ca)
+    async with serve(answering(OK), tls=of_server) as server:
+        async with serve(forwarding(server.port), tls=of_proxy) as proxy:
+            proxies = {"https": f"https://localhost:{proxy.port}"}
+            async with Client(ssl_context=of_client, proxies=proxies) as client:
+                for _ in range(2):
+                    assert await get(client, Origin("https", "api.example", 443)) == b"ok"
+            assert proxy.accepted == 1
 
 
 async def test_the_certificate_is_checked_inside_the_tunnel(ca: trustme.CA) -> None:
