@@ -12,6 +12,7 @@ An input of more than `max_input_tokens` tokens is refused with ContextLengthExc
 asked for: silent truncation makes two long texts with the same beginning the same vector.
 """
 
+import dataclasses
 import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ Input = str | list[int]  # a text, or token ids
 BATCH_TOKENS: Final = 4096
 # Attention scores of one batch are heads x batch x sequence^2 float32; long inputs go alone.
 BATCH_SCORES: Final = 1 << 26
+# Those scores grow with the square: an input of 8192 tokens in 16 heads takes 4.3 GB for a moment.
+DEFAULT_INPUT_TOKENS: Final = 2048
 GOLDEN_TOLERANCE: Final = 1e-3
 
 
@@ -204,9 +207,13 @@ class Encoder:
         return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
 
 
-def load(folder: Path, *, threads: int) -> Encoder:
-    """Builds the graph, opens the session, runs one text through it and the golden pairs if there are any."""
+def load(folder: Path, *, threads: int, max_input_tokens: int = 0) -> Encoder:
+    """Builds the graph, opens the session, runs one text through it and the golden pairs if there are any.
+
+    max_input_tokens: 0 takes the model's own limit, but at most DEFAULT_INPUT_TOKENS.
+    """
     graph = build_graph(folder)
+    limit = min(graph.spec.max_input_tokens, max_input_tokens or DEFAULT_INPUT_TOKENS)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -217,7 +224,8 @@ def load(folder: Path, *, threads: int) -> Encoder:
     values = [ort.OrtValue.ortvalue_from_numpy(graph.weights[name]) for name in names]
     options.add_external_initializers(names, values)
     session = ort.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
-    encoder = Encoder(graph.spec, session, _tokenizer(folder))
+    spec = dataclasses.replace(graph.spec, max_input_tokens=limit)
+    encoder = Encoder(spec, session, _tokenizer(folder))
     _warm_up(encoder, folder)
     return encoder
 

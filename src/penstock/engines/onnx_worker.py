@@ -1,6 +1,7 @@
 """The process that serves one embedding or reranking model; our supervisor starts it and speaks HTTP to it.
 
     python -m penstock.engines.onnx_worker --model DIR [--port 0 | --uds PATH] [--threads N]
+                                              [--name ID] [--max-input-tokens N]
 
     stdout   exactly one JSON line: {"ready": true, "port": N | "uds": PATH, "pid":, "kind":, "dimensions":,
              "max_input_tokens":, ...} or {"ready": false, "error": "..."}, then exit 1
@@ -86,7 +87,8 @@ def main() -> None:
     arguments = _arguments()
     _die_with_parent()
     try:
-        encoder = _load(arguments.model, arguments.threads or default_threads())
+        threads = arguments.threads or default_threads()
+        encoder = _load(arguments.model, threads, arguments.max_input_tokens)
         listener = _listen(arguments)
     except Exception as exc:  # noqa: BLE001 whatever it was, the parent must hear it
         _say({"ready": False, "error": str(exc) or type(exc).__name__})
@@ -284,11 +286,11 @@ def _cgroup_cpus() -> float | None:
     return None if quota in {"max", "-1"} else int(quota) / int(period)
 
 
-def _load(folder: Path, threads: int) -> "Encoder":
+def _load(folder: Path, threads: int, max_input_tokens: int) -> "Encoder":
     os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # read when `tokenizers` starts its pool
     from penstock.engines.onnx_encoder import load
 
-    return load(folder, threads=threads)
+    return load(folder, threads=threads, max_input_tokens=max_input_tokens)
 
 
 def _inputs(given: str | list[str | int | list[int]]) -> "list[str | list[int]]":
@@ -455,6 +457,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--uds", type=Path, default=None, help="Unix socket path instead of a port")
     parser.add_argument(
         "--threads", type=int, default=0, help="default: physical cores - 1, within the quota"
+    )
+    parser.add_argument(
+        "--max-input-tokens", type=int, default=0, help="default: the model's own limit, at most 2048"
     )
     return parser.parse_args()
 

@@ -25,16 +25,15 @@ CONTEXT_BYTES: Final = 512 << 20
 
 
 class File(msgspec.Struct, frozen=True):
-    """One quantization. `listed`: the repository's own figure (3 digits); else from bits per weight."""
+    """One quantization and its size; `name`: the file, where a repository was asked."""
 
     quantization: str
-    file: str
     bytes: int
-    listed: bool = False
+    name: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """parameters in billions; context in tokens as the model was trained."""
+    """One row of catalogue.yaml, which explains the fields."""
 
     kind: Kind
     engine: Literal["llamacpp", "onnx"]
@@ -42,8 +41,13 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters_b: float
     context: int
     licence: str
-    files: tuple[File, ...]
+    sizes_mb: dict[str, int]
+    listed: bool
     note: str = ""
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        return tuple(File(name, megabytes * 1_000_000) for name, megabytes in self.sizes_mb.items())
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -62,7 +66,7 @@ def find(name: str) -> Entry:
     if name in known:
         return known[name]
     close = close_names(name)
-    hint = f"did you mean {', '.join(close)}?" if close else "see `penstock models list --catalogue`"
+    hint = f"did you mean {', '.join(close)}?" if close else f"known are {', '.join(known)}."
     raise ModelNotFound(f"no model is called {name!r}; {hint}")
 
 

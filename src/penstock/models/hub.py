@@ -18,7 +18,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -40,7 +40,7 @@ from penstock.types.errors import (
 CONNECT_TIMEOUT_S: Final = 10.0
 READ_TIMEOUT_S: Final = 30.0
 MAX_FAILURES: Final = 5  # in a row, without one new byte
-CHUNK_BYTES: Final = 1 << 20
+PLAIN_LIMIT_BYTES: Final = 50 * 10**9  # larger files need the hub's chunk protocol
 
 REQUIRED: Final = ("config.json", "tokenizer.json")
 _ENCODER_FILES: Final = re.compile(
@@ -70,6 +70,7 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 class Fetched(msgspec.Struct, frozen=True):
+    repo: str
     selection: Selection
     files: tuple[StoredFile, ...]
     revision: str  # the commit
@@ -80,6 +81,7 @@ def fetch(
     *,
     file: str | None,
     quantization: str | None,
+    among: Collection[str] = (),
     revision: str,
     into: Path,
     store: Store,
@@ -87,17 +89,22 @@ def fetch(
     memory_bytes: int,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> Fetched:
-    """Lists the repository, chooses, fetches what is not yet in `into`."""
+    """Lists the repository, chooses, fetches what is not yet in `into`.
+
+    among: the quantizations to choose from where none is named; empty: all there are.
+    """
     watch.say("connecting", note=endpoint())
     commit, remote = _list(repo, revision, connect_timeout_s)
-    selection = select(remote, repo=repo, file=file, quantization=quantization, memory_bytes=memory_bytes)
+    selection = select(
+        remote, repo=repo, file=file, quantization=quantization, among=among, memory_bytes=memory_bytes
+    )
     total = sum(item.bytes for item in selection.files)
     here = [
         path for item in selection.files for path in (into / item.name, _part(into, item)) if path.exists()
     ]
     store.require_space(total - sum(path.stat().st_size for path in here))
     pull = _Pull(repo, commit, into, watch, total)
-    return Fetched(selection, tuple(pull.file(item) for item in selection.files), commit)
+    return Fetched(repo, selection, tuple(pull.file(item) for item in selection.files), commit)
 
 
 def select(
@@ -106,6 +113,7 @@ def select(
     repo: str,
     file: str | None = None,
     quantization: str | None = None,
+    among: Collection[str] = (),
     memory_bytes: int,
 ) -> Selection:
     """Pure: which files of a repository make one model. A split GGUF counts as one."""
@@ -119,13 +127,15 @@ def select(
                 f"{repo} has no {quantization}; it has {', '.join(sorted(labels)) or 'no GGUF'}"
             )
         return _gguf(weights[labels[quantization.upper()]], "the quantization you named")
+    if among:
+        weights = {name: parts for name, parts in weights.items() if _quantization(name).upper() in among}
     if weights:
         sizes = [
-            catalogue.File(_quantization(name), name, sum(part.bytes for part in parts), listed=True)
+            catalogue.File(_quantization(name), sum(part.bytes for part in parts), name)
             for name, parts in weights.items()
         ]
         choice = catalogue.choose_file(sizes, memory_bytes)
-        return _gguf(weights[choice.file.file], choice.reason)
+        return _gguf(weights[choice.file.name], choice.reason)
     chosen = tuple(item for item in files if _ENCODER_FILES.fullmatch(item.name))
     names = {item.name for item in chosen}
     has_weights = any(name.endswith(".safetensors") for name in names)
@@ -171,7 +181,11 @@ class _Pull:
 
     def file(self, item: RemoteFile) -> StoredFile:
         final, part = self.into / item.name, _part(self.into, item)
-        if not (final.exists() and final.stat().st_size == item.bytes):
+        if final.exists() and final.stat().st_size == item.bytes:
+            pass
+        elif item.bytes > PLAIN_LIMIT_BYTES:
+            self._large(item)
+        else:
             part.parent.mkdir(parents=True, exist_ok=True)
             part.touch()
             self._until_whole(item, part)
@@ -180,14 +194,50 @@ class _Pull:
         self.done += item.bytes
         return StoredFile(item.name, item.bytes, item.sha256)
 
+    def _large(self, item: RemoteFile) -> None:
+        """Through huggingface_hub and its chunk store: the hub serves no plain download of such a file.
+
+        An interrupted one starts again, but chunks already fetched are in hf-xet's own cache.
+        """
+        from huggingface_hub import hf_hub_download
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
+        pull, at = self, 0
+
+        class Bar(tqdm):  # type: ignore[misc]
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **{**options, "disable": True})
+
+            def update(self, n: float | None = 1) -> None:
+                nonlocal at
+                at += int(n or 0)
+                done = min(pull.done + at, pull.total)
+                pull.watch.say("downloading", file=item.name, done=done, total=pull.total)
+
+        try:
+            hf_hub_download(
+                self.repo,
+                item.name,
+                revision=self.commit,
+                local_dir=self.into,
+                endpoint=endpoint(),
+                library_name="penstock",
+                tqdm_class=Bar,
+            )
+        except PullCancelled:
+            raise
+        except Exception as exc:
+            raise _foreign(exc, f"hf:{self.repo}/{item.name}") from exc
+        self._verify(item, self.into / item.name)
+
     def _until_whole(self, item: RemoteFile, part: Path) -> None:
         failures = 0
         while (have := part.stat().st_size) != item.bytes:
             try:
                 self._stream(item, part)
-            except PenstockError as exc:
+            except UpstreamUnavailable:
                 failures = failures + 1 if part.stat().st_size <= have else 0
-                if failures >= MAX_FAILURES or not exc.retryable:
+                if failures >= MAX_FAILURES:
                     raise
                 self.watch.sleep(0.2 * 2**failures)
 
@@ -211,7 +261,7 @@ class _Pull:
                     if response.status_code != 206:
                         handle.truncate(0)
                         offset = 0
-                    for chunk in response.iter_bytes(CHUNK_BYTES):
+                    for chunk in response.iter_raw():  # as it arrives: nothing is lost when it is cut
                         handle.write(chunk)
                         offset += len(chunk)
                         done = self.done + offset
@@ -317,6 +367,10 @@ def _foreign(exc: Exception, what: str) -> PenstockError:
             return ModelNotFound(f"{what} does not exist")
         case errors.HFValidationError():
             return InvalidRequest(f"{what} is not a valid repository name")
+        case errors.HfHubHTTPError() if exc.response.status_code in {401, 403}:
+            return UpstreamCredentials(
+                f"{endpoint()} refuses {what}: set HF_TOKEN to a token that may read it"
+            )
         case errors.HfHubHTTPError():
             return UpstreamUnavailable(f"{endpoint()} answered {exc.response.status_code} for {what}")
         case _:

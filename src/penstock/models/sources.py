@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from penstock.models import catalogue, hub, memory, packages
 from penstock.models.store import (
     Format,
@@ -183,48 +181,41 @@ def _parse_name(text: str) -> NamedSource:
 
 
 def _fetch(source: Source, partial: Path, store: Store, watch: Watch, memory_bytes: int | None) -> Manifest:
+    free = memory.available_bytes() if memory_bytes is None else memory_bytes
     match source:
         case HubSource():
-            free = memory.available_bytes() if memory_bytes is None else memory_bytes
-            return _from_hub(source, partial, store, watch, free)
+            fetched = hub.fetch(
+                source.repo,
+                file=source.file,
+                quantization=source.quantization,
+                revision=source.revision,
+                into=partial,
+                store=store,
+                watch=watch,
+                memory_bytes=free,
+            )
         case NamedSource():
-            free = memory.available_bytes() if memory_bytes is None else memory_bytes
-            target, reason = named_target(source.name, free)
-            manifest = _from_hub(target, partial, store, watch, free)
-            note = f"from {target}: {reason}"
-            return msgspec.structs.replace(manifest, source=str(source), note=note)
+            entry = catalogue.find(source.name)
+            fetched = hub.fetch(
+                entry.repo,
+                file=None,
+                quantization=None,
+                among=entry.sizes_mb if entry.engine == "llamacpp" else (),
+                revision="main",
+                into=partial,
+                store=store,
+                watch=watch,
+                memory_bytes=free,
+            )
         case PackageSource():
             return _from_package(source, partial, store, watch)
         case BuiltinSource():
             return _builtin(source, partial, store, watch)
         case PathSource():
             raise AssertionError("a path is not fetched")
-
-
-def named_target(name: str, memory_bytes: int) -> tuple[HubSource, str]:
-    """The repository file a short name stands for on a machine with so much memory, and why."""
-    entry = catalogue.find(name)
-    choice = catalogue.choose(entry, memory_bytes)
-    if entry.engine == "onnx":
-        return HubSource(entry.repo), choice.reason
-    return HubSource(entry.repo, choice.file.file), choice.reason
-
-
-def _from_hub(source: HubSource, partial: Path, store: Store, watch: Watch, free: int) -> Manifest:
-    fetched = hub.fetch(
-        source.repo,
-        file=source.file,
-        quantization=source.quantization,
-        revision=source.revision,
-        into=partial,
-        store=store,
-        watch=watch,
-        memory_bytes=free,
-    )
     chosen = fetched.selection
-    return Manifest(
-        str(source), chosen.format, chosen.path, fetched.files, fetched.revision, f"{source}: {chosen.reason}"
-    )
+    note = f"from hf:{fetched.repo}: {chosen.reason}"
+    return Manifest(str(source), chosen.format, chosen.path, fetched.files, fetched.revision, note)
 
 
 def _from_package(source: PackageSource, partial: Path, store: Store, watch: Watch) -> Manifest:
