@@ -80,13 +80,17 @@ class Quirks(msgspec.Struct, frozen=True):
     always_stream: ask for a stream even when the client did not (llama.cpp: only a closed stream cancels).
     adapt: rewrites a checked request into what this engine understands; returns a new request.
     recount_completion: usage counts one choice only; count the others from the chunks.
-    drop: request fields this vendor refuses.
+    drop: request fields this vendor refuses and that change nothing in the answer.
+    drop_message: the same, for fields of chat messages.
+    rename_chat: chat fields this vendor knows by another name: (from, to).
     """
 
     always_stream: bool = False
     adapt: Callable[[Request, "Deployment"], Request] | None = None
     recount_completion: bool = False
     drop: frozenset[str] = frozenset()
+    drop_message: frozenset[str] = frozenset()
+    rename_chat: tuple[tuple[str, str], ...] = ()
 
 
 class Timeouts(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 `body` is the decoded request with explicit nulls removed at every depth of the schema and nothing else
 changed, so a field this release does not know reaches a target of the same dialect. It is the single source
-for re-encoding; the typed fields beside it are what the gateway itself reads.
+for re-encoding; the typed fields beside it are what the gateway itself reads. `model` is empty where the
+caller's protocol lets it name none (TEI): the gateway then takes the default route of the operation.
 """
 
 from typing import Any, Literal
@@ -44,6 +45,7 @@ class EmbeddingRequest(msgspec.Struct):
     normalize: bool = True
     user: str | None = None
     extra: dict[str, Any] = msgspec.field(default_factory=dict)  # fields this release does not know
+    inbound: Any = None  # what the decoding protocol notes for its own encoder; nobody else looks
 
     operation: Operation = "embedding"
     stream: bool = False
@@ -57,6 +59,7 @@ class RerankRequest(msgspec.Struct):
     raw_scores: bool = False  # logits instead of probabilities, where the model has them
     truncate: bool = True
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
+    inbound: Any = None  # as in EmbeddingRequest
 
     operation: Operation = "rerank"
     stream: bool = False

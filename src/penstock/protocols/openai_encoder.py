@@ -1,0 +1,267 @@
+"""What the answers of chat and text completions share: one state machine, two ways out.
+
+streamed   stream()* then stream_end() or stream_error(); nothing after either
+whole      fold()* then answer(); the same deltas, put together
+
+choice     new -> open at its first delta -> finished at its finish_reason; later deltas of it are dropped
+envelope   id, created and model are the same in every chunk, whatever the upstream changes in between;
+           the model is the public name the client asked for
+usage      held back until the end: `usage: null` in each chunk and one last chunk with `choices: []` for a
+           client that asked (stream_options.include_usage), nothing for any other
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from penstock.protocols import openai_errors
+from penstock.types.call import Call
+from penstock.types.errors import InternalError, PenstockError, UpstreamInvalid
+from penstock.types.events import Answer, Chunk, Delta
+from penstock.types.requests import ChatRequest, CompletionRequest
+from penstock.types.usage import Usage
+
+JSON = dict[str, Any]
+
+_encode = msgspec.json.Encoder().encode
+_DONE = b"data: [DONE]\n\n"
+_ENVELOPE = frozenset({"id", "object", "created", "model", "choices", "usage"})
+
+
+class ChoiceState:
+    """One choice of one answer. Subclasses add what their deltas carry."""
+
+    __slots__ = ("extra", "finish_reason", "index", "is_open", "logprobs")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.is_open = False
+        self.finish_reason: str | None = None
+        # what follows is only filled by fold()
+        self.logprobs: JSON | None = None
+        self.extra: JSON = {}
+
+
+class OpenAIEncoder:
+    chunk_object: ClassVar[str]
+    answer_object: ClassVar[str]
+    id_prefix: ClassVar[str]
+
+    def __init__(self, request: ChatRequest | CompletionRequest, call: Call) -> None:
+        self._call = call
+        self._include_usage = request.include_usage
+        self._model = call.model or request.model
+        self._same: JSON = {}
+        self._is_ended = False
+        self._states: dict[int, Any] = {}
+        self._raw_usage: JSON | None = None
+        self._usage: Usage | None = None
+        self._tail: JSON = {}  # the upstream's chunk without choices; fold: unknown fields of the envelope
+        self._whole: JSON | None = None
+        self._chunks = 0
+
+    # -- what a subclass says
+
+    def _normalise(self, choice: JSON) -> bool:
+        """Makes a streamed choice legal, in place; false when nothing of it may leave."""
+        raise NotImplementedError
+
+    def _fold_choice(self, choice: JSON) -> None:
+        """Adds a legal streamed choice to its state."""
+        raise NotImplementedError
+
+    def _folded(self, state: Any) -> JSON:
+        """The whole choice of a state."""
+        raise NotImplementedError
+
+    def _complete(self, choice: JSON) -> None:
+        """Makes a choice of a whole answer legal, in place."""
+        raise NotImplementedError
+
+    def _as_streamed(self, choice: JSON) -> JSON:
+        """A choice of a whole answer as one streamed choice."""
+        raise NotImplementedError
+
+    # -- streamed
+
+    def stream(self, deltas: Sequence[Delta]) -> bytes:
+        out: list[bytes] = []
+        for delta in deltas:
+            body = self._legal(delta)
+            if body is not None:
+                out.append(b"data: %b\n\n" % _encode(body))
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def stream_end(self) -> bytes:
+        """Raises InternalError when a choice is still open: the pipeline must have raised UpstreamCut."""
+        unfinished = [index for index, state in self._states.items() if state.finish_reason is None]
+        if self._is_ended or unfinished or not self._states:
+            raise InternalError("a stream was ended twice, or before its choices were finished")
+        self._is_ended = True
+        if not self._include_usage:
+            return _DONE
+        body = {**self._tail, "choices": [], "usage": self._final_usage()}
+        return b"data: " + _encode(self._envelope(body, self.chunk_object)) + b"\n\n" + _DONE
+
+    def stream_error(self, error: PenstockError) -> bytes:
+        if self._is_ended:
+            raise InternalError("a stream was ended twice")
+        self._is_ended = True
+        return openai_errors.error_event(error)
+
+    def _legal(self, delta: Delta) -> JSON | None:
+        """One chunk as the client may see it, usage taken out; None when nothing of it may leave."""
+        if self._is_ended:
+            raise InternalError("a delta came after the end of the stream")
+        if delta.__class__ is Chunk:
+            body = delta.body
+        elif isinstance(delta, Answer):
+            body = {**delta.body, "choices": [self._as_streamed(c) for c in _choices(delta.body)]}
+        else:
+            raise InternalError(f"{type(delta).__name__} is no part of a completion")
+        if delta.usage is not None:
+            self._usage = delta.usage
+        if "usage" in body:
+            raw = body.pop("usage")
+            if raw:
+                self._raw_usage = raw
+        normalise = self._normalise
+        is_legal = True
+        choices = body["choices"]
+        for choice in choices:
+            if not normalise(choice):
+                is_legal = False
+        if not is_legal:
+            choices = body["choices"] = [
+                choice for choice in choices if "delta" in choice or "text" in choice
+            ]
+        if not choices:
+            self._tail = body
+            return None
+        self._chunks += 1
+        body.update(self._same or self._name(body))
+        return body
+
+    # -- whole
+
+    def fold(self, deltas: Sequence[Delta]) -> None:
+        for delta in deltas:
+            if isinstance(delta, Answer):
+                self._whole = delta.body
+                self._usage = delta.usage or self._usage
+                continue
+            body = self._legal(delta)
+            if body is None:
+                self._tail = {k: v for k, v in self._tail.items() if k not in _ENVELOPE}
+                continue
+            for choice in body["choices"]:
+                self._fold_choice(choice)
+            if len(body) > 5:  # more than id, object, created, model, choices
+                self._tail.update((k, v) for k, v in body.items() if k not in _ENVELOPE)
+
+    def answer(self) -> bytes:
+        if self._whole is not None:
+            body = self._whole
+            raw = body.get("usage")
+            self._raw_usage = raw if isinstance(raw, dict) else None
+            self._name(body)
+            choices = _choices(body)
+            for position, choice in enumerate(choices):
+                if not isinstance(choice.get("index"), int):
+                    choice["index"] = position
+                self._complete(choice)
+        else:
+            states = [self._states[index] for index in sorted(self._states)]
+            if not states or any(state.finish_reason is None for state in states):
+                raise UpstreamInvalid("The upstream's answer has a choice that was never finished.")
+            body = self._tail
+            body["choices"] = [self._folded(state) for state in states]
+        if self._usage is not None or self._raw_usage is not None or self._whole is None:
+            body["usage"] = self._final_usage()
+        return _encode(self._envelope(body, self.answer_object))
+
+    # -- both
+
+    def _name(self, body: JSON) -> JSON:
+        """What is the same in every chunk; id and time are the upstream's, where it gave any."""
+        upstream_id = body.get("id")
+        created = body.get("created")
+        suffix = self._call.id.removeprefix("req_")
+        self._same = {
+            "id": upstream_id if isinstance(upstream_id, str) and upstream_id else self.id_prefix + suffix,
+            "object": self.chunk_object,
+            "created": created if isinstance(created, int) and created > 0 else self._call.created,
+            "model": self._model,
+        }
+        if self._include_usage:
+            self._same["usage"] = None
+        return self._same
+
+    def _envelope(self, body: JSON, kind: str) -> JSON:
+        """The required keys, first, over whatever else the upstream sent."""
+        own = {**self._same, "object": kind}
+        own.pop("usage", None)
+        return {**own, **{key: value for key, value in body.items() if key not in own}}
+
+    def _final_usage(self) -> JSON:
+        usage = self._usage or self._call.usage
+        raw = self._raw_usage or {}
+        if usage is None:
+            prompt, completion = raw.get("prompt_tokens"), raw.get("completion_tokens")
+            usage = Usage(
+                prompt if isinstance(prompt, int) else 0,
+                completion if isinstance(completion, int) else self._chunks,
+                is_estimated=True,
+            )
+        body = {
+            **raw,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+        }
+        for key in ("prompt_tokens_details", "completion_tokens_details"):
+            if key in body and not isinstance(body[key], dict):
+                del body[key]
+        if usage.cached_tokens and "prompt_tokens_details" not in body:
+            body["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+        if usage.reasoning_tokens and "completion_tokens_details" not in body:
+            body["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+        return body
+
+
+def _choices(body: JSON) -> list[JSON]:
+    choices = body.get("choices")
+    if (
+        not isinstance(choices, list)
+        or not choices
+        or not all(isinstance(choice, dict) for choice in choices)
+    ):
+        raise UpstreamInvalid("The upstream's answer has no choices.")
+    return choices
+
+
+def merge_logprobs(into: JSON | None, new: JSON) -> JSON:
+    """Lists of both are concatenated key by key; a null never hides a list."""
+    if into is None:
+        return {key: list(value) if isinstance(value, list) else value for key, value in new.items()}
+    for key, value in new.items():
+        if isinstance(value, list) and isinstance(into.get(key), list):
+            into[key].extend(value)
+        elif value is not None:
+            into[key] = value
+    return into
+
+
+def merge_unknown(into: JSON, new: JSON, known: frozenset[str]) -> None:
+    """Fields this release does not know: texts and lists grow, anything else is replaced by the latest."""
+    for key, value in new.items():
+        if key in known or value is None:
+            continue
+        old = into.get(key)
+        if (isinstance(old, str) and isinstance(value, str)) or (
+            isinstance(old, list) and isinstance(value, list)
+        ):
+            into[key] = old + value  # type: ignore[operator]  # both are text, or both are lists
+        else:
+            into[key] = value

@@ -1,0 +1,157 @@
+"""Hugging Face text-embeddings-inference 1.9: POST /embed and POST /rerank (its docs/openapi.json).
+
+    /embed    {inputs, normalize = true, truncate = false, dimensions?}            -> [[float]]
+    /rerank   {query, texts, raw_scores, return_text, truncate, all false}         -> [{index, score, text?}]
+              {query, documents, ...}: the shape of /v1/rerank, which llama.cpp and vLLM serve here, too
+    errors    {error, error_type}: Validation, Empty, Overloaded, Unhealthy, Backend
+
+No `model` is needed: without one the gateway takes the default route of the operation.
+"""
+
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from msgspec import Meta, Struct
+
+from penstock.protocols import rerank
+from penstock.protocols.checking import Checker
+from penstock.protocols.openai_embeddings import MAX_INPUTS, WholeEncoder, as_floats, embedding_inputs
+from penstock.protocols.openai_schema import drop_nulls
+from penstock.types.call import Call
+from penstock.types.errors import InvalidRequest, ModelLoading, PenstockError, QueueFull, UpstreamInvalid
+from penstock.types.errors import UpstreamRateLimited as Overloaded
+from penstock.types.events import Ranking, Vectors
+from penstock.types.requests import EmbeddingRequest, Operation, Request, RerankRequest
+from penstock.types.wire import Encoder
+
+_encode = msgspec.json.Encoder().encode
+
+
+class EmbedBody(Struct):
+    inputs: str | Annotated[list[str | int | list[int]], Meta(min_length=1, max_length=MAX_INPUTS)]
+    model: str = ""
+    normalize: bool = True
+    truncate: bool = False
+    truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    prompt_name: str | None = None
+
+
+class RerankBody(Struct):
+    query: rerank.Text
+    texts: Annotated[list[str], Meta(min_length=1)]
+    model: str = ""
+    raw_scores: bool = False
+    return_text: bool = False
+    truncate: bool = False
+    truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
+
+
+_check_embed = Checker(EmbedBody)
+_check_rerank = Checker(RerankBody)
+_OWN_EMBED = frozenset(EmbedBody.__struct_fields__) - {"truncation_direction", "prompt_name"}
+_OWN_RERANK = frozenset(RerankBody.__struct_fields__) - {"truncation_direction"}
+
+
+class Embed:
+    operation: Operation = "embedding"
+
+    def decode(self, body: dict[str, Any]) -> EmbeddingRequest:
+        drop_nulls(body, {})
+        checked = _check_embed.check(body)
+        return EmbeddingRequest(
+            checked.model,
+            embedding_inputs(checked.inputs, "inputs"),
+            checked.dimensions,
+            checked.truncate,
+            checked.normalize,
+            None,
+            {key: value for key, value in body.items() if key not in _OWN_EMBED},
+        )
+
+    def encoder(self, request: Request, call: Call) -> Encoder:  # noqa: ARG002 - a bare array names nothing
+        return EmbedEncoder()
+
+    def error_body(self, error: PenstockError, call_id: str) -> bytes:  # noqa: ARG002 - the id is in x-request-id
+        return error_body(error)
+
+
+class Rerank:
+    operation: Operation = "rerank"
+
+    def decode(self, body: dict[str, Any]) -> RerankRequest:
+        if "texts" not in body and "documents" in body:
+            return rerank.V1.decode(body)
+        drop_nulls(body, {})
+        checked = _check_rerank.check(body)
+        return RerankRequest(
+            checked.model,
+            checked.query,
+            checked.texts,
+            None,
+            checked.raw_scores,
+            checked.truncate,
+            {key: value for key, value in body.items() if key not in _OWN_RERANK},
+            checked.return_text,
+        )
+
+    def encoder(self, request: Request, call: Call) -> Encoder:
+        reranking = cast("RerankRequest", request)
+        if isinstance(reranking.inbound, rerank.Notes):
+            return rerank.V1.encoder(request, call)
+        return RerankEncoder(reranking)
+
+    def error_body(self, error: PenstockError, call_id: str) -> bytes:  # noqa: ARG002 - the id is in x-request-id
+        return error_body(error)
+
+
+class EmbedEncoder(WholeEncoder):
+    def answer(self) -> bytes:
+        if not isinstance(self._delta, Vectors):
+            raise UpstreamInvalid("The upstream's answer holds no embeddings.")
+        return _encode([as_floats(vector) for vector in self._delta.vectors])
+
+
+class RerankEncoder(WholeEncoder):
+    def __init__(self, request: RerankRequest) -> None:
+        super().__init__()
+        self._request = request
+
+    def answer(self) -> bytes:
+        ranking = self._delta
+        if not isinstance(ranking, Ranking):
+            raise UpstreamInvalid("The upstream's answer holds no scores.")
+        rows: list[dict[str, Any]] = [{"index": r.index, "score": r.score} for r in ranking.results]
+        if self._request.inbound:  # return_text
+            for row in rows:
+                row["text"] = self._request.documents[row["index"]]
+        return _encode(rows)
+
+
+def error_body(error: PenstockError) -> bytes:
+    """`message`, `code` and `param` are extensions: /rerank also answers clients of other shapes."""
+    return _encode(
+        {
+            "error": error.message,
+            "error_type": _error_type(error),
+            "message": error.message,
+            "code": error.code,
+            "param": error.param,
+        }
+    )
+
+
+def _error_type(error: PenstockError) -> str:
+    match error:
+        case ModelLoading():
+            return "Unhealthy"
+        case QueueFull() | Overloaded():
+            return "Overloaded"
+        case InvalidRequest() if "must not be empty" in error.message:
+            return "Empty"
+        case _:
+            return "Validation" if error.status < 500 else "Backend"
+
+
+EMBED = Embed()
+RERANK = Rerank()

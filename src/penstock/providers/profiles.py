@@ -1,0 +1,225 @@
+"""OpenAI-compatible vendors and servers, one row each. A new one is a row, not code.
+
+kind       what `providers.<name>.kind` says in penstock.yaml
+base_url   where its OpenAI-compatible routes begin; None = the user must say
+env        variables that hold its key, the first that is set wins; empty = no key is needed
+auth       bearer: `Authorization: Bearer <key>`; none: local servers
+quirks     how it departs from OpenAI's dialect
+source     where base_url and env were read (2026-11-20)
+"""
+
+from typing import Literal
+
+import msgspec
+
+from penstock.lib.registry import UnknownName, hint
+from penstock.types.deployment import Quirks
+
+
+class Profile(msgspec.Struct, frozen=True):
+    kind: str
+    title: str
+    base_url: str | None
+    env: tuple[str, ...]
+    source: str
+    auth: Literal["bearer", "none"] = "bearer"
+    quirks: Quirks = Quirks()
+    codec: str = "openai"
+    is_local: bool = False  # a server of the user's own, found by asking its port
+
+
+# OpenAI's reasoning models refuse max_tokens; all of its chat models know max_completion_tokens.
+_OPENAI = Quirks(rename_chat=(("max_tokens", "max_completion_tokens"),))
+# The other way round: these do not know max_completion_tokens, and an unknown limit would be no limit.
+_MAX_TOKENS = (("max_completion_tokens", "max_tokens"),)
+# Answers 422 to any field it does not know (anon-kode#53, eca#231, eca#315, openclaude#739), and to
+# reasoning fields in history (crush#1590); sends usage in the last chunk unasked.
+_MISTRAL = Quirks(
+    rename_chat=(*_MAX_TOKENS, ("seed", "random_seed")),
+    drop=frozenset({"stream_options", "user", "store", "logit_bias"}),
+    drop_message=frozenset({"reasoning_content", "reasoning"}),
+)
+
+_ROWS = (
+    Profile(
+        "openai",
+        "OpenAI",
+        "https://api.openai.com/v1",
+        ("OPENAI_API_KEY",),
+        "https://platform.openai.com/docs/api-reference",
+        quirks=_OPENAI,
+    ),
+    Profile(
+        "deepseek",
+        "DeepSeek",
+        "https://api.deepseek.com/v1",
+        ("DEEPSEEK_API_KEY",),
+        "https://api-docs.deepseek.com",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "mistral",
+        "Mistral",
+        "https://api.mistral.ai/v1",
+        ("MISTRAL_API_KEY",),
+        "https://docs.mistral.ai/api",
+        quirks=_MISTRAL,
+    ),
+    Profile(
+        "groq",
+        "Groq",
+        "https://api.groq.com/openai/v1",
+        ("GROQ_API_KEY",),
+        "https://console.groq.com/docs/openai",
+    ),
+    Profile(
+        "together",
+        "Together AI",
+        "https://api.together.ai/v1",
+        ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"),
+        "https://docs.together.ai/docs/inference/openai-compatibility",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "fireworks",
+        "Fireworks AI",
+        "https://api.fireworks.ai/inference/v1",
+        ("FIREWORKS_API_KEY",),
+        "https://docs.fireworks.ai/tools-sdks/openai-compatibility",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "openrouter",
+        "OpenRouter",
+        "https://openrouter.ai/api/v1",
+        ("OPENROUTER_API_KEY",),
+        "https://openrouter.ai/docs/quickstart",
+    ),
+    Profile(
+        "xai",
+        "xAI",
+        "https://api.x.ai/v1",
+        ("XAI_API_KEY",),
+        "https://docs.x.ai/docs/api-reference",
+    ),
+    Profile(
+        "moonshot",
+        "Moonshot AI",
+        "https://api.moonshot.ai/v1",
+        ("MOONSHOT_API_KEY",),
+        "https://platform.moonshot.ai/docs (keys of the Chinese site: https://api.moonshot.cn/v1)",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "dashscope",
+        "Alibaba Cloud Model Studio (Qwen)",
+        "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        ("DASHSCOPE_API_KEY",),
+        "https://help.aliyun.com/zh/model-studio (international keys: https://dashscope-intl.aliyuncs.com/...)",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "zhipu",
+        "Zhipu AI (GLM)",
+        "https://open.bigmodel.cn/api/paas/v4",
+        ("ZHIPUAI_API_KEY", "ZHIPU_API_KEY"),
+        "https://docs.bigmodel.cn (international keys: https://api.z.ai/api/paas/v4)",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "siliconflow",
+        "SiliconFlow",
+        "https://api.siliconflow.cn/v1",
+        ("SILICONFLOW_API_KEY",),
+        "https://docs.siliconflow.cn (international keys: https://api.siliconflow.com/v1)",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "perplexity",
+        "Perplexity",
+        "https://api.perplexity.ai",
+        ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+        "https://docs.perplexity.ai",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "nvidia",
+        "NVIDIA NIM",
+        "https://integrate.api.nvidia.com/v1",
+        ("NVIDIA_API_KEY",),
+        "https://docs.api.nvidia.com/nim",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "cerebras",
+        "Cerebras",
+        "https://api.cerebras.ai/v1",
+        ("CEREBRAS_API_KEY",),
+        "https://inference-docs.cerebras.ai/resources/openai",
+    ),
+    Profile(
+        "sambanova",
+        "SambaNova",
+        "https://api.sambanova.ai/v1",
+        ("SAMBANOVA_API_KEY",),
+        "https://docs.sambanova.ai/docs/en/features/openai-compatibility",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "ollama",
+        "Ollama",
+        "http://127.0.0.1:11434/v1",
+        (),
+        "https://docs.ollama.com/api/openai-compatibility",
+        auth="none",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+        is_local=True,
+    ),
+    Profile(
+        "vllm",
+        "vLLM",
+        "http://127.0.0.1:8000/v1",
+        (),
+        "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
+        auth="none",
+        is_local=True,
+    ),
+    Profile(
+        "sglang",
+        "SGLang",
+        "http://127.0.0.1:30000/v1",
+        (),
+        "https://docs.sglang.ai/basic_usage/openai_api_completions.html",
+        auth="none",
+        is_local=True,
+    ),
+    Profile(
+        "lmstudio",
+        "LM Studio",
+        "http://127.0.0.1:1234/v1",
+        (),
+        "https://lmstudio.ai/docs/api/endpoints/openai",
+        auth="none",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+        is_local=True,
+    ),
+    Profile(
+        "openai-compatible",
+        "any OpenAI-compatible server",
+        None,
+        (),
+        "the user's own base_url and api_key",
+    ),
+)
+
+PROFILES: dict[str, Profile] = {row.kind: row for row in _ROWS}
+
+
+def profile(kind: str) -> Profile:
+    """Raises UnknownName, listing the kinds."""
+    found = PROFILES.get(kind)
+    if found is None:
+        raise UnknownName(
+            f"no provider kind named {kind!r}; there are: {', '.join(PROFILES)}{hint(kind, list(PROFILES))}"
+        )
+    return found
