@@ -784,6 +784,26 @@ async def test_a_server_that_takes_nothing_is_a_write_timeout() -> None:
             await client.request(server.origin, "POST", "/", (), body, timeouts=timeouts)
 
 
+async def test_a_server_that_takes_the_request_slowly_is_none() -> None:
+    size = 42_000_000
+
+    async def script(state: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            is_chunked = b"chunked" in await reader.readuntil(b"\r\n\r\n")
+            left = size + is_chunked * (len("ea60\r\n\r\n") * size // 60_000 + len("0\r\n\r\n"))
+            while left:
+                left -= len(await reader.read(min(left, 500_000)))
+                await asyncio.sleep(0.01)
+            writer.write(OK)
+
+    async with serve(script) as server, Client() as client:
+        for body in (b"x" * size, pieces(b"x" * 60_000, count=size // 60_000)):
+            response = await client.request(
+                server.origin, "POST", "/", (), body, timeouts=Timeouts(first_byte_s=0.5)
+            )
+            assert await response.read(10) == b"ok"
+
+
 async def test_connecting_has_its_own_timeout() -> None:
     async def script(_: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()  # takes the TLS hello and says nothing
@@ -935,13 +955,15 @@ async def test_https_goes_through_a_connect_proxy(ca: trustme.CA) -> None:
 
 async def test_a_proxy_may_speak_tls_itself(ca: trustme.CA) -> None:
     (of_server, of_client), (of_proxy, _) = contexts(ca, "api.example"), contexts(ca)
-    async with serve(answering(OK), tls=of_server) as server:
-        async with serve(forwarding(server.port), tls=of_proxy) as proxy:
-            proxies = {"https": f"https://localhost:{proxy.port}"}
-            async with Client(ssl_context=of_client, proxies=proxies) as client:
-                for _ in range(2):
-                    assert await get(client, Origin("https", "api.example", 443)) == b"ok"
-            assert proxy.accepted == 1
+    async with (
+        serve(answering(OK), tls=of_server) as server,
+        serve(forwarding(server.port), tls=of_proxy) as proxy,
+    ):
+        proxies = {"https": f"https://localhost:{proxy.port}"}
+        async with Client(ssl_context=of_client, proxies=proxies) as client:
+            for _ in range(2):
+                assert await get(client, Origin("https", "api.example", 443)) == b"ok"
+        assert proxy.accepted == 1
 
 
 async def test_the_certificate_is_checked_inside_the_tunnel(ca: trustme.CA) -> None:

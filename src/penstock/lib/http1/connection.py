@@ -161,6 +161,7 @@ class Connection(asyncio.Protocol):
         "_timer_at",
         "_total_at",
         "_transport",
+        "_unsent",
         "_writable",
         "chunks",
         "closed",
@@ -193,6 +194,7 @@ class Connection(asyncio.Protocol):
         self._sender: asyncio.Task[None] | None = None
         self._is_reading_paused = False
         self._is_write_paused = False
+        self._unsent = 0  # bytes, when the write timeout was last looked at
         self._writable: asyncio.Future[None] | None = None
         self._first_byte_s = self._between_s = self._total_at = self._deadline = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -343,6 +345,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
+        self._unsent = cast(asyncio.Transport, self._transport).get_write_buffer_size()
         if self._sender is not None:
             self._arm(min(self._loop.time() + self._first_byte_s, self._total_at))
 
@@ -478,8 +481,15 @@ class Connection(asyncio.Protocol):
             self._arm(self._deadline)
         elif self._response is None:
             self.close()
+        elif self._is_write_paused and now + TIMER_SLACK_S < self._total_at and self._is_taking():
+            self._arm(min(now + self._first_byte_s, self._total_at))
         else:
             self.fail(self._expired(self._response.status, now))
+
+    def _is_taking(self) -> bool:
+        """Whether the peer took some of the request since this was last asked."""
+        before, self._unsent = self._unsent, cast(asyncio.Transport, self._transport).get_write_buffer_size()
+        return self._unsent < before
 
     def _expired(self, status: int, now: float) -> HTTPClientError:
         if now + TIMER_SLACK_S >= self._total_at:
