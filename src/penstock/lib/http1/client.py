@@ -257,6 +257,8 @@ class _Pool:
     # -- what connections say --------------------------------------------------------------------------
 
     def released(self, conn: Connection) -> None:
+        if conn.closed:  # between two owners: `lost` takes it off the books
+            return
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():

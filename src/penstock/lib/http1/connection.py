@@ -288,8 +288,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if self.closed:
-            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._response is None:  # an answer nobody asked for must not meet the next request
@@ -298,14 +296,11 @@ class Connection(asyncio.Protocol):
         self._held += len(data)
         try:
             self._parser.feed_data(data)  # type: ignore[union-attr] # only connection_lost unsets it
-        except httptools.HttpParserError as exc:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             if not self._finished:
                 self.fail(ProtocolError(f"{self._peer}: {self._refused or exc}"))
                 return
             self._reusable = False
-        except httptools.HttpParserUpgrade:
-            self.fail(ProtocolError(f"{self._peer}: switched protocols unasked"))
-            return
         if self._finished:
             self._finish()
         elif self.chunks:
