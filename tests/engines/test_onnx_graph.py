@@ -9,7 +9,7 @@ import pytest
 from bert_reference import Reference
 from tokenizers import Tokenizer
 
-from penstock.engines.onnx_encoder import load, plan_batches, run_to_end
+from penstock.engines.onnx_encoder import BATCH_TOKENS, load, plan_batches, run_to_end
 from penstock.engines.onnx_graph import UnsupportedModel, read_spec
 from penstock.testing.tiny import Architecture, Pooling, make_cross_encoder, make_encoder
 from penstock.types.errors import ContextLengthExceeded, InvalidRequest
@@ -113,7 +113,7 @@ def test_batches_hold_every_index_once_within_the_budget() -> None:
     batches = plan_batches(lengths, heads=12)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     assert batches[0] == [2020]
-    assert all(len(batch) * max(lengths[i] for i in batch) <= 4096 for batch in batches[1:])
+    assert all(len(batch) * max(lengths[i] for i in batch) <= BATCH_TOKENS for batch in batches[1:])
 
 
 @pytest.mark.parametrize(

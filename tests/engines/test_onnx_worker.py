@@ -208,6 +208,18 @@ def test_the_key_is_needed_everywhere_but_for_health(encoder: WorkerProcess) -> 
     assert encoder.call("/v1/embeddings")[0] == 405
 
 
+def test_a_short_request_does_not_wait_for_a_long_one(encoder: WorkerProcess) -> None:
+    long = http.client.HTTPConnection("127.0.0.1", encoder.ready["port"], timeout=10)
+    body = json.dumps({"input": ["water gate turbine river energy " * 5] * 2048})
+    long.request("POST", "/v1/embeddings", body, {"authorization": f"Bearer {KEY}"})
+    while not encoder.call("/health")[1]["queued"]:
+        time.sleep(0.005)
+    assert encoder.embed("water")[0] == 200
+    assert encoder.call("/health")[1]["queued"] == 1, "the long request should still be running"
+    assert len(json.loads(long.getresponse().read())["data"]) == 2048
+    long.close()
+
+
 def test_a_client_that_went_away_is_dropped(encoder: WorkerProcess) -> None:
     body = json.dumps({"input": ["water gate turbine river energy " * 5] * 2048}).encode()
     started = time.monotonic()
