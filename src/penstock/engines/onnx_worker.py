@@ -1,13 +1,13 @@
 """The process that serves one embedding or reranking model; our supervisor starts it and speaks HTTP to it.
 
     python -m penstock.engines.onnx_worker --model DIR [--port 0 | --uds PATH] [--threads N]
-                                              [--name ID] [--max-input-tokens N]
+                                              [--name ID] [--max-input-tokens N] [--api-key-env NAME]
 
     stdout   exactly one JSON line: {"ready": true, "port": N | "uds": PATH, "pid":, "kind":, "dimensions":,
              "max_input_tokens":, ...} or {"ready": false, "error": "..."}, then exit 1
     stdin    held open by the parent; at end of file the parent is gone and so are we, at once
     SIGTERM  no new connections, what runs is finished, exit 0
-    environment  PENSTOCK_ENGINE_KEY: bearer key that every request but /health must carry
+    environment  PENSTOCK_ENGINE_KEY (or NAME): bearer key that every request but /health must carry
 
     POST /v1/embeddings  OpenAI's shape; also `truncate` (false), `normalize` (true)
     POST /v1/rerank      {query, documents, top_n?, raw_scores?, truncate?} -> {results, usage}, best first
@@ -94,7 +94,7 @@ def main() -> None:
         _say({"ready": False, "error": str(exc) or type(exc).__name__})
         sys.exit(1)
     name = arguments.name or arguments.model.resolve().name
-    app = Worker(encoder, name, key=os.environ.get(KEY_VARIABLE, ""))
+    app = Worker(encoder, name, key=os.environ.get(arguments.api_key_env, ""))
     _serve(app, listener, {"ready": True, "pid": os.getpid(), **_where(listener), **app.facts})
 
 
@@ -439,6 +439,7 @@ def _watch_stdin() -> NoReturn:
     with suppress(OSError):
         while os.read(0, 4096):
             pass
+    os.write(2, b"onnx worker: stdin ended, so the parent is gone\n")
     os._exit(0)
 
 
@@ -457,6 +458,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--uds", type=Path, default=None, help="Unix socket path instead of a port")
     parser.add_argument(
         "--threads", type=int, default=0, help="default: physical cores - 1, within the quota"
+    )
+    parser.add_argument(
+        "--api-key-env", default=KEY_VARIABLE, help="variable that holds the bearer key (%(default)s)"
     )
     parser.add_argument(
         "--max-input-tokens", type=int, default=0, help="default: the model's own limit, at most 2048"
