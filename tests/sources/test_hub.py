@@ -193,12 +193,14 @@ def test_a_short_name_is_a_repository_and_a_quantization(hub: Hub, store: Store)
         ("hf:org/m:Q8_0", ModelNotFound, "no Q8_0; it has Q4_0"),
         ("hf:org/m@v9", ModelNotFound, "does not exist"),
         ("hf:org/empty", ModelNotFound, "neither a .gguf"),
+        ("phi4-mini", ModelNotFound, "has none of Q4_K_M, Q5_K_M, Q8_0; it has Q2_K"),
         ("hf:org/broken", UpstreamUnavailable, "answered 500"),
     ],
 )
 def test_what_the_hub_does_not_have_is_said(
     hub: Hub, store: Store, source: str, error: type[Exception], message: str
 ) -> None:
+    hub.repositories["bartowski/microsoft_Phi-4-mini-instruct-GGUF"] = {"m-Q2_K.gguf": SMALL}
     hub.repositories |= {"org/m": {"m-Q4_0.gguf": SMALL}, "org/empty": {"README.md": b""}}
     hub.refusals["org/broken"] = (500, "")
     with pytest.raises(error, match=message):

@@ -127,8 +127,11 @@ def select(
                 f"{repo} has no {quantization}; it has {', '.join(sorted(labels)) or 'no GGUF'}"
             )
         return _gguf(weights[labels[quantization.upper()]], "the quantization you named")
-    if among:
-        weights = {name: parts for name, parts in weights.items() if _quantization(name).upper() in among}
+    if among and weights:
+        labels = {_quantization(name).upper(): name for name in weights}
+        weights = {name: weights[name] for label, name in labels.items() if label in among}
+        if not weights:
+            raise ModelNotFound(f"{repo} has none of {', '.join(among)}; it has {', '.join(sorted(labels))}")
     if weights:
         sizes = [
             catalogue.File(_quantization(name), sum(part.bytes for part in parts), name)

@@ -171,7 +171,7 @@ def _parse_hub(rest: str) -> HubSource:
 
 def _parse_name(text: str) -> NamedSource:
     if not _SHORT_NAME.fullmatch(text):
-        hint = f"; did you mean hf:{text}?" if _REPO.fullmatch(text) else ""
+        hint = f"; did you mean hf:{text}?" if _REPO.fullmatch(text) else "."
         raise InvalidRequest(f"{text!r} is no model source{hint} Allowed: {ALLOWED}", param="model")
     try:
         catalogue.find(text.lower())
