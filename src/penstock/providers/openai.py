@@ -176,7 +176,7 @@ class CompletionReader:
         "_is_text",
         "_name",
         "_offsets",
-        "_predicted",
+        "_per_choice",
         "_recount",
         "_request",
         "_seen",
@@ -194,7 +194,7 @@ class CompletionReader:
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self._content_chunks = 0
-        self._predicted: list[int] = []  # tokens per choice, where an engine reports them choice by choice
+        self._per_choice: list[Usage] = []  # where an engine reports them choice by choice
         self._usage: Usage | None = None
         self._offsets: dict[int, int] = {}  # text offset per choice, for legacy logprobs
 
@@ -214,6 +214,8 @@ class CompletionReader:
         choices = body.get("choices")
         if not choices:
             return self._without_choices(body)
+        if body.get("error"):  # OpenRouter sends it beside a choice that ends with "error"
+            raise error_in_answer(self._name, body["error"])
         has_content = False
         for choice in choices:
             index = choice.get("index", 0)
@@ -230,8 +232,6 @@ class CompletionReader:
         if has_content:
             self._content_chunks += 1
         usage = self._read_usage(body) if body.get("usage") else None
-        if body.get("error"):
-            raise error_in_answer(self._name, body["error"])
         return Chunk(body, usage, has_content)
 
     def _without_choices(self, body: JSON) -> Chunk | None:
@@ -274,20 +274,28 @@ class CompletionReader:
     def _read_usage(self, body: JSON) -> Usage:
         usage = read_usage(body["usage"])
         if self._recount:
-            usage = self._recounted(body, usage)
+            usage = self._recounted(usage)
             body["usage"] = {**body["usage"], **usage_body(usage)}
         self._usage = usage
         return usage
 
-    def _recounted(self, body: JSON, usage: Usage) -> Usage:
-        """Usage that speaks of one choice: add up what each choice reported, else count content chunks."""
-        timings = body.get("timings")
-        predicted = timings.get("predicted_n") if isinstance(timings, dict) else None
-        self._predicted.append(predicted if isinstance(predicted, int) else usage.completion_tokens)
-        if len(self._predicted) == self._expected:
-            return msgspec.structs.replace(usage, completion_tokens=sum(self._predicted))
-        counted = max(self._content_chunks, sum(self._predicted))
-        return msgspec.structs.replace(usage, completion_tokens=counted, is_estimated=True)
+    def _recounted(self, usage: Usage) -> Usage:
+        """Usage that speaks of one choice: llama.cpp sends one per choice, each with its prompt.
+
+        Until all have come the number is a floor; an engine that sends only one is counted by its chunks.
+        """
+        self._per_choice.append(usage)
+        completion = sum(one.completion_tokens for one in self._per_choice)
+        if len(self._per_choice) < self._expected:
+            completion = max(completion, self._content_chunks)
+        prompts = self._expected // self._request.n
+        return Usage(
+            sum(one.prompt_tokens for one in self._per_choice) * prompts // len(self._per_choice),
+            completion,
+            max(one.cached_tokens for one in self._per_choice),
+            sum(one.reasoning_tokens for one in self._per_choice),
+            is_estimated=len(self._per_choice) < self._expected,
+        )
 
     def _legacy_logprobs(self, choice: JSON, index: int) -> None:
         """llama.cpp gives chat's logprobs on text completions: rewritten into the lists OpenAI promises."""
