@@ -1,0 +1,48 @@
+import ast
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from openai.types import Model
+
+from penstock.protocols import INBOUND, openai_errors, openai_models
+from penstock.types.errors import InvalidRequest
+
+
+@pytest.mark.parametrize("path", INBOUND)
+def test_every_path_has_what_an_inbound_needs(path: str) -> None:
+    inbound = INBOUND[path]
+    assert inbound.operation in ("chat", "completion", "embedding", "rerank")
+    for name in ("decode", "encoder", "error_body"):
+        assert callable(getattr(inbound, name))
+    with pytest.raises(InvalidRequest):
+        inbound.decode({})
+    assert b"no good" in inbound.error_body(InvalidRequest("no good"), "req_1")
+
+
+def test_openai_errors() -> None:
+    error = {"message": "x", "type": "invalid_request_error", "param": "n", "code": "invalid_request"}
+    assert json.loads(openai_errors.error_body(InvalidRequest("x", param="n"))) == {"error": error}
+
+
+def test_models() -> None:
+    row = SimpleNamespace(
+        id="a/b", created=5, owned_by="me", extras={"operations": ["chat"], "id": "no", "x": None}
+    )
+    single = json.loads(openai_models.single(row))
+    assert single == {"id": "a/b", "object": "model", "created": 5, "owned_by": "me", "operations": ["chat"]}
+    Model.model_validate(single, strict=True)
+    assert json.loads(openai_models.listing([row, row])) == {"object": "list", "data": [single, single]}
+    assert json.loads(openai_models.listing([])) == {"object": "list", "data": []}
+
+
+@pytest.mark.parametrize(("package", "other"), [("protocols", "providers"), ("providers", "protocols")])
+def test_codecs_of_both_sides_know_nothing_of_each_other(package: str, other: str) -> None:
+    folder = Path(openai_errors.__file__).parents[1] / package
+    allowed = {"penstock.types", "penstock.lib", f"penstock.{package}"}
+    for file in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            if module and module.startswith("penstock"):
+                assert ".".join(module.split(".")[:2]) in allowed, (file.name, module, other)
