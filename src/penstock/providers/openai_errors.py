@@ -59,7 +59,8 @@ _CALLER_WORDS = re.compile(  # llama.cpp answers 500 for these
     re.IGNORECASE,
 )
 _SECRETS = re.compile(
-    r"\b(?:bearer\s+\S{6,}|(?:sk|pk|gsk|xai|nvapi|csk|fw|pplx|hf|key|tgp|AIza)[-_]?[\w*-]*[*\d][\w*.-]{5,})",
+    r"\bbearer\s+\S{6,}|\bAIza[\w-]{10,}|\bsk-[\w*-]{12,}"
+    r"|\b(?:sk|pk|gsk|xai|nvapi|csk|fw|pplx|hf|key|tgp)[-_](?=[\w*-]*[\d*])[\w*-]{6,}",
     re.IGNORECASE,
 )
 
