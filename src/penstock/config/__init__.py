@@ -1,0 +1,1 @@
+"""What the user wrote (schema), where it came from (load), and what runs (compile -> Snapshot)."""

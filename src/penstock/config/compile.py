@@ -1,0 +1,486 @@
+"""Settings -> Snapshot: a pure function. Names are resolved, credentials placed, keys hashed.
+
+compile_settings(settings, secret=...)     the snapshot, or ConfigError with every problem
+problems(settings)                         the same checks alone
+
+written                     becomes
+--------------------------  ------------------------------------------------------------------------
+provider                    Remote; with `models: [a]` also a route `<provider>/a`
+deployment with provider    a Deployment on that Remote, and a route of its name
+deployment without          a Pool and a Deployment on it, and a route of its name
+route                       a Route; one that bears a deployment's name takes its place
+key                         a hash in `keys`
+(builtin: on)               builtin:chat, builtin:embedding, builtin:rerank
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+
+import msgspec
+
+from penstock.config import schema
+from penstock.config.errors import ConfigError, Problem
+from penstock.config.schema import Parallel, Replicas, Settings
+from penstock.config.snapshot import ModelRow, Remote, Snapshot, key_hash
+from penstock.lib.http1 import Origin
+from penstock.lib.registry import hint
+from penstock.models import catalogue, parse_source
+from penstock.models.sources import HubSource, NamedSource, PathSource
+from penstock.providers import CODECS
+from penstock.providers.profiles import PROFILES
+from penstock.types.deployment import (
+    Address,
+    Deployment,
+    Engine,
+    Pool,
+    ReplicaView,
+    Route,
+    Target,
+    Timeouts,
+)
+from penstock.types.errors import PenstockError
+from penstock.types.identity import VirtualKey
+from penstock.types.requests import Operation
+
+BUILTIN_CHAT: Final = "builtin:chat"
+BUILTIN_EMBEDDING: Final = "builtin:embedding"
+BUILTIN_RERANK: Final = "builtin:rerank"
+BUILTINS: Final[dict[str, str]] = {
+    BUILTIN_CHAT: "A demonstration model of about 5M parameters, trained by the project: it shows that the "
+    "platform works, and knows little else.",
+    BUILTIN_EMBEDDING: "all-MiniLM-L6-v2: English sentence vectors, 384 dimensions, inputs up to 256 tokens.",
+    BUILTIN_RERANK: "Ranks by cosine similarity of builtin:embedding's sentence vectors; "
+    "not a cross-encoder.",
+}
+BUILTIN_EMBEDDING_CONTEXT: Final = 256
+MINTED_KEY: Final = "minted"
+OPERATIONS: Final[tuple[Operation, ...]] = ("chat", "completion", "embedding", "rerank")
+
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_OUR_HEADERS: Final = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding"}
+)
+_LOCAL_FIELDS: Final = ("engine", "context", "parallel", "threads", "replicas")
+_KINDS: Final[dict[str, frozenset[Operation]]] = {
+    "chat": frozenset({"chat", "completion"}),
+    "embedding": frozenset({"embedding"}),
+    "rerank": frozenset({"rerank"}),
+}
+
+
+class Model(NamedTuple):
+    """What can be said of a model source without fetching it. `kind`, where the catalogue knows it."""
+
+    engine: str
+    is_certain: bool  # False: the source does not show its format, so the user's `engine` is believed
+    kind: str | None = None
+    context: int | None = None
+
+
+def compile_settings(
+    settings: Settings,
+    *,
+    secret: bytes,
+    adopted: Mapping[str, schema.Provider] | None = None,
+    minted_key: str | None = None,
+    created: int = 0,
+) -> Snapshot:
+    """The snapshot. Raises ConfigError with everything that is wrong.
+
+    secret: hashes the keys; `server.secret` wins over it.
+    adopted: providers found in the environment; the file's own names win.
+    minted_key: the key that `up` made for itself; it may use every route.
+    created: Unix seconds, shown as the age of every model.
+    """
+    providers = {**(adopted or {}), **settings.providers}
+    settings = msgspec.structs.replace(settings, providers=providers)
+    if found := problems(settings, has_minted_key=minted_key is not None):
+        raise ConfigError(found)
+    hash_key = hashlib.blake2b((settings.server.secret or "").encode() or secret, digest_size=32).digest()
+    remotes = {name: _remote(name, provider) for name, provider in providers.items()}
+    pools: dict[str, Pool] = {}
+    deployments: dict[str, Deployment] = {}
+    for made in _local(settings):
+        pools[made.pool.name] = made.pool
+        deployments[made.deployment.name] = made.deployment
+    for name, written in settings.deployments.items():
+        if written.provider is not None:
+            operations = None if written.operations is None else frozenset(written.operations)
+            deployments[name] = remotes[written.provider].deployment(name, written.model, operations)
+    for name, provider in providers.items():
+        for model in provider.models if provider.models != "*" else ():
+            deployments.setdefault(f"{name}/{model}", remotes[name].deployment(f"{name}/{model}", model))
+    if settings.builtin:
+        for made in _builtin():
+            pools.setdefault(made.pool.name, made.pool)
+            deployments[made.deployment.name] = made.deployment
+    routes = {name: Route(name, (Target(deployment),)) for name, deployment in deployments.items()}
+    routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
+    return Snapshot(
+        routes=routes,
+        remotes=remotes,
+        pools=pools,
+        keys=dict(_keys(settings, minted_key, hash_key)),
+        defaults=_defaults(deployments),
+        body_limit_bytes=settings.server.body_limit,
+        rows=tuple(_row(route, created) for route in routes.values()),
+        hash_key=hash_key,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def adopt(env: Mapping[str, str], *, ollama: bool = False) -> dict[str, tuple[str, schema.Provider]]:
+    """Providers that the environment offers: name -> (what it was found by, provider)."""
+    found: dict[str, tuple[str, schema.Provider]] = {}
+    for kind, profile in PROFILES.items():
+        variable = next((name for name in profile.env if env.get(name, "").strip()), None)
+        if variable is not None:
+            provider = schema.Provider(kind=kind, api_key=env[variable].strip(), models="*")
+            found[kind] = (variable, provider)
+    if ollama:
+        address = PROFILES["ollama"].base_url or ""
+        found["ollama"] = (f"running at {address}", schema.Provider(kind="ollama", models="*"))
+    return found
+
+
+# --- what each part becomes ---
+
+
+class _Made(NamedTuple):
+    pool: Pool
+    deployment: Deployment
+
+
+def _remote(name: str, written: schema.Provider) -> Remote:
+    profile = PROFILES[written.kind]
+    origin, path = Origin.parse(written.base_url or profile.base_url or "")
+    headers = {key.lower(): value for key, value in written.headers.items()}
+    if written.api_key is not None:
+        headers.setdefault("authorization", f"Bearer {written.api_key}")
+    address = Address(origin.scheme, origin.host, origin.port, origin.uds, path)
+    owner = profile.title if profile.base_url is not None and written.base_url is None else name
+    codec = CODECS.load(profile.codec)(profile.quirks, name=owner)
+    view = ReplicaView(name, "ready", address, tuple(headers.items()))
+    return Remote(name, codec, view, owner, is_open=written.models == "*")
+
+
+def _local(settings: Settings) -> Iterator[_Made]:
+    for name, written in settings.deployments.items():
+        if written.provider is None:
+            yield _local_one(name, written)
+
+
+def _local_one(name: str, written: schema.Deployment) -> _Made:
+    model = describe(written.model)
+    engine = load_engine(written.engine or model.engine)
+    wanted = frozenset(written.operations or ())
+    pool = Pool(
+        name=name,
+        engine=engine.name,
+        source=written.model,
+        replicas=_replicas(written).min,
+        context=written.context,
+        parallel=_parallel(written).sequences,
+        threads=written.threads,
+        embedding=engine.name == "llamacpp" and (model.kind == "embedding" or wanted == _KINDS["embedding"]),
+    )
+    operations = wanted or _possible(engine, pool, model)
+    context = written.context or (model.context if engine.name == "onnx" else None)
+    description = f"{written.model} on {engine.name}"
+    return _Made(pool, _deployment(name, pool, engine, operations, context=context, description=description))
+
+
+def _builtin() -> Iterator[_Made]:
+    chat = Pool(name=BUILTIN_CHAT, engine="llamacpp", source=BUILTIN_CHAT)
+    encoder = Pool(name=BUILTIN_EMBEDDING, engine="onnx", source=BUILTIN_EMBEDDING)
+    rows: tuple[tuple[str, Pool, frozenset[Operation], int | None], ...] = (
+        (BUILTIN_CHAT, chat, frozenset({"chat", "completion"}), None),
+        (BUILTIN_EMBEDDING, encoder, frozenset({"embedding"}), BUILTIN_EMBEDDING_CONTEXT),
+        (BUILTIN_RERANK, encoder, frozenset({"rerank"}), BUILTIN_EMBEDDING_CONTEXT),
+    )
+    for name, pool, operations, context in rows:
+        engine = load_engine(pool.engine)
+        yield _Made(
+            pool, _deployment(name, pool, engine, operations, context=context, description=BUILTINS[name])
+        )
+
+
+def _deployment(
+    name: str,
+    pool: Pool,
+    engine: Engine,
+    operations: frozenset[Operation],
+    *,
+    context: int | None,
+    description: str,
+) -> Deployment:
+    return Deployment(
+        name=name,
+        model=pool.name,
+        codec=CODECS.load(engine.codec)(engine.quirks, name="The engine"),
+        operations=operations,
+        pool=pool.name,
+        max_context=context,
+        description=description,
+    )
+
+
+def _route(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Route:
+    times = written.timeouts
+    return Route(
+        name,
+        tuple(Target(deployments[target.deployment], target.weight) for target in written.targets),
+        Timeouts(
+            connect_s=times.connect,
+            first_token_s=times.first_token,
+            between_tokens_s=times.between_tokens,
+            total_s=times.total,
+            loading_s=times.loading,
+        ),
+    )
+
+
+def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
+    if minted is not None:
+        yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY)
+    for name, written in settings.keys.items():
+        allowed = None if written.routes is None else frozenset(written.routes)
+        yield key_hash(written.secret.encode(), hash_key), VirtualKey(name, allowed)
+
+
+def _defaults(deployments: Mapping[str, Deployment]) -> dict[Operation, str]:
+    """The builtin of that kind, or the only deployment that can do it."""
+    found: dict[Operation, str] = {}
+    for operation in OPERATIONS:
+        able = [name for name, deployment in deployments.items() if operation in deployment.operations]
+        builtin = [name for name in able if name in BUILTINS]
+        if builtin or len(able) == 1:
+            found[operation] = (builtin or able)[0]
+    return found
+
+
+def _row(route: Route, created: int) -> ModelRow:
+    parts = [target.deployment for target in route.targets]
+    operations = frozenset.intersection(*(part.operations for part in parts))
+    contexts = [part.max_context for part in parts if part.max_context is not None]
+    only = parts[0] if len(parts) == 1 else None
+    return ModelRow(
+        route.name,
+        created,
+        only.owner if only else "penstock",
+        {
+            "description": only.description
+            if only
+            else "shared by " + ", ".join(part.name for part in parts),
+            "operations": [one for one in OPERATIONS if one in operations],
+            "context": min(contexts) if contexts else None,
+        },
+    )
+
+
+# --- models and engines ---
+
+
+def load_engine(name: str) -> Engine:
+    from penstock.engines import ENGINES
+
+    engine: Engine = ENGINES.load(name)
+    return engine
+
+
+def describe(model: str) -> Model:
+    """What engine a model source needs. Raises PenstockError when it is no model source."""
+    if model == BUILTIN_CHAT:
+        return Model("llamacpp", is_certain=True, kind="chat")
+    if model == BUILTIN_EMBEDDING:
+        return Model("onnx", is_certain=True, kind="embedding", context=BUILTIN_EMBEDDING_CONTEXT)
+    source = parse_source(model)
+    match source:
+        case NamedSource():
+            entry = catalogue.find(source.name)
+            return Model(entry.engine, is_certain=True, kind=entry.kind, context=entry.context)
+        case HubSource():
+            is_file = source.file is not None and source.file.lower().endswith(".gguf")
+            if is_file or source.quantization is not None:
+                return Model("llamacpp", is_certain=True)
+            return Model("llamacpp" if "gguf" in source.repo.lower() else "onnx", is_certain=False)
+        case PathSource():
+            if source.path.suffix.lower() == ".gguf":
+                return Model("llamacpp", is_certain=True)
+    return Model("onnx", is_certain=False)
+
+
+def _possible(engine: Engine, pool: Pool, model: Model) -> frozenset[Operation]:
+    able = engine.operations(pool)
+    return able & _KINDS[model.kind] if model.kind is not None else able
+
+
+def _replicas(written: schema.Deployment) -> Replicas:
+    count = written.replicas
+    return Replicas(count, count) if isinstance(count, int) else count
+
+
+def _parallel(written: schema.Deployment) -> Parallel:
+    return Parallel(written.parallel) if isinstance(written.parallel, int) else written.parallel
+
+
+# --- what may be wrong ---
+
+
+def problems(
+    settings: Settings,
+    *,
+    also_named: Mapping[str, Iterable[str]] | None = None,
+    has_minted_key: bool = False,
+) -> list[Problem]:
+    """Everything that stops these settings from running.
+
+    also_named: section -> names written in the file whose settings were unusable; they do not dangle.
+    """
+    extra = {section: set(names) for section, names in (also_named or {}).items()}
+    found = [
+        *_provider_problems(settings),
+        *_deployment_problems(settings, extra.get("providers", set())),
+        *_route_problems(settings, extra.get("deployments", set())),
+        *_key_problems(settings, extra),
+    ]
+    has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
+    if not is_loopback(settings.server.host) and not has_keys:
+        found.append(
+            Problem(
+                "server.host",
+                f"{settings.server.host} can be reached from other machines and no key is configured; "
+                "add one under `keys`, or listen on 127.0.0.1",
+            )
+        )
+    return found
+
+
+def _provider_problems(settings: Settings) -> Iterator[Problem]:
+    for name, written in settings.providers.items():
+        path = f"providers.{name}"
+        profile = PROFILES[written.kind]
+        if written.base_url is None and profile.base_url is None:
+            yield Problem(path, f"base_url is missing: {written.kind} is {profile.title}")
+        elif written.base_url is not None:
+            try:
+                Origin.parse(written.base_url)
+            except ValueError as exc:
+                yield Problem(f"{path}.base_url", str(exc))
+        has_credentials = written.api_key is not None or "authorization" in map(str.lower, written.headers)
+        if profile.env and written.base_url is None and not has_credentials:
+            yield Problem(path, f'api_key is missing; write api_key: "${{{profile.env[0]}}}"')
+        if written.api_key is not None and not _is_header_value(written.api_key):
+            yield Problem(f"{path}.api_key", "holds characters that cannot be sent in a header")
+        for header, value in written.headers.items():
+            if not _HEADER_NAME.fullmatch(header) or header.lower() in _OUR_HEADERS:
+                yield Problem(f"{path}.headers.{header}", "is not a header that can be set here")
+            elif not _is_header_value(value):
+                yield Problem(f"{path}.headers.{header}", "holds characters that cannot be sent in a header")
+
+
+def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    defaults = schema.Deployment(model="-")
+    known = [*settings.providers, *also]
+    for name, written in settings.deployments.items():
+        path = f"deployments.{name}"
+        if written.operations == ():
+            yield Problem(f"{path}.operations", "must not be empty")
+        if written.provider is None:
+            yield from _local_problems(path, name, written)
+            continue
+        if written.provider not in known:
+            yield Problem(f"{path}.provider", _no_such("provider", written.provider, known))
+        for field in _LOCAL_FIELDS:
+            if getattr(written, field) != getattr(defaults, field):
+                yield Problem(
+                    f"{path}.{field}", "only a model on this machine has it; this one has a provider"
+                )
+
+
+def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterator[Problem]:
+    try:
+        model = describe(written.model)
+    except PenstockError as exc:
+        yield Problem(f"{path}.model", exc.message)
+        return
+    if written.engine is not None and written.engine != model.engine and model.is_certain:
+        yield Problem(f"{path}.engine", f"{written.model} runs on {model.engine}, not on {written.engine}")
+        return
+    replicas = _replicas(written)
+    if replicas.min != replicas.max:
+        yield Problem(
+            f"{path}.replicas",
+            "min and max must be equal: scaling is not in this release (planned: autoscaling)",
+        )
+    if written.operations is not None:
+        made = _local_one(name, written)
+        able = _possible(load_engine(made.pool.engine), made.pool, model)
+        for operation in written.operations:
+            if operation not in able:
+                yield Problem(
+                    f"{path}.operations",
+                    f"{written.model} on {made.pool.engine} does not do {operation}; it does "
+                    + ", ".join(one for one in OPERATIONS if one in able),
+                )
+
+
+def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    known = _deployment_names(settings) | also
+    for name, written in settings.routes.items():
+        seen: set[str] = set()
+        for index, target in enumerate(written.targets):
+            path = f"routes.{name}.targets[{index}].deployment"
+            if target.deployment not in known:
+                yield Problem(path, _no_such("deployment", target.deployment, sorted(known)))
+            elif target.deployment in seen:
+                yield Problem(path, f"{target.deployment} is a target twice; add the weights up")
+            seen.add(target.deployment)
+
+
+def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:
+    known = _deployment_names(settings) | set(settings.routes)
+    known |= extra.get("deployments", set()) | extra.get("routes", set())
+    by_secret: dict[str, str] = {}
+    for name, written in settings.keys.items():
+        path = f"keys.{name}"
+        if not re.fullmatch(r"[!-~]+", written.secret):
+            yield Problem(f"{path}.secret", "holds a space or a character that cannot be sent in a header")
+        elif written.secret in by_secret:
+            yield Problem(f"{path}.secret", f"is the same as that of keys.{by_secret[written.secret]}")
+        by_secret.setdefault(written.secret, name)
+        for index, route in enumerate(written.routes or ()):
+            provider = settings.providers.get(route.partition("/")[0])
+            if route not in known and not (provider is not None and provider.models == "*" and "/" in route):
+                yield Problem(
+                    f"{path}.routes[{index}]", _no_such("route or deployment", route, sorted(known))
+                )
+
+
+def _deployment_names(settings: Settings) -> set[str]:
+    listed = {
+        f"{name}/{model}"
+        for name, provider in settings.providers.items()
+        if provider.models != "*"
+        for model in provider.models
+    }
+    return {*settings.deployments, *listed, *(BUILTINS if settings.builtin else ())}
+
+
+def _no_such(what: str, name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    there = ", ".join(names) if names else "none"
+    return f"there is no {what} {name!r}; there are: {there}{hint(name, names)}"
+
+
+def _is_header_value(value: str) -> bool:
+    return re.fullmatch(r"[!-~]([ -~]*[!-~])?", value) is not None

@@ -1,0 +1,156 @@
+"""Where settings come from. Each value remembers its source, for `penstock check`.
+
+    weakest    defaults -> penstock.yaml -> PENSTOCK_* variables -> command-line flags    strongest
+
+The file is that of `-c`, else PENSTOCK_CONFIG, else ./penstock.yaml where there is one, else none.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import msgspec
+
+from penstock.config.compile import problems
+from penstock.config.errors import ConfigError, Problem
+from penstock.config.reader import read
+from penstock.config.schema import LogLevel, Settings
+
+DEFAULT_FILE: Final = "penstock.yaml"
+DEFAULT_DATA_DIR: Final = "~/.local/share/penstock"
+
+# variable -> what it sets
+VARIABLES: Final[dict[str, str]] = {
+    "PENSTOCK_HOST": "server.host",
+    "PENSTOCK_PORT": "server.port",
+    "PENSTOCK_LOG_LEVEL": "telemetry.log_level",
+    "PENSTOCK_DATA_DIR": "the folder that holds the minted key and the key-hash secret",
+    "PENSTOCK_CONFIG": "the configuration file",
+    "PENSTOCK_READY_FILE": "the file that says when the server is ready",
+    "PENSTOCK_CACHE_DIR": "the folder that holds fetched models",
+}
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command line said; None: nothing."""
+
+    config: Path | None = None
+    host: str | None = None
+    port: int | None = None
+    data_dir: Path | None = None
+    log_level: str | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    settings: Settings
+    origin: str  # the file's path, or `built-in defaults`
+    data_dir: Path
+    sources: Mapping[str, str] = field(default_factory=dict)  # setting -> where it was said
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def source(self, path: str) -> str:
+        return self.sources.get(path, "default")
+
+
+def load_text(
+    text: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    origin: str = DEFAULT_FILE,
+    adopted: Iterable[str] = (),
+) -> Settings:
+    """The settings of a YAML text. Raises ConfigError with everything that is wrong.
+
+    adopted: names of providers that will be there besides the file's.
+    """
+    return _read(text, os.environ if env is None else env, origin, adopted)[0]
+
+
+def load(flags: Flags, *, env: Mapping[str, str] | None = None, adopted: Iterable[str] = ()) -> Loaded:
+    """Raises ConfigError."""
+    variables = os.environ if env is None else env
+    path = _file(flags, variables)
+    settings, origin, lines = Settings(), "built-in defaults", dict[str, int]()
+    if path is not None:
+        origin = str(path)
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+            raise ConfigError([Problem("", f"cannot be read: {reason}")], origin) from exc
+        settings, lines = _read(text, variables, origin, adopted)
+    sources = {where: f"{origin}:{line}" for where, line in lines.items() if where}
+    settings = _override(settings, flags, variables, sources)
+    data_dir = flags.data_dir or Path(variables.get("PENSTOCK_DATA_DIR") or DEFAULT_DATA_DIR)
+    return Loaded(settings, origin, data_dir.expanduser(), sources, lines)
+
+
+def _file(flags: Flags, env: Mapping[str, str]) -> Path | None:
+    if flags.config is not None:
+        return flags.config
+    if named := env.get("PENSTOCK_CONFIG"):
+        return Path(named).expanduser()
+    here = Path(DEFAULT_FILE)
+    return here if here.is_file() else None
+
+
+def _read(
+    text: str, env: Mapping[str, str], origin: str, adopted: Iterable[str]
+) -> tuple[Settings, dict[str, int]]:
+    reading = read(text, env)
+    if reading.problems:
+        named = {section: set(names) for section, names in reading.names.items()}
+        named.setdefault("providers", set()).update(adopted)
+        named.setdefault("keys", set()).add("")  # whether keys suffice is asked of a readable file
+        dangling = ConfigError(problems(reading.settings, also_named=named)).located(reading.lines, origin)
+        raise ConfigError([*reading.problems, *dangling.problems], origin)
+    return reading.settings, reading.lines
+
+
+def _override(settings: Settings, flags: Flags, env: Mapping[str, str], sources: dict[str, str]) -> Settings:
+    found: list[Problem] = []
+    rows = (
+        ("server", "host", flags.host, "PENSTOCK_HOST", "--host"),
+        ("server", "port", flags.port, "PENSTOCK_PORT", "--port"),
+        ("telemetry", "log_level", flags.log_level, "PENSTOCK_LOG_LEVEL", "--log-level"),
+    )
+    for section, name, flag, variable, option in rows:
+        said = flag if flag is not None else env.get(variable) or None
+        if said is None:
+            continue
+        source = option if flag is not None else variable
+        try:
+            value = _OVERRIDES[name](said)
+        except ValueError as exc:
+            found.append(Problem(source, str(exc)))
+            continue
+        changed = msgspec.structs.replace(getattr(settings, section), **{name: value})
+        settings = msgspec.structs.replace(settings, **{section: changed})
+        sources[f"{section}.{name}"] = source
+    if found:
+        raise ConfigError(found, "command line and environment")
+    return settings
+
+
+def _port(said: Any) -> int:
+    try:
+        port = int(said)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise ValueError(f"{said!r} is not a port; write 0 (a free one) to 65535")
+    return port
+
+
+def _log_level(said: Any) -> str:
+    levels = get_args(LogLevel)
+    if said not in levels:
+        raise ValueError(f"{said!r} is not one of {', '.join(levels)}")
+    return str(said)
+
+
+_OVERRIDES: Final[dict[str, Any]] = {"host": str, "port": _port, "log_level": _log_level}

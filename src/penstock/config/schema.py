@@ -1,0 +1,205 @@
+"""penstock.yaml as frozen structs: what the user wrote, with units read and names not yet resolved.
+
+Only what this release does is here. What the design has and this release has not stands in `LATER`: it is
+refused by name, never accepted and ignored.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from penstock.config.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, format_size
+from penstock.providers.profiles import PROFILES
+from penstock.types.requests import Operation
+
+ENGINES: Final = ("llamacpp", "onnx")
+
+# `extra` is for reader.py, `extra_json_schema` for editors that check against docs/penstock.schema.json.
+Duration = Annotated[float, Meta(extra={"unit": "duration"}, extra_json_schema={"x-unit": "duration"})]
+Size = Annotated[int, Meta(extra={"unit": "size"}, extra_json_schema={"x-unit": "size"})]
+Secret = Annotated[str, Meta(extra={"secret": True}, min_length=1)]
+Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Name = Annotated[str, Meta(extra={"name": True}, min_length=1, max_length=200)]
+LogLevel = Literal["debug", "info", "warning", "error"]
+ProviderKind = Annotated[
+    str, Meta(extra={"registry": "provider kind"}, extra_json_schema={"enum": sorted(PROFILES)})
+]
+EngineName = Annotated[str, Meta(extra={"registry": "engine"}, extra_json_schema={"enum": sorted(ENGINES)})]
+
+REGISTRIES: Final[dict[str, tuple[str, ...]]] = {
+    "provider kind": tuple(PROFILES),
+    "engine": tuple(ENGINES),
+}
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8600
+
+
+class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A mapping of settings."""
+
+
+class Server(Group, frozen=True):
+    """The listening address and what concerns every request."""
+
+    host: Annotated[str, Meta(description="address to listen on", min_length=1)] = DEFAULT_HOST
+    port: Annotated[int, Meta(description="0 = a free one", ge=0, le=65535)] = DEFAULT_PORT
+    secret: Annotated[
+        Secret | None,
+        Meta(description="key-hash secret; hosts that serve the same keys share it; default: minted"),
+    ] = None
+    body_limit: Annotated[Size, Meta(description="largest request body")] = 16 << 20
+
+
+class Provider(Group, frozen=True):
+    """A remote wire dialect and credentials."""
+
+    kind: ProviderKind
+    base_url: Annotated[str | None, Meta(description="default: the vendor's own")] = None
+    api_key: Annotated[Secret | None, Meta(description="sent as `Authorization: Bearer`")] = None
+    headers: Annotated[dict[str, Secret], Meta(description="further headers for every request")] = {}
+    models: Annotated[
+        Literal["*"] | tuple[str, ...],
+        Meta(description='names served as `<provider>/<model>` without a deployment; "*" = any'),
+    ] = ()
+
+
+class Replicas(Group, frozen=True):
+    """How many instances run. In this release their number is fixed: min equals max."""
+
+    min: Count = 1
+    max: Count = 1
+
+
+class Parallel(Group, frozen=True):
+    """How one instance shares its work."""
+
+    sequences: Annotated[Count | None, Meta(description="answers decoded together")] = None
+
+
+class Deployment(Group, frozen=True):
+    """A model on a provider (`provider`) or on this machine (`engine`, or chosen by the model source)."""
+
+    model: Annotated[str, Meta(description="the provider's name for it, or a model source", min_length=1)]
+    provider: str | None = None
+    engine: EngineName | None = None
+    context: Annotated[Count | None, Meta(description="tokens per conversation (local)")] = None
+    parallel: Annotated[Count | Parallel, Meta(description="sequences decoded together (local)")] = Parallel()
+    threads: Annotated[Count | None, Meta(description="CPU threads (local); default: measured")] = None
+    replicas: Annotated[Count | Replicas, Meta(description="instances (local)")] = Replicas()
+    operations: Annotated[
+        tuple[Operation, ...] | None, Meta(description="what it can do; default: all its kind can")
+    ] = None
+
+
+class Target(Group, frozen=True):
+    deployment: str
+    weight: Annotated[
+        float, Meta(description="share of the requests, relative to the others", gt=0, le=1e6)
+    ] = 1.0
+
+
+class Timeouts(Group, frozen=True):
+    """How long each phase of an attempt may take."""
+
+    connect: Annotated[Duration, Meta(description="to the upstream")] = 2.0
+    first_token: Annotated[Duration, Meta(description="request sent to first content")] = 120.0
+    between_tokens: Duration = 60.0
+    total: Duration = 600.0
+    loading: Annotated[Duration, Meta(description="wait for a model that is not ready yet")] = 60.0
+
+
+class Route(Group, frozen=True):
+    """A public model name."""
+
+    targets: Annotated[tuple[Target, ...], Meta(min_length=1)]
+    strategy: Literal["weighted"] = "weighted"
+    timeouts: Timeouts = Timeouts()
+
+
+class Key(Group, frozen=True):
+    """A static virtual key."""
+
+    secret: Secret
+    routes: Annotated[tuple[str, ...] | None, Meta(description="public names it may use; default: all")] = (
+        None
+    )
+
+
+class Telemetry(Group, frozen=True):
+    log_level: LogLevel = "info"
+
+
+class Settings(Group, frozen=True):
+    """penstock.yaml"""
+
+    server: Server = Server()
+    providers: dict[Name, Provider] = {}
+    deployments: dict[Name, Deployment] = {}
+    routes: dict[Name, Route] = {}
+    keys: dict[Name, Key] = {}
+    builtin: Annotated[Switch, Meta(description="the three builtin: models, beside the above")] = True
+    telemetry: Telemetry = Telemetry()
+
+
+# Settings of the design that this release lacks: path (a * stands for any name or index) -> what it would do.
+LATER: Final[dict[str, str]] = {
+    "server.tls": "TLS at the door; until then put a TLS proxy in front",
+    "deployments.*.quantization": "quantization of GPU engines; a GGUF source names its own",
+    "deployments.*.parallel.tensor": "tensor parallelism of GPU engines",
+    "deployments.*.parallel.pipeline": "pipeline parallelism of GPU engines",
+    "deployments.*.parallel.expert": "expert parallelism of GPU engines",
+    "deployments.*.replicas.idle_unload": "unloading idle models",
+    "deployments.*.limits": "limits",
+    "routes.*.fallbacks": "fallbacks",
+    "routes.*.guardrails": "guardrails",
+    "routes.*.cache": "response caches",
+    "routes.*.strict": "refusing lossy translation",
+    "routes.*.rollout": "rollouts",
+    "routes.*.targets.*.when": "routing by difficulty",
+    "keys.*.limits": "limits",
+    "keys.*.budget": "budgets",
+    "keys.*.priority": "priorities",
+    "keys.*.team": "teams",
+    "teams": "teams",
+    "guardrails": "guardrails",
+    "limits": "limits",
+    "store": "the database",
+    "telemetry.log_bodies": "logging of bodies (this release never logs them)",
+    "telemetry.audit_retention": "the audit log",
+    "telemetry.otlp": "OpenTelemetry export",
+}
+
+# Likewise for values.
+LATER_VALUES: Final[dict[str, tuple[str, ...]]] = {
+    "routes.*.strategy": ("least-loaded", "affinity", "cheapest", "fastest", "difficulty"),
+    "providers.*.kind": ("anthropic", "gemini", "bedrock", "azure", "cohere", "tei"),
+    "deployments.*.engine": ("vllm", "sglang", "tgi", "trtllm", "tei", "infinity", "ollama", "deepspeed"),
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of penstock.yaml, for editors; `docs/penstock.schema.json` is this."""
+    schema = msgspec.json.schema(Settings)
+    for definition in schema["$defs"].values():
+        for shape in definition["properties"].values():
+            _as_written(shape)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "penstock.yaml", **schema}
+
+
+def _as_written(shape: dict[str, Any]) -> None:
+    """Values with units are numbers in the structs and texts in the file."""
+    match shape.pop("x-unit", None):
+        case "duration":
+            shape |= {
+                "type": "string",
+                "pattern": DURATION_PATTERN,
+                "default": format_duration(shape["default"]),
+            }
+        case "size":
+            shape |= {"type": "string", "pattern": SIZE_PATTERN, "default": format_size(shape["default"])}
+        case "switch":
+            del shape["type"]
+            shape["enum"] = [True, False, "on", "off"]

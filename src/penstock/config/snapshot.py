@@ -1,0 +1,101 @@
+"""What runs: all configuration, compiled, immutable. A request reads it once and is untouched by a reload.
+
+find_route(name)        a public name -> Route: one dict lookup; `<provider>/<model>` of a provider that
+                        serves any model is built on first use
+authenticate(secret)    keyed hash, one dict lookup; the snapshot holds no secret of a caller
+models()                the rows of GET /v1/models
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from penstock.types.deployment import Codec, Deployment, Pool, ReplicaView, Route, Target
+from penstock.types.identity import VirtualKey
+from penstock.types.requests import Operation
+
+_MAX_WILDCARD_ROUTES: Final = 1024
+_MAX_MODEL_NAME: Final = 256
+
+
+class ModelRow(msgspec.Struct, frozen=True):
+    """One public model name. `created` is in Unix seconds; `extras` are keys beyond OpenAI's."""
+
+    id: str
+    created: int
+    owned_by: str
+    extras: Mapping[str, Any]
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """A provider, ready to serve: `is_open` when it takes any model name."""
+
+    name: str
+    codec: Codec
+    view: ReplicaView
+    owner: str
+    is_open: bool = False
+
+    def deployment(self, name: str, model: str, operations: frozenset[Operation] | None = None) -> Deployment:
+        return Deployment(
+            name=name,
+            model=model,
+            codec=self.codec,
+            operations=self.codec.operations if operations is None else operations,
+            remote=self.view,
+            description=f"{model} on {self.owner}",
+            owner=self.owner,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    routes: Mapping[str, Route]
+    remotes: Mapping[str, Remote]
+    pools: Mapping[str, Pool]
+    keys: Mapping[bytes, VirtualKey]  # keyed hash of the secret -> whose it is
+    defaults: Mapping[Operation, str]  # the route of a request that names no model
+    body_limit_bytes: int
+    rows: Sequence[ModelRow]
+    hash_key: bytes
+    _wildcards: dict[str, Route] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def has_remote(self) -> bool:
+        """Whether something can answer without any pool of ours being ready."""
+        return any(remote.is_open for remote in self.remotes.values()) or any(
+            target.deployment.remote is not None for route in self.routes.values() for target in route.targets
+        )
+
+    def find_route(self, name: str) -> Route | None:
+        route = self.routes.get(name)
+        return route if route is not None else self._wildcard(name)
+
+    def authenticate(self, secret: bytes | str) -> VirtualKey | None:
+        raw = secret.encode() if isinstance(secret, str) else secret
+        return self.keys.get(key_hash(raw, self.hash_key))
+
+    def models(self) -> Sequence[ModelRow]:
+        return self.rows
+
+    def _wildcard(self, name: str) -> Route | None:
+        """The routes made so are a cache: any of them can be built again, so a full one is emptied."""
+        made = self._wildcards.get(name)
+        if made is not None:
+            return made
+        provider, _, model = name.partition("/")
+        remote = self.remotes.get(provider)
+        if remote is None or not remote.is_open or not 0 < len(model) <= _MAX_MODEL_NAME:
+            return None
+        made = Route(name, (Target(remote.deployment(name, model)),))
+        if len(self._wildcards) >= _MAX_WILDCARD_ROUTES:
+            self._wildcards.clear()
+        self._wildcards[name] = made
+        return made
+
+
+def key_hash(secret: bytes, hash_key: bytes) -> bytes:
+    return hashlib.blake2b(secret, key=hash_key, digest_size=32).digest()

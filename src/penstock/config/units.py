@@ -1,0 +1,79 @@
+"""Durations and sizes are written with units, so that nobody has to guess seconds or milliseconds.
+
+duration   a number and ms, s, m, h or d      500ms  2s  1.5m  15m  180d
+size       a number and B, kB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024)   16MiB  1.5GB
+"""
+
+import re
+from decimal import Decimal
+from typing import Final
+
+DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
+SIZE_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(B|kB|MB|GB|KiB|MiB|GiB)$"
+
+_SECONDS: Final = {
+    "d": Decimal(86400),
+    "h": Decimal(3600),
+    "m": Decimal(60),
+    "s": Decimal(1),
+    "ms": Decimal("0.001"),
+}
+_BYTES: Final = {
+    "GiB": 1 << 30,
+    "MiB": 1 << 20,
+    "KiB": 1 << 10,
+    "GB": 10**9,
+    "MB": 10**6,
+    "kB": 10**3,
+    "B": 1,
+}
+_LONGEST_S: Final = 366 * 86400
+_LARGEST: Final = 1 << 50
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, above zero. Raises ValueError with a sentence for the user."""
+    found = re.fullmatch(DURATION_PATTERN, text, re.ASCII)
+    if not found:
+        raise ValueError("a duration is a number and ms, s, m, h or d, such as 500ms, 2s or 15m")
+    unit = found[2]
+    seconds = float(Decimal(text.removesuffix(unit)) * _SECONDS[unit])
+    if not 0 < seconds <= _LONGEST_S:
+        raise ValueError("a duration is above zero and at most 366d")
+    return seconds
+
+
+def parse_size(text: str) -> int:
+    """Bytes, above zero. Raises ValueError with a sentence for the user."""
+    found = re.fullmatch(SIZE_PATTERN, text, re.ASCII)
+    if not found:
+        raise ValueError("a size is a number and B, kB, MB, GB, KiB, MiB or GiB, such as 16MiB")
+    unit = found[2]
+    count = Decimal(text.removesuffix(unit)) * _BYTES[unit]
+    if count != int(count):
+        raise ValueError(f"{text} is not a whole number of bytes")
+    if not 0 < count <= _LARGEST:
+        raise ValueError("a size is above zero and at most 1048576GiB")
+    return int(count)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest exact writing in the largest whole unit: 900.0 -> 15m, 0.5 -> 500ms."""
+    exact = Decimal(repr(seconds))
+    for unit, length in _SECONDS.items():
+        if exact % length == 0:
+            return f"{int(exact / length)}{unit}"
+    return f"{_plain(exact / _SECONDS['ms'])}ms"
+
+
+def format_size(count: int) -> str:
+    """16777216 -> 16MiB; falls back to bytes."""
+    for unit, length in _BYTES.items():
+        if count % length == 0:
+            return f"{count // length}{unit}"
+    raise AssertionError("every whole number divides by one")
+
+
+def _plain(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

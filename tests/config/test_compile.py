@@ -1,0 +1,239 @@
+"""Settings -> Snapshot, for what runs elsewhere; the builtin models are tests/config/test_builtin.py's."""
+
+import pytest
+
+from penstock.config import schema
+from penstock.config.compile import adopt, compile_settings, is_loopback
+from penstock.config.errors import ConfigError
+from penstock.config.load import load_text
+from penstock.config.schema import Settings
+from penstock.config.snapshot import Snapshot
+
+SECRET = b"0" * 32
+BASE = """
+builtin: off
+server: {body_limit: 4MiB}
+providers:
+  up: {kind: openai-compatible, base_url: "http://127.0.0.1:9/v1/", api_key: sk-x, headers: {X-Team: a b}}
+  open: {kind: openai-compatible, base_url: "https://models.example/v1", models: "*"}
+  few: {kind: vllm, models: [org/a, b]}
+deployments:
+  m: {provider: up, model: upstream-model}
+  n: {provider: open, model: other, operations: [embedding]}
+routes:
+  slow: {targets: [{deployment: m, weight: 3}, {deployment: few/b}], timeouts: {first_token: 200ms}}
+  n: {targets: [{deployment: n}], timeouts: {total: 5m}}
+keys:
+  all: {secret: sk-all}
+  some: {secret: sk-some, routes: [slow, open/anything, few/org/a]}
+"""
+
+
+def compiled(text: str = BASE) -> Snapshot:
+    return compile_settings(load_text(text, env={}), secret=SECRET)
+
+
+def test_a_deployment_is_a_route_of_its_own_name() -> None:
+    route = compiled().find_route("m")
+    assert route is not None
+    (target,) = route.targets
+    assert target.deployment.model == "upstream-model"
+    assert target.deployment.remote is not None
+    view = target.deployment.remote
+    assert view.state == "ready"
+    assert (view.address.scheme, view.address.host, view.address.port, view.address.path) == (
+        "http",
+        "127.0.0.1",
+        9,
+        "/v1",
+    )
+    assert dict(view.headers) == {"x-team": "a b", "authorization": "Bearer sk-x"}
+
+
+def test_a_route_that_bears_a_deployments_name_takes_its_place() -> None:
+    route = compiled().find_route("n")
+    assert route is not None
+    assert route.timeouts.total_s == 300
+
+
+def test_a_route_has_weights_and_timeouts() -> None:
+    route = compiled().find_route("slow")
+    assert route is not None
+    assert [(target.deployment.name, target.weight) for target in route.targets] == [("m", 3), ("few/b", 1)]
+    assert route.timeouts.first_token_s == 0.2
+    assert route.timeouts.connect_s == 2
+
+
+def test_listed_models_are_routes_and_a_wildcard_takes_any_model() -> None:
+    snapshot = compiled()
+    assert snapshot.find_route("few/org/a") is not None
+    assert snapshot.find_route("few/other") is None
+    assert snapshot.find_route("up/anything") is None
+    route = snapshot.find_route("open/org/any")
+    assert route is not None
+    assert route.targets[0].deployment.model == "org/any"
+    assert snapshot.find_route("open/org/any") is route
+    assert snapshot.find_route("open/") is None
+    assert snapshot.find_route("open/" + "x" * 300) is None
+    assert snapshot.find_route("nothing") is None
+
+
+def test_wildcard_routes_do_not_pile_up() -> None:
+    snapshot = compiled()
+    for number in range(3000):
+        assert snapshot.find_route(f"open/{number}") is not None
+    assert len(snapshot._wildcards) <= 1024
+
+
+def test_keys_are_found_by_hash_and_know_their_routes() -> None:
+    snapshot = compiled()
+    some = snapshot.authenticate("sk-some")
+    assert some is not None
+    assert some == snapshot.authenticate(b"sk-some")
+    assert some.name == "some"
+    assert some.may_use("slow")
+    assert not some.may_use("m")
+    assert snapshot.authenticate("sk-al") is None
+    assert snapshot.authenticate(b"\xff") is None
+    assert "sk-some" not in repr(snapshot.keys)
+
+
+def test_the_hash_depends_on_the_servers_secret_alone_when_it_is_given() -> None:
+    settings = load_text(BASE.replace("body_limit: 4MiB", "secret: shared"), env={})
+    one, other = (compile_settings(settings, secret=secret) for secret in (b"a", b"b"))
+    assert set(one.keys) == set(other.keys)
+    assert set(one.keys) != set(compiled().keys)
+
+
+def test_a_minted_key_may_use_everything() -> None:
+    snapshot = compile_settings(load_text("builtin: off", env={}), secret=SECRET, minted_key="sk-m")
+    key = snapshot.authenticate("sk-m")
+    assert key is not None
+    assert key.may_use("whatever")
+
+
+def test_rows_say_what_a_model_can_do() -> None:
+    rows = {row.id: row for row in compiled().models()}
+    assert set(rows) == {"m", "n", "slow", "few/org/a", "few/b"}
+    assert rows["n"].extras["operations"] == ["embedding"]
+    assert rows["slow"].extras["operations"] == ["chat", "completion", "embedding", "rerank"]
+    assert rows["m"].owned_by == "up"
+
+
+def test_the_only_model_of_a_kind_is_its_default() -> None:
+    text = """
+builtin: off
+providers: {up: {kind: vllm}}
+deployments:
+  c: {provider: up, model: a, operations: [chat]}
+  e: {provider: up, model: b, operations: [embedding]}
+  f: {provider: up, model: c, operations: [embedding]}
+"""
+    assert compiled(text).defaults == {"chat": "c"}
+
+
+def test_remote_models_count_as_ready() -> None:
+    assert compiled().has_remote
+    assert not compiled("builtin: off").has_remote
+    assert compiled("{builtin: off, providers: {up: {kind: vllm, models: '*'}}}").has_remote
+
+
+def test_adopted_providers_take_any_model_and_the_file_wins() -> None:
+    found = adopt({"OPENAI_API_KEY": "sk-o", "PPLX_API_KEY": "p", "GROQ_API_KEY": " "}, ollama=True)
+    assert {name: source for name, (source, _) in found.items()} == {
+        "openai": "OPENAI_API_KEY",
+        "perplexity": "PPLX_API_KEY",
+        "ollama": "running at http://127.0.0.1:11434/v1",
+    }
+    adopted = {name: provider for name, (_, provider) in found.items()}
+    text = "{builtin: off, providers: {openai: {kind: openai, api_key: mine}}}"
+    snapshot = compile_settings(load_text(text, env={}), secret=SECRET, adopted=adopted)
+    assert dict(snapshot.remotes["openai"].view.headers)["authorization"] == "Bearer mine"
+    assert snapshot.find_route("openai/gpt-x") is None
+    route = snapshot.find_route("perplexity/sonar")
+    assert route is not None
+    assert route.targets[0].deployment.owner == "Perplexity"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_a_door_open_to_others_needs_a_key() -> None:
+    text = "{builtin: off, server: {host: 0.0.0.0}}"
+    with pytest.raises(ConfigError, match=r"server\.host: 0\.0\.0\.0 can be reached"):
+        compiled(text)
+    compile_settings(load_text(text, env={}), secret=SECRET, minted_key="sk-m")
+    compiled("{builtin: off, server: {host: 0.0.0.0}, keys: {a: {secret: s}}}")
+
+
+REFERENCES = [
+    ("providers: {p: {kind: openai-compatible}}", "providers.p: base_url is missing"),
+    ("providers: {p: {kind: openai}}", 'providers.p: api_key is missing; write api_key: "${OPENAI_API_KEY}"'),
+    ("providers: {p: {kind: vllm, base_url: 'ftp://x'}}", "providers.p.base_url: not an http"),
+    ("providers: {p: {kind: vllm, base_url: 'http://u:p@x'}}", "credentials do not belong in a URL"),
+    ("providers: {p: {kind: vllm, headers: {Host: x}}}", "providers.p.headers.Host: is not a header"),
+    ('providers: {p: {kind: vllm, headers: {a: "x\\ny"}}}', "providers.p.headers.a: holds characters"),
+    ('providers: {p: {kind: vllm, api_key: "a\\nb"}}', "providers.p.api_key: holds characters"),
+    ("deployments: {d: {provider: nope, model: x}}", "there is no provider 'nope'; there are: none"),
+    (
+        "{providers: {vllm-a: {kind: vllm}}, deployments: {d: {provider: vllm-b, model: x}}}",
+        "did you mean 'vllm-a'?",
+    ),
+    (
+        "{providers: {p: {kind: vllm}}, deployments: {d: {provider: p, model: x, threads: 2}}}",
+        "deployments.d.threads: only a model on this machine has it",
+    ),
+    ("deployments: {d: {model: qwen3:4c}}", "deployments.d.model: no model is called 'qwen3:4c'"),
+    ("deployments: {d: {model: 'builtin:nope'}}", "deployments.d.model: no model builtin:nope"),
+    ("deployments: {d: {model: qwen3:4b, engine: onnx}}", "qwen3:4b runs on llamacpp, not on onnx"),
+    ("deployments: {d: {model: 'file:/m.gguf', engine: onnx}}", "runs on llamacpp, not on onnx"),
+    ("deployments: {d: {model: qwen3:4b, replicas: {min: 1, max: 2}}}", "min and max must be equal"),
+    (
+        "routes: {r: {targets: [{deployment: d}]}}",
+        "routes.r.targets[0].deployment: there is no deployment 'd'",
+    ),
+    ("keys: {k: {secret: 'a b'}}", "keys.k.secret: holds a space"),
+    ("keys: {k: {secret: a}, l: {secret: a}}", "keys.l.secret: is the same as that of keys.k"),
+    ("keys: {k: {secret: a, routes: [r]}}", "keys.k.routes[0]: there is no route or deployment 'r'"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), REFERENCES)
+def test_what_does_not_fit_together_is_refused(text: str, expected: str) -> None:
+    settings = load_text(text, env={})
+    settings = Settings(
+        providers=settings.providers,
+        deployments=settings.deployments,
+        routes=settings.routes,
+        keys=settings.keys,
+        builtin=False,
+    )
+    with pytest.raises(ConfigError) as raised:
+        compile_settings(settings, secret=SECRET)
+    assert len(raised.value.problems) == 1
+    assert expected in str(raised.value)
+
+
+def test_a_target_twice_is_refused() -> None:
+    text = BASE.replace("{deployment: few/b}", "{deployment: m}")
+    with pytest.raises(ConfigError, match="m is a target twice"):
+        compiled(text)
+
+
+def test_settings_are_what_the_schema_says_and_nothing_is_shared() -> None:
+    assert Settings().providers == {}
+    assert schema.Provider(kind="vllm").headers == {}

@@ -1,0 +1,61 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.config.units import format_duration, format_size, parse_duration, parse_size
+
+
+@given(st.integers(min_value=1, max_value=366 * 86_400_000))
+def test_a_duration_survives_writing_and_reading(milliseconds: int) -> None:
+    seconds = milliseconds / 1000
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@given(st.integers(min_value=1, max_value=1 << 50))
+def test_a_size_survives_writing_and_reading(count: int) -> None:
+    assert parse_size(format_size(count)) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "shortest"),
+    [
+        ("500ms", 0.5, "500ms"),
+        ("2s", 2.0, "2s"),
+        ("1.5m", 90.0, "90s"),
+        ("15m", 900.0, "15m"),
+        ("60m", 3600.0, "1h"),
+        ("180d", 15_552_000.0, "180d"),
+        ("0.5ms", 0.0005, "0.5ms"),
+    ],
+)
+def test_durations(text: str, seconds: float, shortest: str) -> None:
+    assert parse_duration(text) == seconds
+    assert format_duration(seconds) == shortest
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "shortest"),
+    [
+        ("16MiB", 1 << 24, "16MiB"),
+        ("1.5GB", 1_500_000_000, "1500MB"),
+        ("7B", 7, "7B"),
+        ("1024KiB", 1 << 20, "1MiB"),
+    ],
+)
+def test_sizes(text: str, count: int, shortest: str) -> None:
+    assert parse_size(text) == count
+    assert format_size(count) == shortest
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "s", "-1s", "1 s", "1e3s", "0s", "0ms", "999d", "1S", "٣s", "1s\n"]
+)
+def test_bad_durations(text: str) -> None:
+    with pytest.raises(ValueError, match="a duration is"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["", "5", "MiB", "-1B", "1 B", "0B", "1.5B", "1MB ", "1mb", "9999999GiB"])
+def test_bad_sizes(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a size is|whole number of bytes"):
+        parse_size(text)
