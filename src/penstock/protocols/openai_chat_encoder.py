@@ -200,7 +200,7 @@ class ChatEncoder(OpenAIEncoder):
             call.arguments.append(piece[call.kind][_ARGUMENTS[call.kind]])
         if "function_call" in delta:
             state.function_call = _merge_function_call(state.function_call, delta["function_call"])
-        if choice.get("logprobs"):
+        if isinstance(choice.get("logprobs"), dict):
             state.logprobs = merge_logprobs(state.logprobs, choice["logprobs"])
         merge_unknown(state.extra.setdefault("message", {}), delta, _DELTA_KEYS)
         if len(choice) > 3:  # more than index, delta, finish_reason

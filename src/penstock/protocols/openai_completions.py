@@ -87,7 +87,7 @@ class CompletionEncoder(OpenAIEncoder):
     def _fold_choice(self, choice: JSON) -> None:
         state: TextChoice = self._states[choice["index"]]
         state.text.append(choice["text"])
-        if choice["logprobs"]:
+        if isinstance(choice["logprobs"], dict):
             state.logprobs = merge_logprobs(state.logprobs, choice["logprobs"])
         if len(choice) > len(_CHOICE_KEYS):
             state.extra.update((k, v) for k, v in choice.items() if k not in _CHOICE_KEYS)

@@ -222,11 +222,15 @@ class CompletionReader:
             if index not in self._seen:
                 self._seen.add(self._checked_index(index))
             if self._is_text:
-                has_content = bool(choice.get("text")) or has_content
+                has_content = bool(_text(choice, "text")) or has_content
                 if choice.get("logprobs"):
                     self._legacy_logprobs(choice, index)
             elif delta := choice.get("delta"):
-                has_content = bool(delta.get("content")) or _other_content(delta) or has_content
+                content = delta.get("content")
+                if content.__class__ is str and len(delta) == 1:
+                    has_content = content != "" or has_content
+                else:
+                    has_content = _read_message(delta) or has_content
             if choice.get("finish_reason"):
                 self._finish(choice, index)
         if has_content:
@@ -329,7 +333,9 @@ class CompletionReader:
             for position, choice in enumerate(choices):
                 if choice.get("finish_reason"):
                     self._finish(choice, choice.get("index", position))
-                if self._is_text and choice.get("logprobs"):
+                if not self._is_text:
+                    _read_message(_object(choice.get("message")))
+                elif choice.get("logprobs"):
                     self._legacy_logprobs(choice, position)
             raw = decoded.get("usage")
             if raw:
@@ -485,15 +491,61 @@ def _count(value: Any) -> int:
     return max(0, int(value)) if isinstance(value, int | float) else 0
 
 
-def _other_content(delta: JSON) -> bool:
-    return bool(
-        delta.get("reasoning_content")
-        or delta.get("reasoning")
-        or delta.get("tool_calls")
-        or delta.get("refusal")
-        or delta.get("function_call")
-        or delta.get("audio")
-    )
+def _read_message(message: JSON) -> bool:
+    """Checks the parts of a delta or message that the inbound side builds on; whether there is any content.
+
+    Raises TypeError for what is not OpenAI's shape.
+    """
+    if isinstance(message.get("content"), list):
+        _flatten(message)
+    has_content = [
+        bool(_text(message, key)) for key in ("content", "reasoning_content", "reasoning", "refusal")
+    ]
+    calls = message.get("tool_calls")
+    if calls:
+        for call in calls:
+            _check_call(call)
+    function_call = message.get("function_call")
+    if function_call is not None:
+        _text(_object(function_call), "name")
+    return any(has_content) or bool(calls) or bool(function_call) or bool(message.get("audio"))
+
+
+def _flatten(message: JSON) -> None:
+    """Content in parts, as Mistral's reasoning models send it: text and thinking apart."""
+    text: list[str] = []
+    thinking: list[str] = []
+    for part in message["content"]:
+        if part["type"] == "thinking":
+            inner = part["thinking"]
+            thinking.extend([inner] if isinstance(inner, str) else [one["text"] for one in inner])
+        elif part["type"] == "text":
+            text.append(part["text"])
+    message["content"] = "".join(text)
+    if thinking:
+        message["reasoning_content"] = "".join(thinking)
+
+
+def _check_call(call: Any) -> None:
+    _text(_object(call), "id")
+    if not isinstance(call.get("index"), int | None):
+        raise TypeError("an index that is no number")
+    for kind in ("function", "custom"):
+        if call.get(kind) is not None:
+            _text(_object(call[kind]), "name")
+
+
+def _object(value: Any) -> JSON:
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return value
+
+
+def _text(fields: JSON, key: str) -> str | None:
+    value = fields.get(key)
+    if value is not None and value.__class__ is not str:
+        raise TypeError(f"{key} is no text")
+    return value
 
 
 def _expected_choices(request: ChatRequest | CompletionRequest) -> int:

@@ -19,7 +19,11 @@ from penstock.types.usage import Usage
 
 
 class Chunk(msgspec.Struct):
-    """One streamed event. `body["choices"]` exists (it may be empty: the usage chunk of OpenAI)."""
+    """One streamed event. `body["choices"]` exists (it may be empty: the usage chunk of OpenAI).
+
+    The codec has checked what an encoder builds on: choices and deltas are objects, indexes are numbers,
+    texts are text, tool calls have OpenAI's shape; a finish_reason is one of OpenAI's.
+    """
 
     body: dict[str, Any]
     usage: Usage | None = None
