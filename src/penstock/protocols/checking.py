@@ -14,7 +14,6 @@ error, to say what is allowed there:
 A value is quoted only when it is short: an error message is no place for a prompt.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -22,6 +21,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import inspect
 
+from penstock.lib.registry import hint
 from penstock.types.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class Checker(Generic[T]):
             types, value = _descend(types, value, step)
             if step is None and not found["key"]:
                 key, value = _culprit(types, value)
-                path = _joined([*steps[:position], key])
+                path = _joined(steps[:position] if key is None else [*steps[:position], key])
         param = path.lstrip(".")
         if found["key"]:
             return InvalidRequest(f"`{param}` has a key that is not allowed: {what.lower()}.", param=param)
@@ -161,14 +161,12 @@ def _sentence(param: str, value: Any, types: list[inspect.Type], what: str) -> s
     )
     if choices and isinstance(value, str) and value not in choices:
         shapes = " (or an object)" if any(isinstance(t, inspect.StructType) for t in possible) else ""
-        near = _did_you_mean(value, choices)
+        near = hint(value, choices) or "."
         return f"`{param}` is {quoted(value)}; allowed: {', '.join(choices)}{shapes}{near}"
     fitting = [
         type_ for type_ in possible if isinstance(value, _python_kinds(type_)) and _is_bool(type_, value)
     ]
     if not fitting:
-        if not param:
-            return f"The request {what[:1].lower()}{what[1:]}."
         wanted = sorted({_kind_name(type_) for type_ in possible} - {"null"})
         if choices:
             wanted = [f"one of: {', '.join(choices)}", *(kind for kind in wanted if kind != "a string")]
@@ -178,11 +176,6 @@ def _sentence(param: str, value: Any, types: list[inspect.Type], what: str) -> s
         if limit:
             return f"`{param}` {limit}."
     return f"`{param}`: {what}."
-
-
-def _did_you_mean(value: str, choices: list[str]) -> str:
-    near = difflib.get_close_matches(value, choices, n=1)
-    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def _limit(type_: inspect.Type, value: Any) -> str | None:

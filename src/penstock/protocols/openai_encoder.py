@@ -86,12 +86,12 @@ class OpenAIEncoder:
     # -- streamed
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
-        out: list[bytes] = []
+        out = b""
         for delta in deltas:
             body = self._legal(delta)
             if body is not None:
-                out.append(b"data: %b\n\n" % _encode(body))
-        return out[0] if len(out) == 1 else b"".join(out)
+                out += b"data: %b\n\n" % _encode(body)
+        return out
 
     def stream_end(self) -> bytes:
         """Raises InternalError when a choice is still open: the pipeline must have raised UpstreamCut."""
