@@ -18,8 +18,14 @@ from penstock.protocols.checking import Checker
 from penstock.protocols.openai_embeddings import MAX_INPUTS, WholeEncoder, as_floats, embedding_inputs
 from penstock.protocols.openai_schema import drop_nulls
 from penstock.types.call import Call
-from penstock.types.errors import InvalidRequest, ModelLoading, PenstockError, QueueFull, UpstreamInvalid
-from penstock.types.errors import UpstreamRateLimited as Overloaded
+from penstock.types.errors import (
+    InvalidRequest,
+    ModelLoading,
+    PenstockError,
+    QueueFull,
+    UpstreamInvalid,
+    UpstreamRateLimited,
+)
 from penstock.types.events import Ranking, Vectors
 from penstock.types.requests import EmbeddingRequest, Operation, Request, RerankRequest
 from penstock.types.wire import Encoder
@@ -145,7 +151,7 @@ def _error_type(error: PenstockError) -> str:
     match error:
         case ModelLoading():
             return "Unhealthy"
-        case QueueFull() | Overloaded():
+        case QueueFull() | UpstreamRateLimited():
             return "Overloaded"
         case InvalidRequest() if "must not be empty" in error.message:
             return "Empty"
