@@ -1,0 +1,42 @@
+"""The table of commands."""
+
+from typing import Annotated
+
+import typer
+
+from penstock import __version__
+from penstock.cli import check, doctor, models, pull, run, serve, up
+
+app = typer.Typer(
+    name="penstock",
+    help="One door for every model: chat, embedding and rerank behind an OpenAI-compatible API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"penstock {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+app.command("up", epilog=up.EXAMPLE)(up.up)
+app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
+app.command("run", epilog=run.EXAMPLE)(run.run)
+app.command("pull", epilog=pull.EXAMPLE)(pull.pull)
+app.add_typer(models.app, name="models")
+app.command("check", epilog=check.EXAMPLE)(check.check)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)

@@ -1,0 +1,131 @@
+"""penstock check: what would run, and where each value comes from. Starts and writes nothing."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from penstock.cli import options
+from penstock.cli.output import say, say_json, told
+
+EXAMPLE = "Example: penstock check -c penstock.yaml"
+HIDDEN = "(set)"
+
+
+def check(
+    *,
+    config: options.Config = None,
+    host: options.Host = None,
+    port: options.Port = None,
+    data_dir: options.DataDir = None,
+    log_level: options.LogLevel = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compile the configuration and print what would run, with the source of every value.
+
+    With a file it shows what `penstock serve` would do, without one what `penstock up` would.
+    """
+    from penstock.cli import prepare
+    from penstock.config.load import Flags
+
+    with told():
+        flags = Flags(config, host, port, data_dir, log_level)
+        is_up = config is None and not os.environ.get("PENSTOCK_CONFIG")
+        prepared = prepare.prepare(flags, is_up=is_up, is_dry=True)
+        report = {
+            "config": prepared.loaded.origin,
+            "settings": list(_settings(prepared)),
+            "adopted": dict(prepared.adopted),
+            "models": [
+                {"id": row.id, **{name: value for name, value in row.extras.items() if value is not None}}
+                for row in prepared.snapshot.models()
+            ],
+            "pools": [msgspec.to_builtins(pool) for pool in prepared.snapshot.pools.values()],
+            "defaults": dict(prepared.snapshot.defaults),
+            "keys": [key.name for key in prepared.snapshot.keys.values()],
+        }
+        if as_json:
+            say_json(report)
+        else:
+            for line in _lines(report):
+                say(line)
+
+
+def _settings(prepared: Any) -> Iterator[dict[str, Any]]:
+    """Every leaf of the settings, defaults included; secrets only as present."""
+    for path, value, is_secret in leaves(prepared.settings):
+        shown = HIDDEN if is_secret and value is not None else value
+        yield {"setting": path, "value": shown, "source": prepared.loaded.source(path)}
+    yield {
+        "setting": "data folder",
+        "value": str(prepared.loaded.data_dir),
+        "source": _data_dir_source(prepared),
+    }
+
+
+def _data_dir_source(prepared: Any) -> str:
+    from penstock.config.load import DEFAULT_DATA_DIR
+
+    if os.environ.get("PENSTOCK_DATA_DIR") == str(prepared.loaded.data_dir):
+        return "PENSTOCK_DATA_DIR"
+    return "default" if str(prepared.loaded.data_dir).endswith(DEFAULT_DATA_DIR[1:]) else "--data-dir"
+
+
+SECRETS = ("secret", "api_key", "headers")
+
+
+def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
+    from penstock.config.schema import Timeouts
+    from penstock.config.units import format_duration, format_size
+
+    match value:
+        case Timeouts():
+            for name in value.__struct_fields__:
+                yield f"{path}.{name}", format_duration(getattr(value, name)), False
+        case msgspec.Struct():
+            for name in value.__struct_fields__:
+                below = f"{path}.{name}" if path else name
+                inner = getattr(value, name)
+                if name == "body_limit":
+                    inner = format_size(inner)
+                yield from leaves(inner, below, is_secret=is_secret or name in SECRETS)
+        case dict():
+            for name, inner in value.items():
+                yield from leaves(inner, f"{path}.{name}", is_secret=is_secret)
+        case tuple() if any(isinstance(item, msgspec.Struct) for item in value):
+            for index, item in enumerate(value):
+                yield from leaves(item, f"{path}[{index}]", is_secret=is_secret)
+        case tuple():
+            yield path, list(value), is_secret
+        case _:
+            yield path, value, is_secret
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    yield f"config: {report['config']}"
+    yield ""
+    width = max(len(row["setting"]) for row in report["settings"])
+    for row in report["settings"]:
+        yield f"{row['setting']:{width}}  {_written(row['value'])}   [{row['source']}]"
+    yield ""
+    for name, how in report["adopted"].items():
+        yield f"adopts {name} ({how})"
+    for pool in report["pools"]:
+        yield f"runs {pool['replicas']} x {pool['source']} on {pool['engine']}"
+    for row in report["models"]:
+        yield f"serves {row['id']}: {', '.join(row['operations'])}. {row['description']}"
+    for operation, name in report["defaults"].items():
+        yield f"a {operation} request that names no model gets {name}"
+    yield f"keys: {', '.join(report['keys']) or 'none'}"
+
+
+def _written(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "on" if value else "off"
+        case list():
+            return ", ".join(map(str, value)) or "-"
+    return str(value)

@@ -1,0 +1,102 @@
+"""The key and the key-hash secret that a first start makes, in the data folder, readable by their owner only.
+
+key      sk-penstock-...  what `penstock up` prints and accepts
+secret   hashes all keys; hosts that share keys share it (or set server.secret)
+up.json  {"url", "pid"} of the running `penstock up`, so that `penstock run` finds it
+"""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from penstock.types.errors import InvalidRequest
+
+KEY_PREFIX = "sk-penstock-"
+
+
+class Running(msgspec.Struct, frozen=True):
+    url: str
+    pid: int
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What a ready file holds."""
+
+    url: str
+    pid: int
+    key: str | None
+
+
+def key(data_dir: Path) -> str:
+    """Raises InvalidRequest when the folder cannot be used."""
+    return _kept(data_dir / "key", KEY_PREFIX + secrets.token_hex(20))
+
+
+def secret(data_dir: Path) -> bytes:
+    """Raises InvalidRequest when the folder cannot be used."""
+    return _kept(data_dir / "secret", secrets.token_hex(32)).encode()
+
+
+def read_key(data_dir: Path) -> str | None:
+    try:
+        return (data_dir / "key").read_text("ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def announce(data_dir: Path, url: str) -> None:
+    write_atomically(data_dir / "up.json", msgspec.json.encode(Running(url, os.getpid())))
+
+
+def withdraw(data_dir: Path) -> None:
+    """Only our own: another `up` may have started since."""
+    found = running(data_dir)
+    if found is not None and found.pid == os.getpid():
+        (data_dir / "up.json").unlink(missing_ok=True)
+
+
+def running(data_dir: Path) -> Running | None:
+    try:
+        return msgspec.json.decode((data_dir / "up.json").read_bytes(), type=Running)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Readable by its owner only; a reader sees all of it or none of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _kept(path: Path, fresh: str) -> str:
+    """What the file says; `fresh` is written there first when there is none.
+
+    A link appears whole or not at all, and never over another: two first starts agree on one value.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            write_atomically(draft, fresh.encode() + b"\n")
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+            draft.unlink()
+        kept = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
+        raise InvalidRequest(
+            f"{path} cannot be used: {reason}. Choose another folder with --data-dir."
+        ) from exc
+    if not kept:
+        raise InvalidRequest(f"{path} is empty. Delete it, and the next start makes a new one.")
+    return kept

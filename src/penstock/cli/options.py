@@ -1,0 +1,39 @@
+"""Options that several commands share. Variables are read by config/load.py, which remembers the source."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="Configuration file. \\[env: PENSTOCK_CONFIG]",
+        show_default=False,
+    ),
+]
+Host = Annotated[
+    str | None, typer.Option(help="Address to listen on. \\[env: PENSTOCK_HOST] \\[default: 127.0.0.1]")
+]
+Port = Annotated[int | None, typer.Option(help="0 = a free one. \\[env: PENSTOCK_PORT] \\[default: 8600]")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Holds the minted key. \\[env: PENSTOCK_DATA_DIR] \\[default: ~/.local/share/penstock]"
+    ),
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option(help="debug, info, warning or error. \\[env: PENSTOCK_LOG_LEVEL] \\[default: info]"),
+]
+ReadyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help='Receives {"url", "pid", "key"} as JSON once the server is ready. \\[env: PENSTOCK_READY_FILE]',
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

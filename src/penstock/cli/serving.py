@@ -1,0 +1,50 @@
+"""Runs the server under a terminal: the ready file, a line per model, a bar while one loads."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from penstock.cli import minted
+from penstock.cli.output import fail
+from penstock.cli.prepare import Prepared
+from penstock.cli.watching import Watch
+
+
+def serve_prepared(
+    prepared: Prepared, *, ready_path: Path | None, on_ready: Callable[[str], None], is_announced: bool
+) -> None:
+    """Serves until a signal; exits 1 when the address cannot be had."""
+    from penstock import serve
+    from penstock.telemetry import log
+
+    def ready(url: str) -> None:
+        on_ready(url)
+        if is_announced:
+            minted.announce(prepared.loaded.data_dir, url)
+        if ready_path is not None:
+            said = minted.Ready(url, os.getpid(), prepared.key)
+            minted.write_atomically(ready_path, msgspec.json.encode(said))
+
+    server = prepared.settings.server
+    writer = log.configure(prepared.settings.telemetry.log_level)
+    try:
+        with Watch() as on_status:
+            serve.run(
+                serve.Options(
+                    snapshot=prepared.snapshot,
+                    host=server.host,
+                    port=server.port,
+                    on_ready=ready,
+                    on_status=on_status,
+                )
+            )
+    except serve.CannotListen as exc:
+        fail(f"error: {exc}")
+    finally:
+        writer.close()
+        if is_announced:
+            minted.withdraw(prepared.loaded.data_dir)
+        if ready_path is not None:
+            ready_path.unlink(missing_ok=True)
