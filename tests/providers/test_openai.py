@@ -111,6 +111,15 @@ def test_quirks() -> None:
     assert body["messages"] == [{"role": "assistant", "content": "x"}]
 
 
+@pytest.mark.parametrize("known", ["max_tokens", "max_completion_tokens"])
+def test_of_two_limits_max_completion_tokens_counts(known: str) -> None:
+    other = "max_completion_tokens" if known == "max_tokens" else "max_tokens"
+    quirks = Quirks(rename_chat=((other, known),))
+    for fields, limit in (({"max_tokens": 5, "max_completion_tokens": 7}, 7), ({"max_tokens": 5}, 5)):
+        _, body = sent(chat(**fields), quirks)
+        assert {key: body[key] for key in body if key.startswith("max_")} == {known: limit}
+
+
 def test_a_completion_request() -> None:
     outgoing, body = sent(CompletionRequest("public", {"model": "public", "prompt": "x", "max_tokens": 3}))
     assert outgoing.path == "/completions"

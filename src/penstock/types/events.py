@@ -3,8 +3,8 @@
 A provider codec turns the upstream's bytes into deltas, the pipeline pushes them in batches (everything one
 read brought), an inbound protocol's encoder turns them into the client's bytes. Chat and text completions
 flow in the OpenAI shape, the short way of architecture.md section 4: `body` is the decoded object with every
-field the upstream sent, known or not, and the encoder adds what the schema requires. It does so in place: whoever keeps
-a delta (a cache, a follower of the same call) keeps a copy.
+field the upstream sent, known or not, and the encoder adds what the schema requires. It does so in place:
+whoever keeps a delta (a cache, a follower of the same call) keeps a copy.
 
     chat, completion (streamed)   Chunk*            one Chunk per upstream event
     chat, completion (whole)      Answer            the non-streamed answer

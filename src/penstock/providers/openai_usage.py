@@ -1,0 +1,48 @@
+"""What all readers of the OpenAI dialect share: whole JSON bodies, and the vendors' ways to count tokens."""
+
+from typing import Any
+
+import msgspec
+
+from penstock.types.errors import UpstreamInvalid
+from penstock.types.usage import Usage
+
+JSON = dict[str, Any]
+
+_decode = msgspec.json.Decoder().decode
+
+
+def decode_object(body: bytes, name: str) -> JSON:
+    try:
+        decoded = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise UpstreamInvalid(f"{name} sent an answer that is not JSON.") from exc
+    if not isinstance(decoded, dict):
+        raise UpstreamInvalid(f"{name} sent an answer that is not a JSON object.")
+    return decoded
+
+
+def read_usage(raw: JSON) -> Usage:
+    """OpenAI's usage, or a vendor's variation of it (DeepSeek counts cache hits beside it)."""
+    details = raw.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else raw.get("prompt_cache_hit_tokens")
+    out = raw.get("completion_tokens_details")
+    reasoning = out.get("reasoning_tokens") if isinstance(out, dict) else None
+    return Usage(
+        count(raw.get("prompt_tokens")),
+        count(raw.get("completion_tokens")),
+        count(cached),
+        count(reasoning),
+    )
+
+
+def usage_body(usage: Usage) -> JSON:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+
+
+def count(value: Any) -> int:
+    return max(0, int(value)) if isinstance(value, int | float) else 0

@@ -1,0 +1,119 @@
+"""Reads embeddings in OpenAI's dialect, and rankings in Jina's, Cohere's and TEI's."""
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+
+from penstock.providers.openai_errors import error_in_answer
+from penstock.providers.openai_usage import JSON, count, decode_object, read_usage
+from penstock.types.errors import UnsupportedParameter, UpstreamInvalid
+from penstock.types.events import Delta, Ranked, Ranking, Vectors
+from penstock.types.requests import EmbeddingRequest, RerankRequest
+from penstock.types.usage import Usage
+
+_decode = msgspec.json.Decoder().decode
+
+
+class EmbeddingReader:
+    __slots__ = ("_name", "_request", "is_complete")
+
+    def __init__(self, request: EmbeddingRequest, name: str) -> None:
+        self.is_complete = False
+        self._request = request
+        self._name = name
+
+    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - embeddings are never streamed
+        raise UpstreamInvalid(f"{self._name} streamed an embedding.")
+
+    def answer(self, body: bytes) -> Vectors:
+        decoded = decode_object(body, self._name)
+        wanted = len(self._request.inputs)
+        try:
+            rows = decoded["data"]
+            by_index = {row.get("index", position): row["embedding"] for position, row in enumerate(rows)}
+            vectors = [_vector(by_index[index]) for index in range(wanted)]
+        except (AttributeError, TypeError, KeyError, binascii.Error) as exc:
+            if decoded.get("error"):
+                raise error_in_answer(self._name, decoded["error"]) from exc
+            raise UpstreamInvalid(f"{self._name} sent no embedding for some of the inputs.") from exc
+        if len(rows) != wanted:
+            raise UpstreamInvalid(f"{self._name} sent {len(rows)} embeddings for {wanted} inputs.")
+        self._check_dimensions(vectors)
+        self.is_complete = True
+        raw = decoded.get("usage")
+        return Vectors(vectors, read_usage(raw) if isinstance(raw, dict) else None)
+
+    def _check_dimensions(self, vectors: list[bytes | list[float]]) -> None:
+        sizes = {len(v) // 4 if isinstance(v, bytes) else len(v) for v in vectors}
+        if len(sizes) != 1 or 0 in sizes:
+            raise UpstreamInvalid(f"{self._name} sent embeddings of different or no length.")
+        asked = self._request.dimensions
+        if asked is not None and sizes != {asked}:
+            raise UnsupportedParameter(
+                f"`dimensions`: this model gives {sizes.pop()} dimensions and cannot give {asked}.",
+                param="dimensions",
+            )
+
+
+def _vector(given: Any) -> bytes | list[float]:
+    if isinstance(given, str):
+        packed = base64.b64decode(given, validate=True)
+        if len(packed) % 4:
+            raise TypeError("not float32")
+        return packed
+    if not isinstance(given, list) or not all(isinstance(number, int | float) for number in given):
+        raise TypeError("not a list of numbers")
+    return given
+
+
+class RerankReader:
+    __slots__ = ("_name", "_request", "is_complete")
+
+    def __init__(self, request: RerankRequest, name: str) -> None:
+        self.is_complete = False
+        self._request = request
+        self._name = name
+
+    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - scores are never streamed
+        raise UpstreamInvalid(f"{self._name} streamed a ranking.")
+
+    def answer(self, body: bytes) -> Ranking:
+        try:
+            decoded = _decode(body)
+            rows = decoded if isinstance(decoded, list) else decoded["results"]
+            results = [Ranked(row["index"], float(_score(row))) for row in rows]
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+            AttributeError,
+            TypeError,
+            KeyError,
+            ValueError,
+        ) as exc:
+            raise UpstreamInvalid(f"{self._name} sent no ranking.") from exc
+        wanted = len(self._request.documents)
+        top_n = min(self._request.top_n or wanted, wanted)
+        indexes = {result.index for result in results}
+        if len(indexes) != len(results) or not indexes <= set(range(wanted)) or len(results) < top_n:
+            raise UpstreamInvalid(f"{self._name} ranked other documents than it was given.")
+        results.sort(key=lambda result: (-result.score, result.index))
+        self.is_complete = True
+        return Ranking(results[:top_n], _rerank_usage(decoded))
+
+
+def _score(row: JSON) -> Any:
+    return row["relevance_score"] if "relevance_score" in row else row["score"]
+
+
+def _rerank_usage(decoded: Any) -> Usage | None:
+    if not isinstance(decoded, dict):
+        return None
+    usage = decoded.get("usage")
+    if isinstance(usage, dict):
+        tokens = usage.get("prompt_tokens", usage.get("total_tokens"))
+        return Usage(count(tokens))
+    meta = decoded.get("meta")
+    tokens = meta.get("tokens") if isinstance(meta, dict) else None
+    return Usage(count(tokens.get("input_tokens"))) if isinstance(tokens, dict) else None
