@@ -228,6 +228,9 @@ def test_finish_reasons_of_tools() -> None:
     named = {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}}
     call = chunk(piece("{}", "weather", index=0, id="a"), "stop")
     assert streamed([call], **named)[0][0]["finish_reason"] == "stop"
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [{}]}}
+    said, _ = streamed([call], tools=[WEATHER], tool_choice=allowed)
+    assert said[0]["finish_reason"] == "tool_calls"
     assert streamed([chunk({"content": "no"}, "tool_calls")])[0][0]["finish_reason"] == "stop"
     legacy = chunk({"function_call": {"name": "f", "arguments": "{}"}}, "stop")
     assert streamed([legacy])[0][0]["finish_reason"] == "function_call"

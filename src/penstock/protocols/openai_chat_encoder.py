@@ -69,7 +69,8 @@ class ChatEncoder(OpenAIEncoder):
 
     def __init__(self, request: ChatRequest, call: Call) -> None:
         super().__init__(request, call)
-        self._is_tool_named = isinstance(request.body.get("tool_choice"), dict)
+        choice = request.body.get("tool_choice")
+        self._is_tool_named = isinstance(choice, dict) and choice["type"] != "allowed_tools"
         self._seed = ""
 
     def _normalise(self, choice: JSON) -> bool:
