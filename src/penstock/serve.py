@@ -11,25 +11,28 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 import uvloop
 
-from penstock import __version__
+from penstock import __version__, models
+from penstock.config.compile import BUILTIN_CHAT
 from penstock.config.snapshot import Snapshot
 from penstock.gateway.app import App
 from penstock.gateway.deps import Deps
 from penstock.gateway.listener import Listener
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
-from penstock.models.serving import resolve_for_serving
 from penstock.protocols import INBOUND
 from penstock.runtime.fleet import Fleet, PoolStatus
 from penstock.telemetry.metrics import Metrics, PoolRow
 
+BUILTIN_CHAT_FILE = Path(__file__).parent / "engines" / "data" / "penstock-demo-5m-q8_0.gguf"
 BACKLOG = 2048
 KEEP_ALIVE_S = 75  # longer than the 60 s of common load balancers, so that they close first
 STATUS_EVERY_S = 0.2
@@ -63,7 +66,7 @@ async def serve(options: Options) -> None:
     """Serves until a signal or cancellation. Raises CannotListen."""
     listening = listen(options.host, options.port)
     with contextlib.closing(listening):
-        fleet = Fleet(tuple(options.snapshot.pools.values()), resolve_for_serving)
+        fleet = Fleet(tuple(options.snapshot.pools.values()), _resolve)
 
         def pool_rows() -> list[PoolRow]:
             return [_pool_row(status) for status in fleet.status()]
@@ -77,7 +80,7 @@ async def serve(options: Options) -> None:
                 running = tasks.spawn(group, fleet.run(), "fleet")
                 reporting = tasks.spawn(group, _report(fleet, options), "status")
                 with _signals(server):
-                    await server.serve(sockets=[listening])
+                    await server.serve_to_the_end(listening)
                 reporting.cancel()
                 running.cancel()
 
@@ -144,6 +147,17 @@ class _Server(uvicorn.Server):
         if self._on_ready is not None:
             self._on_ready(self._url)
 
+    async def serve_to_the_end(self, listening: socket.socket) -> None:
+        """Serves until `stop`. A cancellation stops it, too, and is raised once every connection is closed."""
+        running: tasks.Tasks = set()  # no TaskGroup: that would cancel it in the middle of its shutdown
+        serving = tasks.spawn(running, self.serve(sockets=[listening]), "http")
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            self.stop()
+            await asyncio.wait(running)
+            raise
+
     def stop(self) -> None:
         self.force_exit = self.should_exit  # the second signal does not wait
         self.should_exit = True
@@ -172,6 +186,21 @@ async def _report(fleet: Fleet, options: Options) -> None:
     while True:
         options.on_status(fleet.status())
         await asyncio.sleep(STATUS_EVERY_S)
+
+
+async def _resolve(source: str, progress: Callable[[models.Progress], None]) -> str:
+    """The local path of a model, fetched when it is not here yet; the thread stops when we are cancelled."""
+    if source == BUILTIN_CHAT:
+        return str(BUILTIN_CHAT_FILE)
+    cancel = threading.Event()
+    try:
+        found = await asyncio.to_thread(
+            models.resolve, models.parse_source(source), progress, cancel
+        )
+    except asyncio.CancelledError:
+        cancel.set()
+        raise
+    return str(found.path)
 
 
 def _pool_row(status: PoolStatus) -> PoolRow:

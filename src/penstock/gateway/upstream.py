@@ -90,8 +90,8 @@ async def _attempt(
                 outgoing.body,
                 timeouts=http1.Timeouts(
                     connect_s=timeouts.connect_s,
-                    first_byte_s=None,
-                    between_s=timeouts.between_tokens_s,
+                    first_byte_s=None,  # `deadline` bounds everything up to the first content
+                    between_s=None,
                     total_s=None,
                 ),
             )
@@ -107,12 +107,17 @@ async def _attempt(
                 _expect_events(response, deployment)
                 splitter = SSESplitter()
                 while data := await response.read_some():
-                    deltas = _read_events(splitter, data, reader)
+                    deltas, failure = _read_events(splitter, data, reader)
+                    if failure is not None:
+                        if attempt.first_content_s is not None:
+                            await emit(deltas)  # what came before the failure was said
+                        raise failure
                     if not deltas:
                         continue
                     if attempt.first_content_s is None and any(has_content(delta) for delta in deltas):
                         attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
                         phase = "total"
+                        response.limit_reads(timeouts.between_tokens_s)
                         loop_now = asyncio.get_running_loop().time()
                         deadline.reschedule(
                             loop_now + timeouts.total_s - (attempt.first_content_s - attempt.started_s)
@@ -161,17 +166,21 @@ def _expect_events(response: http1.Response, deployment: Deployment) -> None:
         )
 
 
-def _read_events(splitter: SSESplitter, data: bytes, reader: Reader) -> list[Delta]:
-    try:
-        events = splitter.feed_data(data)
-    except EventTooLarge as exc:
-        raise UpstreamInvalid(str(exc)) from exc
+def _read_events(
+    splitter: SSESplitter, data: bytes, reader: Reader
+) -> tuple[list[Delta], PenstockError | None]:
+    """The deltas of one read, and the error that ended them, if one did."""
     deltas: list[Delta] = []
-    for event in events:
-        delta = reader.event(event)
-        if delta is not None:
-            deltas.append(delta)
-    return deltas
+    try:
+        for event in splitter.feed_data(data):
+            delta = reader.event(event)
+            if delta is not None:
+                deltas.append(delta)
+    except EventTooLarge as exc:
+        return deltas, UpstreamInvalid(f"{exc}.")
+    except PenstockError as error:
+        return deltas, error
+    return deltas, None
 
 
 def has_content(delta: Delta) -> bool:

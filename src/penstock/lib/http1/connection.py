@@ -114,6 +114,11 @@ class Response:
             parts.append(data)
         return b"".join(parts)
 
+    def limit_reads(self, between_s: float | None) -> None:
+        """From the next read on, `Timeouts.between_s` is this: a stream may be slow to begin and not to go on."""
+        if self._conn is not None:
+            self._conn.between_s = _NEVER if between_s is None else between_s
+
     def close(self) -> None:
         """Give the exchange up. Unless the body was received whole, the connection is aborted at once."""
         if (conn := self._conn) is not None:
@@ -139,7 +144,7 @@ class Connection(asyncio.Protocol):
     """One socket: at most one exchange at a time, timed by one timer."""
 
     __slots__ = (
-        "_between_s",
+        "between_s",
         "_body_is_out",
         "_deadline",
         "_finished",
@@ -196,7 +201,7 @@ class Connection(asyncio.Protocol):
         self._is_write_paused = False
         self._unsent = 0  # bytes, when the write timeout was last looked at
         self._writable: asyncio.Future[None] | None = None
-        self._first_byte_s = self._between_s = self._total_at = self._deadline = _NEVER
+        self._first_byte_s = self.between_s = self._total_at = self._deadline = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
 
@@ -220,7 +225,7 @@ class Connection(asyncio.Protocol):
         self._has_no_body = is_head
         self._total_at = total_at
         _, first_byte_s, between_s, _, _ = timeouts
-        self._between_s = _NEVER if between_s is None else between_s
+        self.between_s = _NEVER if between_s is None else between_s
         self._first_byte_s = _NEVER if first_byte_s is None else first_byte_s
         self.waiter = waiter = self._loop.create_future()
         if isinstance(body, bytes):
@@ -243,7 +248,7 @@ class Connection(asyncio.Protocol):
         if self.waiter is not None:
             raise RuntimeError("two readers on one response")
         self.waiter = waiter = self._loop.create_future()
-        at = self._loop.time() + self._between_s
+        at = self._loop.time() + self.between_s
         self._arm(at if at < self._total_at else self._total_at)  # noqa: FURB136 - see start
         return waiter
 
@@ -490,7 +495,7 @@ class Connection(asyncio.Protocol):
         if now + TIMER_SLACK_S >= self._total_at:
             return TotalTimeout(f"{self._peer}: not done within the total time allowed")
         if status:
-            return ReadTimeout(f"{self._peer}: nothing more of the response within {self._between_s} s")
+            return ReadTimeout(f"{self._peer}: nothing more of the response within {self.between_s} s")
         if self._is_write_paused:
             return WriteTimeout(f"{self._peer}: took none of the request within {self._first_byte_s} s")
         return FirstByteTimeout(f"{self._peer}: no response within {self._first_byte_s} s")

@@ -1,0 +1,200 @@
+"""The door itself: keys, paths, methods, framing, and bodies that are no request."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from gateways import KEY, chat, gateway, remote
+
+from penstock.testing.upstream import Upstream
+
+CHAT = "/v1/chat/completions"
+
+
+async def raw(port: int, data: bytes) -> bytes:
+    """Everything the server says to these bytes until it closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def error_of(answer: bytes) -> dict[str, Any]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"x-request-id: " in head.lower()
+    error: dict[str, Any] = json.loads(body)["error"]
+    return error
+
+
+@pytest.mark.parametrize(
+    "header", [{"authorization": ""}, {"authorization": "Basic abc"}, {"authorization": "Bearer wrong"}]
+)
+async def test_without_a_valid_key_there_is_nothing(header: dict[str, str]) -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        for answer in (
+            await gate.post(CHAT, chat(), headers=header),
+            await gate.get("/v1/models", headers=header),
+            await gate.get("/v1/models/m", headers=header),
+        ):
+            assert answer.error == (401, "invalid_api_key", None)
+            assert answer.headers["x-request-id"]
+        assert up.requests == []
+
+
+async def test_the_scheme_may_be_written_in_any_case() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        answer = await gate.post(CHAT, chat(), headers={"authorization": f"bearer {KEY}"})
+        assert answer.status == 200
+
+
+async def test_a_key_sees_only_its_routes() -> None:
+    more = "  narrow: {secret: sk-narrow, routes: [other]}\nroutes: {other: {targets: [{deployment: m}]}}"
+    async with Upstream() as up, gateway(remote(up.url, more)) as gate:
+        narrow = {"authorization": "Bearer sk-narrow"}
+        listed = (await gate.get("/v1/models", headers=narrow)).json
+        assert [row["id"] for row in listed["data"]] == ["other"]
+        refused = await gate.post(CHAT, chat(), headers=narrow)
+        missing = await gate.post(CHAT, chat() | {"model": "absent"}, headers=narrow)
+        assert refused.error == missing.error == (404, "model_not_found", "model")
+        assert (await gate.post(CHAT, chat() | {"model": "other"}, headers=narrow)).status == 200
+
+
+async def test_models_with_slashes_are_found() -> None:
+    more = 'routes: {"org/name": {targets: [{deployment: m}]}}'
+    async with Upstream() as up, gateway(remote(up.url, more)) as gate:
+        for path in ("/v1/models/org/name", "/v1/models/org%2Fname"):
+            answer = await gate.get(path)
+            assert answer.json["id"] == "org/name", path
+            assert answer.json["object"] == "model"
+        assert (await gate.get("/v1/models/none/such")).error == (404, "model_not_found", "model")
+
+
+async def test_paths_and_methods() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        assert (await gate.get("/v1/nothing")).error == (404, "not_found", None)
+        wrong = await gate.get(CHAT)
+        assert wrong.error == (405, "method_not_allowed", None)
+        assert wrong.headers["allow"] == "POST"
+        assert (await gate.post("/health", {})).headers["allow"] == "GET"
+        head = await gate.get("/health", method="HEAD")
+        assert (head.status, head.body) == (200, b"")
+
+
+async def test_health_needs_no_key() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        nobody = {"authorization": ""}
+        assert (await gate.get("/health", headers=nobody)).json["status"] == "ok"
+        assert (await gate.get("/health/live", headers=nobody)).status == 200
+        assert (await gate.get("/health/ready", headers=nobody)).status == 200
+        assert b"penstock_build_info" in (await gate.get("/metrics", headers=nobody)).body
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "error"),
+    [
+        (b"", {}, (400, "invalid_request", None)),
+        (b"{", {}, (400, "invalid_request", None)),
+        (b"[1]", {}, (400, "invalid_request", None)),
+        (b'{"a": "\xff"}', {}, (400, "invalid_request", None)),
+        (b'{"a": "\\ud800"}', {}, (400, "invalid_request", None)),
+        (b"[" * 100_000, {}, (400, "invalid_request", None)),
+        (b"a=b", {"content-type": "application/x-www-form-urlencoded"}, (415, "unsupported_media_type", None)),
+        (b"{}", {"content-encoding": "gzip"}, (415, "unsupported_media_type", None)),
+        (b'{"model": "m"}', {}, (400, "invalid_request", "messages")),
+        (b'{"model": "m", "messages": []}', {}, (400, "invalid_request", "messages")),
+        (b'{"messages": [{"role": "user", "content": "x"}]}', {}, (400, "invalid_request", "model")),
+    ],
+)
+async def test_bodies_that_are_no_request(
+    body: bytes, headers: dict[str, str], error: tuple[int, str, str | None]
+) -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        assert (await gate.post(CHAT, body, headers=headers)).error == error
+        assert up.requests == []
+
+
+async def test_values_that_cannot_be_sent_on_are_the_callers() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        for value in (b"99999999999999999999999999999", b"1e308", b"-0.0"):
+            body = b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "new": ' + value + b"}"
+            assert (await gate.post(CHAT, body)).status in (200, 400)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_above_the_limit(chunked: bool) -> None:
+    limit = "server: {body_limit: 64KiB}"
+    async with Upstream() as up, gateway(remote(up.url, limit)) as gate:
+        body = json.dumps(chat("x" * 300_000)).encode()
+
+        async def pieces() -> Any:
+            for start in range(0, len(body), 50_000):
+                yield body[start : start + 50_000]
+
+        response = await gate.client.request(
+            gate.origin,
+            "POST",
+            CHAT,
+            [("authorization", f"Bearer {KEY}"), ("content-type", "application/json")],
+            pieces() if chunked else body,
+        )
+        assert response.status == 413
+        assert json.loads(await response.read(10_000))["error"]["code"] == "request_too_large"
+        assert up.requests == []
+
+
+async def test_both_framings_are_refused_and_nothing_is_smuggled() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        answer = await raw(
+            gate.port,
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n"
+            b"transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /health HTTP/1.1\r\nhost: x\r\n\r\n",
+        )
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert error_of(answer)["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"NOT HTTP AT ALL\r\n\r\n", b"400"),
+        (b"GET /health HTTP/1.1\r\nhost: x\r\nx-big: " + b"a" * 200_000 + b"\r\n\r\n", b"431"),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: abc\r\n\r\n", b"400"),
+    ],
+)
+async def test_broken_http_is_answered_in_our_shape(data: bytes, status: bytes) -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        answer = await raw(gate.port, data)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert error_of(answer)["message"]
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_accounted() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n"
+            b"content-length: 1000\r\n\r\n{" % KEY.encode()
+        )
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        assert await gate.settled("penstock_requests_total", 'code="client_left"', at_least=1) == 1
+        assert await gate.metric("penstock_requests_in_flight") == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({"model": "m", "input": []}, (400, "invalid_request", "input")),
+        ({"model": "m", "input": "x", "dimensions": 0}, (400, "invalid_request", "dimensions")),
+        ({"model": "m", "input": "x", "encoding_format": "hex"}, (400, "invalid_request", "encoding_format")),
+    ],
+)
+async def test_embedding_requests_are_checked(body: Any, error: tuple[int, str, str]) -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        assert (await gate.post("/v1/embeddings", body)).error == error
