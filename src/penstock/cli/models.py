@@ -3,10 +3,9 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from penstock.cli import options
-from penstock.cli.output import out, say, say_json, told
+from penstock.cli.output import say, say_json, told
 
 if TYPE_CHECKING:
     from penstock.models import ResolvedModel
@@ -119,12 +118,10 @@ def _print(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
     if not rows:
         say(nothing)
         return
-    table = Table(box=None, pad_edge=False)
-    for column in rows[0]:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*(_shown(name, value) for name, value in row.items()))
-    out.print(table)
+    lines = [list(rows[0]), *([_shown(name, value) for name, value in row.items()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _shown(name: str, value: Any) -> str:

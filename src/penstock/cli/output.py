@@ -16,7 +16,6 @@ FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 
-out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

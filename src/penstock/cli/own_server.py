@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import uvloop
 
-from penstock import serve
 from penstock.cli.chatting import Door
 from penstock.cli.output import note
 from penstock.cli.pulling import pull_with_progress
@@ -90,6 +89,8 @@ class _Running:
             self._said.put(exc)
 
     async def _serve(self) -> None:
+        from penstock import serve
+
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         with Watch() as watch:
             await serve.serve(

@@ -56,7 +56,7 @@ class Server(Group, frozen=True):
 class Provider(Group, frozen=True):
     """A remote wire dialect and credentials."""
 
-    kind: ProviderKind
+    kind: Annotated[ProviderKind, Meta(description="which vendor or dialect; the table below")]
     base_url: Annotated[str | None, Meta(description="default: the vendor's own")] = None
     api_key: Annotated[Secret | None, Meta(description="sent as `Authorization: Bearer`")] = None
     headers: Annotated[dict[str, Secret], Meta(description="further headers for every request")] = {}
@@ -69,8 +69,8 @@ class Provider(Group, frozen=True):
 class Replicas(Group, frozen=True):
     """How many instances run. In this release their number is fixed: min equals max."""
 
-    min: Count = 1
-    max: Count = 1
+    min: Annotated[Count, Meta(description="equals max in this release")] = 1
+    max: Annotated[Count, Meta(description="equals min in this release")] = 1
 
 
 class Parallel(Group, frozen=True):
@@ -83,11 +83,11 @@ class Deployment(Group, frozen=True):
     """A model on a provider (`provider`) or on this machine (`engine`, or chosen by the model source)."""
 
     model: Annotated[str, Meta(description="the provider's name for it, or a model source", min_length=1)]
-    provider: str | None = None
-    engine: EngineName | None = None
+    provider: Annotated[str | None, Meta(description="where it runs; without one: on this machine")] = None
+    engine: Annotated[EngineName | None, Meta(description="llamacpp or onnx; default: by the source")] = None
     context: Annotated[Count | None, Meta(description="tokens per conversation (local)")] = None
     parallel: Annotated[Count | Parallel, Meta(description="sequences decoded together (local)")] = Parallel()
-    threads: Annotated[Count | None, Meta(description="CPU threads (local); default: measured")] = None
+    threads: Annotated[Count | None, Meta(description="CPU threads (local); default: the engine's")] = None
     replicas: Annotated[Count | Replicas, Meta(description="instances (local)")] = Replicas()
     operations: Annotated[
         tuple[Operation, ...] | None, Meta(description="what it can do; default: all its kind can")
@@ -95,7 +95,7 @@ class Deployment(Group, frozen=True):
 
 
 class Target(Group, frozen=True):
-    deployment: str
+    deployment: Annotated[str, Meta(description="its name, or `<provider>/<model>` of a listed model")]
     weight: Annotated[
         float, Meta(description="share of the requests, relative to the others", gt=0, le=1e6)
     ] = 1.0
@@ -106,8 +106,8 @@ class Timeouts(Group, frozen=True):
 
     connect: Annotated[Duration, Meta(description="to the upstream")] = 2.0
     first_token: Annotated[Duration, Meta(description="request sent to first content")] = 120.0
-    between_tokens: Duration = 60.0
-    total: Duration = 600.0
+    between_tokens: Annotated[Duration, Meta(description="silence within an answer")] = 60.0
+    total: Annotated[Duration, Meta(description="the whole attempt")] = 600.0
     loading: Annotated[Duration, Meta(description="wait for a model that is not ready yet")] = 60.0
 
 
@@ -115,21 +115,21 @@ class Route(Group, frozen=True):
     """A public model name."""
 
     targets: Annotated[tuple[Target, ...], Meta(min_length=1)]
-    strategy: Literal["weighted"] = "weighted"
+    strategy: Annotated[Literal["weighted"], Meta(description="how a target is chosen")] = "weighted"
     timeouts: Timeouts = Timeouts()
 
 
 class Key(Group, frozen=True):
     """A static virtual key."""
 
-    secret: Secret
+    secret: Annotated[Secret, Meta(description="what the caller sends as its bearer token")]
     routes: Annotated[tuple[str, ...] | None, Meta(description="public names it may use; default: all")] = (
         None
     )
 
 
 class Telemetry(Group, frozen=True):
-    log_level: LogLevel = "info"
+    log_level: Annotated[LogLevel, Meta(description="least important line written")] = "info"
 
 
 class Settings(Group, frozen=True):

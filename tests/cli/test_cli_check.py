@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+from penstock_fixture import Penstock
+
+TEXT = """\
+builtin: off
+providers:
+  up: {kind: openai-compatible, base_url: "http://127.0.0.1:9/v1", api_key: "${UP_KEY}", headers: {x-a: hush}}
+deployments:
+  m: {provider: up, model: upstream}
+routes:
+  r: {targets: [{deployment: m}], timeouts: {total: 90s}}
+keys:
+  k: {secret: sk-very-secret}
+"""
+
+
+@pytest.fixture
+def config(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UP_KEY", "sk-upstream")
+    path = home / "my.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_it_says_what_would_run_and_where_each_value_comes_from(config: Path, penstock: Penstock) -> None:
+    result = penstock("check", "-c", config, "--port", "9001", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)
+    rows = {row["setting"]: (row["value"], row["source"]) for row in report["settings"]}
+    assert rows["server.port"] == (9001, "--port")
+    assert rows["server.body_limit"] == ("16MiB", "default")
+    assert rows["routes.r.timeouts.total"] == ("90s", f"{config}:7")
+    assert rows["providers.up.base_url"] == ("http://127.0.0.1:9/v1", f"{config}:3")
+    assert [model["id"] for model in report["models"]] == ["m", "r"]
+    assert report["keys"] == ["k"]
+
+
+def test_it_shows_no_secret_and_writes_nothing(config: Path, penstock: Penstock, home: Path) -> None:
+    for words in ((), ("--json",)):
+        output = penstock("check", "-c", config, *words).output
+        assert "(set)" in output
+        for secret in ("sk-very-secret", "sk-upstream", "hush"):
+            assert secret not in output
+    assert not (home / "data").exists()
+
+
+def test_problems_exit_1_all_at_once(home: Path, penstock: Penstock) -> None:
+    path = home / "bad.yaml"
+    path.write_text("server: {prot: 1}\nroutes: {r: {targets: [{deployment: nope}]}}\n")
+    result = penstock("check", "-c", path)
+    assert result.exit_code == 1
+    assert f"{path}:1: server.prot: there is no such setting" in result.output
+    assert f"{path}:2: routes.r.targets[0].deployment: there is no deployment 'nope'" in result.output
+    assert "2 problems." in result.output
+
+
+def test_a_dangling_name_alone_has_its_line(home: Path, penstock: Penstock) -> None:
+    path = home / "bad.yaml"
+    path.write_text("builtin: off\nkeys: {a: {secret: s}}\nroutes: {r: {targets: [{deployment: nope}]}}\n")
+    result = penstock("check", "-c", path)
+    assert (
+        f"{path}:3: routes.r.targets[0].deployment: there is no deployment 'nope'; there are: none"
+        in result.output
+    )
+
+
+def test_the_environment_is_adopted_without_a_file(
+    home: Path, penstock: Penstock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "penstock.yaml").write_text("builtin: off\n")
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "sk-deep")
+    report = json.loads(penstock("check", "--json").output)
+    assert report["adopted"] == {"deepseek": "DEEPSEEK_API_KEY"}
+    assert report["config"] == "penstock.yaml"
+    assert report["keys"] == ["minted"]
+    file_only = json.loads(penstock("check", "-c", home / "penstock.yaml", "--json").output)
+    assert file_only["adopted"] == {}
