@@ -1,12 +1,21 @@
-"""What a person sees while models load: one line per model that changed, and a bar on a terminal."""
+"""What a person sees while models load: one line per model that is ready or failed, a bar until then.
+
+pool                                      word       said about it
+----------------------------------------  ---------  -----------------------------------
+a replica is ready                        ready
+its fetch failed, or every replica did    failed     why; it is tried again by itself
+its model is on its way here              fetching   the step and how much of it is here
+else                                      starting
+"""
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from penstock.cli.output import err, note
+from penstock.models.store import size
 
 if TYPE_CHECKING:
     from penstock.runtime.fleet import PoolStatus
@@ -14,11 +23,35 @@ if TYPE_CHECKING:
 SETTLED = ("ready", "failed")
 
 
+class Seen(NamedTuple):
+    word: str
+    said: str = ""
+    done: int = 0
+    total: int | None = None
+
+
+def seen(row: "PoolStatus") -> Seen:
+    """Pure: the table above."""
+    states = [replica.state for replica in row.replicas]
+    if "ready" in states:
+        return Seen("ready")
+    if row.error:
+        return Seen("failed", row.error)
+    if states and all(state == "failed" for state in states):
+        return Seen("failed", row.replicas[0].error)
+    progress = row.fetching
+    if progress is None:
+        return Seen("starting")
+    amount = f"{size(progress.done_bytes)} of {size(progress.total_bytes)}" if progress.total_bytes else ""
+    said = " ".join(part for part in (progress.step, amount) if part)
+    return Seen("fetching", said, progress.done_bytes, progress.total_bytes)
+
+
 class Watch:
     """Is called with the pools' rows, several times a second, and prints what is new."""
 
     def __init__(self) -> None:
-        self._states: dict[str, str] = {}
+        self._words: dict[str, str] = {}
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -38,36 +71,26 @@ class Watch:
 
     def __call__(self, rows: "Sequence[PoolStatus]") -> None:
         for row in rows:
-            state = pool_state(row)
-            if state not in SETTLED:
-                self._show(row, state)
-            if state == self._states.get(row.pool):
-                continue
-            self._states[row.pool] = state
-            if state in SETTLED:
+            now = seen(row)
+            if now.word not in SETTLED:
+                self._show(row.pool, now)
+            elif now.word != self._words.get(row.pool):
                 self._hide(row.pool)
-                note(f"{row.pool}: {state}")
+                note(f"{row.pool}: {now.word}" + (f": {now.said}" if now.said else ""))
+            self._words[row.pool] = now.word
         if not self._bars:
             self._progress.stop()
 
-    def _show(self, row: "PoolStatus", state: str) -> None:
+    def _show(self, pool: str, now: Seen) -> None:
         if not err.is_terminal:
             return
-        if row.pool not in self._bars:
-            self._bars[row.pool] = self._progress.add_task(row.pool, total=None)
+        if pool not in self._bars:
+            self._bars[pool] = self._progress.add_task(pool, total=None)
             self._progress.start()
-        self._progress.update(self._bars[row.pool], description=f"{row.pool}: {state}")
+        text = f"{pool}: {now.word} {now.said}".rstrip()
+        self._progress.update(self._bars[pool], description=text, completed=now.done, total=now.total)
 
     def _hide(self, pool: str) -> None:
         bar = self._bars.pop(pool, None)
         if bar is not None:
             self._progress.remove_task(bar)
-
-
-def pool_state(row: "PoolStatus") -> str:
-    """One word for a pool: ready as soon as one replica is."""
-    states = [replica.state for replica in row.replicas]
-    for state in ("ready", "warming", "starting", "failed"):
-        if state in states:
-            return state
-    return states[0] if states else "starting"
