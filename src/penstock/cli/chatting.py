@@ -11,7 +11,7 @@ from penstock.lib.sse import SSESplitter
 
 READ_BYTES = 65536
 CONNECT_S = 5
-SILENCE_S = 600  # a model that is loading, or a slow prefill
+SILENCE_S = 1800  # a model that is loading, or a slow prefill
 
 
 class ChatFailed(Exception):

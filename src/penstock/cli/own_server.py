@@ -22,6 +22,8 @@ from penstock.telemetry import log
 
 NAME = "model"
 BUILTIN_PREFIX = "builtin:"
+# A person sees the bar and can stop it; a large model takes minutes from a slow disk.
+PATIENT = schema.Timeouts(first_token=1800.0, total=7200.0, loading=1800.0)
 
 
 @contextlib.contextmanager
@@ -53,7 +55,8 @@ def _snapshot(model: str, key: str) -> tuple[str, Snapshot]:
 
         parse_source(model)  # says what there is
     deployment = schema.Deployment(model=model)
-    settings = schema.Settings(builtin=False, deployments={NAME: deployment})
+    route = schema.Route((schema.Target(NAME),), timeouts=PATIENT)
+    settings = schema.Settings(builtin=False, deployments={NAME: deployment}, routes={NAME: route})
     return NAME, compile_settings(settings, secret=secret, minted_key=key)
 
 
