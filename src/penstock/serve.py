@@ -23,6 +23,7 @@ import uvloop
 from penstock import __version__, models
 from penstock.config.compile import BUILTIN_CHAT
 from penstock.config.snapshot import Snapshot
+from penstock.engines import ENGINES
 from penstock.gateway.app import App
 from penstock.gateway.deps import Deps
 from penstock.gateway.listener import Listener
@@ -66,13 +67,14 @@ async def serve(options: Options) -> None:
     """Serves until a signal or cancellation. Raises CannotListen."""
     listening = listen(options.host, options.port)
     with contextlib.closing(listening):
-        fleet = Fleet(tuple(options.snapshot.pools.values()), _resolve)
-
-        def pool_rows() -> list[PoolRow]:
-            return [_pool_row(status) for status in fleet.status()]
-
         async with http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client:
             clock = SystemClock()
+            pools = tuple(options.snapshot.pools.values())
+            fleet = Fleet(pools, _resolve, ENGINES.load, client=client, clock=clock)
+
+            def pool_rows() -> list[PoolRow]:
+                return [_pool_row(status) for status in fleet.status()]
+
             deps = Deps(client, fleet, Metrics(__version__, pool_rows), clock)
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)
@@ -121,7 +123,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: App, options: Options, listening: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
-                app,  # type: ignore[arg-type] # typed after the ASGI messages we use
+                app,
                 http=Listener,
                 loop="none",
                 ws="none",
@@ -148,7 +150,7 @@ class _Server(uvicorn.Server):
             self._on_ready(self._url)
 
     async def serve_to_the_end(self, listening: socket.socket) -> None:
-        """Serves until `stop`. A cancellation stops it, too, and is raised once every connection is closed."""
+        """Serves until `stop`. A cancellation stops it, too, and is raised once all connections are closed."""
         running: tasks.Tasks = set()  # no TaskGroup: that would cancel it in the middle of its shutdown
         serving = tasks.spawn(running, self.serve(sockets=[listening]), "http")
         try:
@@ -194,9 +196,7 @@ async def _resolve(source: str, progress: Callable[[models.Progress], None]) -> 
         return str(BUILTIN_CHAT_FILE)
     cancel = threading.Event()
     try:
-        found = await asyncio.to_thread(
-            models.resolve, models.parse_source(source), progress, cancel
-        )
+        found = await asyncio.to_thread(models.resolve, models.parse_source(source), progress, cancel)
     except asyncio.CancelledError:
         cancel.set()
         raise

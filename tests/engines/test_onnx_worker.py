@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.engines.onnx_worker import default_threads
+from penstock.engines.host import default_threads
 from penstock.testing.tiny import make_cross_encoder, make_encoder
 
 KEY = "worker-test-key"

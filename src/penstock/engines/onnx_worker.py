@@ -22,9 +22,7 @@ dropped at its next turn.
 import argparse
 import asyncio
 import base64
-import ctypes
 import hmac
-import json
 import math
 import os
 import queue
@@ -36,10 +34,11 @@ import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
 
+from penstock.engines.host import KEY_VARIABLE, default_threads, die_with_parent, say
 from penstock.lib import tasks
 from penstock.types.errors import (
     InternalError,
@@ -59,10 +58,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 T = TypeVar("T")
 Steps = Generator[None, None, Any]
 
-KEY_VARIABLE: Final = "PENSTOCK_ENGINE_KEY"
 MAX_INPUTS: Final = 2048  # OpenAI's limit for one embeddings request
 MAX_BODY_BYTES: Final = 32 << 20
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class EmbeddingsRequest(msgspec.Struct):
@@ -85,13 +82,13 @@ class RerankRequest(msgspec.Struct):
 
 def main() -> None:
     arguments = _arguments()
-    _die_with_parent()
+    die_with_parent()
     try:
         threads = arguments.threads or default_threads()
         encoder = _load(arguments.model, threads, arguments.max_input_tokens)
         listener = _listen(arguments)
     except Exception as exc:  # noqa: BLE001 whatever it was, the parent must hear it
-        _say({"ready": False, "error": str(exc) or type(exc).__name__})
+        say({"ready": False, "error": str(exc) or type(exc).__name__})
         sys.exit(1)
     name = arguments.name or arguments.model.resolve().name
     app = Worker(encoder, name, key=os.environ.get(arguments.api_key_env, ""))
@@ -262,30 +259,6 @@ class Turns:
                 self._waiting.put(turn)
 
 
-def default_threads() -> int:
-    """Physical cores this process may use, less one for the rest of the machine; at least 1."""
-    if not hasattr(os, "sched_getaffinity"):
-        return max(1, (os.cpu_count() or 2) // 2 - 1)
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings.read_text() if siblings.exists() else str(cpu))
-    return max(1, min(len(cores) - 1, int(_cgroup_cpus() or len(cores))))
-
-
-def _cgroup_cpus() -> float | None:
-    """The CPU quota of this container in CPUs, where there is one (cgroup v2, then v1)."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
-            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    return None if quota in {"max", "-1"} else int(quota) / int(period)
-
-
 def _load(folder: Path, threads: int, max_input_tokens: int) -> "Encoder":
     os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # read when `tokenizers` starts its pool
     from penstock.engines.onnx_encoder import load
@@ -377,7 +350,7 @@ def _serve(app: Worker, listener: socket.socket, ready: dict[str, Any]) -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            _say(ready)
+            say(ready)
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -422,30 +395,6 @@ def _listen(arguments: argparse.Namespace) -> socket.socket:
 def _where(listener: socket.socket) -> dict[str, Any]:
     name = listener.getsockname()
     return {"uds": name} if listener.family == socket.AF_UNIX else {"port": name[1]}
-
-
-def _die_with_parent() -> None:
-    """Two ways, because a killed parent cleans nothing up.
-
-    End of file on stdin works everywhere. PR_SET_PDEATHSIG also reaches a process that is stuck in native
-    code; the kernel sends it when the parent's *thread* that spawned us ends, so spawn from the main thread.
-    """
-    threading.Thread(target=_watch_stdin, name="parent watch", daemon=True).start()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _watch_stdin() -> NoReturn:
-    with suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    os.write(2, b"onnx worker: stdin ended, so the parent is gone\n")
-    os._exit(0)
-
-
-def _say(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,0 +1,231 @@
+"""All pools of this machine: fetches their models, keeps their replicas, hands them to the gateway.
+
+a pool      what `acquire` does
+----------  ----------------------------------------------------------------------------------------------
+has a ready replica       gives the one with the fewest requests in flight, at once
+fetches or loads          waits for the first change that makes one ready, at most `wait_s`, then
+                          ModelLoading with the progress and, where it can be said, how long it will take
+crashed a moment ago      the same: the restart is on its way
+failed                    UpstreamUnavailable with the reason, at once: waiting would not help
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from penstock.lib import http1, tasks
+from penstock.lib.clock import Clock, SystemClock
+from penstock.runtime.replica import Replica, backoff_s
+from penstock.types.deployment import Engine, Pool, ReplicaState, ReplicaView
+from penstock.types.errors import ModelLoading, PenstockError, UpstreamUnavailable
+
+DRAIN_S = 5.0  # the gateway has drained its own requests before it stops us
+LOADING_RETRY_S = 2.0  # what a client is told to wait where no better estimate exists
+_MAX_RETRY_S = 60.0
+
+_log = structlog.get_logger("penstock.runtime")
+
+
+class Progress(Protocol):
+    """A report of a fetch (penstock.models.Progress satisfies this)."""
+
+    @property
+    def step(self) -> str: ...
+    @property
+    def done_bytes(self) -> int: ...
+    @property
+    def total_bytes(self) -> int | None: ...
+    @property
+    def note(self) -> str: ...
+
+
+# source, report (called from any thread) -> local path; cancellation stops the fetch
+Resolve = Callable[[str, Callable[[Progress], None]], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class ReplicaStatus:
+    name: str
+    state: ReplicaState
+    pid: int | None
+    in_flight: int
+    restarts: int
+    error: str
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PoolStatus:
+    """One pool, for people: /health, `penstock up`'s display, metrics."""
+
+    pool: str
+    engine: str
+    source: str
+    replicas: tuple[ReplicaStatus, ...]
+    fetching: Progress | None  # None: the model is here
+    error: str
+
+    @property
+    def restarts(self) -> int:
+        return sum(replica.restarts for replica in self.replicas)
+
+
+class Fleet:
+    """Satisfies penstock.types.deployment.Fleet. `run` it; everything else is called in the same loop."""
+
+    def __init__(
+        self,
+        pools: Sequence[Pool],
+        resolve: Resolve,
+        engine: Callable[[str], Engine],
+        *,
+        client: http1.Client,
+        clock: Clock | None = None,
+    ) -> None:
+        own_clock = clock if clock is not None else SystemClock()
+        self._pools = {
+            pool.name: _Pool(pool, engine(pool.engine), resolve, client, own_clock) for pool in pools
+        }
+        self._by_id = {replica.name: replica for pool in self._pools.values() for replica in pool.replicas}
+
+    async def run(self) -> None:
+        """Until cancelled; then every engine process is stopped before this returns."""
+        async with asyncio.TaskGroup() as group:
+            for pool in self._pools.values():
+                tasks.spawn(group, pool.run(), f"pool {pool.pool.name}")
+
+    def replicas(self, pool: str) -> tuple[ReplicaView, ...]:
+        """The ready ones."""
+        return tuple(replica.view for replica in self._pools[pool].replicas if replica.view is not None)
+
+    async def acquire(self, pool: str, wait_s: float) -> ReplicaView:
+        return await self._pools[pool].acquire(wait_s)
+
+    def release(self, replica: ReplicaView) -> None:
+        self._by_id[replica.id].release()
+
+    def status(self) -> list[PoolStatus]:
+        return [pool.status() for pool in self._pools.values()]
+
+
+class _Pool:
+    def __init__(
+        self, pool: Pool, engine: Engine, resolve: Resolve, client: http1.Client, clock: Clock
+    ) -> None:
+        self.pool = pool
+        self.replicas = tuple(
+            Replica(f"{pool.name}#{number}", pool, engine, client=client, clock=clock, changed=self._wake)
+            for number in range(pool.replicas)
+        )
+        self._resolve = resolve
+        self._clock = clock
+        self._change: asyncio.Future[None] | None = None
+        self._fetching: Progress | None = None
+        self._fetch_began_s = 0.0
+        self._is_fetched = False
+        self._error = ""
+
+    async def run(self) -> None:
+        path = await self._fetch()
+        async with asyncio.TaskGroup() as group:
+            for replica in self.replicas:
+                tasks.spawn(group, replica.run(path, drain_s=DRAIN_S), f"replica {replica.name}")
+
+    async def _fetch(self) -> str:
+        failures = 0
+        while True:
+            self._fetch_began_s = self._clock.monotonic()
+            try:
+                path = await self._resolve(self.pool.source, self._on_progress)
+            except PenstockError as error:
+                failures += 1
+                self._error = error.message
+                self._wake()
+                wait_s = backoff_s(failures, random.random())  # noqa: S311 - jitter
+                _log.warning(
+                    "model not fetched", pool=self.pool.name, error=error.message, again_in_s=round(wait_s, 1)
+                )
+                await asyncio.sleep(wait_s)
+                continue
+            self._error = ""
+            self._is_fetched = True
+            self._fetching = None
+            return path
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._fetching = progress  # one reference: safe from the fetching thread
+
+    async def acquire(self, wait_s: float) -> ReplicaView:
+        """See types.deployment.Fleet."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while True:
+                    ready = [replica for replica in self.replicas if replica.view is not None]
+                    if ready:
+                        chosen = min(ready, key=lambda replica: replica.in_flight)
+                        view = chosen.view
+                        if view is not None:
+                            chosen.acquire()
+                            return view
+                    self._refuse_if_failed()
+                    await self._changed()
+        raise self._loading()
+
+    def _refuse_if_failed(self) -> None:
+        if not self._is_fetched and self._error:
+            raise UpstreamUnavailable(f"The model {self.pool.name} could not be fetched: {self._error}")
+        if self._is_fetched and all(replica.state == "failed" for replica in self.replicas):
+            reason = self.replicas[0].error if self.replicas else "it has no replicas"
+            raise UpstreamUnavailable(f"The model {self.pool.name} could not be loaded: {reason}")
+
+    def _loading(self) -> ModelLoading:
+        progress, name = self._fetching, self.pool.name
+        if self._is_fetched:
+            states = ", ".join(replica.state for replica in self.replicas)
+            return ModelLoading(f"The model {name} is loading ({states}).", retry_after_s=LOADING_RETRY_S)
+        if progress is None or not progress.total_bytes or not progress.done_bytes:
+            return ModelLoading(f"The model {name} is being fetched.", retry_after_s=LOADING_RETRY_S)
+        share = progress.done_bytes / progress.total_bytes
+        eta_s = (self._clock.monotonic() - self._fetch_began_s) * (1 - share) / share
+        return ModelLoading(
+            f"The model {name} is being fetched: {progress.step}, {share:.0%} of"
+            f" {progress.total_bytes / 1e6:.0f} MB, about {eta_s:.0f} s left.",
+            retry_after_s=min(max(eta_s, LOADING_RETRY_S), _MAX_RETRY_S),
+        )
+
+    def _wake(self) -> None:
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None
+
+    async def _changed(self) -> None:
+        """Until the next `_wake`. Waiters come back in the order they came."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._change)
+
+    def status(self) -> PoolStatus:
+        return PoolStatus(
+            pool=self.pool.name,
+            engine=self.pool.engine,
+            source=self.pool.source,
+            replicas=tuple(
+                ReplicaStatus(
+                    replica.name,
+                    replica.state,
+                    replica.pid,
+                    replica.in_flight,
+                    replica.restarts,
+                    replica.error,
+                    dict(replica.view.info) if replica.view is not None else {},
+                )
+                for replica in self.replicas
+            ),
+            fetching=None if self._is_fetched else self._fetching,
+            error=self._error,
+        )
