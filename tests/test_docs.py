@@ -13,6 +13,7 @@ from typer.main import get_command
 from penstock.cli.app import app
 from penstock.config import schema
 from penstock.config.load import VARIABLES, load_text
+from penstock.engines import ENGINES
 from penstock.models import catalogue
 from penstock.protocols import INBOUND
 from penstock.providers import CODECS
@@ -67,7 +68,7 @@ def _metrics() -> list[str]:
         ("cli.md", [f"`{one}`" for one in {*_options(get_command(app))} - {"--help", "-h", "--version"}]),
         ("api.md", [f"`POST {path}`" for path in INBOUND]),
         ("api.md", _metrics()),
-        ("models.md", [f"`{name}`" for name in (*schema.ENGINES, *catalogue.entries())]),
+        ("models.md", [f"`{name}`" for name in (*ENGINES, *catalogue.entries())]),
         ("errors.md", [f"`{error.code}`" for error in _generator()._subclasses(errors.PenstockError)]),
         ("testing.md", [f"`{name}`" for name in DIRECTIVES]),
     ],

@@ -116,7 +116,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     for row in report["models"]:
         yield f"serves {row['id']}: {', '.join(row['operations'])}. {row['description']}"
     for operation, name in report["defaults"].items():
-        yield f"a {operation} request that names no model gets {name}"
+        yield f"{operation} requests that name no model get {name}"
     yield f"keys: {', '.join(report['keys']) or 'none'}"
 
 

@@ -25,6 +25,7 @@ from penstock.config import schema
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Parallel, Replicas, Settings
 from penstock.config.snapshot import ModelRow, Remote, Snapshot, key_hash
+from penstock.engines import ENGINES
 from penstock.lib.http1 import Origin
 from penstock.lib.registry import hint
 from penstock.models import catalogue, parse_source
@@ -291,8 +292,6 @@ def _row(route: Route, created: int) -> ModelRow:
 
 
 def load_engine(name: str) -> Engine:
-    from penstock.engines import ENGINES
-
     engine: Engine = ENGINES.load(name)
     return engine
 

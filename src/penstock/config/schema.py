@@ -10,10 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from penstock.config.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, format_size
+from penstock.engines import ENGINES
 from penstock.providers.profiles import PROFILES
 from penstock.types.requests import Operation
-
-ENGINES: Final = ("llamacpp", "onnx")
 
 # `extra` is for reader.py, `extra_json_schema` for editors that check against docs/penstock.schema.json.
 Duration = Annotated[float, Meta(extra={"unit": "duration"}, extra_json_schema={"x-unit": "duration"})]
