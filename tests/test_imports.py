@@ -18,6 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "types": {"types"},
     "lib": {"lib"},
     **{part: {*LEAVES, part} for part in PARTS},
+    "engines": {*LEAVES, "engines", "models.gguf"},  # the pure reader of a file format, and nothing else
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},

@@ -89,7 +89,7 @@ def test_the_embeddings_line_gives_a_vector(up: dict[str, Any]) -> None:
 
 def test_the_rerank_line_gives_a_ranking(up: dict[str, Any]) -> None:
     answer = patiently(printed(up)["/v1/rerank"])
-    assert [row["index"] for row in answer["results"]] == [0, 1]
+    assert [row["index"] for row in answer["results"]] == [1, 0]
 
 
 def test_the_readmes_line_works_as_written(up: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ def test_the_readmes_line_works_as_written(up: dict[str, Any]) -> None:
 def test_run_starts_a_server_of_its_own_when_none_is_up(tmp_path: Path) -> None:
     env = {**os.environ, "PENSTOCK_DATA_DIR": str(tmp_path)}
     done = subprocess.run(
-        [*PENSTOCK, "run", "builtin:chat", "Hello! Who are you?"],
+        [*PENSTOCK, "run", "builtin:chat", "What is Penstock?"],
         capture_output=True,
         text=True,
         env=env,

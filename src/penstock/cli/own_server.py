@@ -97,5 +97,5 @@ class _Running:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         with Watch() as watch:
             await serve.serve(
-                serve.Options(self._snapshot, port=0, drain_s=0.0, on_ready=self._said.put, on_status=watch)
+                serve.Options(self._snapshot, port=0, drain_s=1.0, on_ready=self._said.put, on_status=watch)
             )

@@ -68,13 +68,13 @@ def _adopted(adopted: Mapping[str, str]) -> Iterator[str]:
 def curls(url: str, key: str, defaults: Mapping[Operation, str]) -> Iterator[str]:
     """Ready-to-paste lines, one per thing the platform can do now."""
     bodies: dict[Operation, tuple[str, dict[str, Any]]] = {
-        "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello! Who are you?"}]}),
+        "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "What is Penstock?"}]}),
         "embedding": ("/v1/embeddings", {"input": "a gate and a pipe that lead water to a turbine"}),
         "rerank": (
             "/v1/rerank",
             {
-                "query": "What is a penstock?",
-                "documents": ["A pipe that leads water to a turbine.", "A hot drink made of leaves."],
+                "query": "How is tea made?",
+                "documents": ["Falling water turns the turbine.", "Pour hot water over the leaves and wait."],
             },
         ),
     }
