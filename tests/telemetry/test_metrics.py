@@ -1,5 +1,5 @@
 from penstock.telemetry.metrics import Metrics, PoolRow
-from penstock.types.call import Attempt, Call
+from penstock.types.call import Attempt, Call, Labels
 from penstock.types.errors import UpstreamCut
 from penstock.types.usage import Usage
 
@@ -7,6 +7,7 @@ from penstock.types.usage import Usage
 def call() -> Call:
     made = Call("req_1", "/v1/chat/completions", "chat", started_s=10.0, created=0)
     made.deployment = "d"
+    made.labels = Labels("chat", "d")
     made.status = 200
     return made
 
@@ -18,7 +19,7 @@ def test_an_ended_call_is_counted_once_everywhere() -> None:
     ended.usage = Usage(prompt_tokens=11, completion_tokens=5, cached_tokens=4)
     ended.attempts.append(Attempt("d", "r", 10.0))
     metrics.call_started(ended)
-    metrics.call_ended(ended, "chat", 10.5)
+    metrics.call_ended(ended, 10.5)
     text = metrics.render().decode()
     for line in (
         'penstock_requests_total{code="",deployment="d",operation="chat",route="chat",status="200"} 1.0',
@@ -47,7 +48,7 @@ def test_failures_and_clients_that_left_have_their_own_label() -> None:
     left.attempts.append(Attempt("d", "r", 0.0))
     for ended in (failed, left):
         metrics.call_started(ended)
-        metrics.call_ended(ended, "chat", 11.0)
+        metrics.call_ended(ended, 11.0)
     text = metrics.render().decode()
     assert 'penstock_upstream_attempts_total{deployment="d",outcome="upstream_cut"} 1.0' in text
     assert 'penstock_upstream_attempts_total{deployment="d",outcome="client_left"} 1.0' in text

@@ -198,3 +198,20 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_accounted() -> 
 async def test_embedding_requests_are_checked(body: Any, error: tuple[int, str, str]) -> None:
     async with Upstream() as up, gateway(remote(up.url)) as gate:
         assert (await gate.post("/v1/embeddings", body)).error == error
+
+
+async def test_metric_labels_stay_bounded_whatever_clients_ask_for() -> None:
+    config = """
+builtin: off
+providers: {up: {kind: openai-compatible, base_url: "%s", api_key: k, models: "*"}}
+keys: {test: {secret: %s}}
+"""
+    async with Upstream() as up, gateway(config % (up.url, KEY)) as gate:
+        for number in range(5):
+            assert (await gate.post(CHAT, chat() | {"model": f"up/model-{number}"})).status == 200
+            assert (await gate.post(CHAT, chat() | {"model": f"absent-{number}"})).status == 404
+        assert await gate.settled("penstock_requests_total", 'route="up/*"', at_least=5) == 5
+        assert await gate.metric("penstock_requests_total", 'route="other"') == 5
+        text = (await gate.get("/metrics")).body.decode()
+        assert "model-" not in text
+        assert "absent-" not in text

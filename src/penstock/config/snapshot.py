@@ -74,6 +74,10 @@ class Snapshot:
         route = self.routes.get(name)
         return route if route is not None else self._wildcard(name)
 
+    def label(self, name: str) -> str:
+        """What metrics call a route or deployment: a bounded set, though an open provider takes any name."""
+        return name if name in self.routes else f"{name.partition('/')[0]}/*"
+
     def authenticate(self, secret: bytes | str) -> VirtualKey | None:
         raw = secret.encode() if isinstance(secret, str) else secret
         return self.keys.get(key_hash(raw, self.hash_key))

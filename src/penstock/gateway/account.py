@@ -5,25 +5,25 @@
 
 import structlog
 
-from penstock.telemetry.metrics import OTHER_ROUTE, Metrics
+from penstock.telemetry.metrics import Metrics
 from penstock.types.call import Call
 
 _log = structlog.get_logger("penstock.call")
 
 
-def account(call: Call, *, route: str | None, ended_s: float, metrics: Metrics) -> None:
-    """Closes `call`. `route` is the configured public name, None when no route was found."""
+def account(call: Call, *, ended_s: float, metrics: Metrics) -> None:
+    """Closes `call`."""
     if call.is_accounted:
         msg = f"call {call.id} accounted twice"
         raise AssertionError(msg)
     call.is_accounted = True
-    metrics.call_ended(call, route or OTHER_ROUTE, ended_s)
+    metrics.call_ended(call, ended_s)
     usage = call.usage
     _log.info(
         "call",
         id=call.id,
         path=call.path,
-        route=route,
+        model=call.model,
         deployment=call.deployment,
         key=call.key.name if call.key else None,
         status=call.status,

@@ -79,10 +79,8 @@ class App:
         except Exception:  # noqa: BLE001 - the border: a bug becomes a 500 with an id, and a log line with the stack
             _log.exception("bug outside the walk", id=exchange.id, path=exchange.path)
             if not exchange.is_started:
-                error = InternalError(
-                    f"Internal error; the server's log has the details under {exchange.id}."
-                )
-                await send_error(exchange, error, openai_errors.error_body(error))
+                bug = InternalError(f"Internal error; the server's log has the details under {exchange.id}.")
+                await send_error(exchange, bug, openai_errors.error_body(bug))
 
     async def _dispatch(self, exchange: Exchange, *, known: bool) -> None:
         handler = self._get.get(exchange.path)

@@ -25,7 +25,7 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
 from penstock.routing import select
-from penstock.types.call import Call
+from penstock.types.call import Call, Labels
 from penstock.types.deployment import Deployment, Route
 from penstock.types.errors import (
     InternalError,
@@ -45,7 +45,6 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
     """Answers one model request. Raises CancelledError only when the server itself stops the task."""
     call = Call(exchange.id, exchange.path, inbound.operation, deps.clock.monotonic(), int(deps.clock.wall()))
     deps.metrics.call_started(call)
-    route: Route | None = None
     responder: Responder | None = None
     try:
         call.key = authenticate(snapshot, exchange)
@@ -54,8 +53,9 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         route = find_route(snapshot, call.key, request, inbound.operation)
         call.model = request.model or route.name
         deployment = select.weighted(route.targets, random.random()).deployment  # noqa: S311 - a traffic split
-        check_operation(deployment, call)
         call.deployment = deployment.name
+        check_operation(deployment, call)
+        call.labels = Labels(snapshot.label(route.name), snapshot.label(deployment.name))
         exchange.watch_client()
         responder = Responder(exchange, call, inbound.encoder(request, call))
         responder.start()
@@ -88,12 +88,7 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if responder is not None:
             responder.stop()
         call.status = exchange.status
-        account(
-            call,
-            route=route.name if route else None,
-            ended_s=deps.clock.monotonic(),
-            metrics=deps.metrics,
-        )
+        account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics)
 
 
 def authenticate(snapshot: Snapshot, exchange: Exchange) -> VirtualKey:

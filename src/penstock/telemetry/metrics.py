@@ -11,8 +11,9 @@
     penstock_replica_restarts_total          pool
     penstock_build_info                      version
 
-A route label is a configured public name, else `other`: a client cannot grow the label set by asking for
-models that do not exist. Children are cached here because `.labels()` costs four times the increment.
+Route and deployment labels are configured names, `<provider>/*` for the models of a provider that serves any,
+else `other`: a client cannot grow the label set by asking for new models. Children are cached here because
+`.labels()` costs four times the increment.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,8 +29,6 @@ from penstock.types.usage import Usage
 
 _DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _CACHED_CHILDREN = 4096  # label combinations kept at hand; others cost one lookup more
-
-OTHER_ROUTE = "other"
 
 
 class PoolRow(NamedTuple):
@@ -93,17 +92,18 @@ class Metrics:
     def call_started(self, call: Call) -> None:
         self._in_flight_child(call.operation).inc()
 
-    def call_ended(self, call: Call, route: str, ended_s: float) -> None:
+    def call_ended(self, call: Call, ended_s: float) -> None:
+        route, deployment = call.labels
         self._in_flight_child(call.operation).dec()
         code = "client_left" if call.client_left else call.error.code if call.error else ""
-        self._requests_child(call.operation, route, call.deployment, str(call.status), code).inc()
+        self._requests_child(call.operation, route, deployment, str(call.status), code).inc()
         self._duration_child(call.operation, route).observe(ended_s - call.started_s)
         if call.first_content_s is not None:
             self._ttft_child(call.operation, route).observe(call.first_content_s - call.started_s)
         if call.usage is not None:
-            self._count_tokens(route, call.deployment, call.usage)
+            self._count_tokens(route, deployment, call.usage)
         for attempt in call.attempts:
-            self._attempts_child(attempt.deployment, _outcome(call, attempt)).inc()
+            self._attempts_child(deployment, _outcome(call, attempt)).inc()
 
     def _count_tokens(self, route: str, deployment: str, usage: Usage) -> None:
         self._tokens_child(route, deployment, "prompt").inc(usage.prompt_tokens)

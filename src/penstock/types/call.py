@@ -1,9 +1,18 @@
 """All we know of one request while it runs, and what is accounted when it ends."""
 
+from typing import NamedTuple
+
 from penstock.types.errors import PenstockError
 from penstock.types.identity import VirtualKey
 from penstock.types.requests import Operation
 from penstock.types.usage import Usage
+
+
+class Labels(NamedTuple):
+    """What metrics call this call's route and deployment: of a bounded set, whatever clients ask for."""
+
+    route: str = "other"
+    deployment: str = ""
 
 
 class Attempt:
@@ -34,6 +43,7 @@ class Call:
         "is_accounted",
         "is_stream",
         "key",
+        "labels",
         "model",
         "operation",
         "path",
@@ -51,6 +61,7 @@ class Call:
         self.key: VirtualKey | None = None
         self.model = ""  # the public name the client asked for
         self.deployment = ""
+        self.labels = Labels()
         self.is_stream = False
         self.attempts: list[Attempt] = []
         self.first_content_s: float | None = None

@@ -115,7 +115,7 @@ class Response:
         return b"".join(parts)
 
     def limit_reads(self, between_s: float | None) -> None:
-        """From the next read on, `Timeouts.between_s` is this: a stream may be slow to begin and not to go on."""
+        """`Timeouts.between_s` from the next read on: a stream may be slow to begin but not to go on."""
         if self._conn is not None:
             self._conn.between_s = _NEVER if between_s is None else between_s
 
@@ -144,7 +144,6 @@ class Connection(asyncio.Protocol):
     """One socket: at most one exchange at a time, timed by one timer."""
 
     __slots__ = (
-        "between_s",
         "_body_is_out",
         "_deadline",
         "_finished",
@@ -168,6 +167,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_unsent",
         "_writable",
+        "between_s",
         "chunks",
         "closed",
         "counted",
