@@ -32,7 +32,11 @@ def test_only_positive_weights_are_chosen(weights: list[float], roll: float) -> 
 
 
 def test_every_positive_target_is_reachable() -> None:
-    assert {weighted(targets(1, 0, 1, 1), roll / 100).deployment.name for roll in range(100)} == {"d0", "d2", "d3"}
+    assert {weighted(targets(1, 0, 1, 1), roll / 100).deployment.name for roll in range(100)} == {
+        "d0",
+        "d2",
+        "d3",
+    }
 
 
 def test_no_weight_at_all_is_an_error() -> None:
