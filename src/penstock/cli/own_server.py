@@ -20,7 +20,6 @@ from penstock.config.snapshot import Snapshot
 from penstock.models.store import size
 from penstock.telemetry import log
 
-NAME = "model"
 BUILTIN_PREFIX = "builtin:"
 # A person sees the bar and can stop it; a large model takes minutes from a slow disk.
 PATIENT = schema.Timeouts(first_token=1800.0, total=7200.0, loading=1800.0)
@@ -55,9 +54,9 @@ def _snapshot(model: str, key: str) -> tuple[str, Snapshot]:
 
         parse_source(model)  # says what there is
     deployment = schema.Deployment(model=model)
-    route = schema.Route((schema.Target(NAME),), timeouts=PATIENT)
-    settings = schema.Settings(builtin=False, deployments={NAME: deployment}, routes={NAME: route})
-    return NAME, compile_settings(settings, secret=secret, minted_key=key)
+    route = schema.Route((schema.Target(model),), timeouts=PATIENT)
+    settings = schema.Settings(builtin=False, deployments={model: deployment}, routes={model: route})
+    return model, compile_settings(settings, secret=secret, minted_key=key)
 
 
 class _Running:
