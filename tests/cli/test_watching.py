@@ -42,3 +42,12 @@ def test_each_change_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
             watch([status])
         watch([row("failed", why="bad file")])
     assert capsys.readouterr().err.splitlines() == ["p: ready", "p: ready", "p: failed: bad file"]
+
+
+def test_nothing_is_said_before_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with Watch(is_open=False) as watch:
+        watch([row("ready")])
+        assert not capsys.readouterr().err
+        watch.is_open = True
+        watch([row("ready")])
+    assert capsys.readouterr().err == "p: ready\n"

@@ -19,10 +19,13 @@ def serve_prepared(
     from penstock import serve
     from penstock.telemetry import log
 
+    watch = Watch(is_open=False)
+
     def ready(url: str) -> None:
         on_ready(url)
         if is_announced:
             minted.announce(prepared.loaded.data_dir, url)
+        watch.is_open = True
         if ready_path is not None:
             said = minted.Ready(url, os.getpid(), prepared.key)
             minted.write_atomically(ready_path, msgspec.json.encode(said))
@@ -30,14 +33,14 @@ def serve_prepared(
     server = prepared.settings.server
     writer = log.configure(prepared.settings.telemetry.log_level)
     try:
-        with Watch() as on_status:
+        with watch:
             serve.run(
                 serve.Options(
                     snapshot=prepared.snapshot,
                     host=server.host,
                     port=server.port,
                     on_ready=ready,
-                    on_status=on_status,
+                    on_status=watch,
                 )
             )
     except serve.CannotListen as exc:

@@ -48,9 +48,13 @@ def seen(row: "PoolStatus") -> Seen:
 
 
 class Watch:
-    """Is called with the pools' rows, several times a second, and prints what is new."""
+    """Is called with the pools' rows, several times a second, and prints what is new.
 
-    def __init__(self) -> None:
+    Nothing is shown before `is_open`: a bar must not begin while other lines are being printed.
+    """
+
+    def __init__(self, *, is_open: bool = True) -> None:
+        self.is_open = is_open
         self._words: dict[str, str] = {}
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
@@ -70,7 +74,7 @@ class Watch:
         self._progress.stop()
 
     def __call__(self, rows: "Sequence[PoolStatus]") -> None:
-        for row in rows:
+        for row in rows if self.is_open else ():
             now = seen(row)
             if now.word not in SETTLED:
                 self._show(row.pool, now)
