@@ -150,7 +150,7 @@ class _Server(uvicorn.Server):
             self._on_ready(self._url)
 
     async def serve_to_the_end(self, listening: socket.socket) -> None:
-        """Serves until `stop`. A cancellation stops it, too, and is raised once the connections are closed."""
+        """Serves until `stop`. A cancellation stops it, too, and is raised at its end."""
         running: tasks.Tasks = set()  # no TaskGroup: that would cancel it in the middle of its shutdown
         serving = tasks.spawn(running, self.serve(sockets=[listening]), "http")
         try:

@@ -35,7 +35,7 @@ import structlog
 from penstock.lib import http1, tasks
 from penstock.lib.clock import Clock
 from penstock.runtime.process import Exited, LoadFailed, Process
-from penstock.types.deployment import Address, Engine, Pool, ReplicaState, ReplicaView
+from penstock.types.deployment import Address, Command, Engine, Pool, ReplicaState, ReplicaView
 
 Event = Literal["start", "listening", "answered", "exited", "refused", "hung", "drained", "stop", "gave_up"]
 
@@ -136,42 +136,42 @@ class Replica:
     async def run(self, model_path: str, *, drain_s: float) -> None:
         """Lives until cancelled; then drains for at most `drain_s` and stops the process."""
         failures = 0
-        while True:
-            ready_at: float | None = None
-            try:
+        try:
+            while True:
                 ready_at = await self._live(model_path, drain_s)
-            except LoadFailed as exc:
-                self.error = str(exc)
-            lived_s = 0.0 if ready_at is None else self._clock.monotonic() - ready_at
-            failures = 1 if lived_s >= STABLE_S else failures + 1
-            self.restarts += 1
-            if self.state != "failed" and ready_at is None and failures >= MAX_FAILURES:
-                self.error = f"gave up after {failures} tries: {self.error}"
-                self._on("gave_up")
-            wait_s = RETRY_FAILED_S if self.state == "failed" else backoff_s(failures, random.random())  # noqa: S311 - jitter
-            _log.warning(
-                "engine ended",
-                replica=self.name,
-                state=self.state,
-                error=self.error,
-                again_in_s=round(wait_s, 1),
-                log=self.log_tail[-5:],
-            )
-            try:
+                lived_s = 0.0 if ready_at is None else self._clock.monotonic() - ready_at
+                failures = 1 if lived_s >= STABLE_S else failures + 1
+                self.restarts += 1
+                if self.state == "stopped" and ready_at is None and failures >= MAX_FAILURES:
+                    self.error = f"gave up after {failures} tries: {self.error}"
+                    self._on("gave_up")
+                wait_s = RETRY_FAILED_S if self.state == "failed" else backoff_s(failures, random.random())  # noqa: S311 - jitter
+                self._tell(wait_s)
                 await asyncio.sleep(wait_s)
-            except asyncio.CancelledError:
-                if self.state == "failed":
-                    self._on("stop")
-                raise
+        finally:
+            if self.state == "failed":
+                self._on("stop")
+
+    def _tell(self, again_in_s: float) -> None:
+        _log.warning(
+            "engine ended",
+            replica=self.name,
+            state=self.state,
+            error=self.error,
+            again_in_s=round(again_in_s, 1),
+            log=self.log_tail[-5:],
+        )
 
     async def _live(self, model_path: str, drain_s: float) -> float | None:
         """One life of the process. Returns when it was ready first; None if it never was."""
         self._on("start")
         process: Process | None = None
         ready_at: float | None = None
+        deadline_s = LOAD_S
         try:
-            async with asyncio.timeout(load_deadline_s(model_path)):
-                process = await Process.start(self._engine.command(self._pool, model_path))
+            deadline_s, command = await asyncio.to_thread(self._prepare, model_path)
+            async with asyncio.timeout(deadline_s):
+                process = await Process.start(command)
                 self.pid = process.pid
                 info = await process.ready()
                 view = self._view(process, info)
@@ -181,25 +181,31 @@ class Replica:
             ready_at = self._clock.monotonic()
             self._on("answered")
             self.error = await self._watch(process, view)
-        except LoadFailed:
+        except LoadFailed as exc:
+            self.error = str(exc)
             self._on("refused")
-            raise
         except Exited as exc:
             self.error = str(exc)
         except TimeoutError:
-            self.error = f"was not ready within {load_deadline_s(model_path):.0f} s"
+            self.error = f"was not ready within {deadline_s:g} s"
         except asyncio.CancelledError:
             await self._drain(drain_s)
             raise
         finally:
             self.view = None
             self.pid = None
-            if process is not None:
-                await process.stop(STOP_GRACE_S)
-                self.log_tail = tuple(process.log)
-            if self.state != "failed":
-                self._on("exited")
+            try:
+                if process is not None:
+                    self.log_tail = tuple(process.log)
+                    await process.stop(STOP_GRACE_S)
+            finally:  # a cancellation during the stop kills the process at once: it has exited, too
+                if self.state != "failed":
+                    self._on("exited")
         return ready_at
+
+    def _prepare(self, model_path: str) -> tuple[float, Command]:
+        """What needs the disk: in a thread. The process itself starts on ours: its life hangs on it."""
+        return load_deadline_s(model_path), self._engine.command(self._pool, model_path)
 
     async def _drain(self, drain_s: float) -> None:
         was_ready = self.state == "ready"
