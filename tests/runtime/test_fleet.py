@@ -69,7 +69,7 @@ async def ask(view: ReplicaView, **body: Any) -> bytes:
 
 async def until(check: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not check():  # noqa: ASYNC110 - the fleet's state is polled as an operator would
+        while not check():
             await asyncio.sleep(0.01)
 
 

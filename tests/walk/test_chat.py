@@ -133,7 +133,9 @@ async def test_early_failures_are_http_errors(
         ({"x-test-error-in-stream": "3"}, None),
     ],
 )
-async def test_late_failures_are_one_typed_terminal_event(behaviour: dict[str, str], code: str | None) -> None:
+async def test_late_failures_are_one_typed_terminal_event(
+    behaviour: dict[str, str], code: str | None
+) -> None:
     async with Upstream() as up, gateway(remote(up.url)) as gate:
         words = "one two three four five six seven"
         up.behaviour = {"x-test-content": words, "x-test-delay-between": "0.02", **behaviour}
@@ -164,7 +166,7 @@ async def test_a_dead_upstream_is_unavailable() -> None:
 
 
 async def test_no_first_token_in_time_is_a_timeout() -> None:
-    routes = 'routes: {slow: {targets: [{deployment: m}], timeouts: {first_token: 200ms}}}'
+    routes = "routes: {slow: {targets: [{deployment: m}], timeouts: {first_token: 200ms}}}"
     async with Upstream() as up, gateway(remote(up.url, routes)) as gate:
         up.behaviour = {"x-test-delay-first": "5"}
         answer = await gate.post("/v1/chat/completions", chat(stream=True) | {"model": "slow"})
@@ -172,7 +174,7 @@ async def test_no_first_token_in_time_is_a_timeout() -> None:
 
 
 async def test_silence_between_tokens_is_a_timeout_event() -> None:
-    routes = 'routes: {slow: {targets: [{deployment: m}], timeouts: {between_tokens: 200ms}}}'
+    routes = "routes: {slow: {targets: [{deployment: m}], timeouts: {between_tokens: 200ms}}}"
     async with Upstream() as up, gateway(remote(up.url, routes)) as gate:
         up.behaviour = {"x-test-delay-between": "0.4"}
         answer = await gate.post("/v1/chat/completions", chat(stream=True) | {"model": "slow"})

@@ -102,7 +102,11 @@ async def test_health_needs_no_key() -> None:
         (b'{"a": "\xff"}', {}, (400, "invalid_request", None)),
         (b'{"a": "\\ud800"}', {}, (400, "invalid_request", None)),
         (b"[" * 100_000, {}, (400, "invalid_request", None)),
-        (b"a=b", {"content-type": "application/x-www-form-urlencoded"}, (415, "unsupported_media_type", None)),
+        (
+            b"a=b",
+            {"content-type": "application/x-www-form-urlencoded"},
+            (415, "unsupported_media_type", None),
+        ),
         (b"{}", {"content-encoding": "gzip"}, (415, "unsupported_media_type", None)),
         (b'{"model": "m"}', {}, (400, "invalid_request", "messages")),
         (b'{"model": "m", "messages": []}', {}, (400, "invalid_request", "messages")),

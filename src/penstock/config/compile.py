@@ -231,6 +231,7 @@ def _deployment(
         operations=operations,
         pool=pool.name,
         max_context=context,
+        count_prompt=engine.count_prompt,
         description=description,
     )
 

@@ -12,6 +12,7 @@ done about it:
     custom tools, audio and web search are ignored               400 unsupported_parameter
     an image sent to a text model is a 500                       400 before it is sent
     usage counts one choice of several                           counted anew from the chunks
+    a prompt that is too long is refused when a slot is free     counted before it is sent, if it can be
     without `max_tokens` it runs until the context is full       so it does: the context is the cap
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 import msgspec
 
 from penstock.engines.host import default_threads, usable_cores
-from penstock.types.deployment import Command, Deployment, Pool, Probe, Quirks
+from penstock.types.deployment import Ask, Command, CountPrompt, Deployment, Pool, Probe, Quirks
 from penstock.types.errors import InvalidRequest, UnsupportedParameter
 from penstock.types.requests import ChatRequest, CompletionRequest, Operation, Request
 
@@ -39,6 +40,7 @@ _COMPLETION_REFUSED = {
     "suffix": "this engine does not fill in the middle",
     "best_of": "ask for `n` and choose",
 }
+_TEMPLATE_FIELDS = ("messages", "tools", "tool_choice", "chat_template_kwargs")
 _MEDIA_PARTS = frozenset({"image_url", "input_audio", "file", "video_url", "audio_url"})
 
 
@@ -54,6 +56,10 @@ class LlamaCpp:
             recount_completion=True,
             rename_chat=(("max_completion_tokens", "max_tokens"),),
         )
+
+    @property
+    def count_prompt(self) -> CountPrompt:
+        return count_prompt
 
     def operations(self, pool: Pool) -> frozenset[Operation]:
         return frozenset({"embedding"} if pool.embedding else {"chat", "completion"})
@@ -95,6 +101,29 @@ def adapt(request: Request, _deployment: Deployment) -> Request:
         case CompletionRequest(body=body):
             _refuse(body, _COMPLETION_REFUSED)
     return request
+
+
+async def count_prompt(request: Request, ask: Ask) -> int:
+    """Tokens of the prompt as the model will see it. /apply-template and /tokenize need no slot."""
+    match request:
+        case ChatRequest(body=body):
+            asked = {name: body[name] for name in _TEMPLATE_FIELDS if name in body}
+            rendered = await ask("/apply-template", msgspec.json.encode(asked))
+            return await _tokens(str(rendered["prompt"]), ask)
+        case CompletionRequest(body=body):
+            prompts = body["prompt"]
+            if isinstance(prompts, str):
+                return await _tokens(prompts, ask)
+            if prompts and isinstance(prompts[0], int):
+                return len(prompts)
+            lengths = [await _tokens(one, ask) if isinstance(one, str) else len(one) for one in prompts]
+            return max(lengths, default=0)
+    return 0
+
+
+async def _tokens(text: str, ask: Ask) -> int:
+    answer = await ask("/tokenize", msgspec.json.encode({"content": text, "add_special": True}))
+    return len(answer["tokens"])
 
 
 def _refuse(body: JSON, refused: dict[str, str]) -> None:

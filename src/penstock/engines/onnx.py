@@ -13,6 +13,7 @@ class Onnx:
     name = "onnx"
     codec = "openai"
     quirks = Quirks()
+    count_prompt = None  # its worker tokenizes before a request waits
 
     def operations(self, _pool: Pool) -> frozenset[Operation]:
         """What the format can serve; whether this model embeds or classifies shows when it is loaded."""

@@ -14,6 +14,9 @@ end: that is how generation stops when the client leaves.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
 
 from penstock.gateway.deps import Deps
 from penstock.lib import http1
@@ -21,6 +24,7 @@ from penstock.lib.sse import EventTooLarge, SSESplitter
 from penstock.types.call import Attempt, Call
 from penstock.types.deployment import Deployment, Outgoing, Reader, ReplicaView, Timeouts
 from penstock.types.errors import (
+    ContextLengthExceeded,
     InvalidRequest,
     PenstockError,
     UpstreamCut,
@@ -82,6 +86,7 @@ async def _attempt(
     phase = "first token"
     try:
         async with asyncio.timeout(min(timeouts.first_token_s, timeouts.total_s)) as deadline:
+            await _check_length(request, outgoing, deployment, replica, deps)
             response = await deps.client.request(
                 http1.Origin(address.scheme, address.host, address.port, address.uds),
                 "POST",
@@ -144,6 +149,35 @@ def _encode(request: Request, deployment: Deployment) -> Outgoing:
         return deployment.codec.encode(request, deployment)
     except (OverflowError, UnicodeEncodeError) as exc:  # JSON that decodes but cannot be written again
         raise InvalidRequest(f"The request holds a value that cannot be sent on: {exc}.") from exc
+
+
+async def _check_length(
+    request: Request, outgoing: Outgoing, deployment: Deployment, replica: ReplicaView, deps: Deps
+) -> None:
+    """Refuses a prompt above the model's context before it waits for a place in the engine.
+
+    A token is at least one byte, so a body of fewer bytes than the context has tokens needs no count.
+    """
+    context = replica.info.get("context")
+    if deployment.count_prompt is None or context is None or len(outgoing.body) <= context:
+        return
+    address = replica.address
+    origin = http1.Origin(address.scheme, address.host, address.port, address.uds)
+
+    async def ask(path: str, body: bytes) -> dict[str, Any]:
+        response = await deps.client.request(origin, "POST", path, (*_HEADERS, *replica.headers), body)
+        if response.status != 200:
+            raise await _read_error(response, deployment)
+        answer: dict[str, Any] = msgspec.json.decode(await response.read(ANSWER_LIMIT_BYTES))
+        return answer
+
+    tokens = await deployment.count_prompt(request, ask)
+    if tokens >= context:  # the answer needs room for one token
+        param = "messages" if request.operation == "chat" else "prompt"
+        raise ContextLengthExceeded(
+            f"The model {request.model!r} takes at most {context} tokens; the prompt is {tokens} tokens.",
+            param=param,
+        )
 
 
 _HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))

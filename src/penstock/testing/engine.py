@@ -42,6 +42,7 @@ class FakeEngine:
     name = "fake"
     codec = "openai"
     quirks = Quirks(always_stream=True)
+    count_prompt = None
 
     def __init__(self, *arguments: str) -> None:
         self._arguments = arguments

@@ -5,7 +5,7 @@ Deployment  a model on a provider (remote) or on an engine of ours (pool)
 Replica     one running instance; the gateway sees immutable ReplicaViews
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -103,6 +103,12 @@ class Timeouts(msgspec.Struct, frozen=True):
     loading_s: float = 60.0  # how long a request waits for a model that is not ready yet
 
 
+# (path below the server's root, JSON body) -> decoded answer; raises PenstockError
+Ask = Callable[[str, bytes], Awaitable[dict[str, Any]]]
+# How many tokens the prompt of a request is, by asking the replica that would answer it
+CountPrompt = Callable[[Request, Ask], Awaitable[int]]
+
+
 class Deployment(msgspec.Struct, frozen=True):
     """A model on a provider or on an engine of ours, addressable by `name`.
 
@@ -117,6 +123,7 @@ class Deployment(msgspec.Struct, frozen=True):
     remote: ReplicaView | None = None
     pool: str | None = None
     max_context: int | None = None  # tokens; None = unknown
+    count_prompt: CountPrompt | None = None  # where the engine finds out too late that a prompt is too long
     description: str = ""  # one honest sentence, shown in /v1/models
     owner: str = "penstock"
 
@@ -165,6 +172,7 @@ class Engine(Protocol):
     name: str
     codec: str  # registry name of the outbound codec its server speaks
     quirks: Quirks
+    count_prompt: CountPrompt | None
 
     def operations(self, pool: Pool) -> frozenset[Operation]: ...
 
