@@ -264,3 +264,26 @@ async def test_a_talkative_engine_keeps_only_a_bounded_log() -> None:
 def test_engines_get_no_secrets() -> None:
     env = {"PATH": "/bin", "OPENAI_API_KEY": "x", "HF_TOKEN": "y", "PENSTOCK_CI_KEY": "z", "A_SECRET": "w"}
     assert process.without_secrets(env) == {"PATH": "/bin"}
+
+
+async def test_a_suspected_replica_that_lives_is_given_again() -> None:
+    async with running() as fleet:
+        view = await fleet.acquire("p", 10)
+        fleet.suspect(view)
+        assert fleet.replicas("p") == ()
+        again = await fleet.acquire("p", 10)
+        assert again == view
+        assert only(fleet).restarts == 0
+        fleet.release(view)
+        fleet.release(again)
+
+
+async def test_a_suspected_replica_that_died_is_replaced_first() -> None:
+    async with running() as fleet:
+        view = await fleet.acquire("p", 10)
+        os.kill(only(fleet).pid or 0, signal.SIGKILL)
+        fleet.suspect(view)
+        fleet.release(view)
+        again = await fleet.acquire("p", 10)
+        assert again.address != view.address
+        fleet.release(again)

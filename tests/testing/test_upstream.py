@@ -331,7 +331,7 @@ async def test_a_client_that_leaves_stops_the_generation() -> None:
 async def test_a_hanging_answer_ends_with_its_client() -> None:
     async with Upstream() as up, Client() as client:
         response = await send(client, up, body={**CHAT, "stream": True}, hang=2)
-        while up.requests[0].events_sent < 2:  # noqa: ASYNC110 - the state of another connection
+        while up.requests[0].events_sent < 2:
             await asyncio.sleep(0.002)
         response.close()
         await up.requests[0].ended.wait()

@@ -48,25 +48,34 @@ async def run(
 
     Raises ModelLoading, InvalidRequest (the engine refused the request), UpstreamError.
     """
-    replica = deployment.remote
-    if replica is None:
-        if deployment.pool is None:
-            msg = f"deployment {deployment.name} has neither provider nor engine"
-            raise AssertionError(msg)
-        replica = await deps.fleet.acquire(deployment.pool, timeouts.loading_s)
-    attempt = Attempt(deployment.name, replica.id, deps.clock.monotonic())
-    call.attempts.append(attempt)
-    try:
-        await _attempt(
-            call, attempt, request, deployment, replica=replica, timeouts=timeouts, deps=deps, emit=emit
-        )
-    except PenstockError as error:
-        attempt.error = error
-        raise
-    finally:
-        attempt.ended_s = deps.clock.monotonic()
-        if deployment.remote is None:
-            deps.fleet.release(replica)
+    give_up_s = deps.clock.monotonic() + timeouts.loading_s
+    while True:
+        replica = deployment.remote
+        if replica is None:
+            left_s = max(0.0, give_up_s - deps.clock.monotonic())
+            replica = await deps.fleet.acquire(deployment.pool or "", left_s)
+        attempt = Attempt(deployment.name, replica.id, deps.clock.monotonic())
+        call.attempts.append(attempt)
+        try:
+            await _attempt(
+                call, attempt, request, deployment, replica=replica, timeouts=timeouts, deps=deps, emit=emit
+            )
+        except http1.HTTPClientError as exc:
+            attempt.error = _map_transport_error(exc, deployment)
+            if deployment.remote is None and isinstance(exc, http1.ConnectError | http1.ConnectionCut):
+                deps.fleet.suspect(replica)
+                if isinstance(exc, http1.ConnectError):
+                    continue  # it died a moment ago and got nothing of this request: wait for the next life
+            raise attempt.error from exc
+        except PenstockError as error:
+            attempt.error = error
+            raise
+        else:
+            return
+        finally:
+            attempt.ended_s = deps.clock.monotonic()
+            if deployment.remote is None:
+                deps.fleet.release(replica)
 
 
 async def _attempt(
@@ -140,8 +149,6 @@ async def _attempt(
         raise UpstreamTimeout(
             f"{deployment.name} did not finish phase '{phase}' within {limit:g} s."
         ) from exc
-    except http1.HTTPClientError as exc:
-        raise _map_transport_error(exc, deployment) from exc
 
 
 def _encode(request: Request, deployment: Deployment) -> Outgoing:

@@ -106,6 +106,9 @@ class Fleet:
     async def acquire(self, pool: str, wait_s: float) -> ReplicaView:
         return await self._pools[pool].acquire(wait_s)
 
+    def suspect(self, replica: ReplicaView) -> None:
+        self._by_id[replica.id].suspect(replica)
+
     def release(self, replica: ReplicaView) -> None:
         self._by_id[replica.id].release()
 

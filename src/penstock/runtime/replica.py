@@ -15,7 +15,7 @@ entry in the current state is a bug and raises. Everybody else reads immutable v
 
     starting   the process runs; its model loads                 bounded by 5 min + 20 s per GiB of model
     warming    it listens; a real inference is under way         nothing is ready before one was answered
-    ready      gets requests
+    ready      gets requests; after one that could not reach it, only once it has answered a health check
     stopped    between two lives after a crash: back-off, doubled from 0.5 s to 30 s, from the start again
                after a minute of being ready
     failed     it said it cannot load, or died MAX_FAILURES times without ever being ready:
@@ -123,10 +123,18 @@ class Replica:
         self._changed = changed
         self._idle = asyncio.Event()
         self._idle.set()
+        self._suspicion: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def acquire(self) -> None:
         self.in_flight += 1
         self._idle.clear()
+
+    def suspect(self, view: ReplicaView) -> None:
+        """Somebody could not reach it: it may have died so recently that we do not know. Asks it at once."""
+        if self.view is view:
+            self.view = None
+            if not self._suspicion.done():
+                self._suspicion.set_result(None)
 
     def release(self) -> None:
         self.in_flight -= 1
@@ -244,10 +252,20 @@ class Replica:
         try:
             misses = 0
             while misses < HEALTH_MISSES:
-                await asyncio.wait((ended,), timeout=HEALTH_EVERY_S)
+                await asyncio.wait(
+                    (ended, self._suspicion), timeout=HEALTH_EVERY_S, return_when=asyncio.FIRST_COMPLETED
+                )
                 if ended.done():
                     return ended.result()
-                misses = 0 if await self._is_healthy(view) else misses + 1
+                if self._suspicion.done():
+                    self._suspicion = asyncio.get_running_loop().create_future()
+                if not await self._is_healthy(view):
+                    misses += 1
+                    continue
+                misses = 0
+                if self.view is None:
+                    self.view = view
+                    self._changed()
             self._on("hung")
             return f"did not answer {HEALTH_MISSES} health checks in a row"
         finally:

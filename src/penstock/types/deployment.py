@@ -194,6 +194,10 @@ class Fleet(Protocol):
         """
         ...
 
+    def suspect(self, replica: ReplicaView) -> None:
+        """It could not be reached or cut a connection: nobody gets it before it has answered a health check."""
+        ...
+
     def release(self, replica: ReplicaView) -> None:
         """Ends what `acquire` began: the replica's in-flight count falls by one."""
         ...
