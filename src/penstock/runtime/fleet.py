@@ -1,11 +1,12 @@
 """All pools of this machine: fetches their models, keeps their replicas, hands them to the gateway.
 
-a pool      what `acquire` does
-----------  ----------------------------------------------------------------------------------------------
+a pool that               what `acquire` does
+------------------------  ----------------------------------------------------------------------------
 has a ready replica       gives the one with the fewest requests in flight, at once
 fetches or loads          waits for the first change that makes one ready, at most `wait_s`, then
-                          ModelLoading with the progress and, where it can be said, how long it will take
+                          ModelLoading with the progress and, where it can be said, the time left
 crashed a moment ago      the same: the restart is on its way
+is suspected              the same: the health check is on its way
 failed                    UpstreamUnavailable with the reason, at once: waiting would not help
 """
 

@@ -195,7 +195,7 @@ class Fleet(Protocol):
         ...
 
     def suspect(self, replica: ReplicaView) -> None:
-        """It could not be reached or cut a connection: nobody gets it before it has answered a health check."""
+        """It could not be reached or cut a connection: nobody gets it before a health check."""
         ...
 
     def release(self, replica: ReplicaView) -> None:
