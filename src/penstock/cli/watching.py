@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from penstock.cli.output import err, note
+from penstock.cli.output import err
 from penstock.models.store import size
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class Watch:
                 self._show(row.pool, now)
             elif now.word != self._words.get(row.pool):
                 self._hide(row.pool)
-                note(f"{row.pool}: {now.word}" + (f": {now.said}" if now.said else ""))
+                # Through the console that draws the bars: it moves them out of the way first.
+                err.print(f"{row.pool}: {now.word}" + (f": {now.said}" if now.said else ""), markup=False)
             self._words[row.pool] = now.word
         if not self._bars:
             self._progress.stop()

@@ -3,6 +3,8 @@
 `account` runs exactly once per call, whatever raised where; it never raises itself and never waits.
 """
 
+from typing import Any
+
 import structlog
 
 from penstock.telemetry.metrics import Metrics
@@ -18,25 +20,30 @@ def account(call: Call, *, ended_s: float, metrics: Metrics) -> None:
         raise AssertionError(msg)
     call.is_accounted = True
     metrics.call_ended(call, ended_s)
-    usage = call.usage
-    _log.info(
-        "call",
-        id=call.id,
-        path=call.path,
-        model=call.model,
-        deployment=call.deployment,
-        key=call.key.name if call.key else None,
-        status=call.status,
-        code=call.error.code if call.error else None,
-        error=call.error.message if call.error else None,
-        client_left=call.client_left,
-        stream=call.is_stream,
-        ttft_ms=_ms(call.started_s, call.first_content_s),
-        total_ms=_ms(call.started_s, ended_s),
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        completion_tokens=usage.completion_tokens if usage else None,
-    )
+    _log.info("call", **_fields(call, ended_s))
 
 
-def _ms(start_s: float, end_s: float | None) -> float | None:
-    return None if end_s is None else round((end_s - start_s) * 1000, 1)
+def _fields(call: Call, ended_s: float) -> dict[str, Any]:
+    """What the line says; never a prompt, an answer or a credential."""
+    fields: dict[str, Any] = {"id": call.id, "path": call.path, "status": call.status}
+    if call.key is not None:
+        fields["key"] = call.key.name
+    if call.model:
+        fields["model"] = call.model
+        fields["deployment"] = call.deployment
+    if call.error is not None:
+        fields["code"] = call.error.code
+        fields["error"] = call.error.message
+    if call.client_left:
+        fields["client_left"] = True
+    if call.first_content_s is not None:
+        fields["ttft_ms"] = _ms(call.started_s, call.first_content_s)
+    fields["total_ms"] = _ms(call.started_s, ended_s)
+    if call.usage is not None:
+        fields["prompt_tokens"] = call.usage.prompt_tokens
+        fields["completion_tokens"] = call.usage.completion_tokens
+    return fields
+
+
+def _ms(start_s: float, end_s: float) -> float:
+    return round((end_s - start_s) * 1000, 1)

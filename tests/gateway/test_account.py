@@ -1,0 +1,34 @@
+import pytest
+
+from penstock.gateway.account import _fields, account
+from penstock.telemetry.metrics import Metrics
+from penstock.types.call import Call
+from penstock.types.errors import UpstreamCut
+from penstock.types.identity import VirtualKey
+from penstock.types.usage import Usage
+
+
+def call() -> Call:
+    return Call("req_1", "/v1/embeddings", "embedding", started_s=1.0, created=0)
+
+
+def test_a_call_is_accounted_once() -> None:
+    metrics = Metrics("0")
+    ended = call()
+    metrics.call_started(ended)
+    account(ended, ended_s=2.0, metrics=metrics)
+    with pytest.raises(AssertionError, match="twice"):
+        account(ended, ended_s=2.0, metrics=metrics)
+
+
+def test_the_line_says_what_there_is() -> None:
+    ended = call()
+    assert _fields(ended, 1.5) == {"id": "req_1", "path": "/v1/embeddings", "status": 0, "total_ms": 500.0}
+    ended.key = VirtualKey("ci")
+    ended.model, ended.deployment = "m", "d"
+    ended.error = UpstreamCut("cut")
+    ended.first_content_s = 1.25
+    ended.usage = Usage(3, 4)
+    said = _fields(ended, 1.5)
+    assert (said["key"], said["code"], said["ttft_ms"]) == ("ci", "upstream_cut", 250.0)
+    assert (said["prompt_tokens"], said["completion_tokens"]) == (3, 4)
