@@ -6,20 +6,22 @@ import os
 import queue
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvloop
 
 from penstock.cli.chatting import Door
 from penstock.cli.output import note
 from penstock.cli.pulling import pull_with_progress
-from penstock.cli.watching import Watch
+from penstock.cli.watching import SETTLED, Watch, seen
 from penstock.config import schema
 from penstock.config.compile import BUILTINS, adopt, compile_settings
 from penstock.config.snapshot import Snapshot
 from penstock.models.store import size
+from penstock.runtime.fleet import PoolStatus
 from penstock.telemetry import log
 
+_POLL_S = 0.1
 BUILTIN_PREFIX = "builtin:"
 # A person sees the bar and can stop it; a large model takes minutes from a slow disk.
 PATIENT = schema.Timeouts(first_token=1800.0, total=7200.0, loading=1800.0)
@@ -68,13 +70,16 @@ class _Running:
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._settled = threading.Event()
 
     def start(self) -> str:
-        """The base URL, once it accepts."""
+        """The base URL, once the model is ready or has failed: no bar is drawn over the conversation."""
         self._thread.start()
         said = self._said.get()
         if isinstance(said, BaseException):
             raise said
+        while self._thread.is_alive() and not self._settled.wait(_POLL_S):
+            pass
         return said
 
     def stop(self) -> None:
@@ -95,6 +100,14 @@ class _Running:
 
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         with Watch() as watch:
+
+            def on_status(rows: Sequence[PoolStatus]) -> None:
+                watch(rows)
+                if all(seen(row).word in SETTLED for row in rows):
+                    self._settled.set()
+
             await serve.serve(
-                serve.Options(self._snapshot, port=0, drain_s=1.0, on_ready=self._said.put, on_status=watch)
+                serve.Options(
+                    self._snapshot, port=0, drain_s=1.0, on_ready=self._said.put, on_status=on_status
+                )
             )
