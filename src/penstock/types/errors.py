@@ -7,13 +7,11 @@
     |  |- RequestTooLarge        413
     |  `- UnsupportedMediaType   415
     |- InvalidApiKey             401  never says whether a key exists
-    |- PermissionDenied          403
     |- ModelNotFound             404
     |- NotFound                  404
     |- MethodNotAllowed          405
     |- ModelLoading              503  with state, progress and eta; `retry-after`
     |- QueueFull                 503
-    |- NoHealthyTarget           503
     |- UpstreamError             502  an engine or a provider failed us
     |  |- UpstreamTimeout        504
     |  |- UpstreamUnavailable    502  could not connect, or it answered 5xx before any content
@@ -80,12 +78,6 @@ class InvalidApiKey(PenstockError):
     openai_type = "authentication_error"
 
 
-class PermissionDenied(PenstockError):
-    code = "permission_denied"
-    status = 403
-    openai_type = "permission_error"
-
-
 class ModelNotFound(PenstockError):
     code = "model_not_found"
     status = 404
@@ -118,12 +110,6 @@ class ModelLoading(PenstockError):
 
 class QueueFull(PenstockError):
     code = "queue_full"
-    status = 503
-    retryable = True
-
-
-class NoHealthyTarget(PenstockError):
-    code = "no_healthy_target"
     status = 503
     retryable = True
 
