@@ -33,9 +33,8 @@ def server(model: Path, context: int = 2048) -> xllamacpp.Server:
 def chat(engine: xllamacpp.Server, messages: list[dict[str, Any]], **extra: object) -> dict[str, Any]:
     """The assistant's message for these messages; greedy unless `extra` says otherwise."""
     request = {"messages": messages, "max_tokens": 200, "temperature": 0, **extra}
-    answer = engine.handle_chat_completions(json.dumps(request))
-    parsed = json.loads(answer) if isinstance(answer, str | bytes) else answer
-    message: dict[str, Any] = parsed["choices"][0]["message"]
+    answer = engine.handle_chat_completions(request)
+    message: dict[str, Any] = answer["choices"][0]["message"]
     return message
 
 
