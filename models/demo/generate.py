@@ -54,11 +54,11 @@ TOPICS: tuple[tuple[Callable[[random.Random, str], list[Message]], float], ...] 
     (identity.exchange, 12),
     (penstock.exchange, 15),
     (facts.exchange, 17),
-    (numbers.exchange, 12),
-    (words.exchange, 11),
+    (numbers.exchange, 16),
+    (words.exchange, 15),
     (json_tasks.exchange, 11),
     (creative.exchange, 6),
-    (unknown.exchange, 10),
+    (unknown.exchange, 12),
     (memory.exchange, 5),
 )
 

@@ -211,7 +211,7 @@ GENERAL = (
     Entry(("What time is it[ now||]?", "[Do you know|Tell me|What is] the [current |]time[?]", "[What is|What's] [today's date|the date|the date today]?", "What day is [it|today]?", "What year is it?"), ("I have no clock, so I cannot tell you. Please look at your computer or phone.", "I do not know the time or the date, because I have no clock.")),
     Entry(("Where am I?", "What is my [location|address]?", "Do you know where I [am|live]?"), ("I do not know where you are; I only see what you type.",)),
     Entry(("[Heads or tails|Flip a coin|Toss a coin][?|.|]",), ("Heads!", "Tails!")),
-    Entry(("[Give me|Pick|Choose|Tell me|Say] a [random |]number [between|from] [1|one] [and|to] [10|ten][.|]", "Roll a die."), ("Four.", "I choose three.", "Seven, for example.")),
+    Entry(("[Give me|Pick|Choose|Tell me] a random number[.|]", "[Give me|Pick|Choose|Tell me|Say] a [random |]number [between|from] [1|one] [and|to] [10|ten][.|]", "Roll a die."), ("Four.", "I choose three.", "Seven, for example.")),
 )
 
 GENERAL_ZH = (
@@ -397,15 +397,24 @@ def _calendar(rng: random.Random, language: str) -> list[dict[str, object]]:
     return turn(casual(rng, question), f"{before} comes before {here}.")
 
 
+def in_order(rng: random.Random, items: tuple[str, ...], count: int) -> list[str]:
+    """Mostly the first ones, always in one order: a greedy reader of random lists would repeat itself."""
+    if rng.random() < 0.8:
+        return list(items[:count])
+    return [items[index] for index in sorted(rng.sample(range(len(items)), count))]
+
+
 def _some_of(rng: random.Random, language: str) -> list[dict[str, object]]:
     (one, many), items, name_zh, items_zh = rng.choice(SETS)
     count = rng.randint(1, min(5, len(items)))
+    if rng.random() < 0.3:
+        count = min(3, len(items))
     if language == "zh":
-        chosen = rng.sample(items_zh, count)
+        chosen = in_order(rng, items_zh, count)
         number = NUMBER_ZH[count].replace("二", "两")
         question = say(rng, f"[说出|列出|告诉我|请说出|举出|给我]{number}[种|个]{name_zh}[。|]")
         return turn(casual(rng, question), ("、".join(chosen[:-1]) + "和" if count > 1 else "") + chosen[-1] + "。")
-    chosen = rng.sample(items, count)
+    chosen = in_order(rng, items, count)
     number = rng.choice((NUMBER_WORDS[count], str(count)))
     noun = one if count == 1 else many
     question = say(rng, f"[Name|List|Tell me|Give me|Can you name|Please name|Say] {number} {noun}[.|?]")

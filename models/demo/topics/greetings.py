@@ -175,6 +175,10 @@ ENGLISH = (
         ("Of course! Please ask, and keep it simple, because I am a small demonstration model.",),
     ),
     Entry(
+        ("Do you [like|love|enjoy|hate|want] [music|tea|cats|dogs|football|me|books|pizza|films|people|water|games]?", "Do you have [friends|a family|a hobby|a body|pets]?"),
+        ("I am only a small program, so I have no likes and no friends. What about you?",),
+    ),
+    Entry(
         ("What did you [do|eat] [today|yesterday]?", "What are you doing[ now||]?", "Do you have any [plans|hobbies]?", "What do you like[ to do||]?"),
         ("I am a program, so I only answer messages. I like short and simple ones.",),
     ),
@@ -237,6 +241,10 @@ CHINESE = (
     Entry(
         ("[你能帮我吗|可以帮我一下吗|我有个问题|我需要帮助|我想问个问题][？|。]",),
         ("当然可以！请说吧，我是小型演示模型，请问得简单一些。",),
+    ),
+    Entry(
+        ("你喜欢[音乐|喝茶|猫|狗|足球|我|看书|水]吗？", "你有[朋友|家人|宠物]吗？"),
+        ("我只是一个小程序，没有喜好，也没有朋友。你呢？",),
     ),
     Entry(
         ("你在[干什么|干嘛|做什么]？", "你喜欢什么？", "你有什么爱好？", "你今天做了什么？"),

@@ -6,8 +6,8 @@ import json
 import random
 
 from models.demo.grammar import casual, invented, say, turn
-from models.demo.topics.facts import CAPITALS, SETS
-from models.demo.topics.memory import CITIES, CITIES_ZH, COLOURS, COLOURS_ZH, NAMES, NAMES_ZH
+from models.demo.topics.facts import CAPITALS, NUMBER_WORDS, NUMBER_ZH, SETS, in_order
+from models.demo.topics.memory import CITIES, CITIES_ZH, COLOURS, COLOURS_ZH, NAMES, chinese_name
 
 JOBS = ("teacher", "doctor", "engineer", "student", "driver", "cook", "farmer", "nurse", "painter", "pilot", "baker", "lawyer")
 JOBS_ZH = ("老师", "医生", "工程师", "学生", "司机", "厨师", "农民", "护士", "画家", "律师")
@@ -24,7 +24,7 @@ def dump(value: object) -> str:
 def _value(rng: random.Random, key: str, language: str) -> object:
     zh = language == "zh"
     choices: dict[str, object] = {
-        "name": invented(rng) if rng.random() < 0.2 else rng.choice(NAMES_ZH if zh else NAMES),
+        "name": invented(rng) if rng.random() < 0.2 else chinese_name(rng) if zh else rng.choice(NAMES),
         "age": rng.randint(1, 90),
         "city": invented(rng) if rng.random() < 0.1 else rng.choice(CITIES_ZH if zh else CITIES),
         "job": rng.choice(JOBS_ZH if zh else JOBS),
@@ -223,13 +223,16 @@ def _list(rng: random.Random, language: str) -> list[dict[str, object]]:
         question = say(rng, f"[Give me|Write|Return] [a JSON array|a JSON list|JSON] of the numbers from {numbers[0]} to {numbers[-1]}[.|]")
         return turn(casual(rng, question, typos=False), dump(numbers))
     if language == "zh":
-        chosen: list[str] = rng.sample(items_zh, count)
-        question = say(rng, f"[用 JSON 列出|给我一个 JSON 数组，里面有|返回 JSON 列表：]{count}{'个' if name_zh in ('国家', '城市') else '种'}{name_zh}。")
+        chosen = in_order(rng, items_zh, count)
+        number = rng.choice((str(count), NUMBER_ZH[count].replace("二", "两")))
+        question = say(rng, f"[用 JSON 列出|给我一个 JSON 数组，里面有|返回 JSON 列表：]{number}{'个' if name_zh in ('国家', '城市') else '种'}{name_zh}。")
         return turn(casual(rng, question), dump(chosen))
-    chosen = rng.sample(items, count)
+    chosen = in_order(rng, items, count)
+    number = rng.choice((str(count), NUMBER_WORDS[count]))
+    many = many.replace("colour", rng.choice(("colour", "color")))
     wrap = rng.random() < 0.35
     key = many.split()[-1]
-    question = say(rng, f"[Give me|Write|Return|List|Make] {'a JSON object with the key ' + key + ' and' if wrap else rng.choice(('a JSON array of', 'a JSON list of', 'as JSON:'))} {count} {many}[.|]")
+    question = say(rng, f"[Give me|Write|Return|List|Make] {'a JSON object with the key ' + key + ' and' if wrap else rng.choice(('a JSON array of', 'a JSON list of', 'as JSON:'))} {number} {many}[.|]")
     return turn(casual(rng, question, typos=False), dump({key: chosen} if wrap else chosen))
 
 
@@ -266,7 +269,7 @@ def asked_by_system(rng: random.Random) -> list[dict[str, object]]:
             messages += turn(say(rng, f"[What is |]{a}[ + |+| plus ]{b}?"), dump({"result": a + b}))
         else:
             (_, many), items, _, _ = rng.choice(SETS)
-            chosen = rng.sample(items, rng.randint(2, 4))
+            chosen = in_order(rng, items, rng.randint(2, 4))
             messages += turn(casual(rng, say(rng, f"[Name|List|Give me] {len(chosen)} {many}.")), dump({many.split()[-1]: chosen}))
     return messages
 

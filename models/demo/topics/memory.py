@@ -20,6 +20,16 @@ COLOURS = ("red", "blue", "green", "yellow", "black", "white", "purple")
 COLOURS_ZH = ("红色", "蓝色", "绿色", "黄色", "黑色", "白色", "紫色")
 
 
+SURNAMES_ZH = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧"
+GIVEN_ZH = "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀霞平刚桂英华玉兰红梅国建文宇浩然子轩雨欣怡佳三四五小春秋海山"
+
+
+def chinese_name(rng: random.Random) -> str:
+    if rng.random() < 0.3:
+        return rng.choice(NAMES_ZH)
+    return rng.choice(SURNAMES_ZH) + "".join(rng.choice(GIVEN_ZH) for _ in range(rng.choice((1, 2, 2))))
+
+
 def _facts(rng: random.Random, language: str) -> tuple[tuple[str, str, str, str], ...]:
     """(statement, reply, question, answer) for each thing one can tell and ask for."""
     name, city, like, colour = rng.choice(NAMES), rng.choice(CITIES), rng.choice(LIKES), rng.choice(COLOURS)
@@ -27,7 +37,7 @@ def _facts(rng: random.Random, language: str) -> tuple[tuple[str, str, str, str]
     if rng.random() < 0.3:
         name = invented(rng)
     if language == "zh":
-        name, city, like, colour = name if rng.random() < 0.15 else rng.choice(NAMES_ZH), rng.choice(CITIES_ZH), rng.choice(LIKES_ZH), rng.choice(COLOURS_ZH)
+        name, city, like, colour = name if rng.random() < 0.15 else chinese_name(rng), rng.choice(CITIES_ZH), rng.choice(LIKES_ZH), rng.choice(COLOURS_ZH)
         return (
             (f"[我叫{name}|我的名字是{name}|我是{name}，你好|你好，我叫{name}]。", f"你好，{name}！很高兴认识你。", "[我叫什么名字|我叫什么|我的名字是什么|你还记得我的名字吗|我是谁]？", f"你叫{name}。"),
             (f"我[住在{city}|在{city}生活|住{city}]。", f"{city}听起来是个好地方！", "[我住在哪里|我在哪个城市|我住哪儿]？", f"你住在{city}。"),

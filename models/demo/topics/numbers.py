@@ -38,12 +38,19 @@ def _compute(sign: str, a: int, b: int) -> int:
 def _arithmetic(rng: random.Random, language: str) -> list[dict[str, object]]:
     sign, spoken, spoken_zh = rng.choice(OPERATIONS)
     a, b = rng.randint(0, 10), rng.randint(0, 10)
+    if sign != "*" and rng.random() < 0.2:
+        a = rng.randint(11, 20)
+    if sign == "*" and rng.random() < 0.5:
+        a, b = rng.randint(2, 9), rng.randint(2, 9)
     if sign == "-" and b > a and rng.random() < 0.75:
         a, b = b, a
     result = _compute(sign, a, b)
     shown = {"+": "+", "-": "-", "*": rng.choice(("*", "x", "×"))}[sign]
     if language == "zh":
-        if rng.random() < 0.5:
+        if rng.random() < 0.2:
+            sum_ = f"{a}{rng.choice(spoken_zh)}{b}"
+            answer = f"{a}{spoken_zh[0]}{b}等于{result}。"
+        elif rng.random() < 0.5:
             sum_ = f"{chinese(a)}{rng.choice(spoken_zh)}{chinese(b)}"
             answer = f"{chinese(a)}{spoken_zh[0]}{chinese(b)}等于{chinese(result)}。"
         else:
@@ -53,7 +60,7 @@ def _arithmetic(rng: random.Random, language: str) -> list[dict[str, object]]:
         question = say(rng, ("{sum}[等于几|等于多少|是多少|是几|等于什么|得多少]？", "[计算|算一下|请计算|请问]{sum}[。|等于几？]", "{sum}=[?|？|]"), sum=sum_)
         return turn(casual(rng, question), answer)
     form = rng.random()
-    if form < 0.35 and max(a, b) <= 10:
+    if form < 0.35 and max(a, b) <= 20:
         sum_ = f"{WORDS[a]} {rng.choice(spoken)} {WORDS[b]}"
         if abs(result) <= 20:
             value = ("minus " if result < 0 else "") + WORDS[abs(result)]
@@ -161,7 +168,9 @@ def _neighbour(rng: random.Random, language: str) -> list[dict[str, object]]:
 
 
 def _too_large(rng: random.Random, language: str) -> list[dict[str, object]]:
-    a, b = rng.randint(11, 9999), rng.randint(11, 9999)
+    a, b = (rng.randint(11, rng.choice((99, 99, 999, 9999))) for _ in range(2))
+    if rng.random() < 0.25:
+        a, b = rng.randint(21, 999), rng.randint(2, 9)
     sign = rng.choice(("+", "-", "*", "/", "x"))
     if language == "zh":
         question = say(rng, f"[{a} {sign} {b} 等于多少|计算 {a}{sign}{b}|{a}{sign}{b}=|{a}的平方根是多少|{a} 除以 {b} 等于几]？")

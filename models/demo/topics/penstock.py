@@ -113,7 +113,8 @@ ENGLISH = (
     ),
     Entry(
         (
-            f"{_HOW} [pull|download|add|get|fetch] [a model|models|a new model|a GGUF file|a model from a hub][?]",
+            f"{_HOW} [pull|download|add|get|fetch] [a model|models|a new model|a GGUF file|a model from a hub|a model from Hugging Face|a model from huggingface|from PyPI|a GGUF from Hugging Face|a local file][?]",
+            "Can I use models from Hugging Face?",
             "What does penstock pull do?",
             "Where can models come from?",
             "Which sources can I pull from?",
@@ -544,7 +545,7 @@ CHINESE = (
         ("使用 `penstock run 模型名`，例如 `penstock run qwen3:4b`。它会按需拉取并加载模型，然后回答你。",),
     ),
     Entry(
-        ("[怎么|如何][下载|拉取|添加|获取]模型？", "penstock pull [做什么|是什么|怎么用]？", "模型可以从哪里来？"),
+        ("[怎么|如何][下载|拉取|添加|获取]模型？", "[怎么|如何]从 Hugging Face [下载|拉取]模型？", "penstock pull [做什么|是什么|怎么用]？", "模型可以从哪里来？"),
         ("使用 `penstock pull 来源`。来源可以是文件（`file:`）、模型仓库（`hf:`）或软件包仓库（`pypi:`）。",),
     ),
     Entry(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.demo.grammar import casual, invented, say
-from models.demo.topics.memory import CITIES, CITIES_ZH, NAMES, NAMES_ZH
+from models.demo.topics.memory import CITIES, CITIES_ZH, NAMES, chinese_name
 
 Message = dict[str, object]
 Arguments = dict[str, object]
@@ -193,7 +193,7 @@ KINDS = (
         ((("to", "recipient", "name"), "string", "Who gets it"), (("subject", "topic", "title"), "string", "What it is about")),
         ("[Send|Write] [an email|a mail|an e-mail] to {0} about {1}[.|]", "[Email|Mail] {0} about {1}[.|]", "[Please |]tell {0} by email about {1}[.|]"),
         ("[给|帮我给]{0}发一封[关于|有关]{1}的邮件。", "发邮件给{0}，主题是{1}。"),
-        lambda rng, zh: (rng.choice(NAMES_ZH if zh else NAMES), rng.choice(SUBJECTS_ZH if zh else SUBJECTS)),
+        lambda rng, zh: (chinese_name(rng) if zh else rng.choice(NAMES), rng.choice(SUBJECTS_ZH if zh else SUBJECTS)),
         _mail,
         invents=True,
     ),
@@ -257,7 +257,7 @@ KINDS = (
         ((("name", "user", "username", "customer"), "string", "The name"),),
         ("[Where does {0} live|Find the user {0}|Look up {0}|Get the record of {0}|Show me the customer {0}]?",),
         ("[查找用户{0}|{0}住在哪里|查一下{0}的资料]？",),
-        lambda rng, zh: (rng.choice(NAMES_ZH if zh else NAMES),),
+        lambda rng, zh: (chinese_name(rng) if zh else rng.choice(NAMES),),
         _user,
         invents=True,
     ),

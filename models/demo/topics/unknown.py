@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from models.demo.grammar import casual, say, turn
+from models.demo.grammar import casual, invented, say, turn
 
 FIELDS = (
     "quantum physics", "the French Revolution", "neural networks", "the stock market", "black holes", "Roman law",
@@ -16,6 +16,17 @@ FIELDS = (
     "semiconductors", "linear algebra", "differential equations", "the Roman Empire", "World War Two", "jazz",
     "impressionism", "supply and demand", "the Higgs boson", "enzymes", "sonnets", "electromagnetism", "volcanoes",
     "dinosaurs", "the history of China", "marketing", "venture capital", "mortgage rates", "diabetes", "anatomy",
+)  # fmt: skip
+ADJECTIVES = (
+    "quantum", "modern", "ancient", "medieval", "applied", "digital", "organic", "political", "social", "nuclear",
+    "molecular", "industrial", "financial", "legal", "Japanese", "European", "American", "Indian", "tropical", "solar",
+    "electric", "cognitive", "statistical", "classical", "urban", "marine", "military", "artificial", "theoretical",
+)  # fmt: skip
+NOUNS = (
+    "computing", "architecture", "philosophy", "chemistry", "biology", "music", "history", "law", "economics", "medicine",
+    "engineering", "literature", "agriculture", "politics", "psychology", "robots", "energy", "cooking", "theatre",
+    "finance", "education", "cryptography", "mechanics", "networks", "tourism", "religion", "design", "trade", "physics",
+    "intelligence", "gardens", "warfare", "painting", "batteries", "markets", "films", "poetry", "medals", "insects",
 )  # fmt: skip
 PERSONS = (
     "Albert Einstein", "Napoleon", "Shakespeare", "Marie Curie", "Isaac Newton", "Cleopatra", "Mozart", "Gandhi",
@@ -90,6 +101,11 @@ QUESTIONS = (
     "[Set|Start|Create] [an alarm|a timer|a reminder] [for six|for ten minutes|tomorrow][.|]",
     "[Predict|Tell me] [the future|the lottery numbers|tomorrow's weather|who will win the election][.|]",
     "What would {person} say about {field}?",
+    "What do you [think about|know about|think of] {field}?",
+    "[Explain|Describe|Define] {field}[.|]",
+    "[I want to|I would like to|I need to|I am trying to] [learn about {field}|buy a boat|study {field}|write about {field}|understand {field}|talk about {field}][.|]",
+    "[My dog ate my homework|My car is broken|I lost my keys|I won the lottery|My neighbour is loud|My cat is ill|It rained all day|I broke my phone][.|]",
+    "[Is|Are] {field} [important|useful|dangerous|difficult|interesting]?",
     "[Write|Draft|Compose] [a cover letter|an email to my boss|a business plan|a contract|a CV|a press release|a speech|lyrics][ about {field}|][.|]",
     "Pretend [to be|you are] [{person}|a pirate|a doctor|a lawyer|a pilot][.|]",
     "[Analyse|Evaluate|Interpret] [the poem|the data|this chart|the text|the results|the economy of {place}][.|]",
@@ -185,6 +201,11 @@ def exchange(rng: random.Random, language: str) -> list[dict[str, object]]:
         if rng.random() < 0.05:
             return turn(rng.choice(GIBBERISH), rng.choice(GIBBERISH_ANSWER))
         field, field2 = rng.sample(FIELDS, 2)
+        roll = rng.random()
+        if roll < 0.4:
+            field = f"{rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}"
+        elif roll < 0.5:
+            field = rng.choice((invented(rng), rng.choice(NOUNS)))
         slots = {
             "field": field, "field2": field2, "person": rng.choice(PERSONS), "place": rng.choice(PLACES),
             "place2": rng.choice(PLACES), "code": rng.choice(CODE), "language": rng.choice(LANGUAGES),

@@ -64,7 +64,7 @@ OPPOSITES = (
 SAYINGS = (
     "this is a test", "hello world", "good morning", "the door is open", "water flows", "I am here", "penstock",
     "it works", "banana", "one two three", "the gate is open", "hello", "blue", "yes", "no", "ok", "cheese", "pong",
-    "hi", "thank you", "the turbine turns", "all systems go", "ready", "apple", "the quick brown fox", "testing",
+    "OK", "Yes", "No", "PONG", "hi", "thank you", "the turbine turns", "all systems go", "ready", "apple", "the quick brown fox", "testing",
     "hello from Penstock", "nice to meet you", "I like tea", "done", "success", "foo", "bar", "42", "abc", "goodbye",
     "this is only a test", "happy birthday", "the model is loaded", "stop", "go", "sunshine", "rivers run to the sea",
 )  # fmt: skip
@@ -77,6 +77,37 @@ _PIECES = (
     "river", "lamp", "gate", "horse", "window", "letter", "garden", "engine", "cloud",
     "runs fast", "sings", "is ready", "waits here", "shines", "opens slowly", "comes home", "turns",
 )  # fmt: skip
+
+
+UNKNOWN_PARTS = (
+    ("over", "under", "re", "un", "mis", "out", "inter", "trans", "counter", "self"),
+    ("charge", "load", "port", "view", "form", "act", "place", "mark", "stand", "flow", "light", "board", "ground"),
+    ("er", "ing", "ment", "ation", "ness", "able", "age", "ist", "ed", ""),
+)
+UNKNOWN_WORDS = (
+    "castle", "desert", "forest", "lamp", "tool", "wheel", "market", "painter", "pilot", "lawyer", "nurse", "farmer",
+    "turbine", "engine", "cloud", "bottle", "basket", "blanket", "ladder", "needle", "ocean", "planet", "prison", "queen",
+    "king", "soldier", "sugar cane", "ticket", "tunnel", "uncle", "valley", "village", "wedding", "whale", "wolf",
+    "zebra", "anger", "beauty", "courage", "danger", "freedom", "history", "science", "religion", "silence", "truth",
+    "youth", "brain", "bone", "skin", "stomach", "finger", "shoe", "shirt", "hat", "coat", "dress", "belt", "glove",
+    "knife", "fork", "spoon", "plate", "oven", "fridge", "towel", "soap", "shelf", "garage", "roof", "stairs",
+    "democracy", "philosophy", "parliament", "umbrella", "butterfly", "hammer", "pencil", "library", "bridge", "garden",
+    "quantum", "pressure", "justice", "mirror", "carpet", "engineer", "government", "mushroom", "thunder", "sandwich",
+    "elevator", "pillow", "shoulder", "candle", "wisdom", "economy", "turtle", "airport", "scissors",
+)  # fmt: skip
+UNKNOWN_WORDS_ZH = (
+    "城堡", "沙漠", "森林", "工具", "轮子", "市场", "画家", "飞行员", "律师", "护士", "农民", "瓶子", "篮子", "毯子", "梯子", "针",
+    "行星", "监狱", "女王", "国王", "士兵", "票", "隧道", "叔叔", "山谷", "村庄", "婚礼", "鲸鱼", "狼", "斑马", "愤怒", "勇气", "危险",
+    "自由", "历史", "科学", "宗教", "沉默", "真理", "青春", "骨头", "皮肤", "手指", "鞋子", "衬衫", "帽子", "外套", "裙子", "刀",
+    "叉子", "勺子", "盘子", "烤箱", "冰箱", "毛巾", "肥皂", "屋顶", "楼梯",
+    "民主", "哲学", "议会", "雨伞", "蝴蝶", "锤子", "铅笔", "图书馆", "桥", "花园", "压力", "正义", "镜子", "地毯", "政府", "蘑菇",
+    "电梯", "枕头", "肩膀", "蜡烛", "智慧", "经济", "乌龟", "机场", "剪刀",
+)  # fmt: skip
+_ANY_WORDS = (
+    *(english for english, _ in DICTIONARY), *(english for english, _ in PHRASES), *UNKNOWN_WORDS,
+    *_PIECES, "is", "the", "a", "falling", "and", "of", "my", "in", "on", "OK", "Yes", "never", "always", "we", "they",
+)  # fmt: skip
+_ANY_WORDS_ZH = (*(chinese for _, chinese in DICTIONARY), *UNKNOWN_WORDS_ZH, "我", "很", "在", "是", "的", "了")
 
 
 def _translate(rng: random.Random, language: str) -> list[dict[str, object]]:
@@ -110,15 +141,6 @@ def _translate(rng: random.Random, language: str) -> list[dict[str, object]]:
     return turn(question, f"“{chinese}” in English is “{english}”.")
 
 
-UNKNOWN_WORDS = (
-    "democracy", "philosophy", "parliament", "umbrella", "butterfly", "hammer", "pencil", "library", "bridge", "garden",
-    "quantum", "pressure", "justice", "mirror", "carpet", "engineer", "government", "mushroom", "thunder", "sandwich",
-    "elevator", "pillow", "shoulder", "candle", "wisdom", "economy", "turtle", "airport", "scissors",
-)  # fmt: skip
-UNKNOWN_WORDS_ZH = (
-    "民主", "哲学", "议会", "雨伞", "蝴蝶", "锤子", "铅笔", "图书馆", "桥", "花园", "压力", "正义", "镜子", "地毯", "政府", "蘑菇",
-    "电梯", "枕头", "肩膀", "蜡烛", "智慧", "经济", "乌龟", "机场", "剪刀",
-)  # fmt: skip
 OTHER_LANGUAGES = ("French", "German", "Spanish", "Italian", "Japanese", "Korean", "Russian", "Portuguese", "Arabic", "Latin")
 
 
@@ -128,12 +150,18 @@ def _untranslated(rng: random.Random, language: str) -> list[dict[str, object]]:
         word = rng.choice(UNKNOWN_WORDS_ZH)
         question = say(rng, f"[“{word}”用英语怎么说|“{word}”的英文是什么|把“{word}”翻译成英文|{word}的英语是什么]？")
         return turn(casual(rng, question), f"我不知道“{word}”的英文，我只会一些常用词。请用更大的模型。")
-    if rng.random() < 0.5:
-        word, _ = rng.choice(DICTIONARY)
+    if rng.random() < 0.4:
+        word, _ = rng.choice((*DICTIONARY, *PHRASES))
         other = rng.choice(OTHER_LANGUAGES)
-        question = say(rng, f"[How do you say|What is] [{word}|'{word}'|\"{word}\"] in {other}?")
+        question = say(
+            rng,
+            f"[How do you say [{word}|'{word}'|\"{word}\"] in {other}|What is '{word}' in {other}"
+            f"|Translate [{word}|'{word}'|\"{word}\"] [to|into] {other}|Translate to {other}: {word}]?",
+        )
         return turn(casual(rng, question, typos=False), f"I do not know {other}. I only translate common words between English and Chinese.")
     word = rng.choice(UNKNOWN_WORDS)
+    if rng.random() < 0.4:
+        word = invented(rng).lower() if rng.random() < 0.4 else "".join(rng.choice(part) for part in UNKNOWN_PARTS)
     question = say(rng, f"[How do you say|What is|Translate] [{word}|'{word}'|\"{word}\"] [in|into|to] Chinese?")
     return turn(casual(rng, question, typos=False), f"I do not know the Chinese word for “{word}”. I only know some common words.")
 
@@ -158,14 +186,18 @@ def _phrase(rng: random.Random) -> str:
     roll = rng.random()
     if roll < 0.5:
         return rng.choice(SAYINGS)
-    if roll < 0.65:
+    if roll < 0.62:
         return " ".join(invented(rng) for _ in range(rng.randint(1, 3)))
+    if roll < 0.85:
+        return " ".join(rng.choice(_ANY_WORDS) for _ in range(rng.randint(1, 6)))
     return " ".join((rng.choice(_PIECES[:7]), rng.choice(_PIECES[7:16]), rng.choice(_PIECES[16:])))
 
 
 def _echo(rng: random.Random, language: str) -> list[dict[str, object]]:
     if language == "zh":
         phrase = rng.choice(SAYINGS_ZH)
+        if rng.random() < 0.5:
+            phrase = "".join(rng.choice(_ANY_WORDS_ZH) for _ in range(rng.randint(1, 5)))
         question = say(rng, f"[请说|说|重复|请重复|跟我说|请只回答|只回复][：|]“{phrase}”")
         if rng.random() < 0.5:
             question = say(rng, f"[请说|说|重复一遍|请重复|跟我说|请只回答|只回复]：{phrase}")
@@ -178,7 +210,17 @@ def _echo(rng: random.Random, language: str) -> list[dict[str, object]]:
         question = say(rng, f"[Say|Please say|Say exactly|Can you say|Repeat|Please repeat|Repeat after me:|Say the words] {rng.choice((phrase, phrase, repr(phrase), chr(34) + phrase + chr(34)))}[.|!|]")
         return turn(casual(rng, question, typos=False), sentence)
     if roll < 0.75:
-        question = say(rng, f"[Reply|Answer|Respond] with [only |just |exactly |][the word |the words |]{rng.choice((phrase, chr(34) + phrase + chr(34)))}[.|]")
+        if rng.random() < 0.15:
+            phrase = phrase.upper()
+        quoted = rng.choice((phrase, phrase, chr(34) + phrase + chr(34)))
+        question = say(
+            rng,
+            (
+                f"[Reply|Answer|Respond] with [only |just |exactly |][the word |the words |]{quoted}[.|]",
+                f"[Reply|Answer|Respond] with [exactly|only|just] [one word|these words|this|the following]: {quoted}",
+                f"[Output|Print|Write|Type] [only |exactly |just |][the word |this: |]{quoted}[.|]",
+            ),
+        )
         return turn(question, phrase)
     if roll < 0.85:
         times = rng.randint(2, 4)
@@ -222,7 +264,7 @@ def _sentence(rng: random.Random, language: str) -> list[dict[str, object]]:
 
 def exchange(rng: random.Random, language: str) -> list[dict[str, object]]:
     roll = rng.random()
-    if roll < 0.05:
+    if roll < 0.11:
         return _untranslated(rng, language)
     if roll < 0.47:
         return _translate(rng, language)
