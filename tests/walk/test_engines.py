@@ -5,9 +5,10 @@ import os
 import signal
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
-from gateways import KEY, Gateway, gateway
+from gateways import KEY, gateway
 
 from penstock.config.compile import BUILTIN_CHAT
 from penstock.lib import http1
@@ -35,19 +36,21 @@ def worker() -> psutil.Process:
     return found
 
 
-async def slots_busy(gate: Gateway) -> int:
+class Slots:
     """What llama.cpp itself says, asked with the worker's own key."""
-    process = worker()
-    key = process.environ()["PENSTOCK_ENGINE_KEY"]
-    port = next(one.laddr.port for one in process.net_connections("tcp") if one.status == "LISTEN")
-    async with http1.Client() as client:
-        response = await client.request(
-            http1.Origin("http", "127.0.0.1", port), "GET", "/slots", [("authorization", f"Bearer {key}")]
-        )
-        import msgspec
 
+    def __init__(self, client: http1.Client) -> None:
+        process = worker()
+        self._client = client
+        self._key = process.environ()["PENSTOCK_ENGINE_KEY"]
+        listening = [one for one in process.net_connections("tcp") if one.status == "LISTEN"]
+        self._origin = http1.Origin("http", "127.0.0.1", listening[0].laddr.port)
+
+    async def busy(self) -> int:
+        headers = [("authorization", f"Bearer {self._key}")]
+        response = await self._client.request(self._origin, "GET", "/slots", headers)
         slots = msgspec.json.decode(await response.read(1 << 20))
-    return sum(bool(slot["is_processing"]) for slot in slots)
+        return sum(bool(slot["is_processing"]) for slot in slots)
 
 
 async def test_the_builtin_name_is_the_committed_file() -> None:
@@ -57,11 +60,12 @@ async def test_the_builtin_name_is_the_committed_file() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_client_that_leaves_frees_the_slot_at_once(stream: bool) -> None:
-    async with gateway(CONFIG) as gate:
+    async with gateway(CONFIG.replace("context: 512", "context: 65536")) as gate:
         assert (await gate.post(CHAT, ask())).status == 200
-        endless = ask("Count.", max_tokens=400, ignore_eos=True, stream=stream)
+        slots = Slots(gate.client)
+        endless = ask("Count.", max_tokens=60_000, ignore_eos=True, stream=stream)  # half a minute at least
         asked = asyncio.ensure_future(gate.open(CHAT, endless))  # noqa: TID251 - a client
-        while not await slots_busy(gate):
+        while not await slots.busy():
             await asyncio.sleep(0.005)
         if stream:
             (await asked).close()
@@ -69,7 +73,7 @@ async def test_a_client_that_leaves_frees_the_slot_at_once(stream: bool) -> None
             asked.cancel()
         assert await gate.settled("penstock_requests_total", 'code="client_left"', at_least=1) == 1
         async with asyncio.timeout(5):
-            while await slots_busy(gate):
+            while await slots.busy():
                 await asyncio.sleep(0.01)
 
 
