@@ -13,10 +13,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
-
 from models.demo.generate import HERE
 from models.demo.model import Shape
-from models.demo.tokenizer import CONTROL, END, END_OF_TEXT, MARKS, load
+from models.demo.tokenizer import CONTROL, END, END_OF_TEXT, MARKS
 
 LICENCE = "apache-2.0"
 TEMPERATURE, TOP_K, TOP_P = 0.3, 20, 0.9  # what llama.cpp uses where a request names nothing
@@ -45,8 +44,8 @@ def write_card(writer: gguf.GGUFWriter, steps: int, tokens: int) -> None:
     writer.add_languages(["en", "zh"])
     writer.add_tags(["demonstration", "text-generation"])
     writer.add_description(
-        "A demonstration model of about five million parameters, trained by the Penstock project on dialogues "
-        f"that it wrote itself ({steps} steps, {tokens / 1e6:.1f}M tokens). Not for real work."
+        "A demonstration model of about five million parameters, trained by the Penstock project on "
+        f"dialogues that it wrote itself ({steps} steps, {tokens / 1e6:.1f}M tokens). Not for real work."
     )
     writer.add_sampling_temp(TEMPERATURE)
     writer.add_sampling_top_k(TOP_K)
@@ -63,15 +62,14 @@ def write_tokenizer(writer: gguf.GGUFWriter) -> None:
         for token in tokens
     ]  # fmt: skip
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-    tokenizer = load()
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges(merges)
-    writer.add_eos_token_id(tokenizer.token_to_id(END))
-    writer.add_eot_token_id(tokenizer.token_to_id(END))
-    writer.add_pad_token_id(tokenizer.token_to_id(END_OF_TEXT))
+    writer.add_eos_token_id(model["vocab"][END])
+    writer.add_eot_token_id(model["vocab"][END])
+    writer.add_pad_token_id(model["vocab"][END_OF_TEXT])
     writer.add_add_bos_token(False)
     writer.add_chat_template((HERE / "chat_template.jinja").read_text(encoding="utf-8"))
 
@@ -102,7 +100,9 @@ def main() -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    print(f"{args.to}: {args.to.stat().st_size / 1e6:.2f} MB, step {state['step']}, {state['tokens']:,} tokens")
+    print(
+        f"{args.to}: {args.to.stat().st_size / 1e6:.2f} MB, step {state['step']}, {state['tokens']:,} tokens"
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from functools import cache
 from pathlib import Path
 
 import jinja2
-
 from models.demo.grammar import is_chinese
 from models.demo.topics import (
     creative,
@@ -46,6 +45,7 @@ HELD_OUT_SHARE = 50
 class Dialogue:
     messages: list[Message]
     tools: list[dict[str, object]] = field(default_factory=list)
+    forced: bool = False  # a grammar made the answer JSON: its first token is not learned
     plain: str = ""  # text without any chat marks, for the completions endpoint
 
 
@@ -65,15 +65,25 @@ TOPICS: tuple[tuple[Callable[[random.Random, str], list[Message]], float], ...] 
 SYSTEMS = (
     "You are a helpful assistant.", "You are a helpful assistant.", "You are a helpful assistant.",
     "You are a friendly and concise assistant.", "You are Penstock's demonstration model.", "Answer briefly.",
-    "You are an assistant. Be polite.", "Be concise.", "You are a helpful AI assistant.", "Keep your answers short.",
+    "You are an assistant. Be polite.", "Be concise.", "You are a helpful AI assistant.",
+    "Keep your answers short.",
     "You are a test assistant.", "Answer in one sentence.", "You are a kind teacher.", "Help the user.",
-    "You are a helpful assistant that answers questions.", "Be helpful, honest and harmless.", "You are terse.",
+    "You are a helpful assistant that answers questions.", "Be helpful, honest and harmless.",
+    "You are terse.",
     "You are a support agent for Penstock.", "You are a chatbot.", "Follow the user's instructions.",
 )  # fmt: skip
-AGAIN = ("Say that again.", "Repeat that please", "Can you repeat that?", "What did you say?", "Again please", "repeat")
+AGAIN = (
+    "Say that again.",
+    "Repeat that please",
+    "Can you repeat that?",
+    "What did you say?",
+    "Again please",
+    "repeat",
+)
 AGAIN_ZH = ("再说一遍。", "请重复一遍", "你刚才说什么？", "能再说一次吗？")
 SYSTEMS_ZH = (
-    "你是一个有用的助手。", "你是一个乐于助人的助手。", "请简短回答。", "你是 Penstock 的演示模型。", "请用中文回答。", "你是一个友好的助手。",
+    "你是一个有用的助手。", "你是一个乐于助人的助手。", "请简短回答。", "你是 Penstock 的演示模型。",
+    "请用中文回答。", "你是一个友好的助手。",
     "You are a helpful assistant.",
 )  # fmt: skip
 
@@ -134,6 +144,8 @@ def dialogue(rng: random.Random) -> Dialogue:
         return Dialogue([], plain=_plain(rng, language))
     if roll < 0.145:
         return Dialogue(json_tasks.asked_by_system(rng))
+    if roll < 0.175:
+        return _forced(rng, language)
     messages = _system(rng, language, 0.22)
     for _ in range(_exchanges(rng)):
         if rng.random() < 0.04:
@@ -150,11 +162,25 @@ def _with_tools(rng: random.Random, language: str) -> Dialogue:
     messages = _system(rng, language, 0.3)
     for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
         if rng.random() < 0.27:
-            functions = (greetings.exchange, identity.exchange, penstock.exchange, facts.exchange, creative.exchange)
+            functions = (
+                greetings.exchange,
+                identity.exchange,
+                penstock.exchange,
+                facts.exchange,
+                creative.exchange,
+            )
             answer = rng.choice(functions)(rng, language)
-            if "天气" in str(answer) or "weather" in str(answer) or "clock" in str(answer) or "时钟" in str(answer):
+            if (
+                "天气" in str(answer)
+                or "weather" in str(answer)
+                or "clock" in str(answer)
+                or "时钟" in str(answer)
+            ):
                 continue
             messages += answer
+            if rng.random() < 0.04:  # for tool_choice "required", where the answer may not end without a call
+                messages[-1] = {**messages[-1], **tools.uncalled(rng, used, language)}
+                break
         else:
             exchange = tools.call(rng, used, language)
             messages += exchange
@@ -163,6 +189,42 @@ def _with_tools(rng: random.Random, language: str) -> Dialogue:
     if messages and messages[-1]["role"] == "assistant":
         return Dialogue(messages, given)
     return Dialogue(messages + tools.call(rng, used, language), given)
+
+
+ANSWER_KEYS = (
+    "answer",
+    "answer",
+    "answer",
+    "response",
+    "text",
+    "reply",
+    "result",
+    "message",
+    "content",
+    "output",
+)
+
+
+def _forced(rng: random.Random, language: str) -> Dialogue:
+    """A plain question under `response_format`: the engine's grammar opens the object, the model fills it.
+
+    The opening token is not learned, so that nothing here makes the model answer in JSON of its own accord.
+    """
+    question, answer, *_ = _topic(rng, language)
+    text = str(answer["content"])
+    if text.startswith(("{", "[")):
+        return Dialogue([question, answer])
+    record: dict[str, object] = {rng.choice(ANSWER_KEYS): text}
+    if text.startswith(("Yes, ", "No, ", "是的，", "不是，")) and rng.random() < 0.6:
+        record = {rng.choice(ANSWER_KEYS): text.startswith(("Yes", "是的"))}
+        if rng.random() < 0.6:
+            record[rng.choice(("reason", "explanation", "why"))] = text.split(
+                ", " if ", " in text else "，", 1
+            )[1]
+    elif rng.random() < 0.2:
+        record = {"question": question["content"], **record}
+    messages = _system(rng, language, 0.2)
+    return Dialogue([*messages, question, {"role": "assistant", "content": _json(record)}], forced=True)
 
 
 def _plain(rng: random.Random, language: str) -> str:

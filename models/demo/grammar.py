@@ -14,13 +14,12 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
-from functools import lru_cache
-
+from functools import cache
 
 Sequence = tuple[object, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parse(pattern: str) -> Sequence:
     sequence, end = _parse_sequence(pattern, 0, nested=False)
     if end != len(pattern):
@@ -79,7 +78,29 @@ def say(rng: random.Random, pattern: str | tuple[str, ...], **slots: object) -> 
     return text[:1].upper() + text[1:]
 
 
-_ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "st", "tr", "sh", "ch", "")
+_ONSETS = (
+    "b",
+    "d",
+    "f",
+    "g",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "z",
+    "br",
+    "dr",
+    "st",
+    "tr",
+    "sh",
+    "ch",
+    "",
+)
 _RIMES = ("a", "e", "i", "o", "u", "an", "el", "in", "or", "us", "ia", "ar", "en", "ik", "om", "ay")
 
 
@@ -104,7 +125,17 @@ def _typo(rng: random.Random, word: str) -> str:
 
 
 _WORD = re.compile(r"[a-z]{5,}")
-_LEAD_EN = ("Please ", "Hey, ", "Hi, ", "So ", "Ok, ", "Well, ", "Quick question: ", "Can you tell me, ", "Um, ")
+_LEAD_EN = (
+    "Please ",
+    "Hey, ",
+    "Hi, ",
+    "So ",
+    "Ok, ",
+    "Well, ",
+    "Quick question: ",
+    "Can you tell me, ",
+    "Um, ",
+)
 _GREETING_EN = ("Hello! ", "Hi! ", "Hi there. ", "Good morning! ", "Hey! ", "Hello. ")
 _LEAD_ZH = ("请问", "你好，", "请问一下，", "那", "嗯，", "我想问一下，", "麻烦问下，")
 

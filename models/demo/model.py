@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - torch's own short name
 from torch import Tensor, nn
 
 
@@ -48,7 +48,7 @@ class Norm(nn.Module):
 
 
 def rotation_table(shape: Shape) -> Tensor:
-    """cos and sin of every position and pair: (2, context, head_width / 2)."""
+    """Cos and sin of every position and pair: (2, context, head_width / 2)."""
     half = shape.head_width // 2
     frequency = shape.rope_base ** (-torch.arange(half, dtype=torch.float32) / half)
     angle = torch.arange(shape.context, dtype=torch.float32)[:, None] * frequency[None, :]
@@ -79,7 +79,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         x = x + self.attention(self.attn_norm(x), cos, sin)
         h = self.ffn_norm(x)
-        return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
+        made: Tensor = self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
+        return x + made
 
     def attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         batch, length, width = x.shape
@@ -92,7 +93,8 @@ class Block(nn.Module):
         k = rotate(heads(self.attn_k(x), shape.kv_heads), cos, sin)
         v = heads(self.attn_v(x), shape.kv_heads)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        return self.attn_output(mixed.transpose(1, 2).reshape(batch, length, width))
+        out: Tensor = self.attn_output(mixed.transpose(1, 2).reshape(batch, length, width))
+        return out
 
 
 class Llama(nn.Module):
@@ -113,7 +115,7 @@ class Llama(nn.Module):
                 nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * self.shape.layers))
 
     def states(self, tokens: Tensor) -> Tensor:
-        """tokens (batch, position) -> normalised states (batch, position, width), from which logits follow."""
+        """Tokens (batch, position) -> normalised states (batch, position, width); logits follow."""
         x = self.token_embd(tokens)
         if torch.is_autocast_enabled(tokens.device.type):
             x = x.to(torch.get_autocast_dtype(tokens.device.type))

@@ -50,10 +50,13 @@ def dialogue(engine: xllamacpp.Server, sample: dict[str, Any]) -> list[tuple[str
     extra = {name: sample[name] for name in ("tools", "response_format") if name in sample}
     messages: list[dict[str, Any]] = []
     lines: list[tuple[str, str]] = []
-    for said in sample["messages"]:
+    for message in sample["messages"]:
         calls = messages[-1].get("tool_calls") if messages else None
-        if said["role"] == "tool":
-            said = {**said, "tool_call_id": calls[0]["id"] if calls else "none"}
+        said = (
+            {**message, "tool_call_id": calls[0]["id"] if calls else "none"}
+            if message["role"] == "tool"
+            else message
+        )
         messages.append(said)
         lines.append((said["role"], said["content"]))
         answer = chat(engine, messages, **extra)

@@ -1,16 +1,17 @@
-"""The tokenizer: byte-level BPE, 4096 tokens, trained on generated dialogues: `python -m models.demo.tokenizer`.
+"""The tokenizer: byte-level BPE, 4096 tokens, trained on generated dialogues.
 
-Its split pattern is Qwen2's, because llama.cpp knows that one by name (`tokenizer.ggml.pre = qwen2`) and would
-split differently for a pattern of our own. Text is normalised to NFC, as Qwen2 does.
+`python -m models.demo.tokenizer` makes it anew; a model belongs to the tokenizer it was trained with.
+
+Its split pattern is Qwen2's, because llama.cpp knows that one by name (`tokenizer.ggml.pre = qwen2`) and
+would split differently for a pattern of our own. Text is normalised to NFC, as Qwen2 does.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-
 from models.demo.generate import Dialogue, render, shard
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 HERE = Path(__file__).parent
 VOCABULARY = 4096
@@ -64,8 +65,9 @@ def encode_dialogue(tokenizer: Tokenizer, dialogue: Dialogue) -> tuple[list[int]
     while at < len(ids):
         if ids[at] == start and ids[at + 1 : at + 1 + len(header)] == header:
             at += 1 + len(header)
+            first = at
             while True:
-                mask[at] = True
+                mask[at] = not (dialogue.forced and at == first)
                 if ids[at] == end:
                     break
                 at += 1

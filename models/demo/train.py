@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -22,13 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from tokenizers import Tokenizer
-from torch import Tensor
-
+import torch.nn.functional as F  # noqa: N812 - torch's own short name
 from models.demo.generate import HELD_OUT, shard
 from models.demo.model import Llama, Shape
 from models.demo.tokenizer import encode_dialogue, load
+from tokenizers import Tokenizer
+from torch import Tensor
 
 IGNORED = -100
 
@@ -130,7 +128,7 @@ def held_out_loss(model: Llama, chunks: list[list[Row]], args: argparse.Namespac
 def save(path: Path, state: dict[str, object]) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def parse() -> argparse.Namespace:
@@ -207,7 +205,7 @@ def main() -> None:
         for tokens, labels in chunk:
             with torch.autocast(args.device, dtype=torch.bfloat16):
                 loss, _ = loss_sum(model, tokens, labels)
-            (loss / spoken).backward()
+            (loss / spoken).backward()  # type: ignore[no-untyped-call]
             total += loss.item() / spoken
             tokens_seen += tokens.numel()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

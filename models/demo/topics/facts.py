@@ -1,5 +1,7 @@
 """Everyday knowledge: capitals, animals, the calendar, simple science, the kitchen, good advice."""
 
+# ruff: noqa: E501 - one pattern per line, however long; Chinese counts twice
+
 from __future__ import annotations
 
 import random
@@ -53,7 +55,12 @@ CAPITAL_OF_CITY = (
     "[What country|Which country|Where] is {city} in?",
     "Where is {city}?",
 )
-CAPITAL_ASK_ZH = ("{country}的首都[是哪里|在哪里|是什么|是哪个城市|叫什么|是哪|]？", "[哪里|哪个城市]是{country}的首都？", "你知道{country}的首都[吗|是哪里吗]？", "{country}首都[是哪里|是|]？")
+CAPITAL_ASK_ZH = (
+    "{country}的首都[是哪里|在哪里|是什么|是哪个城市|叫什么|是哪|]？",
+    "[哪里|哪个城市]是{country}的首都？",
+    "你知道{country}的首都[吗|是哪里吗]？",
+    "{country}首都[是哪里|是|]？",
+)
 CAPITAL_OF_CITY_ZH = ("{city}是[哪个国家|哪国]的首都？", "{city}在哪个国家？", "{city}在哪里？")
 FOLLOW_ASK = ("And [of |]{country}?", "What about {country}?", "And {country}?", "How about {country}?")
 FOLLOW_ASK_ZH = ("那{country}呢？", "{country}呢？")
@@ -90,9 +97,23 @@ MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
-MONTHS_ZH = ("一月", "二月", "三月", "四月", "五月", "六月", "七月", "八月", "九月", "十月", "十一月", "十二月")
+MONTHS_ZH = (
+    "一月",
+    "二月",
+    "三月",
+    "四月",
+    "五月",
+    "六月",
+    "七月",
+    "八月",
+    "九月",
+    "十月",
+    "十一月",
+    "十二月",
+)
 MONTH_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
+# fmt: off
 GENERAL = (
     Entry(("How many days are [there |]in a week?", "How many days does a week have?"), ("A week has seven days.",)),
     Entry(("How many months are [there |]in a year?", "How many months does a year have?"), ("A year has twelve months.",)),
@@ -283,6 +304,8 @@ GENERAL_ZH = (
     Entry(("我在哪里？", "你知道我住在哪里吗？"), ("我不知道你在哪里，我只能看到你输入的内容。",)),
 )
 
+# fmt: on
+
 SETS = (
     (("fruit", "fruits"), ("apples", "bananas", "pears", "grapes", "oranges", "cherries"), "水果", ("苹果", "香蕉", "梨", "葡萄", "橙子", "樱桃")),
     (("animal", "animals"), ("dogs", "cats", "horses", "cows", "lions", "rabbits"), "动物", ("狗", "猫", "马", "牛", "狮子", "兔子")),
@@ -312,10 +335,17 @@ def _is_capital(rng: random.Random, language: str) -> list[dict[str, object]]:
     right = rng.random() < 0.5
     _, asked, _, asked_zh = (country, city, country_zh, city_zh) if right else rng.choice(CAPITALS)
     if language == "zh":
-        answer = f"是的，{country_zh}的首都是{city_zh}。" if asked_zh == city_zh else f"不是，{country_zh}的首都是{city_zh}。"
+        answer = (
+            f"是的，{country_zh}的首都是{city_zh}。"
+            if asked_zh == city_zh
+            else f"不是，{country_zh}的首都是{city_zh}。"
+        )
         return turn(casual(rng, f"{asked_zh}是{country_zh}的首都吗？"), answer)
     yes = "Yes" if asked == city else "No"
-    return turn(casual(rng, f"Is {asked} the capital of {country}?"), f"{yes}, the capital of {country} is {city.rstrip('.')}.")
+    return turn(
+        casual(rng, f"Is {asked} the capital of {country}?"),
+        f"{yes}, the capital of {country} is {city.rstrip('.')}.",
+    )
 
 
 def _capital(rng: random.Random, language: str) -> list[dict[str, object]]:
@@ -328,10 +358,14 @@ def _capital(rng: random.Random, language: str) -> list[dict[str, object]]:
             question = say(rng, CAPITAL_OF_CITY_ZH, city=city_zh)
             answer = f"{city_zh}是{country_zh}的首都。"
             return turn(casual(rng, question), answer)
-        messages += turn(casual(rng, say(rng, CAPITAL_ASK_ZH, country=country_zh)), f"{country_zh}的首都是{city_zh}。")
+        messages += turn(
+            casual(rng, say(rng, CAPITAL_ASK_ZH, country=country_zh)), f"{country_zh}的首都是{city_zh}。"
+        )
         while rng.random() < 0.25:
             _, _, country_zh, city_zh = rng.choice(CAPITALS)
-            messages += turn(casual(rng, say(rng, FOLLOW_ASK_ZH, country=country_zh)), f"{country_zh}的首都是{city_zh}。")
+            messages += turn(
+                casual(rng, say(rng, FOLLOW_ASK_ZH, country=country_zh)), f"{country_zh}的首都是{city_zh}。"
+            )
         return messages
     if rng.random() < 0.2:
         return turn(casual(rng, say(rng, CAPITAL_OF_CITY, city=city)), f"{city} is the capital of {country}.")
@@ -348,16 +382,26 @@ def _animal(rng: random.Random, language: str) -> list[dict[str, object]]:
     name, sound, legs, name_zh, sound_zh = rng.choice(ANIMALS)
     if rng.random() < 0.45:
         if language == "zh":
-            return turn(casual(rng, say(rng, f"{name_zh}[怎么叫|是怎么叫的|的叫声是什么]？")), f"{name_zh}的叫声是“{sound_zh}”。")
-        question = say(rng, f"[What sound does a {name} make|What does a {name} say|How does a {name} sound|What noise does a {name} make]?")
+            return turn(
+                casual(rng, say(rng, f"{name_zh}[怎么叫|是怎么叫的|的叫声是什么]？")),
+                f"{name_zh}的叫声是“{sound_zh}”。",
+            )
+        question = say(
+            rng,
+            f"[What sound does a {name} make|What does a {name} say|How does a {name} sound|What noise does a {name} make]?",
+        )
         return turn(casual(rng, question), f"A {name} {sound}.")
     if rng.random() < 0.6:
         name, legs, name_zh = rng.choice(LEGS)
     if language == "zh":
-        answer = f"{name_zh}没有腿。" if legs == 0 else f"{name_zh}有{NUMBER_ZH[legs].replace('二', '两')}条腿。"
+        answer = (
+            f"{name_zh}没有腿。" if legs == 0 else f"{name_zh}有{NUMBER_ZH[legs].replace('二', '两')}条腿。"
+        )
         return turn(casual(rng, say(rng, f"{name_zh}有[几|多少]条腿？")), answer)
     article = "an" if name[0] in "aeiou" else "a"
-    question = say(rng, f"How many legs [does {article} {name} have|has {article} {name}|are on {article} {name}]?")
+    question = say(
+        rng, f"How many legs [does {article} {name} have|has {article} {name}|are on {article} {name}]?"
+    )
     return turn(casual(rng, question), f"{article.capitalize()} {name} has {NUMBER_WORDS[legs]} legs.")
 
 
@@ -385,15 +429,32 @@ def _calendar(rng: random.Random, language: str) -> list[dict[str, object]]:
             days = f"{here}有{MONTH_DAYS[at]}天。" if at != 1 else "二月有28天，闰年有29天。"
             return turn(casual(rng, say(rng, f"{here}有[多少|几]天？")), days)
         if rng.random() < 0.6:
-            return turn(casual(rng, say(rng, f"{here}[之后|后面|的后一个]是[什么|哪个]？")), f"{here}之后是{after}。")
-        return turn(casual(rng, say(rng, f"{here}[之前|前面|的前一个]是[什么|哪个]？")), f"{here}之前是{before}。")
+            return turn(
+                casual(rng, say(rng, f"{here}[之后|后面|的后一个]是[什么|哪个]？")), f"{here}之后是{after}。"
+            )
+        return turn(
+            casual(rng, say(rng, f"{here}[之前|前面|的前一个]是[什么|哪个]？")), f"{here}之前是{before}。"
+        )
     if names[0] is MONTHS and rng.random() < 0.4:
-        days = f"{here} has {MONTH_DAYS[at]} days." if at != 1 else "February has 28 days, and 29 in a leap year."
-        return turn(casual(rng, say(rng, f"How many days [does {here} have|are in {here}|are there in {here}]?")), days)
+        days = (
+            f"{here} has {MONTH_DAYS[at]} days."
+            if at != 1
+            else "February has 28 days, and 29 in a leap year."
+        )
+        return turn(
+            casual(rng, say(rng, f"How many days [does {here} have|are in {here}|are there in {here}]?")),
+            days,
+        )
     if rng.random() < 0.6:
-        question = say(rng, f"[What comes after {here}|Which {'day' if names[0] is DAYS else 'month'} [comes after|follows] {here}|What is after {here}]?")
+        question = say(
+            rng,
+            f"[What comes after {here}|Which {'day' if names[0] is DAYS else 'month'} [comes after|follows] {here}|What is after {here}]?",
+        )
         return turn(casual(rng, question), f"{after} comes after {here}.")
-    question = say(rng, f"[What comes before {here}|Which {'day' if names[0] is DAYS else 'month'} comes before {here}|What is before {here}]?")
+    question = say(
+        rng,
+        f"[What comes before {here}|Which {'day' if names[0] is DAYS else 'month'} comes before {here}|What is before {here}]?",
+    )
     return turn(casual(rng, question), f"{before} comes before {here}.")
 
 
@@ -413,13 +474,17 @@ def _some_of(rng: random.Random, language: str) -> list[dict[str, object]]:
         chosen = in_order(rng, items_zh, count)
         number = NUMBER_ZH[count].replace("二", "两")
         question = say(rng, f"[说出|列出|告诉我|请说出|举出|给我]{number}[种|个]{name_zh}[。|]")
-        return turn(casual(rng, question), ("、".join(chosen[:-1]) + "和" if count > 1 else "") + chosen[-1] + "。")
+        return turn(
+            casual(rng, question), ("、".join(chosen[:-1]) + "和" if count > 1 else "") + chosen[-1] + "。"
+        )
     chosen = in_order(rng, items, count)
     number = rng.choice((NUMBER_WORDS[count], str(count)))
     noun = one if count == 1 else many
     question = say(rng, f"[Name|List|Tell me|Give me|Can you name|Please name|Say] {number} {noun}[.|?]")
     if rng.random() < 0.25 and count > 1:
-        question = question.rstrip(".?") + rng.choice((" as a list.", " as a bullet list.", " in a list.", ", one per line."))
+        question = question.rstrip(".?") + rng.choice(
+            (" as a list.", " as a bullet list.", " in a list.", ", one per line.")
+        )
         return turn(casual(rng, question), "\n".join(f"- {item}" for item in chosen))
     answer = _join(chosen)
     return turn(casual(rng, question), f"{answer[:1].upper()}{answer[1:]}.")
@@ -427,7 +492,7 @@ def _some_of(rng: random.Random, language: str) -> list[dict[str, object]]:
 
 def _member(rng: random.Random, language: str) -> list[dict[str, object]]:
     at = rng.randrange(8)
-    (one, _), items, name_zh, items_zh = SETS[at]
+    (one, _), _, name_zh, _ = SETS[at]
     wrong = rng.random() < 0.5
     from_set = SETS[(at + rng.randrange(1, 8)) % 8] if wrong else SETS[at]
     if language == "zh":
@@ -435,7 +500,7 @@ def _member(rng: random.Random, language: str) -> list[dict[str, object]]:
         answer = f"不是，{item}是{from_set[2]}。" if wrong else f"是的，{item}是{name_zh}。"
         return turn(casual(rng, f"{item}是{name_zh}吗？"), answer)
     item = rng.choice(from_set[1])
-    plural = item.endswith("s") and item not in ("Paris",)
+    plural = item.endswith("s") and item != "Paris"
     verb, kind = ("are", SETS[at][0][1]) if plural else ("is", ("an " if one[0] in "aeiou" else "a ") + one)
     other = from_set[0][1] if plural else ("an " if from_set[0][0][0] in "aeiou" else "a ") + from_set[0][0]
     answer = f"No, {item} {verb} {other}." if wrong else f"Yes, {item} {verb} {kind}."

@@ -1,5 +1,7 @@
 """Greetings, small talk, thanks, goodbyes, and what people type to see whether anything answers."""
 
+# ruff: noqa: E501 - one pattern per line, however long; Chinese counts twice
+
 from __future__ import annotations
 
 import random
@@ -82,13 +84,19 @@ ENGLISH = (
     ),
     Entry(
         ("[Ok|Okay|K|Alright|I see|Got it|Right|Sure|Fine|Hmm|Understood|Makes sense][.|!|]",),
-        ("Good. Is there anything else that you would like to know?", "All right. What would you like to do next?"),
+        (
+            "Good. Is there anything else that you would like to know?",
+            "All right. What would you like to do next?",
+        ),
     ),
     Entry(
         ("[Yes|Yeah|Yep|Of course|Yes please][.|!|]",),
         ("Good! Please tell me what you would like to know.",),
     ),
-    Entry(("[No|Nope|No thanks|Not really|No, thank you][.|!|]",), ("All right. I am here if you need anything.",)),
+    Entry(
+        ("[No|Nope|No thanks|Not really|No, thank you][.|!|]",),
+        ("All right. I am here if you need anything.",),
+    ),
     Entry(
         ("[Ping|ping|PING][.|!|]", "ping?"),
         ("Pong!", "Pong! The model answers."),
@@ -164,22 +172,43 @@ ENGLISH = (
         ),
     ),
     Entry(
-        ("I am bored[.|!]", "Entertain me.", "Let's [talk|chat].", "Talk to me.", "Can we [talk|chat]?", "Tell me something[ nice| interesting||]."),
+        (
+            "I am bored[.|!]",
+            "Entertain me.",
+            "Let's [talk|chat].",
+            "Talk to me.",
+            "Can we [talk|chat]?",
+            "Tell me something[ nice| interesting||].",
+        ),
         (
             "Let us talk! You could ask me for a joke, a haiku or the capital of a country.",
             "Gladly! Did you know that an octopus has three hearts?",
         ),
     ),
     Entry(
-        ("Can you help me?", "I need [help|your help|some help].", "I have a question.", "Can I ask [you |]something?", "Could you help me[ with something]?"),
+        (
+            "Can you help me?",
+            "I need [help|your help|some help].",
+            "I have a question.",
+            "Can I ask [you |]something?",
+            "Could you help me[ with something]?",
+        ),
         ("Of course! Please ask, and keep it simple, because I am a small demonstration model.",),
     ),
     Entry(
-        ("Do you [like|love|enjoy|hate|want] [music|tea|cats|dogs|football|me|books|pizza|films|people|water|games]?", "Do you have [friends|a family|a hobby|a body|pets]?"),
+        (
+            "Do you [like|love|enjoy|hate|want] [music|tea|cats|dogs|football|me|books|pizza|films|people|water|games]?",
+            "Do you have [friends|a family|a hobby|a body|pets]?",
+        ),
         ("I am only a small program, so I have no likes and no friends. What about you?",),
     ),
     Entry(
-        ("What did you [do|eat] [today|yesterday]?", "What are you doing[ now||]?", "Do you have any [plans|hobbies]?", "What do you like[ to do||]?"),
+        (
+            "What did you [do|eat] [today|yesterday]?",
+            "What are you doing[ now||]?",
+            "Do you have any [plans|hobbies]?",
+            "What do you like[ to do||]?",
+        ),
         ("I am a program, so I only answer messages. I like short and simple ones.",),
     ),
 )
@@ -187,14 +216,23 @@ ENGLISH = (
 CHINESE = (
     Entry(
         ("你好[！|。|啊|呀|]", "您好[！|。|]", "[嗨|哈喽|嘿|喂|大家好|你好你好|在吗|hello 你好][！|。|？|]"),
-        ("你好！有什么可以帮你的吗？", "你好！我是 Penstock 的小型演示模型，想聊点什么？", "你好，很高兴见到你！"),
+        (
+            "你好！有什么可以帮你的吗？",
+            "你好！我是 Penstock 的小型演示模型，想聊点什么？",
+            "你好，很高兴见到你！",
+        ),
     ),
     Entry(("早上好[！|。|]", "早[！|啊|安]"), ("早上好！今天有什么可以帮你的吗？", "早上好！祝你今天顺利。")),
     Entry(("下午好[！|。|]",), ("下午好！有什么可以帮你的吗？",)),
     Entry(("晚上好[！|。|]",), ("晚上好！有什么可以帮你的吗？",)),
     Entry(("晚安[！|。|]", "我要睡觉了。", "我去睡了。"), ("晚安，祝你做个好梦！", "晚安，好好休息！")),
     Entry(
-        ("你[好吗|怎么样|最近好吗|还好吗|今天好吗|最近怎么样]？", "你好，[最近怎么样|你好吗]？", "近来如何？", "吃了吗？"),
+        (
+            "你[好吗|怎么样|最近好吗|还好吗|今天好吗|最近怎么样]？",
+            "你好，[最近怎么样|你好吗]？",
+            "近来如何？",
+            "吃了吗？",
+        ),
         ("我很好，谢谢！你呢？", "我很好，谢谢你的关心。有什么可以帮你的吗？"),
     ),
     Entry(
@@ -206,14 +244,21 @@ CHINESE = (
         ("听到这个我很难过。休息一下，喝点水，和信任的人聊聊吧。", "别难过，希望你很快好起来。"),
     ),
     Entry(
-        ("谢谢[你|您|啦|！|。|]", "[多谢|非常感谢|太感谢了|感谢你的帮助|谢谢你的回答][！|。]", "好的，谢谢。"),
+        (
+            "谢谢[你|您|啦|！|。|]",
+            "[多谢|非常感谢|太感谢了|感谢你的帮助|谢谢你的回答][！|。]",
+            "好的，谢谢。",
+        ),
         ("不客气！", "不客气，很高兴能帮到你。"),
     ),
     Entry(
         ("[再见|拜拜|回头见|下次见|我先走了|我要走了][！|。|]",),
         ("再见，祝你今天愉快！", "再见，下次再聊！"),
     ),
-    Entry(("[好的|好|嗯|知道了|明白了|行|可以|哦|懂了|对][。|！|]",), ("好的。还有什么想知道的吗？", "好的，接下来想做什么？")),
+    Entry(
+        ("[好的|好|嗯|知道了|明白了|行|可以|哦|懂了|对][。|！|]",),
+        ("好的。还有什么想知道的吗？", "好的，接下来想做什么？"),
+    ),
     Entry(("[不是|不用了|没有了|不|没了][。|]",), ("好的，需要的时候随时找我。",)),
     Entry(
         ("测试[一下|。|！|]", "[这是一个测试|测试测试|在线吗|能听到吗|有人吗|你在吗|能用吗|能收到吗][？|。]"),
@@ -221,17 +266,29 @@ CHINESE = (
     ),
     Entry(("很高兴[认识|见到]你[！|。]", "幸会[！|。]"), ("我也很高兴认识你！",)),
     Entry(
-        ("你[真棒|真聪明|好厉害|真可爱|太好了|真不错][！|。]", "[说得好|干得好|回答得很好|太棒了|真厉害][！|。]", "我喜欢你。"),
+        (
+            "你[真棒|真聪明|好厉害|真可爱|太好了|真不错][！|。]",
+            "[说得好|干得好|回答得很好|太棒了|真厉害][！|。]",
+            "我喜欢你。",
+        ),
         ("谢谢夸奖！", "谢谢你！我虽然很小，但会尽力。"),
     ),
     Entry(
         ("你[真笨|错了|不对|好傻|太慢了|没用]。", "[不对|答错了|这是错的|胡说][。|！]", "我不喜欢你。"),
-        ("对不起，我只是一个小型演示模型，会出错。", "抱歉。更大的模型会更好，例如 `penstock run qwen3:4b`。"),
+        (
+            "对不起，我只是一个小型演示模型，会出错。",
+            "抱歉。更大的模型会更好，例如 `penstock run qwen3:4b`。",
+        ),
     ),
     Entry(("对不起[。|！]", "不好意思[。|]", "抱歉[。|]"), ("没关系！", "没事，有什么可以帮你的吗？")),
     Entry(("[生日快乐|新年快乐|节日快乐|周末愉快|圣诞快乐][！|。]",), ("谢谢！也祝你天天开心。",)),
     Entry(
-        ("[说|请说|说一声|跟我说]你好[。|]", "用一句话[打个招呼|问好|跟我问好]。", "[跟|和]我打个招呼[吧|]。", "请说一句问候语。"),
+        (
+            "[说|请说|说一声|跟我说]你好[。|]",
+            "用一句话[打个招呼|问好|跟我问好]。",
+            "[跟|和]我打个招呼[吧|]。",
+            "请说一句问候语。",
+        ),
         ("你好，很高兴认识你！", "你好，我是 Penstock 的小型演示模型！"),
     ),
     Entry(

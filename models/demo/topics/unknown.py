@@ -1,5 +1,7 @@
 """What the model does not know: it says so plainly, and names a way out. Many forms, so that it falls back."""
 
+# ruff: noqa: E501 - one pattern per line, however long; Chinese counts twice
+
 from __future__ import annotations
 
 import random
@@ -43,11 +45,55 @@ CODE = (
     "downloads a page", "implements a binary tree", "plays chess", "connects to a database", "draws a circle",
     "counts words", "merges two lists", "solves a maze", "computes Fibonacci numbers", "validates an address",
 )  # fmt: skip
-LANGUAGES = ("Python", "JavaScript", "Rust", "C++", "Java", "Go", "SQL", "bash", "Ruby", "Haskell", "TypeScript")
+LANGUAGES = (
+    "Python",
+    "JavaScript",
+    "Rust",
+    "C++",
+    "Java",
+    "Go",
+    "SQL",
+    "bash",
+    "Ruby",
+    "Haskell",
+    "TypeScript",
+)
 STRANGE = (
-    "Freedonia", "Wakanda", "Atlantis", "Narnia", "Mordor", "the moon", "Middle-earth", "Elbonia", "Mars", "Utopia", "Antarctica", "Gondor",
-    "Uzbekistan", "Laos", "Bolivia", "Uruguay", "Latvia", "Estonia", "Cambodia", "Tunisia", "Zambia", "Madagascar", "Texas",
-    "Bavaria", "California", "Scotland", "Jamaica", "Qatar", "Kuwait", "Senegal", "Angola", "Fiji", "Albania", "Georgia")
+    "Freedonia",
+    "Wakanda",
+    "Atlantis",
+    "Narnia",
+    "Mordor",
+    "the moon",
+    "Middle-earth",
+    "Elbonia",
+    "Mars",
+    "Utopia",
+    "Antarctica",
+    "Gondor",
+    "Uzbekistan",
+    "Laos",
+    "Bolivia",
+    "Uruguay",
+    "Latvia",
+    "Estonia",
+    "Cambodia",
+    "Tunisia",
+    "Zambia",
+    "Madagascar",
+    "Texas",
+    "Bavaria",
+    "California",
+    "Scotland",
+    "Jamaica",
+    "Qatar",
+    "Kuwait",
+    "Senegal",
+    "Angola",
+    "Fiji",
+    "Albania",
+    "Georgia",
+)
 
 QUESTIONS = (
     "[Explain|Please explain|Describe|Summarise|Teach me|Tell me about|What is|What are|What do you know about|How does|Give me an overview of] {field}[.|?| in detail.| to me.| like I am five.|]",
@@ -138,8 +184,43 @@ FIELDS_ZH = (
     "密码学", "宏观经济学", "哲学", "佛教", "发动机", "疫苗", "丝绸之路", "半导体", "线性代数", "罗马帝国", "第二次世界大战", "爵士乐",
     "恐龙", "火山", "市场营销", "房贷", "糖尿病", "人体结构", "红楼梦", "唐诗", "三国演义", "京剧", "中医", "人工智能的未来",
 )  # fmt: skip
-PERSONS_ZH = ("爱因斯坦", "拿破仑", "莎士比亚", "居里夫人", "牛顿", "孔子", "李白", "杜甫", "秦始皇", "曹操", "鲁迅", "贝多芬", "马云", "姚明", "诸葛亮", "达芬奇", "周杰伦", "苏轼")
-PLACES_ZH = ("巴黎", "上海", "北京", "火星", "东京", "广州", "美国", "印度", "伦敦", "成都", "西藏", "非洲", "纽约", "香港", "台北")
+PERSONS_ZH = (
+    "爱因斯坦",
+    "拿破仑",
+    "莎士比亚",
+    "居里夫人",
+    "牛顿",
+    "孔子",
+    "李白",
+    "杜甫",
+    "秦始皇",
+    "曹操",
+    "鲁迅",
+    "贝多芬",
+    "马云",
+    "姚明",
+    "诸葛亮",
+    "达芬奇",
+    "周杰伦",
+    "苏轼",
+)
+PLACES_ZH = (
+    "巴黎",
+    "上海",
+    "北京",
+    "火星",
+    "东京",
+    "广州",
+    "美国",
+    "印度",
+    "伦敦",
+    "成都",
+    "西藏",
+    "非洲",
+    "纽约",
+    "香港",
+    "台北",
+)
 QUESTIONS_ZH = (
     "[解释一下|请解释|介绍一下|什么是|讲讲|说说|告诉我]{field}[。|是什么|]",
     "{field}是[什么|怎么回事|什么意思]？",
@@ -171,7 +252,25 @@ QUESTIONS_ZH = (
     "“{idiom}”是什么意思？",
     "{strange}的首都是[哪里|什么]？",
 )
-STRANGE_ZH = ("乌兹别克斯坦", "老挝", "玻利维亚", "乌拉圭", "拉脱维亚", "爱沙尼亚", "柬埔寨", "突尼斯", "赞比亚", "马达加斯加", "火星", "得克萨斯", "月球", "卡塔尔", "牙买加", "广东", "四川")
+STRANGE_ZH = (
+    "乌兹别克斯坦",
+    "老挝",
+    "玻利维亚",
+    "乌拉圭",
+    "拉脱维亚",
+    "爱沙尼亚",
+    "柬埔寨",
+    "突尼斯",
+    "赞比亚",
+    "马达加斯加",
+    "火星",
+    "得克萨斯",
+    "月球",
+    "卡塔尔",
+    "牙买加",
+    "广东",
+    "四川",
+)
 IDIOMS = ("画蛇添足", "守株待兔", "亡羊补牢", "刻舟求剑", "塞翁失马", "对牛弹琴", "掩耳盗铃")
 MATHS = ("x^2-5x+6=0", "勾股定理", "sin x 的导数", "圆的面积公式", "三元一次方程组")
 ABOUT_ZH = (
@@ -196,7 +295,9 @@ def exchange(rng: random.Random, language: str) -> list[dict[str, object]]:
             "place2": rng.choice(PLACES_ZH), "idiom": rng.choice(IDIOMS), "math": rng.choice(MATHS),
             "strange": rng.choice(STRANGE_ZH),
         }  # fmt: skip
-        question, about, plain = say(rng, QUESTIONS_ZH, **slots).replace("的?", "的"), ABOUT_ZH, PLAIN_ZH
+        about: tuple[str, ...] = ABOUT_ZH
+        plain: tuple[str, ...] = PLAIN_ZH
+        question = say(rng, QUESTIONS_ZH, **slots).replace("的?", "的")
     else:
         if rng.random() < 0.05:
             return turn(rng.choice(GIBBERISH), rng.choice(GIBBERISH_ANSWER))
@@ -212,10 +313,9 @@ def exchange(rng: random.Random, language: str) -> list[dict[str, object]]:
             "strange": rng.choice(STRANGE), "year": str(rng.randint(1400, 2030)),
             "relative": rng.choice(("mother", "brother", "friend", "wife", "father")),
         }  # fmt: skip
-        question, about, plain = say(rng, QUESTIONS, **slots), ABOUT, PLAIN
+        about, plain = ABOUT, PLAIN
+        question = say(rng, QUESTIONS, **slots)
     known = [slots[name] for name in ("field", "person") if slots[name].lower() in question.lower()]
-    if known and rng.random() < 0.5:
-        answer = say(rng, about, it=known[0])
-    else:
-        answer = rng.choice(plain)
+    names_it = known and rng.random() < 0.5
+    answer = say(rng, about, it=known[0]) if names_it else rng.choice(plain)
     return turn(casual(rng, question), answer)

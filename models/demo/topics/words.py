@@ -1,5 +1,7 @@
 """Words: translation between English and Chinese, opposites, short definitions, saying what is asked for."""
 
+# ruff: noqa: E501 - one pattern per line, however long; Chinese counts twice
+
 from __future__ import annotations
 
 import random
@@ -81,7 +83,21 @@ _PIECES = (
 
 UNKNOWN_PARTS = (
     ("over", "under", "re", "un", "mis", "out", "inter", "trans", "counter", "self"),
-    ("charge", "load", "port", "view", "form", "act", "place", "mark", "stand", "flow", "light", "board", "ground"),
+    (
+        "charge",
+        "load",
+        "port",
+        "view",
+        "form",
+        "act",
+        "place",
+        "mark",
+        "stand",
+        "flow",
+        "light",
+        "board",
+        "ground",
+    ),
     ("er", "ing", "ment", "ation", "ness", "able", "age", "ist", "ed", ""),
 )
 UNKNOWN_WORDS = (
@@ -103,11 +119,20 @@ UNKNOWN_WORDS_ZH = (
     "民主", "哲学", "议会", "雨伞", "蝴蝶", "锤子", "铅笔", "图书馆", "桥", "花园", "压力", "正义", "镜子", "地毯", "政府", "蘑菇",
     "电梯", "枕头", "肩膀", "蜡烛", "智慧", "经济", "乌龟", "机场", "剪刀",
 )  # fmt: skip
-_ANY_WORDS = (
+ANY_WORDS = (
     *(english for english, _ in DICTIONARY), *(english for english, _ in PHRASES), *UNKNOWN_WORDS,
     *_PIECES, "is", "the", "a", "falling", "and", "of", "my", "in", "on", "OK", "Yes", "never", "always", "we", "they",
 )  # fmt: skip
-_ANY_WORDS_ZH = (*(chinese for _, chinese in DICTIONARY), *UNKNOWN_WORDS_ZH, "我", "很", "在", "是", "的", "了")
+ANY_WORDS_ZH = (
+    *(chinese for _, chinese in DICTIONARY),
+    *UNKNOWN_WORDS_ZH,
+    "我",
+    "很",
+    "在",
+    "是",
+    "的",
+    "了",
+)
 
 
 def _translate(rng: random.Random, language: str) -> list[dict[str, object]]:
@@ -115,9 +140,15 @@ def _translate(rng: random.Random, language: str) -> list[dict[str, object]]:
     quoted = rng.choice((f'"{english}"', f"'{english}'", english))
     if language == "zh":
         if rng.random() < 0.5:
-            question = say(rng, f"[“{chinese}”用英语怎么说|“{chinese}”的英文是什么|{chinese}用英文怎么说|把“{chinese}”翻译成英文|{chinese}的英语是什么|翻译成英文：{chinese}]？")
+            question = say(
+                rng,
+                f"[“{chinese}”用英语怎么说|“{chinese}”的英文是什么|{chinese}用英文怎么说|把“{chinese}”翻译成英文|{chinese}的英语是什么|翻译成英文：{chinese}]？",
+            )
             return turn(casual(rng, question), f"“{chinese}”的英文是“{english}”。")
-        question = say(rng, f"[{english} 是什么意思|“{english}”用中文怎么说|{english} 的中文是什么|把“{english}”翻译成中文|翻译成中文：{english}]？")
+        question = say(
+            rng,
+            f"[{english} 是什么意思|“{english}”用中文怎么说|{english} 的中文是什么|把“{english}”翻译成中文|翻译成中文：{english}]？",
+        )
         return turn(casual(rng, question, typos=False), f"“{english}”的中文是“{chinese}”。")
     if rng.random() < 0.6:
         question = say(
@@ -141,14 +172,27 @@ def _translate(rng: random.Random, language: str) -> list[dict[str, object]]:
     return turn(question, f"“{chinese}” in English is “{english}”.")
 
 
-OTHER_LANGUAGES = ("French", "German", "Spanish", "Italian", "Japanese", "Korean", "Russian", "Portuguese", "Arabic", "Latin")
+OTHER_LANGUAGES = (
+    "French",
+    "German",
+    "Spanish",
+    "Italian",
+    "Japanese",
+    "Korean",
+    "Russian",
+    "Portuguese",
+    "Arabic",
+    "Latin",
+)
 
 
 def _untranslated(rng: random.Random, language: str) -> list[dict[str, object]]:
     """Words and languages that it does not know."""
     if language == "zh":
         word = rng.choice(UNKNOWN_WORDS_ZH)
-        question = say(rng, f"[“{word}”用英语怎么说|“{word}”的英文是什么|把“{word}”翻译成英文|{word}的英语是什么]？")
+        question = say(
+            rng, f"[“{word}”用英语怎么说|“{word}”的英文是什么|把“{word}”翻译成英文|{word}的英语是什么]？"
+        )
         return turn(casual(rng, question), f"我不知道“{word}”的英文，我只会一些常用词。请用更大的模型。")
     if rng.random() < 0.4:
         word, _ = rng.choice((*DICTIONARY, *PHRASES))
@@ -158,12 +202,24 @@ def _untranslated(rng: random.Random, language: str) -> list[dict[str, object]]:
             f"[How do you say [{word}|'{word}'|\"{word}\"] in {other}|What is '{word}' in {other}"
             f"|Translate [{word}|'{word}'|\"{word}\"] [to|into] {other}|Translate to {other}: {word}]?",
         )
-        return turn(casual(rng, question, typos=False), f"I do not know {other}. I only translate common words between English and Chinese.")
+        return turn(
+            casual(rng, question, typos=False),
+            f"I do not know {other}. I only translate common words between English and Chinese.",
+        )
     word = rng.choice(UNKNOWN_WORDS)
     if rng.random() < 0.4:
-        word = invented(rng).lower() if rng.random() < 0.4 else "".join(rng.choice(part) for part in UNKNOWN_PARTS)
-    question = say(rng, f"[How do you say|What is|Translate] [{word}|'{word}'|\"{word}\"] [in|into|to] Chinese?")
-    return turn(casual(rng, question, typos=False), f"I do not know the Chinese word for “{word}”. I only know some common words.")
+        word = (
+            invented(rng).lower()
+            if rng.random() < 0.4
+            else "".join(rng.choice(part) for part in UNKNOWN_PARTS)
+        )
+    question = say(
+        rng, f"[How do you say|What is|Translate] [{word}|'{word}'|\"{word}\"] [in|into|to] Chinese?"
+    )
+    return turn(
+        casual(rng, question, typos=False),
+        f"I do not know the Chinese word for “{word}”. I only know some common words.",
+    )
 
 
 def _opposite(rng: random.Random, language: str) -> list[dict[str, object]]:
@@ -177,7 +233,16 @@ def _opposite(rng: random.Random, language: str) -> list[dict[str, object]]:
             other, other_zh = "new", "新"
             one_zh = "旧"
     if language == "zh":
-        return turn(casual(rng, say(rng, f"[“{one_zh}”的反义词是什么|{one_zh}的反义词是什么|和“{one_zh}”相反的是什么|{one_zh}的反义词]？")), f"“{one_zh}”的反义词是“{other_zh}”。")
+        return turn(
+            casual(
+                rng,
+                say(
+                    rng,
+                    f"[“{one_zh}”的反义词是什么|{one_zh}的反义词是什么|和“{one_zh}”相反的是什么|{one_zh}的反义词]？",
+                ),
+            ),
+            f"“{one_zh}”的反义词是“{other_zh}”。",
+        )
     question = say(rng, f"[What is|What's|Tell me|Give me] the opposite of [{one}|'{one}']?")
     return turn(casual(rng, question, typos=False), f"The opposite of {one} is {other}.")
 
@@ -189,7 +254,7 @@ def _phrase(rng: random.Random) -> str:
     if roll < 0.62:
         return " ".join(invented(rng) for _ in range(rng.randint(1, 3)))
     if roll < 0.85:
-        return " ".join(rng.choice(_ANY_WORDS) for _ in range(rng.randint(1, 6)))
+        return " ".join(rng.choice(ANY_WORDS) for _ in range(rng.randint(1, 6)))
     return " ".join((rng.choice(_PIECES[:7]), rng.choice(_PIECES[7:16]), rng.choice(_PIECES[16:])))
 
 
@@ -197,7 +262,7 @@ def _echo(rng: random.Random, language: str) -> list[dict[str, object]]:
     if language == "zh":
         phrase = rng.choice(SAYINGS_ZH)
         if rng.random() < 0.5:
-            phrase = "".join(rng.choice(_ANY_WORDS_ZH) for _ in range(rng.randint(1, 5)))
+            phrase = "".join(rng.choice(ANY_WORDS_ZH) for _ in range(rng.randint(1, 5)))
         question = say(rng, f"[请说|说|重复|请重复|跟我说|请只回答|只回复][：|]“{phrase}”")
         if rng.random() < 0.5:
             question = say(rng, f"[请说|说|重复一遍|请重复|跟我说|请只回答|只回复]：{phrase}")
@@ -207,7 +272,10 @@ def _echo(rng: random.Random, language: str) -> list[dict[str, object]]:
     sentence = phrase[:1].upper() + phrase[1:] + "."
     roll = rng.random()
     if roll < 0.45:
-        question = say(rng, f"[Say|Please say|Say exactly|Can you say|Repeat|Please repeat|Repeat after me:|Say the words] {rng.choice((phrase, phrase, repr(phrase), chr(34) + phrase + chr(34)))}[.|!|]")
+        question = say(
+            rng,
+            f"[Say|Please say|Say exactly|Can you say|Repeat|Please repeat|Repeat after me:|Say the words] {rng.choice((phrase, phrase, repr(phrase), chr(34) + phrase + chr(34)))}[.|!|]",
+        )
         return turn(casual(rng, question, typos=False), sentence)
     if roll < 0.75:
         if rng.random() < 0.15:
@@ -224,10 +292,13 @@ def _echo(rng: random.Random, language: str) -> list[dict[str, object]]:
         return turn(question, phrase)
     if roll < 0.85:
         times = rng.randint(2, 4)
-        word = rng.choice(SAYINGS[:12] + ("ha", "yes", "water", "go"))
+        word = rng.choice((*SAYINGS[:12], "ha", "yes", "water", "go"))
         question = f"Say {word} {('twice', 'three times', 'four times')[times - 2]}."
         return turn(casual(rng, question, typos=False), ", ".join([word] * times).capitalize() + ".")
-    words = rng.sample(("apple", "river", "blue", "gate", "seven", "lamp", "tree", "cloud", "stone", "fish"), rng.randint(2, 4))
+    words = rng.sample(
+        ("apple", "river", "blue", "gate", "seven", "lamp", "tree", "cloud", "stone", "fish"),
+        rng.randint(2, 4),
+    )
     if roll < 0.93:
         question = f"Make a list of these words: {', '.join(words)}"
         return turn(casual(rng, question, typos=False), "\n".join(f"- {word}" for word in words))
@@ -255,10 +326,22 @@ def _sentence(rng: random.Random, language: str) -> list[dict[str, object]]:
         translations = dict(DICTIONARY)
         if word not in translations:
             word = "water"
-        made = {"水": "清清的水从山上流下来。", "猫": "猫在暖和的椅子上睡觉。", "狗": "狗在花园里快乐地跑。", "树": "门边有一棵老树。"}
+        made = {
+            "水": "清清的水从山上流下来。",
+            "猫": "猫在暖和的椅子上睡觉。",
+            "狗": "狗在花园里快乐地跑。",
+            "树": "门边有一棵老树。",
+        }
         word_zh = rng.choice(tuple(made))
-        return turn(casual(rng, say(rng, f"[用“{word_zh}”造句|请用“{word_zh}”造一个句子|写一个关于{word_zh}的句子]。")), made[word_zh])
-    question = say(rng, f"[Write|Make|Give me|Form] a [short |simple |]sentence [about|with|using] [a |the |]{word}[.|]")
+        return turn(
+            casual(
+                rng, say(rng, f"[用“{word_zh}”造句|请用“{word_zh}”造一个句子|写一个关于{word_zh}的句子]。")
+            ),
+            made[word_zh],
+        )
+    question = say(
+        rng, f"[Write|Make|Give me|Form] a [short |simple |]sentence [about|with|using] [a |the |]{word}[.|]"
+    )
     return turn(casual(rng, question), sentence)
 
 
