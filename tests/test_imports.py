@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "types": {"types"},
     "lib": {"lib"},
     **{part: {*LEAVES, part} for part in PARTS},
-    "engines": {*LEAVES, "engines", "models.gguf"},  # the pure reader of a file format, and nothing else
+    "engines": {*LEAVES, "engines", "models.gguf", "models.memory"},  # what a file and this machine say
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},

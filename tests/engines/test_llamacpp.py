@@ -42,6 +42,7 @@ def test_allowed_tools_become_those_tools() -> None:
     [
         ({"functions": [{"name": "f"}]}, UnsupportedParameter, "functions"),
         ({"audio": {"voice": "x"}}, UnsupportedParameter, "audio"),
+        ({"modalities": ["text", "audio"]}, UnsupportedParameter, "modalities"),
         ({"web_search_options": {"x": 1}}, UnsupportedParameter, "web_search_options"),
         ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, UnsupportedParameter, "tools[0].type"),
         (

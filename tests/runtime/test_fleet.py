@@ -159,6 +159,44 @@ async def test_a_failed_fetch_is_said_and_tried_again() -> None:
         fleet.release(view)
 
 
+async def test_a_fetch_that_is_tried_again_shows_its_progress_not_the_old_error() -> None:
+    tries = 0
+
+    async def flaky(_source: str, report: Callable[[Any], None]) -> str:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise UpstreamUnavailable("the hub is down")
+        report(Progress("file:/m", "downloading", done_bytes=42_000_000, total_bytes=100_000_000))
+        await asyncio.Event().wait()
+        return ""
+
+    async with running(resolve=flaky) as fleet:
+        await until(lambda: tries == 2)
+        with pytest.raises(ModelLoading, match="downloading, 42%"):
+            await fleet.acquire("p", 0.05)
+
+
+async def test_a_fetch_that_breaks_otherwise_costs_its_own_pool_only() -> None:
+    async def full(source: str, _report: Callable[[Any], None]) -> str:
+        await asyncio.sleep(0)
+        if source == "full":
+            raise OSError(28, "No space left on device")
+        return "/m"
+
+    pools = [Pool(name="a", engine="fake", source="full"), Pool(name="b", engine="fake", source="file:/m")]
+    async with http1.Client() as client:
+        fleet = Fleet(pools, full, lambda _: FakeEngine(), client=client)
+        owned: tasks.Tasks = set()
+        task = tasks.spawn(owned, fleet.run(), "fleet")
+        try:
+            fleet.release(await fleet.acquire("b", 10))
+            with pytest.raises(UpstreamUnavailable, match="No space left"):
+                await fleet.acquire("a", 10)
+        finally:
+            await tasks.cancel_and_wait(task)
+
+
 async def _patient(fleet: Fleet) -> ReplicaView:
     async with asyncio.timeout(10):
         while True:

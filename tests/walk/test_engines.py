@@ -60,10 +60,10 @@ async def test_the_builtin_name_is_the_committed_file() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_client_that_leaves_frees_the_slot_at_once(stream: bool) -> None:
-    async with gateway(CONFIG.replace("context: 512", "context: 16384")) as gate:
+    async with gateway(CONFIG.replace("context: 512", "context: 2048")) as gate:
         assert (await gate.post(CHAT, ask())).status == 200
         slots = Slots(gate.client)
-        endless = ask("Count.", max_tokens=15_000, ignore_eos=True, stream=stream)  # several seconds
+        endless = ask("Count.", max_tokens=2000, ignore_eos=True, stream=stream)
         asked = asyncio.ensure_future(gate.open(CHAT, endless))  # noqa: TID251 - a client
         while not await slots.busy():
             await asyncio.sleep(0.005)

@@ -28,7 +28,6 @@ from penstock.types.requests import ChatRequest, CompletionRequest, Operation, R
 
 JSON = dict[str, Any]
 
-DEFAULT_PARALLEL = 4
 _CHAT_REFUSED = {
     "functions": "use `tools`",
     "function_call": "use `tool_choice`",
@@ -67,7 +66,9 @@ class LlamaCpp:
     def command(self, pool: Pool, model_path: str) -> Command:
         threads = pool.threads or default_threads()
         argv = [sys.executable, "-m", "penstock.engines.llamacpp_worker", "--model", model_path]
-        argv += ["--threads", str(threads), "--parallel", str(pool.parallel or DEFAULT_PARALLEL)]
+        argv += ["--threads", str(threads)]
+        if pool.parallel is not None:
+            argv += ["--parallel", str(pool.parallel)]
         if pool.context is not None:
             argv += ["--context", str(pool.context)]
         if pool.embedding:
@@ -96,6 +97,7 @@ def adapt(request: Request, _deployment: Deployment) -> Request:
     match request:
         case ChatRequest(body=body):
             _refuse(body, _CHAT_REFUSED)
+            _refuse_modalities(body)
             _refuse_media(body["messages"])
             return msgspec.structs.replace(request, body=_with_tool_choice(body))
         case CompletionRequest(body=body):
@@ -132,6 +134,11 @@ def _refuse(body: JSON, refused: dict[str, str]) -> None:
             if name == "best_of" and body[name] == body.get("n", 1):
                 continue
             raise UnsupportedParameter(f"The llamacpp engine does not take {name}: {remedy}.", param=name)
+
+
+def _refuse_modalities(body: JSON) -> None:
+    if any(asked != "text" for asked in body.get("modalities") or ()):
+        raise UnsupportedParameter("The llamacpp engine answers in text only.", param="modalities")
 
 
 def _refuse_media(messages: list[JSON]) -> None:

@@ -146,13 +146,19 @@ class _Pool:
             self._fetch_began_s = self._clock.monotonic()
             try:
                 path = await self._resolve(self.pool.source, self._on_progress)
-            except PenstockError as error:
+            except Exception as error:  # noqa: BLE001 - a full disk costs this pool its model, not all their server
                 failures += 1
-                self._error = error.message
+                self._error = (
+                    error.message if isinstance(error, PenstockError) else f"{type(error).__name__}: {error}"
+                )
+                self._fetching = None
                 self._wake()
                 wait_s = backoff_s(failures, random.random())  # noqa: S311 - jitter
                 _log.warning(
-                    "model not fetched", pool=self.pool.name, error=error.message, again_in_s=round(wait_s, 1)
+                    "model not fetched",
+                    pool=self.pool.name,
+                    error=self._error,
+                    again_in_s=round(wait_s, 1),
                 )
                 await asyncio.sleep(wait_s)
                 continue
@@ -181,7 +187,7 @@ class _Pool:
         raise self._loading()
 
     def _refuse_if_failed(self) -> None:
-        if not self._is_fetched and self._error:
+        if not self._is_fetched and self._error and self._fetching is None:  # else it is being tried again
             raise UpstreamUnavailable(f"The model {self.pool.name} could not be fetched: {self._error}")
         if self._is_fetched and all(replica.state == "failed" for replica in self.replicas):
             reason = self.replicas[0].error if self.replicas else "it has no replicas"

@@ -71,6 +71,8 @@ HEALTH_EVERY_S = 10.0
 HEALTH_TIMEOUT_S = 5.0
 HEALTH_MISSES = 3
 STOP_GRACE_S = 10.0
+# The first inference reads a memory-mapped model from the disk: the load deadline bounds it, nothing else.
+_UNTIL_DEADLINE = http1.Timeouts(first_byte_s=None, between_s=None, total_s=None)
 
 _log = structlog.get_logger("penstock.runtime")
 
@@ -230,7 +232,9 @@ class Replica:
         probe = self._engine.probe(self._pool)
         running: tasks.Tasks = set()
         ended = tasks.spawn(running, process.wait(), "engine-exit")
-        asked = tasks.spawn(running, self._ask(view, "POST", probe.path, probe.body), "engine-probe")
+        asked = tasks.spawn(
+            running, self._ask(view, "POST", probe.path, probe.body, _UNTIL_DEADLINE), "engine-probe"
+        )
         try:
             await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
@@ -280,11 +284,15 @@ class Replica:
             return False
         return status < 500
 
-    async def _ask(self, view: ReplicaView, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    async def _ask(
+        self, view: ReplicaView, method: str, path: str, body: bytes, timeouts: http1.Timeouts | None = None
+    ) -> tuple[int, bytes]:
         address = view.address
         origin = http1.Origin(address.scheme, address.host, address.port, address.uds)
         headers = [("content-type", "application/json"), *view.headers]
-        response = await self._client.request(origin, method, address.path + path, headers, body)
+        response = await self._client.request(
+            origin, method, address.path + path, headers, body, timeouts=timeouts or http1.Timeouts()
+        )
         return response.status, await response.read(1 << 20)
 
     def _view(self, process: Process, info: dict[str, Any]) -> ReplicaView:
