@@ -54,7 +54,7 @@ TOPICS: tuple[tuple[Callable[[random.Random, str], list[Message]], float], ...] 
     (identity.exchange, 12),
     (penstock.exchange, 15),
     (facts.exchange, 17),
-    (numbers.exchange, 16),
+    (numbers.exchange, 18),
     (words.exchange, 15),
     (json_tasks.exchange, 11),
     (creative.exchange, 6),
@@ -146,6 +146,10 @@ def dialogue(rng: random.Random) -> Dialogue:
         return Dialogue(json_tasks.asked_by_system(rng))
     if roll < 0.175:
         return _forced(rng, language)
+    if roll < 0.275:
+        return Dialogue(numbers.drill(rng))
+    if roll < 0.315:
+        return Dialogue(words.drill(rng))
     messages = _system(rng, language, 0.22)
     for _ in range(_exchanges(rng)):
         if rng.random() < 0.04:

@@ -126,6 +126,18 @@ def _typo(rng: random.Random, word: str) -> str:
 
 _WORD = re.compile(r"[a-z]{5,}")
 _LEAD_EN = (
+    "I would like to know: ",
+    "Tell me, ",
+    "Do you know: ",
+    "I wonder: ",
+    "Please tell me: ",
+    "One question: ",
+    "Hmm, ",
+    "Could you tell me: ",
+    "Yo, ",
+    "By the way, ",
+    "I have a question: ",
+    "Let me ask: ",
     "Please ",
     "Hey, ",
     "Hi, ",
@@ -137,14 +149,31 @@ _LEAD_EN = (
     "Um, ",
 )
 _GREETING_EN = ("Hello! ", "Hi! ", "Hi there. ", "Good morning! ", "Hey! ", "Hello. ")
-_LEAD_ZH = ("请问", "你好，", "请问一下，", "那", "嗯，", "我想问一下，", "麻烦问下，")
+_LEAD_ZH = (
+    "我想知道",
+    "你知道",
+    "能告诉我",
+    "能不能告诉我",
+    "想请教一下，",
+    "麻烦你，",
+    "话说，",
+    "请问",
+    "你好，",
+    "请问一下，",
+    "那",
+    "嗯，",
+    "我想问一下，",
+    "麻烦问下，",
+)
 
 
 def casual(rng: random.Random, text: str, *, typos: bool = True) -> str:
     """`text` as people type it: sometimes without capitals or the last mark, with a lead-in, with a slip."""
     if is_chinese(text):
-        if rng.random() < 0.08:
+        if rng.random() < 0.1:
             text = rng.choice(_LEAD_ZH) + text
+        if rng.random() < 0.1 and text[-1] in "？?" and text[-2:-1] not in "呀呢啊吗":
+            text = text[:-1] + rng.choice("呀呢啊") + text[-1]
         roll = rng.random()
         if roll < 0.25:
             text = text.rstrip("。？！?!.")
@@ -169,7 +198,7 @@ def casual(rng: random.Random, text: str, *, typos: bool = True) -> str:
             word = rng.choice(words)
             text = text.replace(word, _typo(rng, word), 1)
     if rng.random() < 0.02:
-        text += rng.choice(("?", "??", "!", " please", " pls", " :)"))
+        text += rng.choice(("?", "??", "!", " please", " pls", " :)", ", thanks", " then", " by the way"))
     return text
 
 

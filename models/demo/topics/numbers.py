@@ -40,7 +40,7 @@ def _compute(sign: str, a: int, b: int) -> int:
 def _arithmetic(rng: random.Random, language: str) -> list[dict[str, object]]:
     sign, spoken, spoken_zh = rng.choice(OPERATIONS)
     a, b = rng.randint(0, 10), rng.randint(0, 10)
-    if sign != "*" and rng.random() < 0.2:
+    if sign != "*" and rng.random() < 0.1:
         a = rng.randint(11, 20)
     if sign == "*" and rng.random() < 0.5:
         a, b = rng.randint(2, 9), rng.randint(2, 9)
@@ -137,7 +137,7 @@ def _story(rng: random.Random, language: str) -> list[dict[str, object]]:
 
 
 def _compare(rng: random.Random, language: str) -> list[dict[str, object]]:
-    a, b = rng.sample(range(21 if rng.random() < 0.6 else 101), 2)
+    a, b = rng.sample(range(rng.choice((11, 11, 21, 21, 101))), 2)
     big, small = max(a, b), min(a, b)
     if language == "zh":
         if rng.random() < 0.3:
@@ -276,3 +276,20 @@ def exchange(rng: random.Random, language: str) -> list[dict[str, object]]:
     if roll < 0.92:
         return _neighbour(rng, language)
     return _too_large(rng, language)
+
+
+def drill(rng: random.Random) -> list[dict[str, object]]:
+    """Many short sums in a row: facts need repetition, and a sum is only a few tokens."""
+    messages: list[dict[str, object]] = []
+    for _ in range(rng.randint(4, 14)):
+        language = "zh" if rng.random() < 0.4 else "en"
+        kind = rng.random()
+        if kind < 0.72:
+            messages += _arithmetic(rng, language)
+        elif kind < 0.86:
+            messages += _division(rng, language)
+        elif kind < 0.96:
+            messages += _compare(rng, language)
+        else:
+            messages += _count(rng, language)
+    return messages

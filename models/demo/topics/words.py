@@ -356,3 +356,11 @@ def exchange(rng: random.Random, language: str) -> list[dict[str, object]]:
     if roll < 0.93:
         return _echo(rng, language)
     return _sentence(rng, language)
+
+
+def drill(rng: random.Random) -> list[dict[str, object]]:
+    """Many short things to repeat, in a row."""
+    messages: list[dict[str, object]] = []
+    for _ in range(rng.randint(3, 8)):
+        messages += _echo(rng, "zh" if rng.random() < 0.3 else "en")
+    return messages
