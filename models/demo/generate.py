@@ -166,13 +166,9 @@ def _with_tools(rng: random.Random, language: str) -> Dialogue:
     messages = _system(rng, language, 0.3)
     for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
         if rng.random() < 0.27:
-            functions = (
-                greetings.exchange,
-                identity.exchange,
-                penstock.exchange,
-                facts.exchange,
-                creative.exchange,
-            )
+            functions = [topic.exchange for topic in (greetings, identity, penstock, facts, creative)]
+            if not tools.calculates(used):
+                functions.append(numbers.exchange)
             answer = rng.choice(functions)(rng, language)
             if (
                 "天气" in str(answer)
@@ -182,7 +178,7 @@ def _with_tools(rng: random.Random, language: str) -> Dialogue:
             ):
                 continue
             messages += answer
-            if rng.random() < 0.04:  # for tool_choice "required", where the answer may not end without a call
+            if rng.random() < 0.15:  # for tool_choice "required", where the answer may not end without a call
                 messages[-1] = {**messages[-1], **tools.uncalled(rng, used, language)}
                 break
         else:

@@ -366,6 +366,25 @@ KINDS = (
         invents=True,
     ),
     Kind(
+        ("send_email", "send_message", "mail", "post_message"),
+        ("Send an email", "Send a message to somebody", "Sends a mail with a subject and a text"),
+        (
+            (("to", "recipient", "address"), "string", "Who gets it"),
+            (("subject", "title"), "string", "The subject"),
+            (("body", "text", "message", "content"), "string", "The text"),
+        ),
+        (
+            "[Send|Write] [an email|a message|a mail] to {0} about {1} [saying|that says|with the text] {2}[.|]",
+        ),
+        ("给{0}发一封关于{1}的邮件，内容是{2}。",),
+        lambda rng, zh: (
+            _address(rng, zh),
+            rng.choice(SUBJECTS_ZH if zh else SUBJECTS),
+            _any_topic(rng, zh)[0],
+        ),
+        _mail,
+    ),
+    Kind(
         ("get_stock_price", "stock_price", "quote", "get_quote", "stock"),
         ("Get the price of a stock", "Returns the latest stock price", "Stock quotes"),
         ((("symbol", "ticker", "stock"), "string", "The ticker symbol"),),
@@ -628,6 +647,10 @@ def _fill(rng: random.Random, patterns: tuple[str, ...], values: tuple[object, .
     for index, value in enumerate(values):
         text = text.replace("{" + str(index) + "}", str(value))
     return text[:1].upper() + text[1:]
+
+
+def calculates(used: list[tuple[Kind, str, list[str]]]) -> bool:
+    return any(kind.result in (_calculate, _sum) for kind, _, _ in used)
 
 
 def uncalled(rng: random.Random, used: list[tuple[Kind, str, list[str]]], language: str) -> Message:
