@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from penstock import serve
@@ -42,8 +42,9 @@ class Answer:
 
 
 class Gateway:
-    def __init__(self, url: str, client: http1.Client) -> None:
+    def __init__(self, url: str, client: http1.Client, stop: Callable[[], object]) -> None:
         self.url = url
+        self.stop = stop  # asks the server to shut down; does not wait
         self.origin, _ = http1.Origin.parse(url)
         self.client = client
 
@@ -96,7 +97,7 @@ async def gateway(config: str, *, drain_s: float = 1.0) -> AsyncIterator[Gateway
     async with asyncio.TaskGroup() as group, http1.Client() as client:
         server = tasks.spawn(group, serve.serve(options), "server")
         try:
-            yield Gateway(await ready, client)
+            yield Gateway(await ready, client, server.cancel)
         finally:
             await client.aclose()
             await tasks.cancel_and_wait(server)

@@ -252,3 +252,48 @@ async def test_500_streams_at_once() -> None:
         assert all(answer.events[-1] == DONE for answer in answers)
         assert await gate.settled(REQUESTS, 'code=""', at_least=500) == 500
         assert await gate.metric("penstock_requests_in_flight") == 0
+
+
+async def test_a_ping_does_not_reorder_what_was_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responder, "PING_S", 0.05)
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        up.behaviour = {"x-test-delay-between": "0.2", "x-test-content": "a b"}
+        answer = await gate.post("/v1/chat/completions", chat(stream=True))
+        *events, done = answer.events
+        assert done == DONE
+        assert events[0]["choices"][0]["delta"]["role"] == "assistant"
+        assert events[-1]["choices"][0]["finish_reason"] == "stop"
+        assert text_of(events) == "a b"
+
+
+async def test_a_whole_answer_has_the_whole_time() -> None:
+    routes = "routes: {slow: {targets: [{deployment: m}], timeouts: {first_token: 100ms, total: 20s}}}"
+    async with Upstream() as up, gateway(remote(up.url, routes)) as gate:
+        up.behaviour = {"x-test-delay-headers": "0.4"}
+        assert (await gate.post("/v1/chat/completions", chat() | {"model": "slow"})).status == 200
+
+
+async def test_a_server_that_stops_says_so_to_whom_it_cannot_serve() -> None:
+    async with Upstream() as up, gateway(remote(up.url), drain_s=0.3) as gate:
+        up.behaviour = {"x-test-delay-headers": "30"}
+        waiting = asyncio.ensure_future(gate.post("/v1/chat/completions", chat()))  # noqa: TID251 - a client
+        while not up.in_flight:
+            await asyncio.sleep(0.01)
+        up.behaviour = {"x-test-delay-between": "0.5", "x-test-tokens": "1000"}
+        stream = await gate.open("/v1/chat/completions", chat(stream=True))
+        first = await stream.read_some()
+        gate.stop()
+        refused = await waiting
+        assert refused.error == (503, "server_stopping", None)
+        assert refused.headers["retry-after"] == "5"
+        rest = first + await stream.read(1 << 20)
+        assert b"server_stopping" in rest
+        assert b"[DONE]" not in rest
+
+
+async def test_no_address_reaches_a_client() -> None:
+    async with Upstream() as up:
+        url = up.url
+    async with gateway(remote(url)) as gate:
+        answer = await gate.post("/v1/chat/completions", chat())
+        assert answer.json["error"]["message"] == "m could not be reached."

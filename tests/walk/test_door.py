@@ -79,7 +79,7 @@ async def test_paths_and_methods() -> None:
         wrong = await gate.get(CHAT)
         assert wrong.error == (405, "method_not_allowed", None)
         assert wrong.headers["allow"] == "POST"
-        assert (await gate.post("/health", {})).headers["allow"] == "GET"
+        assert (await gate.post("/health", {})).headers["allow"] == "GET, HEAD"
         head = await gate.get("/health", method="HEAD")
         assert (head.status, head.body) == (200, b"")
 
@@ -219,3 +219,70 @@ keys: {test: {secret: %s}}
         text = (await gate.get("/metrics")).body.decode()
         assert "model-" not in text
         assert "absent-" not in text
+
+
+def request_bytes(body: bytes, *headers: bytes) -> bytes:
+    lines = [b"POST /v1/chat/completions HTTP/1.1", b"host: x", b"content-type: application/json"]
+    lines += [b"authorization: Bearer " + KEY.encode(), b"content-length: %d" % len(body), *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+async def test_an_upgrade_nobody_takes_is_ignored() -> None:
+    """Java's HTTP client asks for h2c with its first request on every connection."""
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        h2c = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAEAAEAAAAIAAAAB")
+        for body in (chat(), chat("y" * 200_000)):
+            sent = request_bytes(json.dumps(body).encode(), *h2c, b"Connection: close")
+            answer = await raw(gate.port, sent)
+            assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
+
+
+async def test_a_pipelined_request_does_not_hide_that_the_client_left() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        up.behaviour = {"x-test-delay-between": "0.05", "x-test-tokens": "2000"}
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(request_bytes(json.dumps(chat(stream=True)).encode()))
+        await reader.read(100)
+        writer.write(request_bytes(json.dumps(chat()).encode()))
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        assert await gate.settled("penstock_requests_total", 'code="client_left"', at_least=1) == 1
+        async with asyncio.timeout(5):
+            while up.in_flight:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_body_nobody_read_is_no_next_request() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2000000\r\n"
+        answer = await raw(gate.port, head + b"expect: 100-continue\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 401 ")
+        assert b"connection: close" in answer
+
+
+async def test_a_refused_request_with_a_small_body_keeps_its_connection() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        body = b"{}"
+        once = b"POST /v1/nothing HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n" + body
+        last = b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        answer = await raw(gate.port, once + last)
+        assert answer.count(b"HTTP/1.1 404 ") == 1
+        assert answer.count(b"HTTP/1.1 200 ") == 1
+
+
+@pytest.mark.parametrize("depth", [300, 900, 980, 984, 990, 1100])
+async def test_deep_nesting_is_never_a_500(depth: int) -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        nested = b"[" * depth + b"]" * depth
+        body = b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "new": ' + nested + b"}"
+        answer = await gate.post(CHAT, body)
+        assert answer.status in (200, 400)
+        body = b'{"model": "m", "query": "x", "documents": [{"text": "a", "more": ' + nested + b"}]}"
+        assert (await gate.post("/v1/rerank", body)).status in (200, 400)
+
+
+async def test_a_made_up_name_is_not_echoed_whole() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        answer = await gate.post(CHAT, chat() | {"model": "z" * 500_000})
+        assert answer.status == 404
+        assert len(answer.body) < 1000

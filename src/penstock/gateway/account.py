@@ -33,7 +33,10 @@ def _fields(call: Call, ended_s: float) -> dict[str, Any]:
         fields["deployment"] = call.deployment
     if call.error is not None:
         fields["code"] = call.error.code
-        fields["error"] = call.error.message
+        if call.error.param is not None:
+            fields["param"] = call.error.param
+        if call.error.detail:
+            fields["detail"] = call.error.detail  # the message may quote the request; this never does
     if call.client_left:
         fields["client_left"] = True
     if call.first_content_s is not None:

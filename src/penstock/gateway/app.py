@@ -5,7 +5,7 @@
     GET   /health                            state of the pools                  open; names only locally
     GET   /health/live                       200 while the process answers       open
     GET   /health/ready                      200 once some model can answer      open
-    GET   /metrics                           Prometheus text                     open on loopback, else a key
+    GET   /metrics                           Prometheus text    open on loopback, else a key for all routes
 
 HEAD works where GET does. Every answer, refusals of this layer included, carries x-request-id.
 """
@@ -25,7 +25,14 @@ from penstock.gateway.responder import send_error
 from penstock.lib.ids import is_sane_id, new_id
 from penstock.protocols import openai_errors, openai_models
 from penstock.telemetry.metrics import PoolRow
-from penstock.types.errors import InternalError, MethodNotAllowed, ModelNotFound, NotFound, PenstockError
+from penstock.types.errors import (
+    InternalError,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    PenstockError,
+    PermissionDenied,
+)
 from penstock.types.wire import Inbound
 
 _log = structlog.get_logger("penstock.gateway")
@@ -83,15 +90,17 @@ class App:
                 await send_error(exchange, bug, openai_errors.error_body(bug))
 
     async def _dispatch(self, exchange: Exchange, *, known: bool) -> None:
+        shown = exchange.path[: pipeline.MAX_ECHO_CHARS]
         handler = self._get.get(exchange.path)
         if handler is None and exchange.path.startswith(MODELS_PREFIX):
             handler = self._model
         if handler is None and not known:
-            raise NotFound(f"There is nothing at {exchange.path}; docs/api.md lists the endpoints.")
+            raise NotFound(f"There is nothing at {shown}; docs/api.md lists the endpoints.")
         if handler is None or exchange.method not in ("GET", "HEAD"):
-            allowed = "POST" if handler is None else "GET"
+            allowed = "POST" if handler is None else "GET, HEAD"
             raise MethodNotAllowed(
-                f"{exchange.path} answers {allowed}, not {exchange.method}.", allowed=allowed
+                f"{shown} answers {allowed}, not {exchange.method}.",
+                allowed=allowed,
             )
         await handler(exchange)
 
@@ -107,7 +116,8 @@ class App:
             if row.id == name and key.may_use(name):
                 await _send_json(exchange, openai_models.single(row))
                 return
-        raise ModelNotFound(f"The model {name!r} does not exist or this key may not use it.", param="model")
+        shown = name[: pipeline.MAX_ECHO_CHARS]
+        raise ModelNotFound(f"The model {shown!r} does not exist or this key may not use it.", param="model")
 
     async def _health(self, exchange: Exchange) -> None:
         rows = self._pools()
@@ -127,7 +137,9 @@ class App:
 
     async def _metrics(self, exchange: Exchange) -> None:
         if not exchange.is_local:
-            pipeline.authenticate(self.snapshot, exchange)
+            key = pipeline.authenticate(self.snapshot, exchange)
+            if key.routes is not None:
+                raise PermissionDenied("Metrics tell of every route: they need a key without `routes`.")
         text = await asyncio.to_thread(self._deps.metrics.render)
         await exchange.send(
             200,

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-from penstock.gateway.listener import ABORT
+from penstock.gateway.listener import LISTENER
 from penstock.lib import tasks
 from penstock.lib.compress import StreamCompressor, negotiate
 from penstock.types.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
@@ -21,8 +21,12 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 BODY_TIMEOUT_S = 60.0  # for the whole request body to arrive
-WRITE_STALL_S = 120.0  # a client that takes no byte for so long is gone
-DISCARD_BYTES = 64 * 1024 * 1024  # of a refused body read away, so that the client can read the refusal
+WRITE_STALL_S = 120.0  # a client that has not made room for the next write by then is cut
+DISCARD_BYTES = (
+    64 * 1024 * 1024
+)  # of a body that is too large read away, so that the client reads the refusal
+UNREAD_BYTES = 1024 * 1024  # of a body nobody wants (no key), likewise
+UNREAD_S = 2.0
 
 _JSON = b"application/json"
 
@@ -37,6 +41,7 @@ class Exchange:
         "_receive",
         "_send",
         "_watcher",
+        "body_is_read",
         "client_left",
         "headers",
         "id",
@@ -56,6 +61,7 @@ class Exchange:
         self.status = 0
         self.is_started = False
         self.client_left = False
+        self.body_is_read = self.method in ("GET", "HEAD")
         self._receive = receive
         self._send = send
         self._compressor: StreamCompressor | None = None
@@ -65,7 +71,7 @@ class Exchange:
     def is_local(self) -> bool:
         """The peer is this machine (loopback or a Unix socket)."""
         client = self.scope.get("client")
-        return client is None or client[0].startswith("127.") or client[0] in ("::1", "localhost")
+        return client is None or client[0].startswith("127.") or client[0] == "::1"
 
     async def read_body(self, limit: int) -> bytes:
         """The request's JSON body.
@@ -85,13 +91,16 @@ class Exchange:
         )
         declared = self.headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
-            await self._discard_body()
+            await self._discard_body(DISCARD_BYTES, BODY_TIMEOUT_S)
             raise too_large
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 message = await self._receive()
                 body: bytes = message.get("body", b"")
                 if message["type"] == "http.request" and not message["more_body"]:
+                    self.body_is_read = True
+                    if len(body) > limit:
+                        raise too_large
                     return body
                 parts = [body]
                 size = len(body)
@@ -100,26 +109,28 @@ class Exchange:
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > limit:
-                        await self._discard_body()
+                        await self._discard_body(DISCARD_BYTES, BODY_TIMEOUT_S)
                         raise too_large
         except TimeoutError as exc:
             raise InvalidRequest(f"The request body did not arrive within {BODY_TIMEOUT_S:g} s.") from exc
         if message["type"] == "http.disconnect":
             self.client_left = True
             raise ClientLeft
+        self.body_is_read = True
         return b"".join(parts)
 
-    async def _discard_body(self) -> None:
+    async def _discard_body(self, limit: int, within_s: float) -> None:
         """Reads on without keeping: closing on unread bytes would reset the client before our answer."""
         if self.headers.get(b"expect", b"").lower() == b"100-continue":
             return  # the client waits for our answer before it sends
         size = 0
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                while size < DISCARD_BYTES:
+            async with asyncio.timeout(within_s):
+                while size < limit:
                     message = await self._receive()
                     size += len(message.get("body", b""))
                     if not message.get("more_body", False):
+                        self.body_is_read = message["type"] == "http.request"
                         return
         except TimeoutError:
             return
@@ -146,6 +157,10 @@ class Exchange:
     async def send(self, status: int, body: bytes, headers: Headers) -> None:
         """A whole answer."""
         self.stop_watching()
+        if not self.body_is_read:
+            await self._discard_body(UNREAD_BYTES, UNREAD_S)
+        if not self.body_is_read:  # what is left of it must not be taken for the next request
+            headers = [*headers, (b"connection", b"close")]
         self.is_started = True
         self.status = status
         await self._write({"type": "http.response.start", "status": status, "headers": headers})
@@ -175,6 +190,10 @@ class Exchange:
         await self._write({"type": "http.response.body", "body": data, "more_body": False})
 
     async def _write(self, message: Message) -> None:
+        connection = self._connection()
+        if connection is not None and not connection.flow.write_paused:
+            await self._send(message)  # does not wait: no timer for it
+            return
         try:
             async with asyncio.timeout(WRITE_STALL_S):
                 await self._send(message)
@@ -182,12 +201,16 @@ class Exchange:
             self.abort()
             raise ClientLeft from exc
 
+    def _connection(self) -> Any:
+        """The Listener below, or None where another server runs the application."""
+        return self.scope.get("extensions", {}).get(LISTENER, {}).get("connection")
+
     def abort(self) -> None:
         """Cuts the connection at once: what is still unsent is lost."""
         self.client_left = True
-        extension = self.scope.get("extensions", {}).get(ABORT)
-        if extension is not None:
-            extension["abort"]()
+        connection = self._connection()
+        if connection is not None:
+            connection.transport.abort()
 
 
 _WATCHERS: tasks.Tasks = set()

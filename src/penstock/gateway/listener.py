@@ -5,22 +5,29 @@
     bytes that are no HTTP request                        400, close
     a head that does not arrive within HEAD_TIMEOUT_S     408, close
 
-All of them answer in the error shape of the API and carry an x-request-id. The scope's extension `ABORT`
-cuts the connection without waiting for a client that does not read.
+All of them answer in the error shape of the API and carry an x-request-id. The scope's extension `LISTENER`
+holds the connection itself: whether it takes more bytes, and the way to cut a client that does not read.
+
+An `Upgrade` that is not taken is ignored (RFC 9110 section 7.8): Java's HTTP client asks for h2c with every
+first request, and llhttp would end the message before its body. Requests behind one that is being answered
+wait, MAX_PIPELINED of them; if the client leaves, all of them learn it.
 """
 
 import asyncio
+import re
 from typing import Any
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from penstock.lib.ids import new_id
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 30.0
-ABORT = "penstock.abort"
+LISTENER = "penstock.listener"
+MAX_PIPELINED = 16
+_UPGRADE = re.compile(rb"(\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
 class Listener(HttpToolsProtocol):
@@ -30,6 +37,10 @@ class Listener(HttpToolsProtocol):
     _in_head = True
     _head_timer: asyncio.TimerHandle | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._cycles: list[RequestResponseCycle] = []  # not answered yet, oldest first
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
         self._expect_head()
@@ -37,12 +48,21 @@ class Listener(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_head_timer()
         super().connection_lost(exc)
+        for cycle in self._cycles:  # uvicorn tells the last one only
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._cycles.clear()
+        self.pipeline.clear()
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_timer is None:
                 self._expect_head()
+            if b"pgrade" in data or b"PGRADE" in data:
+                head, blank, rest = data.partition(b"\r\n\r\n")
+                data = _UPGRADE.sub(rb"\1x-grade", head) + blank + rest
         super().data_received(data)
         # A pipelined or large body in the same read is no head; only what is still unparsed counts.
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -50,7 +70,7 @@ class Listener(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
+        self.scope["extensions"] = {LISTENER: {"connection": self}}
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -61,6 +81,16 @@ class Listener(HttpToolsProtocol):
             msg = "both Content-Length and Transfer-Encoding"
             raise httptools.HttpParserError(msg)
         super().on_headers_complete()
+        self._cycles = [cycle for cycle in self._cycles if not cycle.response_complete]
+        self._cycles.append(self.cycle)
+        if len(self._cycles) > MAX_PIPELINED:
+            self.transport.abort()
+        self.flow.resume_reading()  # uvicorn stops behind a pipelined head: it would not see the client leave
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_head and self._head_bytes and self._head_timer is None:
+            self._expect_head()
 
     def on_message_complete(self) -> None:
         self._in_head = True
@@ -79,7 +109,8 @@ class Listener(HttpToolsProtocol):
 
     def _head_timed_out(self) -> None:
         self._head_timer = None
-        if not self._in_head or self.transport.is_closing():
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if not self._in_head or is_answering or self.transport.is_closing():
             return
         if self._head_bytes:
             self._refuse(

@@ -33,16 +33,21 @@ from penstock.types.errors import (
     InvalidRequest,
     ModelNotFound,
     PenstockError,
+    ServerStopping,
 )
 from penstock.types.identity import VirtualKey
 from penstock.types.requests import Operation, Request
 from penstock.types.wire import Inbound
 
+RESTART_S = 5.0  # what a client is told to wait for our successor
+LAST_WORDS_S = 2.0  # for a refusal to be taken while the server stops
+MAX_ECHO_CHARS = 100  # of a name somebody made up
+
 _log = structlog.get_logger("penstock.gateway")
 
 
 async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: Deps) -> None:
-    """Answers one model request. Raises CancelledError only when the server itself stops the task."""
+    """Answers one model request, whatever happens; a cancelled one says that the server stops."""
     call = Call(exchange.id, exchange.path, inbound.operation, deps.clock.monotonic(), int(deps.clock.wall()))
     deps.metrics.call_started(call)
     responder: Responder | None = None
@@ -71,10 +76,15 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
     except ClientLeft:
         call.client_left = True
     except asyncio.CancelledError:
-        if not exchange.client_left:
-            raise  # the server shuts down
-        call.client_left = True
         uncancel()
+        if exchange.client_left:
+            call.client_left = True
+        else:
+            call.error = ServerStopping("The server is shutting down; try again.", retry_after_s=RESTART_S)
+            await refuse(exchange, inbound, responder, call.error, call)
+    except RecursionError:
+        call.error = InvalidRequest("The request is nested too deeply.")
+        await refuse(exchange, inbound, responder, call.error, call)
     except PenstockError as error:
         call.error = error
         await refuse(exchange, inbound, responder, error, call)
@@ -126,7 +136,8 @@ def find_route(snapshot: Snapshot, key: VirtualKey, request: Request, operation:
     route = snapshot.find_route(name)
     if route is None or not key.may_use(route.name):
         raise ModelNotFound(
-            f"The model {name!r} does not exist or this key may not use it; GET /v1/models lists yours.",
+            f"The model {name[:MAX_ECHO_CHARS]!r} does not exist or this key may not use it;"
+            " GET /v1/models lists yours.",
             param="model",
         )
     return route
@@ -146,17 +157,19 @@ async def refuse(
 ) -> None:
     """Tells the client, in its own protocol, unless it is gone."""
     try:
-        if responder is not None and exchange.is_started:
-            await responder.fail(error)
-        else:
-            await send_error(exchange, error, inbound.error_body(error, call.id), call)
+        async with asyncio.timeout(LAST_WORDS_S if isinstance(error, ServerStopping) else None):
+            if responder is not None and exchange.is_started:
+                await responder.fail(error)
+            else:
+                await send_error(exchange, error, inbound.error_body(error, call.id), call)
+    except TimeoutError:
+        exchange.abort()
     except ClientLeft:
         call.client_left = True
     except asyncio.CancelledError:
-        if not exchange.client_left:
-            raise
-        call.client_left = True
         uncancel()
+        exchange.abort()  # it left, or the server stops: there is no time for more words
+        call.client_left = True
 
 
 def uncancel() -> None:

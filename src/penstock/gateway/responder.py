@@ -45,15 +45,15 @@ class Responder:
         if not self._call.is_stream:
             self._encoder.fold(deltas)
             return
-        data = self._encoder.stream(deltas)
+        data = self._held + self._encoder.stream(deltas)  # held bytes come first, also after a ping
         if not self._exchange.is_started:
-            data = self._held + data
             if not any(has_content(delta) for delta in deltas):
                 self._held = data
                 return
             self._held = b""
             await self._exchange.start_stream([*_EVENT_STREAM, *call_headers(self._call)])
         if data:
+            self._held = b""
             self._silent = False
             await self._exchange.write(data)
 

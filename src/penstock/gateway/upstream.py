@@ -4,7 +4,7 @@ The phases and their bounds (types.deployment.Timeouts):
 
     loading        the pool has no ready replica yet            -> ModelLoading
     connect        TCP and TLS                                  -> UpstreamUnavailable
-    first token    request sent until the first content         -> UpstreamTimeout
+    first token    a stream: request sent until the first content -> UpstreamTimeout
     between tokens silence after that                           -> UpstreamTimeout
     total          the whole attempt, a slow client included    -> UpstreamTimeout
 
@@ -13,6 +13,7 @@ end: that is how generation stops when the client leaves.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ Emit = Callable[[Sequence[Delta]], Awaitable[None]]
 
 ANSWER_LIMIT_BYTES = 256 * 1024 * 1024  # a whole answer; 2,048 embeddings of 4,096 floats are about 180 MB
 ERROR_LIMIT_BYTES = 64 * 1024
+READ_OUT_S = 0.05  # between the terminal event and the end of the body
 
 
 async def run(
@@ -64,7 +66,7 @@ async def run(
             attempt.error = _map_transport_error(exc, deployment)
             if deployment.remote is None and isinstance(exc, http1.ConnectError | http1.ConnectionCut):
                 deps.fleet.suspect(replica)
-                if isinstance(exc, http1.ConnectError):
+                if isinstance(exc, http1.ConnectError) and deps.clock.monotonic() < give_up_s:
                     continue  # it died a moment ago and got nothing of this request: wait for the next life
             raise attempt.error from exc
         except PenstockError as error:
@@ -92,9 +94,11 @@ async def _attempt(
     outgoing = _encode(request, deployment)
     reader = deployment.codec.reader(request, deployment)
     address = replica.address
-    phase = "first token"
+    phase, limit_s = "total", timeouts.total_s
+    if outgoing.is_stream:
+        phase, limit_s = "first token", min(timeouts.first_token_s, timeouts.total_s)
     try:
-        async with asyncio.timeout(min(timeouts.first_token_s, timeouts.total_s)) as deadline:
+        async with asyncio.timeout(limit_s) as deadline:
             await _check_length(request, outgoing, deployment, replica, deps)
             response = await deps.client.request(
                 http1.Origin(address.scheme, address.host, address.port, address.uds),
@@ -122,33 +126,37 @@ async def _attempt(
                 splitter = SSESplitter()
                 while data := await response.read_some():
                     deltas, failure = _read_events(splitter, data, reader)
+                    for delta in deltas:
+                        if delta.usage is not None:
+                            call.usage = delta.usage  # cumulative: the last one counts, never a sum
                     if failure is not None:
                         if attempt.first_content_s is not None:
                             await emit(deltas)  # what came before the failure was said
                         raise failure
                     if not deltas:
+                        if reader.is_done:
+                            break
                         continue
                     if attempt.first_content_s is None and any(has_content(delta) for delta in deltas):
                         attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
-                        phase = "total"
+                        phase, limit_s = "total", timeouts.total_s
                         response.limit_reads(timeouts.between_tokens_s)
                         loop_now = asyncio.get_running_loop().time()
                         deadline.reschedule(
                             loop_now + timeouts.total_s - (attempt.first_content_s - attempt.started_s)
                         )
-                    for delta in deltas:
-                        if delta.usage is not None:
-                            call.usage = delta.usage  # cumulative: the last one counts, never a sum
                     await emit(deltas)
-                if not reader.is_complete:
+                    if reader.is_done:
+                        break
+                if reader.is_done:
+                    await _read_out(response)
+                elif not reader.is_complete:
                     raise UpstreamCut(f"{deployment.name} ended its answer before it was complete.")
             finally:
                 response.close()
     except TimeoutError as exc:
-        limit = timeouts.first_token_s if phase == "first token" else timeouts.total_s
-        raise UpstreamTimeout(
-            f"{deployment.name} did not finish phase '{phase}' within {limit:g} s."
-        ) from exc
+        said = f"{deployment.name} did not finish phase '{phase}' within {limit_s:g} s."
+        raise UpstreamTimeout(said) from exc
 
 
 def _encode(request: Request, deployment: Deployment) -> Outgoing:
@@ -190,6 +198,14 @@ async def _check_length(
 _HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
 
 
+async def _read_out(response: http1.Response) -> None:
+    """The answer is complete; its connection may be used again if the body ends, too, within a moment."""
+    response.limit_reads(READ_OUT_S)
+    with contextlib.suppress(http1.HTTPClientError):
+        while await response.read_some():
+            pass
+
+
 async def _read_error(response: http1.Response, deployment: Deployment) -> PenstockError:
     try:
         body = await response.read(ERROR_LIMIT_BYTES)
@@ -229,15 +245,16 @@ def has_content(delta: Delta) -> bool:
 
 
 def _map_transport_error(error: http1.HTTPClientError, deployment: Deployment) -> PenstockError:
-    name = deployment.name
+    """What the client hears names no address: `detail` is for the log."""
+    name, detail = deployment.name, str(error)
     match error:
-        case http1.ConnectTimeout() | http1.ConnectError() | http1.PoolTimeout():
-            return UpstreamUnavailable(f"{name} could not be reached: {error}.")
+        case http1.ConnectError() | http1.PoolTimeout():
+            return UpstreamUnavailable(f"{name} could not be reached.", detail=detail)
         case http1.FirstByteTimeout() | http1.ReadTimeout() | http1.TotalTimeout() | http1.WriteTimeout():
-            return UpstreamTimeout(f"{name} went silent: {error}.")
+            return UpstreamTimeout(f"{name} went silent.", detail=detail)
         case http1.ConnectionCut(before_response=True):
-            return UpstreamUnavailable(f"{name} closed the connection without an answer.")
+            return UpstreamUnavailable(f"{name} closed the connection without an answer.", detail=detail)
         case http1.ConnectionCut():
-            return UpstreamCut(f"{name} closed the connection in the middle of its answer.")
+            return UpstreamCut(f"{name} closed the connection in the middle of its answer.", detail=detail)
         case _:
-            return UpstreamInvalid(f"{name} broke the HTTP protocol: {error}.")
+            return UpstreamInvalid(f"{name} broke the HTTP protocol.", detail=detail)

@@ -59,10 +59,12 @@ class CompletionReader:
         "_seen",
         "_usage",
         "is_complete",
+        "is_done",
     )
 
     def __init__(self, request: ChatRequest | CompletionRequest, name: str, *, recount: bool) -> None:
         self.is_complete = False
+        self.is_done = False
         self._request = request
         self._name = name
         self._is_text = isinstance(request, CompletionRequest)
@@ -142,7 +144,7 @@ class CompletionReader:
     def _done(self) -> Chunk | None:
         if not self._finished or self._finished != self._seen:
             raise UpstreamInvalid(f"{self._name} ended its answer without a finish_reason.")
-        self.is_complete = True
+        self.is_complete = self.is_done = True
         if self._usage is not None:
             return None
         usage = self._estimate()

@@ -17,10 +17,11 @@ _decode = msgspec.json.Decoder().decode
 
 
 class EmbeddingReader:
-    __slots__ = ("_name", "_request", "is_complete")
+    __slots__ = ("_name", "_request", "is_complete", "is_done")
 
     def __init__(self, request: EmbeddingRequest, name: str) -> None:
         self.is_complete = False
+        self.is_done = False
         self._request = request
         self._name = name
 
@@ -69,10 +70,11 @@ def _vector(given: Any) -> bytes | list[float]:
 
 
 class RerankReader:
-    __slots__ = ("_name", "_request", "is_complete")
+    __slots__ = ("_name", "_request", "is_complete", "is_done")
 
     def __init__(self, request: RerankRequest, name: str) -> None:
         self.is_complete = False
+        self.is_done = False
         self._request = request
         self._name = name
 

@@ -14,6 +14,7 @@ import structlog
 
 LEVELS = ("debug", "info", "warning", "error")
 _QUEUE_LINES = 10_000
+_CLOSE_S = 2.0
 
 
 def configure(level: str, *, stream: TextIO | None = None) -> "LineWriter":
@@ -79,8 +80,11 @@ class LineWriter:
 
     def close(self) -> None:
         """Writes what is queued; gives up after two seconds on a stream nobody reads."""
-        self._lines.put(None)
-        self._thread.join(timeout=2)
+        try:
+            self._lines.put(None, timeout=_CLOSE_S)
+        except queue.Full:
+            return
+        self._thread.join(timeout=_CLOSE_S)
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:

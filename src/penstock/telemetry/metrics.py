@@ -122,7 +122,9 @@ class Metrics:
 def _outcome(call: Call, attempt: Attempt) -> str:
     if attempt.error is not None:
         return attempt.error.code
-    return "client_left" if call.client_left else "ok"
+    if call.client_left:
+        return "client_left"
+    return call.error.code if call.error is not None else "ok"
 
 
 class _Pools(Collector):

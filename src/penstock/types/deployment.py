@@ -50,6 +50,7 @@ class Reader(Protocol):
     """Reads one upstream answer. Made anew for each attempt; holds that attempt's state."""
 
     is_complete: bool  # the terminal event was seen: a stream that ends before it was cut
+    is_done: bool  # and nothing may follow it: there is no need to wait for the end of the body
 
     def event(self, data: bytes) -> Delta | None:
         """One server-sent event's data. Raises UpstreamError for an error event or an unreadable one."""

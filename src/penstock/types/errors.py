@@ -7,11 +7,13 @@
     |  |- RequestTooLarge        413
     |  `- UnsupportedMediaType   415
     |- InvalidApiKey             401  never says whether a key exists
+    |- PermissionDenied          403
     |- ModelNotFound             404
     |- NotFound                  404
     |- MethodNotAllowed          405
     |- ModelLoading              503  with state, progress and eta; `retry-after`
     |- QueueFull                 503
+    |- ServerStopping            503  the request outlived the drain of a server that shuts down
     |- UpstreamError             502  an engine or a provider failed us
     |  |- UpstreamTimeout        504
     |  |- UpstreamUnavailable    502  could not connect, or it answered 5xx before any content
@@ -34,6 +36,7 @@ class PenstockError(Exception):
     message: one sentence for the person reading it; never a secret, never another tenant's data.
     param: JSON path into the request (`messages[0].role`), where one is to blame.
     retry_after_s: seconds after which the same request may succeed.
+    detail: what only the operator may see; it goes to the log.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -41,8 +44,16 @@ class PenstockError(Exception):
     openai_type: ClassVar[str] = "server_error"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        detail: str = "",
+    ) -> None:
         super().__init__(message)
+        self.detail = detail
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
@@ -78,6 +89,12 @@ class InvalidApiKey(PenstockError):
     openai_type = "authentication_error"
 
 
+class PermissionDenied(PenstockError):
+    code = "permission_denied"
+    status = 403
+    openai_type = "permission_error"
+
+
 class ModelNotFound(PenstockError):
     code = "model_not_found"
     status = 404
@@ -110,6 +127,12 @@ class ModelLoading(PenstockError):
 
 class QueueFull(PenstockError):
     code = "queue_full"
+    status = 503
+    retryable = True
+
+
+class ServerStopping(PenstockError):
+    code = "server_stopping"
     status = 503
     retryable = True
 
