@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from gateways import KEY, chat, gateway, remote
 
+from penstock.gateway import listener
 from penstock.testing.upstream import Upstream
 
 CHAT = "/v1/chat/completions"
@@ -286,3 +287,27 @@ async def test_a_made_up_name_is_not_echoed_whole() -> None:
         answer = await gate.post(CHAT, chat() | {"model": "z" * 500_000})
         assert answer.status == 404
         assert len(answer.body) < 1000
+
+
+async def test_a_head_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.2)
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        half = await raw(gate.port, b"GET /health HTTP/1.1\r\nhost: x\r\n")
+        assert half.startswith(b"HTTP/1.1 408 ")
+        assert error_of(half)["code"] == "invalid_request"
+        assert await raw(gate.port, b"") == b""
+
+
+async def test_stray_bytes_do_not_cut_the_answer_they_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.1)
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        up.behaviour = {"x-test-delay-between": "0.1", "x-test-content": "a b c d"}
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(request_bytes(json.dumps(chat(stream=True)).encode()))
+        first = await reader.read(100)
+        writer.write(b"\r\n")
+        rest = await asyncio.wait_for(reader.readuntil(b"data: [DONE]"), 10)
+        assert first.startswith(b"HTTP/1.1 200 ")
+        assert b"data: [DONE]" in rest
+        writer.close()
+        await writer.wait_closed()
