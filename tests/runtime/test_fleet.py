@@ -299,9 +299,60 @@ async def test_a_talkative_engine_keeps_only_a_bounded_log() -> None:
     assert tail[-1] == "log line 4999"
 
 
-def test_engines_get_no_secrets() -> None:
-    env = {"PATH": "/bin", "OPENAI_API_KEY": "x", "HF_TOKEN": "y", "PENSTOCK_CI_KEY": "z", "A_SECRET": "w"}
-    assert process.without_secrets(env) == {"PATH": "/bin"}
+SECRETS = [
+    "OPENAI_API_KEY",
+    "OPENAI_API_KEY_2",
+    "PGPASSWORD",
+    "MYSQL_PWD",
+    "DATABASE_URL",
+    "TEAM_KEY",
+    "AZURE_OPENAI_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "LITELLM_MASTER_KEY",
+    "GITHUB_PAT",
+    "HF_TOKEN",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "SLACK_WEBHOOK",
+    "PENSTOCK_CI_KEY",
+    "PENSTOCK_DATA_DIR",
+    "NVIDIA_API_KEY",
+    "LLAMA_CLOUD_API_KEY",
+    "LLAMA_ARG_HF_TOKEN",
+    "A_SECRET",
+    "SSH_AUTH_SOCK",
+    "PWD",
+]
+NEEDED = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "GGML_CUDA_ENABLE_UNIFIED_MEMORY",
+    "LLAMA_LOG_COLORS",
+    "CUDA_VISIBLE_DEVICES",
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "XDG_CACHE_HOME",
+    "HF_HOME",
+    "SSL_CERT_FILE",
+]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_engines_get_no_secrets(name: str) -> None:
+    assert process.engine_environment({name: "x"}) == {}
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_engines_get_what_programs_need(name: str) -> None:
+    assert process.engine_environment({name: "x"}) == {name: "x"}
 
 
 async def test_a_suspected_replica_that_lives_is_given_again() -> None:

@@ -5,7 +5,8 @@ The contract of every engine worker (penstock.engines.*_worker, penstock.testing
     stdout        first line: one JSON object, {"ready": true, "port": N | "uds": PATH, ...facts} or
                   {"ready": false, "error": "why"}, then exit 1; what follows is log
     stdin         a pipe that we hold open: at its end the parent is gone, and so must the worker be
-    environment   PENSTOCK_ENGINE_KEY: the bearer key without which it answers nobody
+    environment   PENSTOCK_ENGINE_KEY: the bearer key without which it answers nobody; of our own
+                  environment only what `engine_environment` lets pass
     SIGTERM       finish what runs, exit 0
 
 The worker leads its own process group, so that Ctrl-C in a terminal reaches us and not it, and so that
@@ -30,7 +31,54 @@ KEY_VARIABLE = "PENSTOCK_ENGINE_KEY"
 LOG_LINES = 200
 LOG_LINE_CHARS = 500
 _STREAM_LIMIT_BYTES = 1 << 20  # a longer line is cut by the reader
-_SECRET_SUFFIXES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_ACCESS_KEY")
+
+# What an engine may know of our environment (docs/models.md, "What an engine process gets").
+_PASSED = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "TMPDIR",
+        "TEMP",
+        "TMP",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD",
+        "VIRTUAL_ENV",
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ]
+)
+_PASSED_PREFIXES = (
+    "LC_",
+    "DYLD_",
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "OPENBLAS_",
+    "MKL_",
+    "RAYON_",
+    "TOKENIZERS_",
+    "GGML_",
+    "LLAMA_",
+    "ORT_",
+    "CUDA_",
+    "NVIDIA_",
+    "HIP_",
+    "ROCR_",
+    "ZE_",
+    "PYTHON",
+    "XDG_",
+)
+_NEVER_PASSED = frozenset(  # as a word of the name: NVIDIA_API_KEY
+    ["KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASS", "PWD", "PAT", "CREDENTIALS"]
+)
 
 
 class LoadFailed(Exception):
@@ -57,7 +105,7 @@ class Process:
     async def start(cls, command: Command) -> "Process":
         """Raises LoadFailed when there is no such program."""
         key = secrets.token_urlsafe(24)
-        env = {**without_secrets(os.environ), **command.env, KEY_VARIABLE: key}
+        env = {**engine_environment(os.environ), **command.env, KEY_VARIABLE: key}
         try:
             child = await asyncio.create_subprocess_exec(
                 *command.argv,
@@ -153,13 +201,13 @@ class Process:
             self.log.append(text)
 
 
-def without_secrets(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment an engine gets: it has no business with anybody's keys."""
+def engine_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """What of our environment an engine gets: what programs and number crunching need, and nobody's keys."""
     return {
         name: value
         for name, value in env.items()
-        if not name.upper().endswith(_SECRET_SUFFIXES)
-        and not (name.startswith("PENSTOCK_") and "KEY" in name)
+        if (name in _PASSED or name.startswith(_PASSED_PREFIXES))
+        and _NEVER_PASSED.isdisjoint(name.upper().split("_"))
     }
 
 
