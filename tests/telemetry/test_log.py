@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import threading
 
 import pytest
 import structlog
@@ -35,3 +36,29 @@ def test_a_closed_stream_does_not_stop_the_program() -> None:
     stream.close()
     structlog.get_logger("a").info("nobody reads")
     writer.close()
+
+
+class Stuck(io.StringIO):
+    """A pipe that nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.freed = threading.Event()
+
+    def write(self, _text: str) -> int:
+        self.freed.wait(30)
+        return 0
+
+
+def test_closing_gives_up_on_a_full_queue_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_QUEUE_LINES", 3)
+    monkeypatch.setattr(log, "_CLOSE_S", 0.1)
+    stream = Stuck()
+    writer = log.LineWriter(stream)
+    for number in range(10):
+        writer.msg(str(number))
+    closing = threading.Thread(target=writer.close, daemon=True)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
+    stream.freed.set()
