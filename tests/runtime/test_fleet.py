@@ -18,7 +18,14 @@ from penstock.runtime import process, replica
 from penstock.runtime.fleet import Fleet
 from penstock.testing.engine import FakeEngine
 from penstock.types.deployment import Pool, ReplicaView
-from penstock.types.errors import ModelLoading, UpstreamUnavailable
+from penstock.types.errors import (
+    InvalidRequest,
+    ModelLoading,
+    ModelNotFound,
+    PenstockError,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+)
 
 POOL = Pool(name="p", engine="fake", source="file:/m")
 
@@ -191,8 +198,87 @@ async def test_a_fetch_that_breaks_otherwise_costs_its_own_pool_only() -> None:
         task = tasks.spawn(owned, fleet.run(), "fleet")
         try:
             fleet.release(await fleet.acquire("b", 10))
-            with pytest.raises(UpstreamUnavailable, match="No space left"):
+            with pytest.raises(UpstreamUnavailable, match="a could not be fetched; the server's log") as told:
                 await fleet.acquire("a", 10)
+            assert "No space left" not in told.value.message
+            assert "No space left" in told.value.detail
+            assert "No space left" in fleet.status()[0].error
+        finally:
+            await tasks.cancel_and_wait(task)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_slow"),
+    [
+        (ModelNotFound("file:/home/me/m.gguf: there is no such file"), True),
+        (InvalidRequest("the disk became full"), True),
+        (UpstreamInvalid("wrong sha256"), True),
+        (UpstreamUnavailable("the hub is down"), False),
+        (NotADirectoryError(20, "Not a directory", "/home/me/cache"), False),
+    ],
+)
+async def test_what_somebody_has_to_mend_is_tried_slowly_and_told_to_no_client(
+    error: Exception, is_slow: bool
+) -> None:
+    tries = 0
+
+    async def broken(_source: str, _report: Callable[[Any], None]) -> str:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(0)
+        raise error
+
+    async with running(resolve=broken) as fleet:
+        await until(lambda: bool(fleet.status()[0].error))
+        with pytest.raises(UpstreamUnavailable) as told:
+            await fleet.acquire("p", 10)
+        assert told.value.message == "The model p could not be fetched; the server's log says why."
+        if is_slow:
+            await asyncio.sleep(0.2)  # a dozen quick tries
+            assert tries == 1
+        else:
+            await until(lambda: tries > 2)
+        said = error.message if isinstance(error, PenstockError) else "/home/me/cache"
+        assert said in fleet.status()[0].error
+
+
+class Watch:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    wall = monotonic
+
+
+async def test_the_time_left_counts_only_what_this_fetch_brought() -> None:
+    clock, began, go_on = Watch(), asyncio.Event(), asyncio.Event()
+
+    async def resumed(_source: str, report: Callable[[Any], None]) -> str:
+        report(Progress("hf:a/b", "connecting"))
+        report(Progress("hf:a/b", "downloading", done_bytes=80_000_000, total_bytes=100_000_000))
+        began.set()
+        await go_on.wait()
+        clock.now = 10.0
+        report(Progress("hf:a/b", "downloading", done_bytes=90_000_000, total_bytes=100_000_000))
+        await asyncio.Event().wait()
+        return ""
+
+    async with http1.Client() as client:
+        fleet = Fleet([POOL], resumed, lambda _: FakeEngine(), client=client, clock=clock)
+        owned: tasks.Tasks = set()
+        task = tasks.spawn(owned, fleet.run(), "fleet")
+        try:
+            await began.wait()
+            with pytest.raises(ModelLoading, match=r"downloading, 80% of 100 MB\.$"):
+                await fleet.acquire("p", 0.01)
+            go_on.set()
+            await asyncio.sleep(0.01)
+            with pytest.raises(ModelLoading, match="90% of 100 MB, about 10 s left") as told:
+                await fleet.acquire("p", 0.01)
+            assert told.value.retry_after_s == 10
         finally:
             await tasks.cancel_and_wait(task)
 
@@ -239,18 +325,21 @@ async def test_an_engine_that_dies_in_an_answer_cuts_it_and_comes_back(tmp_path:
 )
 async def test_a_load_that_cannot_work_fails_with_the_reason(arguments: tuple[str, ...], reason: str) -> None:
     async with running(*arguments) as fleet:
-        with pytest.raises(UpstreamUnavailable, match=reason):
+        with pytest.raises(UpstreamUnavailable, match="could not be loaded; the server's log") as told:
             await fleet.acquire("p", 10)
+        assert reason not in told.value.message
+        assert reason in told.value.detail
+        assert reason in only(fleet).error
         assert only(fleet).state == "failed"
 
 
 async def test_a_crash_loop_ends_in_failed_with_the_last_words() -> None:
     async with running("--die-at-load") as fleet:
-        with pytest.raises(
-            UpstreamUnavailable, match=r"gave up after 5 tries: exited with status 7"
-        ) as caught:
+        with pytest.raises(UpstreamUnavailable) as caught:
             await fleet.acquire("p", 15)
-        assert "the disk is on fire" in str(caught.value)
+        assert "the disk is on fire" not in caught.value.message
+        assert "gave up after 5 tries: exited with status 7" in only(fleet).error
+        assert "the disk is on fire" in only(fleet).error
 
 
 async def test_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

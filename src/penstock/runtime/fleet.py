@@ -7,7 +7,8 @@ fetches or loads          waits for the first change that makes one ready, at mo
                           ModelLoading with the progress and, where it can be said, the time left
 crashed a moment ago      the same: the restart is on its way
 is suspected              the same: the health check is on its way
-failed                    UpstreamUnavailable with the reason, at once: waiting would not help
+failed                    UpstreamUnavailable at once: waiting would not help. Why it failed is for the
+                          operator (`status`, log): paths and engine logs are no client's business
 """
 
 import asyncio
@@ -21,9 +22,9 @@ import structlog
 
 from penstock.lib import http1, tasks
 from penstock.lib.clock import Clock, SystemClock
-from penstock.runtime.replica import Replica, backoff_s
+from penstock.runtime.replica import RETRY_FAILED_S, Replica, backoff_s
 from penstock.types.deployment import Engine, Pool, ReplicaState, ReplicaView
-from penstock.types.errors import ModelLoading, PenstockError, UpstreamUnavailable
+from penstock.types.errors import ModelLoading, PenstockError, UpstreamInvalid, UpstreamUnavailable
 
 DRAIN_S = 5.0  # the gateway has drained its own requests before it stops us
 LOADING_RETRY_S = 2.0  # what a client is told to wait where no better estimate exists
@@ -130,7 +131,7 @@ class _Pool:
         self._clock = clock
         self._change: asyncio.Future[None] | None = None
         self._fetching: Progress | None = None
-        self._fetch_began_s = 0.0
+        self._first_report: tuple[float, int] | None = None  # when, and what was here already
         self._is_fetched = False
         self._error = ""
 
@@ -143,7 +144,7 @@ class _Pool:
     async def _fetch(self) -> str:
         failures = 0
         while True:
-            self._fetch_began_s = self._clock.monotonic()
+            self._first_report = None
             try:
                 path = await self._resolve(self.pool.source, self._on_progress)
             except Exception as error:  # noqa: BLE001 - a full disk costs this pool its model, not all their server
@@ -153,7 +154,7 @@ class _Pool:
                 )
                 self._fetching = None
                 self._wake()
-                wait_s = backoff_s(failures, random.random())  # noqa: S311 - jitter
+                wait_s = _again_in_s(error, failures)
                 _log.warning(
                     "model not fetched",
                     pool=self.pool.name,
@@ -168,7 +169,10 @@ class _Pool:
             return path
 
     def _on_progress(self, progress: Progress) -> None:
-        self._fetching = progress  # one reference: safe from the fetching thread
+        """Called from the fetching thread: each reference is replaced whole."""
+        if self._first_report is None and progress.total_bytes:
+            self._first_report = (self._clock.monotonic(), progress.done_bytes)
+        self._fetching = progress
 
     async def acquire(self, wait_s: float) -> ReplicaView:
         """See types.deployment.Fleet."""
@@ -188,10 +192,15 @@ class _Pool:
 
     def _refuse_if_failed(self) -> None:
         if not self._is_fetched and self._error and self._fetching is None:  # else it is being tried again
-            raise UpstreamUnavailable(f"The model {self.pool.name} could not be fetched: {self._error}")
+            raise UpstreamUnavailable(
+                f"The model {self.pool.name} could not be fetched; the server's log says why.",
+                detail=self._error,
+            )
         if self._is_fetched and all(replica.state == "failed" for replica in self.replicas):
             reason = self.replicas[0].error if self.replicas else "it has no replicas"
-            raise UpstreamUnavailable(f"The model {self.pool.name} could not be loaded: {reason}")
+            raise UpstreamUnavailable(
+                f"The model {self.pool.name} could not be loaded; the server's log says why.", detail=reason
+            )
 
     def _loading(self) -> ModelLoading:
         progress, name = self._fetching, self.pool.name
@@ -201,12 +210,23 @@ class _Pool:
         if progress is None or not progress.total_bytes or not progress.done_bytes:
             return ModelLoading(f"The model {name} is being fetched.", retry_after_s=LOADING_RETRY_S)
         share = progress.done_bytes / progress.total_bytes
-        eta_s = (self._clock.monotonic() - self._fetch_began_s) * (1 - share) / share
+        said = f"{progress.step}, {share:.0%} of {progress.total_bytes / 1e6:.0f} MB"
+        eta_s = self._eta_s(progress.done_bytes, progress.total_bytes)
+        if eta_s is None:
+            return ModelLoading(f"The model {name} is being fetched: {said}.", retry_after_s=LOADING_RETRY_S)
         return ModelLoading(
-            f"The model {name} is being fetched: {progress.step}, {share:.0%} of"
-            f" {progress.total_bytes / 1e6:.0f} MB, about {eta_s:.0f} s left.",
+            f"The model {name} is being fetched: {said}, about {eta_s:.0f} s left.",
             retry_after_s=min(max(eta_s, LOADING_RETRY_S), _MAX_RETRY_S),
         )
+
+    def _eta_s(self, done: int, total: int) -> float | None:
+        """At the speed since the first report: what an earlier fetch left here came at no speed at all."""
+        if self._first_report is None:
+            return None
+        began_s, resumed = self._first_report
+        if done <= resumed:
+            return None
+        return (self._clock.monotonic() - began_s) * (total - done) / (done - resumed)
 
     def _wake(self) -> None:
         if self._change is not None:
@@ -239,3 +259,11 @@ class _Pool:
             fetching=None if self._is_fetched else self._fetching,
             error=self._error,
         )
+
+
+def _again_in_s(error: Exception, failures: int) -> float:
+    """What somebody has to mend first (no such model, a full disk, a wrong checksum) is tried slowly."""
+    waits_for_people = isinstance(error, PenstockError) and (
+        not error.retryable or isinstance(error, UpstreamInvalid)
+    )
+    return RETRY_FAILED_S if waits_for_people else backoff_s(failures, random.random())  # noqa: S311 - jitter
