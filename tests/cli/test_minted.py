@@ -1,7 +1,11 @@
+import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.cli import minted
@@ -50,7 +54,32 @@ def test_up_is_announced_and_withdrawn(tmp_path: Path) -> None:
     assert minted.running(tmp_path) is None
     (tmp_path / "up.json").write_text('{"url": "http://other", "pid": 1}')
     minted.withdraw(tmp_path)
-    assert minted.running(tmp_path) is not None
+    assert (tmp_path / "up.json").exists()
+
+
+def announced(folder: Path, **said: object) -> None:
+    (folder / "up.json").write_bytes(msgspec.json.encode({"url": "http://127.0.0.1:1", **said}))
+
+
+def test_a_server_that_was_killed_is_not_running(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    announced(tmp_path, pid=killed.pid)
+    assert minted.running(tmp_path) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_later_process_with_the_number_of_a_server_is_not_it(tmp_path: Path) -> None:
+    announced(tmp_path, pid=os.getpid(), started=1)
+    assert minted.running(tmp_path) is None
+    announced(tmp_path, pid=os.getpid())
+    assert minted.running(tmp_path) is None
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**63])
+def test_no_process_has_such_a_number(tmp_path: Path, pid: int) -> None:
+    announced(tmp_path, pid=pid)
+    assert minted.running(tmp_path) is None
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

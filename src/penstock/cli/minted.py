@@ -2,7 +2,7 @@
 
 key      sk-penstock-...  what `penstock up` prints and accepts
 secret   hashes all keys; hosts that share keys share it (or set server.secret)
-up.json  {"url", "pid"} of the running `penstock up`, so that `penstock run` finds it
+up.json  {"url", "pid", "started"} of the running `penstock up`, so that `penstock run` finds it
 """
 
 import contextlib
@@ -19,8 +19,11 @@ KEY_PREFIX = "sk-penstock-"
 
 
 class Running(msgspec.Struct, frozen=True):
+    """`started` tells a process from a later one with the same number; None where that cannot be had."""
+
     url: str
     pid: int
+    started: int | None = None
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -49,17 +52,46 @@ def read_key(data_dir: Path) -> str | None:
 
 
 def announce(data_dir: Path, url: str) -> None:
-    write_atomically(data_dir / "up.json", msgspec.json.encode(Running(url, os.getpid())))
+    write_atomically(
+        data_dir / "up.json", msgspec.json.encode(Running(url, os.getpid(), _started(os.getpid())))
+    )
 
 
 def withdraw(data_dir: Path) -> None:
     """Only our own: another `up` may have started since."""
-    found = running(data_dir)
+    found = _announced(data_dir)
     if found is not None and found.pid == os.getpid():
         (data_dir / "up.json").unlink(missing_ok=True)
 
 
 def running(data_dir: Path) -> Running | None:
+    """What runs now. Of a server that was killed only the file is left, and by now its port may be another's:
+    whoever listens there must not be sent the key.
+    """
+    found = _announced(data_dir)
+    return found if found is not None and _is_alive(found) else None
+
+
+def _is_alive(found: Running) -> bool:
+    if found.pid <= 0:
+        return False
+    try:
+        os.kill(found.pid, 0)
+    except (OSError, OverflowError):  # a process of another user is not ours either
+        return False
+    return found.started == _started(found.pid)
+
+
+def _started(pid: int) -> int | None:
+    """When the process began, in clock ticks since the machine did; None where there is no /proc."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return int(stat.rpartition(b")")[2].split()[19])  # field 22; the name before it may hold anything
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _announced(data_dir: Path) -> Running | None:
     try:
         return msgspec.json.decode((data_dir / "up.json").read_bytes(), type=Running)
     except (OSError, msgspec.DecodeError):
