@@ -1,11 +1,13 @@
 """The terminal's side of a conversation, against the upstream that misbehaves as a test says."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from penstock.cli import run
 from penstock.cli.chatting import ChatFailed, Door
 from penstock.cli.prepare import ollama_answers
 from penstock.testing.upstream import Upstream
@@ -78,3 +80,11 @@ def test_nobody_there(upstream: Upstream) -> None:
         nobody.answer(HELLO)
     assert not ollama_answers("http://127.0.0.1:9")
     assert not ollama_answers(upstream.url.removesuffix("/v1"))
+
+
+def test_a_model_does_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    run._show("a\x1b]0;owned\x07\x1b[2Jb\x9b31m\r\x7f\tc\n\u00e9 \u4e16\U0001f600")
+    assert capsys.readouterr().out == "a]0;owned[2Jb31m\tc\n\u00e9 \u4e16\U0001f600"

@@ -2,7 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from penstock_fixture import Penstock
+
+from penstock.cli.output import told
 
 
 def test_an_empty_cache_says_how_to_fill_it(penstock: Penstock) -> None:
@@ -48,3 +51,37 @@ def test_pull_of_a_local_file_says_where_it_is(home: Path, penstock: Penstock) -
     result = penstock("pull", f"file:{model}", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.output)["path"] == str(model)
+
+
+@pytest.mark.parametrize(
+    "words", [("pull", "hf:a/b"), ("pull", "builtin:embedding"), ("run", "qwen3:4b", "hi")]
+)
+def test_a_cache_that_cannot_be_used_is_named_with_a_remedy(
+    words: tuple[str, ...], penstock: Penstock, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "a-file").write_text("x")
+    monkeypatch.setenv("PENSTOCK_CACHE_DIR", str(home / "a-file" / "below"))
+    result = penstock(*words)
+    assert result.exit_code == 1
+    assert str(home / "a-file" / "below") in result.output
+    assert "PENSTOCK_CACHE_DIR" in result.output
+    assert penstock("models", "list").exit_code == 0
+
+
+@pytest.mark.parametrize("words", [("up",), ("serve", "-c", "penstock.yaml")])
+def test_a_data_folder_that_cannot_be_used_is_named_with_a_remedy(
+    words: tuple[str, ...], penstock: Penstock, home: Path
+) -> None:
+    (home / "a-file").write_text("x")
+    (home / "penstock.yaml").write_text("builtin: false\n")
+    result = penstock(*words, "--port", "0", "--data-dir", home / "a-file" / "below")
+    assert result.exit_code == 1
+    assert str(home / "a-file" / "below") in result.output
+    assert "--data-dir" in result.output
+
+
+def test_what_the_disk_refuses_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, told():
+        raise PermissionError(13, "Permission denied", "/root/cache")
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err == "error: /root/cache: Permission denied\n"

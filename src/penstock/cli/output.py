@@ -15,6 +15,8 @@ from rich.console import Console
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
+_CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)])
+del _CONTROLS[ord("\n")], _CONTROLS[ord("\t")]
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -59,3 +61,11 @@ def told() -> Iterator[None]:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe went away: nobody is left to tell
         raise typer.Exit(FAILED) from None
+    except OSError as exc:  # a disk that is full, a folder that is not ours
+        where = f"{exc.filename}: " if exc.filename is not None else ""
+        fail(f"error: {where}{exc.strerror or exc}")
+
+
+def plain(text: str) -> str:
+    """Without control characters other than line ends and tabs: a model's words must not steer a terminal."""
+    return text.translate(_CONTROLS)

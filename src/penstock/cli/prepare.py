@@ -84,4 +84,6 @@ def ready_file(said: Path | None) -> Path | None:
     path = said or (Path(variable).expanduser() if variable else None)
     if path is not None and not path.parent.is_dir():
         raise InvalidRequest(f"--ready-file {path}: the folder {path.parent} does not exist.")
+    if path is not None and not os.access(path.parent, os.W_OK):
+        raise InvalidRequest(f"--ready-file {path}: the folder {path.parent} cannot be written.")
     return path

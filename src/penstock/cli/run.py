@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from penstock.cli import options
-from penstock.cli.output import err, fail, note, say, say_json, told
+from penstock.cli.output import err, fail, note, plain, say, say_json, told
 
 if TYPE_CHECKING:
     from penstock.cli.chatting import Door
@@ -79,11 +79,11 @@ def _answer_once(door: "Door", messages: list[dict[str, str]], *, as_json: bool)
             say_json(door.answer(messages))
             return
         for piece in door.stream(messages):
-            typer.echo(piece, nl=False)
+            _show(piece)
         say()
     except ChatFailed as exc:
         say()
-        fail(f"error: {exc}")
+        fail(f"error: {plain(str(exc))}")
 
 
 def _converse(door: "Door", messages: list[dict[str, str]]) -> None:
@@ -108,12 +108,17 @@ def _converse(door: "Door", messages: list[dict[str, str]]) -> None:
         try:
             for piece in door.stream(messages):
                 said.append(piece)
-                typer.echo(piece, nl=False)
+                _show(piece)
         except KeyboardInterrupt:
             note("\n(stopped)")
         except ChatFailed as exc:
-            note(f"\nerror: {exc}")
+            note(f"\nerror: {plain(str(exc))}")
             messages.pop()
             continue
         say()
         messages.append({"role": "assistant", "content": "".join(said)})
+
+
+def _show(piece: str) -> None:
+    """A terminal obeys control characters; a file does not."""
+    typer.echo(plain(piece) if sys.stdout.isatty() else piece, nl=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.cli import minted
-from penstock.cli.output import fail
+from penstock.cli.output import fail, note
 from penstock.cli.prepare import Prepared
 from penstock.cli.watching import Watch
 
@@ -24,7 +24,7 @@ def serve_prepared(
     def ready(url: str) -> None:
         on_ready(url)
         if is_announced:
-            minted.announce(prepared.loaded.data_dir, url)
+            _announce(prepared.loaded.data_dir, url)
         watch.is_open = True
         if ready_path is not None:
             said = minted.Ready(url, os.getpid(), prepared.key)
@@ -51,3 +51,11 @@ def serve_prepared(
             minted.withdraw(prepared.loaded.data_dir)
         if ready_path is not None:
             ready_path.unlink(missing_ok=True)
+
+
+def _announce(data_dir: Path, url: str) -> None:
+    """A server that `penstock run` cannot find is a server all the same."""
+    try:
+        minted.announce(data_dir, url)
+    except OSError as exc:
+        note(f"{data_dir / 'up.json'} cannot be written ({exc.strerror}): `penstock run` will not find this")

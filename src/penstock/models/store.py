@@ -137,9 +137,16 @@ class Store:
         """The folder to fetch into, held for us alone. Look with `get` again: another may have finished."""
         name = slug(watch.source)
         partial, lock = self.root / ".partial" / name, self.root / ".locks" / name
-        for folder in (partial, lock.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        with lock.open("w") as handle:
+        try:
+            for folder in (partial, lock.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            handle = lock.open("w")
+        except OSError as exc:
+            raise InvalidRequest(
+                f"the model cache {self.root} cannot be used: {exc.strerror or exc}."
+                " Set PENSTOCK_CACHE_DIR to a folder that can be written."
+            ) from exc
+        with handle:
             _acquire(handle.fileno(), watch)
             partial.mkdir(exist_ok=True)  # whoever held the lock may have moved it into place
             yield partial
