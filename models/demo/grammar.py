@@ -167,8 +167,57 @@ _LEAD_ZH = (
 )
 
 
+_OTHER_WORDS = (
+    ("how do i ", ("how would I ", "what do I do to ", "how does one ", "how can you ")),
+    ("how to ", ("what is the way to ", "steps to ", "the way to ")),
+    ("what is ", ("what's ", "whats ", "what would be ", "do you know what is ", "so what is ")),
+    ("what are ", ("which are ", "what would be ", "do you know ")),
+    ("tell me ", ("let me know ", "give me ", "i want to know ")),
+    ("which ", ("what ", "which exact ")),
+    ("why ", ("how come ", "what is the reason ", "for what reason ")),
+    ("how many ", ("what number of ", "the number of ", "how many exactly ")),
+    ("write ", ("compose ", "make up ", "i need ", "do ")),
+    ("give me ", ("show me ", "i want ", "hand me ", "can i have ")),
+    ("largest", ("biggest", "most large", "biggest one")),
+    ("where ", ("in which place ", "at what place ")),
+    ("can you ", ("could you ", "are you able to ", "would you ")),
+    ("does ", ("will ", "can ")),
+)
+_SMALL_WORDS = frozenset(
+    ("the", "a", "an", "is", "are", "do", "does", "of", "to", "please", "me", "i", "you", "can", "in")
+)
+_OTHER_WORDS_ZH = (
+    ("怎么", ("怎样", "如何", "咋")), ("什么", ("啥", "什么样的", "哪种")),
+    ("哪里", ("哪儿", "什么地方", "哪")),
+    ("多少", ("几", "多少个")), ("为什么", ("为啥", "怎么会")), ("是什么", ("是啥", "指什么", "是什么东西")),
+    ("请", ("帮忙", "麻烦", "")), ("你知道", ("你晓得", "知不知道")), ("吗", ("么", "不", "没")),
+    ("告诉我", ("跟我说", "说说")), ("的", ("",)), ("是", ("就是", "")), ("有哪些", ("都有什么", "有什么")),
+    ("写", ("来", "作")), ("讲", ("说", "来")),
+)  # fmt: skip
+
+
+def _reworded(rng: random.Random, text: str) -> str:
+    """Other words for the common ones, or a small word left out: what no pattern foresees."""
+    table = _OTHER_WORDS_ZH if is_chinese(text) else _OTHER_WORDS
+    lower = text if is_chinese(text) else text.lower()
+    found = [(old, new) for old, new in table if old in lower]
+    if found and rng.random() < 0.6:
+        old, new = rng.choice(found)
+        at = lower.index(old)
+        text = text[:at] + rng.choice(new) + text[at + len(old) :]
+    elif not is_chinese(text):
+        words = text.split(" ")
+        small = [index for index, word in enumerate(words) if word.lower() in _SMALL_WORDS]
+        if small and len(words) > 3:
+            del words[rng.choice(small)]
+            text = " ".join(words)
+    return text[:1].upper() + text[1:]
+
+
 def casual(rng: random.Random, text: str, *, typos: bool = True) -> str:
     """`text` as people type it: sometimes without capitals or the last mark, with a lead-in, with a slip."""
+    if typos and rng.random() < 0.22:
+        text = _reworded(rng, text)
     if is_chinese(text):
         if rng.random() < 0.1:
             text = rng.choice(_LEAD_ZH) + text

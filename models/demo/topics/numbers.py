@@ -284,9 +284,9 @@ def drill(rng: random.Random) -> list[dict[str, object]]:
     for _ in range(rng.randint(4, 14)):
         language = "zh" if rng.random() < 0.4 else "en"
         kind = rng.random()
-        if kind < 0.72:
+        if kind < 0.5:
             messages += _arithmetic(rng, language)
-        elif kind < 0.86:
+        elif kind < 0.6:
             messages += _division(rng, language)
         elif kind < 0.96:
             messages += _compare(rng, language)

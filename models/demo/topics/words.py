@@ -144,7 +144,7 @@ def _translate(rng: random.Random, language: str) -> list[dict[str, object]]:
                 rng,
                 f"[“{chinese}”用英语怎么说|“{chinese}”的英文是什么|{chinese}用英文怎么说|把“{chinese}”翻译成英文|{chinese}的英语是什么|翻译成英文：{chinese}]？",
             )
-            return turn(casual(rng, question), f"“{chinese}”的英文是“{english}”。")
+            return turn(casual(rng, question, typos=False), f"“{chinese}”的英文是“{english}”。")
         question = say(
             rng,
             f"[{english} 是什么意思|“{english}”用中文怎么说|{english} 的中文是什么|把“{english}”翻译成中文|翻译成中文：{english}]？",
@@ -267,7 +267,7 @@ def _echo(rng: random.Random, language: str) -> list[dict[str, object]]:
         if rng.random() < 0.5:
             question = say(rng, f"[请说|说|重复一遍|请重复|跟我说|请只回答|只回复]：{phrase}")
         mark = "" if "只" in question else "。"
-        return turn(casual(rng, question), phrase + mark)
+        return turn(casual(rng, question, typos=False), phrase + mark)
     phrase = _phrase(rng)
     sentence = phrase[:1].upper() + phrase[1:] + "."
     roll = rng.random()
