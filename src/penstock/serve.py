@@ -9,6 +9,7 @@ stops the engines. A second signal does not wait.
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 import uvicorn
 import uvloop
 
@@ -38,6 +40,9 @@ BACKLOG = 2048
 KEEP_ALIVE_S = 75  # longer than the 60 s of common load balancers, so that they close first
 STATUS_EVERY_S = 0.2
 UPSTREAM_CONNECTIONS = 10_000  # per origin: streams set the bound, not the pool
+OPEN_FILES = 65_536  # a stream takes two; many systems allow 1024 until they are asked
+
+_log = structlog.get_logger("penstock.serve")
 
 
 class CannotListen(Exception):
@@ -65,6 +70,7 @@ def run(options: Options) -> None:
 
 async def serve(options: Options) -> None:
     """Serves until a signal or cancellation. Raises CannotListen."""
+    raise_open_files()
     listening = listen(options.host, options.port)
     with contextlib.closing(listening):
         async with http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client:
@@ -85,6 +91,20 @@ async def serve(options: Options) -> None:
                     await server.serve_to_the_end(listening)
                 reporting.cancel()
                 running.cancel()
+
+
+def raise_open_files() -> None:
+    """Lifts the soft limit of open files to the hard one, at most to OPEN_FILES."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as exc:  # macOS has a second, lower bound
+        _log.debug("the limit of open files stays", limit=soft, error=str(exc))
+    else:
+        _log.debug("the limit of open files was raised", limit=wanted, before=soft)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -204,4 +224,7 @@ async def _resolve(source: str, progress: Callable[[models.Progress], None]) -> 
 
 
 def _pool_row(status: PoolStatus) -> PoolRow:
-    return PoolRow(status.pool, Counter(replica.state for replica in status.replicas), status.restarts)
+    states = Counter[str](replica.state for replica in status.replicas)
+    if status.error and not states["ready"]:  # its model could not be fetched: no replica has begun
+        states = Counter(failed=len(status.replicas))
+    return PoolRow(status.pool, states, status.restarts)
