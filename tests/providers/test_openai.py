@@ -305,13 +305,52 @@ def test_a_broken_answer_is_not_finished(given: str) -> None:
         b'{"choices": [{"index": -1, "delta": {}}]}',
         b'{"choices": [{"index": [], "delta": {}}]}',
         b'{"choices": [], "usage": 5}',
+        b'{"choices": [{"delta": []}]}',
+        b'{"choices": [{"delta": ""}]}',
+        b'{"choices": [{"delta": 0}]}',
+        b'{"choices": [{"delta": false}]}',
+        b'{"choices": [{"index": true, "delta": {}}]}',
+        b'{"choices": [{"index": 0, "delta": {}}, {"index": false, "delta": {}}]}',
+        b'{"choices": [{"index": 0.0, "delta": {}}]}',
+        b'{"choices": [{"index": 1' + b"0" * 30 + b', "delta": {}}]}',
+        b'{"choices": [{"logprobs": "abc", "delta": {"content": "x"}}]}',
+        b'{"choices": [{"logprobs": "", "delta": {"content": "x"}}]}',
+        b'{"choices": [{"logprobs": {"content": "abc"}, "delta": {"content": "x"}}]}',
+        b'{"error": {"message": "x", "code": ' + b"9" * 400 + b"}}",
+        b"[" * 200_000,
         b"\xff\xfe",
         b"[DONE]",
     ],
 )
 def test_unreadable_events(data: bytes) -> None:
-    with pytest.raises(UpstreamInvalid):
+    with pytest.raises(UpstreamError) as caught:
         reader(chat(stream=True)).event(data)
+    assert isinstance(caught.value, UpstreamUnavailable if b"error" in data else UpstreamInvalid)
+
+
+def test_a_choice_nobody_asked_for_must_finish_too() -> None:
+    reading = reader(chat(stream=True))
+    event(reading, choices=[choice(None, 0, content="x"), choice("stop", 1)])
+    assert not reading.is_complete
+    event(reading, choices=[choice("stop", 0)])
+    assert (reading.is_complete, reading.is_done) == (True, False)
+    event(reading, choices=[choice(None, 2, content="x")])
+    assert not reading.is_complete
+    event(reading, choices=[choice("stop", 2)])
+    assert reading.is_complete
+    reading.event(b"[DONE]")
+    assert (reading.is_complete, reading.is_done) == (True, True)
+
+
+@pytest.mark.parametrize("token", [None, 5, [], {}])
+def test_legacy_tokens_are_text(token: Any) -> None:
+    good = {"token": "x", "logprob": -1.0}
+    for entry in ({**good, "token": token}, {**good, "top_logprobs": [{**good, "token": token}]}):
+        with pytest.raises(UpstreamInvalid):
+            event(
+                reader(CompletionRequest("m", {"prompt": "x"}, True)),
+                choices=[{"index": 0, "text": "x", "logprobs": {"content": [entry]}}],
+            )
 
 
 def test_done_does_not_finish_a_choice() -> None:
@@ -343,6 +382,10 @@ def test_events_of_no_meaning_are_passed_over() -> None:
         (b'{"error": {"message": "busy", "code": 429}}', UpstreamRateLimited),
         (b'{"error": {"message": "no", "code": "insufficient_quota"}}', UpstreamCredentials),
         (b'{"object": "error", "message": "broken", "code": 500}', UpstreamUnavailable),
+        (b'{"error": {"code": "' + b"9" * 5000 + b'"}}', UpstreamUnavailable),
+        (b'{"choices": [{"index": true, "message": {}, "finish_reason": "stop"}]}', UpstreamInvalid),
+        (b'{"choices": [{"index": [], "message": {}}]}', UpstreamInvalid),
+        (b'{"choices": [{"logprobs": "x", "message": {}, "finish_reason": "stop"}]}', UpstreamInvalid),
     ],
 )
 def test_what_is_no_answer(body: bytes, kind: type[PenstockError]) -> None:
@@ -350,9 +393,51 @@ def test_what_is_no_answer(body: bytes, kind: type[PenstockError]) -> None:
         reader(chat()).answer(body)
 
 
-def test_a_whole_answer_without_usage_is_estimated() -> None:
-    answer = reader(chat()).answer(b'{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}')
+@pytest.mark.parametrize(
+    ("messages", "tokens"),
+    [
+        ([{"content": "x"}], 1),
+        ([{"content": ""}], 0),
+        ([{"content": "x" * 40}], 10),
+        ([{"content": "x" * 20}, {"content": "y" * 20}], 10),
+        ([{"content": "水" * 4, "reasoning_content": "x" * 8, "reasoning": "x" * 8}], 5),
+        ([{"tool_calls": [{"id": "x" * 90, "function": {"name": "f" * 4, "arguments": "{" * 8}}]}], 3),
+    ],
+)
+def test_a_whole_answer_without_usage_is_estimated(messages: list[Any], tokens: int) -> None:
+    """By its text alone: the JSON around it was not generated."""
+    choices = [{"index": i, "message": m, "finish_reason": "stop"} for i, m in enumerate(messages)]
+    answer = reader(chat()).answer(json.dumps({"choices": choices, "vendor": "v" * 999}).encode())
     assert answer.usage.is_estimated
+    assert answer.usage.completion_tokens == tokens
+
+
+def test_a_whole_text_without_usage_is_estimated() -> None:
+    body = {"choices": [{"index": 0, "text": "x" * 12, "finish_reason": "stop"}]}
+    answer = reader(CompletionRequest("m", {"prompt": "x"})).answer(json.dumps(body).encode())
+    assert answer.usage.completion_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (7, 7),
+        (7.0, 7),
+        (2**53, 2**53),
+        (10**400, 0),
+        (1e300, 0),
+        (-1, 0),
+        (1.5, 0),
+        (True, 0),
+        ("7", 0),
+        ([], 0),
+        (None, 0),
+    ],
+)
+def test_what_cannot_be_a_number_of_tokens_is_none(given: Any, read: int) -> None:
+    body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": {}}
+    body["usage"] = {"prompt_tokens": given, "completion_tokens": 1}
+    assert reader(chat()).answer(json.dumps(body).encode()).usage == Usage(read, 1)
 
 
 def test_embeddings_in_both_forms_and_any_order() -> None:
@@ -363,8 +448,12 @@ def test_embeddings_in_both_forms_and_any_order() -> None:
     ]
     body = {"data": rows, "usage": {"prompt_tokens": 4, "total_tokens": 4}}
     vectors = reader(EmbeddingRequest("m", ["a", "b"])).answer(json.dumps(body).encode())
-    assert vectors.vectors == [[0.25, 2], packed]
+    assert vectors.vectors == [[0.25, 2.0], packed]
+    assert {type(number) for number in vectors.vectors[0]} == {float}
     assert vectors.usage == Usage(4)
+    largest = struct.pack("<f", 3.4028234663852886e38)
+    body = {"data": [{"embedding": base64.b64encode(largest).decode()}]}
+    assert reader(EmbeddingRequest("m", ["a"])).answer(json.dumps(body).encode()).vectors == [largest]
 
 
 @pytest.mark.parametrize(
@@ -379,6 +468,10 @@ def test_embeddings_in_both_forms_and_any_order() -> None:
         [{"index": 0, "embedding": "AAA"}, {"index": 1, "embedding": "AAAA"}],
         [{"index": 0, "embedding": "AAAA"}, {"index": 1, "embedding": ["x"]}],
         [{"index": i, "embedding": [1.0]} for i in range(3)],
+        *(
+            [{"index": 0, "embedding": odd}, {"index": 1, "embedding": [1.0]}]
+            for odd in ("é", "AAAAé", [True], [10**400], [1e300], [-3.5e38], [None], "AACAfw==", "AADA/w==")
+        ),
         ["x", "y"],
         5,
     ],
@@ -422,6 +515,15 @@ def test_rankings() -> None:
         b'{"results": [{"index": 0, "relevance_score": 1}, {"index": 0, "relevance_score": 1}]}',
         b'{"results": [{"index": 0, "relevance_score": 1}, {"index": 2, "relevance_score": 1}]}',
         b'{"results": [{"index": "0", "relevance_score": 1}, {"index": 1, "relevance_score": 1}]}',
+        *(
+            b'{"results": [{"index": %b, "relevance_score": 1}, {"index": 1, "relevance_score": 1}]}' % odd
+            for odd in (b"[]", b"0.0", b"false", b"-1", b"null", b"1" + b"0" * 400)
+        ),
+        *(
+            b'[{"index": 0, "score": %b}, {"index": 1, "score": 1}]' % odd
+            for odd in (b"1" + b"0" * 400, b'"NaN"', b'"inf"', b'"1"', b"true", b"1e999", b"[]")
+        ),
+        b"[" * 200_000,
     ],
 )
 def test_what_is_no_ranking(body: bytes) -> None:

@@ -91,6 +91,9 @@ ROWS: list[tuple[int, Any, type[PenstockError], str | None]] = [
     (400, b"", InvalidRequest, None),
     (400, [1, 2], InvalidRequest, None),
     (400, {"error": {"message": {"x": 1}, "param": 5, "code": []}}, InvalidRequest, None),
+    (400, error(param="n " * 5000), InvalidRequest, "n " * 100 + "..."),
+    (400, error(param="tools[sk-proj-abcd12345678]"), InvalidRequest, "tools[[removed]]"),
+    (422, {"detail": [{"loc": ["body", {"x": 1}, 10**400, "y"], "msg": "m"}]}, InvalidRequest, "[].y"),
 ]
 
 
@@ -147,6 +150,12 @@ def test_long_messages_are_cut() -> None:
         ([(b"retry-after", b"Wed, 21 Oct 2026 07:28:10 GMT")], None),
         ([(b"retry-after-ms", b"x")], None),
         ([(b"retry-after", b"-5")], None),
+        ([(b"retry-after", b"1e999")], None),
+        ([(b"retry-after", b"1e30")], 86400.0),
+        ([(b"retry-after-ms", b"inf")], None),
+        ([(b"retry-after-ms", b"nan")], None),
+        ([(b"retry-after-ms", b"-5")], None),
+        ([(b"retry-after", b"Mon, 21 Oct 99999999999 07:28:10 GMT"), (b"date", b"x")], None),
     ],
 )
 def test_retry_after(headers: list[tuple[bytes, bytes]], seconds: float | None) -> None:

@@ -1,7 +1,7 @@
 """Reads chat and text completions in OpenAI's dialect, streamed or whole.
 
-A stream is complete once [DONE] was seen, or once every expected choice has its finish_reason (several
-servers end there). [DONE] before that is an error: a finish is never made up.
+A stream is complete once [DONE] was seen, or once every expected choice, and every other that began, has its
+finish_reason (several servers end there). [DONE] before that is an error: a finish is never made up.
 """
 
 from typing import Any
@@ -38,6 +38,8 @@ FINISH_REASONS: dict[str, str | None] = {
     "network_error": None,  # Zhipu
     "insufficient_system_resource": None,  # DeepSeek
 }
+
+_LAST_INDEX = 2**31 - 1
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -98,18 +100,21 @@ class CompletionReader:
         has_content = False
         for choice in choices:
             index = choice.get("index", 0)
-            if index not in self._seen:
+            if index.__class__ is not int or index not in self._seen:
                 self._seen.add(self._checked_index(index))
+                self.is_complete = False
+            if choice.get("logprobs") is not None:
+                self._logprobs(choice, index)
             if self._is_text:
                 has_content = bool(_text(choice, "text")) or has_content
-                if choice.get("logprobs"):
-                    self._legacy_logprobs(choice, index)
             elif delta := choice.get("delta"):
                 content = delta.get("content")
                 if content.__class__ is str and len(delta) == 1:
                     has_content = content != "" or has_content
                 else:
                     has_content = _read_message(delta) or has_content
+            elif delta is not None and delta.__class__ is not dict:
+                raise TypeError("a delta that is no object")
             if choice.get("finish_reason"):
                 self._finish(choice, index)
         if has_content:
@@ -125,8 +130,8 @@ class CompletionReader:
         return Chunk(body, self._read_usage(body)) if body.get("usage") else None
 
     def _checked_index(self, index: Any) -> int:
-        if not isinstance(index, int) or index < 0:
-            raise UpstreamInvalid(f"{self._name} sent a choice whose index is {index!r}.")
+        if index.__class__ is not int or not 0 <= index <= _LAST_INDEX:
+            raise UpstreamInvalid(f"{self._name} sent a choice whose index is no small number.")
         return index
 
     def _finish(self, choice: JSON, index: int) -> None:
@@ -138,7 +143,7 @@ class CompletionReader:
         if known != reason:
             choice.setdefault("native_finish_reason", reason)
         self._finished.add(index)
-        if len(self._finished) >= self._expected:
+        if len(self._finished) >= self._expected and self._finished == self._seen:
             self.is_complete = True
 
     def _done(self) -> Chunk | None:
@@ -180,6 +185,14 @@ class CompletionReader:
             is_estimated=len(self._per_choice) < self._expected,
         )
 
+    def _logprobs(self, choice: JSON, index: int) -> None:
+        logprobs = _object(choice["logprobs"])
+        for key in ("content", "refusal"):
+            if not isinstance(logprobs.get(key), list | None):
+                raise TypeError("logprobs that are no list")
+        if self._is_text:
+            self._legacy_logprobs(choice, index)
+
     def _legacy_logprobs(self, choice: JSON, index: int) -> None:
         """llama.cpp gives chat's logprobs on text completions: rewritten into the lists OpenAI promises."""
         content = choice["logprobs"].get("content")
@@ -189,13 +202,13 @@ class CompletionReader:
         offsets = []
         for token in content:
             offsets.append(offset)
-            offset += len(token["token"])
+            offset += len(_token(token))
         self._offsets[index] = offset
         choice["logprobs"] = {
             "tokens": [token["token"] for token in content],
             "token_logprobs": [token["logprob"] for token in content],
             "top_logprobs": [
-                {top["token"]: top["logprob"] for top in token.get("top_logprobs") or ()} for token in content
+                {_token(top): top["logprob"] for top in token.get("top_logprobs") or ()} for token in content
             ],
             "text_offset": offsets,
         }
@@ -210,12 +223,14 @@ class CompletionReader:
             raise UpstreamInvalid(f"{self._name} sent an answer without choices.")
         try:
             for position, choice in enumerate(choices):
+                index = self._checked_index(choice.get("index", position))
+                self._seen.add(index)
                 if choice.get("finish_reason"):
-                    self._finish(choice, choice.get("index", position))
+                    self._finish(choice, index)
+                if choice.get("logprobs") is not None:
+                    self._logprobs(choice, index)
                 if not self._is_text:
                     _read_message(_object(choice.get("message")))
-                elif choice.get("logprobs"):
-                    self._legacy_logprobs(choice, position)
             raw = decoded.get("usage")
             if raw:
                 usage = read_usage(raw)
@@ -224,7 +239,9 @@ class CompletionReader:
                         usage, completion_tokens=usage.completion_tokens * len(choices), is_estimated=True
                     )
             else:
-                usage = Usage(estimated_prompt_tokens(self._request), len(body) // 4, is_estimated=True)
+                usage = Usage(
+                    estimated_prompt_tokens(self._request), _estimated_tokens(choices), is_estimated=True
+                )
         except (AttributeError, TypeError, KeyError, ValueError) as exc:
             raise UpstreamInvalid(f"{self._name} sent an answer of an unknown shape.") from exc
         self.is_complete = True
@@ -275,6 +292,13 @@ def _check_call(call: Any) -> None:
             _text(_object(call[kind]), "name")
 
 
+def _token(entry: JSON) -> str:
+    token = entry["token"]
+    if token.__class__ is not str:
+        raise TypeError("a token that is no text")
+    return token
+
+
 def _object(value: Any) -> JSON:
     if not isinstance(value, dict):
         raise TypeError("not an object")
@@ -297,6 +321,23 @@ def _expected_choices(request: ChatRequest | CompletionRequest) -> int:
 
 
 BYTES_PER_TOKEN = 4
+
+
+def _estimated_tokens(choices: list[JSON]) -> int:
+    """Of what was generated, by its text: the JSON around it was not."""
+    texts: list[str | None] = []
+    for choice in choices:
+        message = choice.get("message") or choice
+        texts += [message.get("content"), message.get("refusal"), choice.get("text")]
+        texts.append(message.get("reasoning_content") or message.get("reasoning"))
+        calls = [message.get("function_call")]
+        for call in message.get("tool_calls") or ():
+            calls += [call.get("function"), call.get("custom")]
+        for called in calls:
+            if called:
+                texts += [called.get("name"), called.get("arguments"), called.get("input")]
+    length = sum(len(text.encode()) for text in texts if isinstance(text, str))
+    return -(-length // BYTES_PER_TOKEN)
 
 
 def estimated_prompt_tokens(request: ChatRequest | CompletionRequest) -> int:

@@ -17,6 +17,7 @@ TEI with error_type), {"object": "error", message} (older vLLM), {"detail": text
 (FastAPI, Mistral), {"message": text} (Cohere), and plain text.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
@@ -40,6 +41,8 @@ from penstock.types.errors import (
 Headers = Sequence[tuple[bytes, bytes]]
 
 _MESSAGE_CHARS = 500
+_PARAM_CHARS = 200
+_LONGEST_WAIT_S = 24 * 3600.0
 
 _CONTEXT_CODES = frozenset(
     {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
@@ -80,8 +83,8 @@ def map_error(name: str, status: int, headers: Headers, body: bytes) -> Penstock
 def error_in_answer(name: str, error: Any) -> PenstockError:
     """An error object inside an answer that began with 200."""
     refusal = _of_object(error)
-    status = int(refusal.code) if refusal.code.isdecimal() and 400 <= int(refusal.code) < 600 else 0
-    if not status:
+    status = int(refusal.code) if len(refusal.code) == 3 and refusal.code.isdecimal() else 0
+    if not 400 <= status < 600:
         status = {"invalid_request_error": 400, "rate_limit_error": 429, "overloaded_error": 503}.get(
             refusal.type, 500
         )
@@ -161,12 +164,19 @@ def _of_object(error: Any) -> Refusal:
         _clean(message if isinstance(message, str) else ""),
         _word(error.get("type", error.get("error_type"))),
         _word(error.get("code")),
-        param if isinstance(param, str) and param else None,
+        _clean(param, _PARAM_CHARS) if isinstance(param, str) and param else None,
     )
 
 
 def _word(value: Any) -> str:
-    return str(value) if isinstance(value, str | int) else ""
+    """A code, type or step of a path; numbers of any length come here, and not all can be written."""
+    return (
+        value
+        if isinstance(value, str)
+        else str(value)
+        if isinstance(value, int) and 0 <= value < 10**9
+        else ""
+    )
 
 
 def _path(loc: Any) -> str | None:
@@ -174,27 +184,35 @@ def _path(loc: Any) -> str | None:
     if not isinstance(loc, list):
         return None
     steps = loc[1:] if loc[:1] == ["body"] else loc
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".") or None
+    words = (f"[{_word(step)}]" if isinstance(step, int) else f".{_word(step)}" for step in steps)
+    return "".join(words).lstrip(".") or None
 
 
-def _clean(text: str) -> str:
+def _clean(text: str, limit: int = _MESSAGE_CHARS) -> str:
     """Short, on one line, and without what looks like a key: vendors echo parts of it."""
     text = _SECRETS.sub("[removed]", " ".join(text.split()))
-    return text if len(text) <= _MESSAGE_CHARS else text[:_MESSAGE_CHARS] + "..."
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def retry_after_s(headers: Headers) -> float | None:
-    """`retry-after-ms`, else `retry-after` in seconds or as a date (against the answer's own `date`)."""
+    """`retry-after-ms`, else `retry-after` in seconds or as a date (against the answer's own `date`).
+
+    Never more than a day; what is negative or no finite number says nothing.
+    """
     found = {name.lower(): value.decode("latin-1").strip() for name, value in headers}
     try:
         if b"retry-after-ms" in found:
-            return max(0.0, float(found[b"retry-after-ms"]) / 1000)
+            return _wait(float(found[b"retry-after-ms"]) / 1000)
         given = found.get(b"retry-after")
         if given is None:
             return None
         if given[:1].isdigit():
-            return float(given)
+            return _wait(float(given))
         wait = parsedate_to_datetime(given) - parsedate_to_datetime(found[b"date"])
-        return max(0.0, wait.total_seconds())
-    except (ValueError, KeyError, TypeError):
+        return _wait(max(0.0, wait.total_seconds()))
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
+
+
+def _wait(seconds: float) -> float | None:
+    return min(seconds, _LONGEST_WAIT_S) if math.isfinite(seconds) and seconds >= 0 else None

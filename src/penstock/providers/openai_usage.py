@@ -9,6 +9,8 @@ from penstock.types.usage import Usage
 
 JSON = dict[str, Any]
 
+_MOST_TOKENS = 2**53
+
 _decode = msgspec.json.Decoder().decode
 
 
@@ -45,4 +47,7 @@ def usage_body(usage: Usage) -> JSON:
 
 
 def count(value: Any) -> int:
-    return max(0, int(value)) if isinstance(value, int | float) else 0
+    """A number of tokens; 0 for what cannot be one (metrics and budgets add these up)."""
+    if value.__class__ is float and value.is_integer():
+        value = int(value)
+    return value if value.__class__ is int and 0 <= value <= _MOST_TOKENS else 0

@@ -1,17 +1,20 @@
 """Reads embeddings in OpenAI's dialect, and rankings in Jina's, Cohere's and TEI's."""
 
 import base64
-import binascii
+import math
 from typing import Any
 
 import msgspec
 
+from penstock.lib.floats import from_float32
 from penstock.providers.openai_errors import error_in_answer
 from penstock.providers.openai_usage import JSON, count, decode_object, read_usage
 from penstock.types.errors import UnsupportedParameter, UpstreamInvalid
 from penstock.types.events import Delta, Ranked, Ranking, Vectors
 from penstock.types.requests import EmbeddingRequest, RerankRequest
 from penstock.types.usage import Usage
+
+_FLOAT32_MAX = 3.4028234663852886e38
 
 _decode = msgspec.json.Decoder().decode
 
@@ -35,7 +38,7 @@ class EmbeddingReader:
             rows = decoded["data"]
             by_index = {row.get("index", position): row["embedding"] for position, row in enumerate(rows)}
             vectors = [_vector(by_index[index]) for index in range(wanted)]
-        except (AttributeError, TypeError, KeyError, binascii.Error) as exc:
+        except (AttributeError, TypeError, KeyError, ValueError) as exc:
             if decoded.get("error"):
                 raise error_in_answer(self._name, decoded["error"]) from exc
             raise UpstreamInvalid(f"{self._name} sent no embedding for some of the inputs.") from exc
@@ -63,10 +66,16 @@ def _vector(given: Any) -> bytes | list[float]:
         packed = base64.b64decode(given, validate=True)
         if len(packed) % 4:
             raise TypeError("not float32")
+        high = packed[3::4]  # only infinity, NaN and the largest floats have these bits on top
+        if (b"\x7f" in high or b"\xff" in high) and not all(map(math.isfinite, from_float32(packed))):
+            raise TypeError("not finite")
         return packed
-    if not isinstance(given, list) or not all(isinstance(number, int | float) for number in given):
-        raise TypeError("not a list of numbers")
-    return given
+    if not isinstance(given, list):
+        raise TypeError("not a list")
+    kinds = set(map(type, given))
+    if not kinds <= {int, float} or max(map(abs, given), default=0) > _FLOAT32_MAX:
+        raise TypeError("not a list of float32 numbers")
+    return [float(number) for number in given] if int in kinds else given
 
 
 class RerankReader:
@@ -85,28 +94,42 @@ class RerankReader:
         try:
             decoded = _decode(body)
             rows = decoded if isinstance(decoded, list) else decoded["results"]
-            results = [Ranked(row["index"], float(_score(row))) for row in rows]
-        except (
-            msgspec.DecodeError,
-            UnicodeDecodeError,
+            results = [Ranked(_index(row), _score(row)) for row in rows]
+        except (  # msgspec's errors are ValueErrors
             AttributeError,
             TypeError,
             KeyError,
             ValueError,
+            OverflowError,
+            RecursionError,
         ) as exc:
             raise UpstreamInvalid(f"{self._name} sent no ranking.") from exc
         wanted = len(self._request.documents)
         top_n = min(self._request.top_n or wanted, wanted)
         indexes = {result.index for result in results}
-        if len(indexes) != len(results) or not indexes <= set(range(wanted)) or len(results) < top_n:
+        if (
+            len(indexes) != len(results)
+            or not all(0 <= index < wanted for index in indexes)
+            or len(results) < top_n
+        ):
             raise UpstreamInvalid(f"{self._name} ranked other documents than it was given.")
         results.sort(key=lambda result: (-result.score, result.index))
         self.is_complete = True
         return Ranking(results[:top_n], _rerank_usage(decoded))
 
 
-def _score(row: JSON) -> Any:
-    return row["relevance_score"] if "relevance_score" in row else row["score"]
+def _index(row: JSON) -> int:
+    index = row["index"]
+    if index.__class__ is not int:
+        raise TypeError("an index that is no integer")
+    return index
+
+
+def _score(row: JSON) -> float:
+    score = row["relevance_score"] if "relevance_score" in row else row["score"]
+    if score.__class__ is not float and score.__class__ is not int:
+        raise TypeError("a score that is no number")
+    return float(score)  # finite: JSON has no other numbers, and an integer too large raises OverflowError
 
 
 def _rerank_usage(decoded: Any) -> Usage | None:
