@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.config.compile import compile_settings
 from penstock.config.errors import ConfigError
 from penstock.config.load import Flags, load
 
@@ -72,3 +73,24 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load(Flags(config=file), env={})
+
+
+def test_relative_files_lie_beside_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conf").mkdir()
+    file = tmp_path / "conf" / "penstock.yaml"
+    file.write_text(
+        "builtin: false\nkeys: {a: {secret: sk-a}}\nproviders: {v: {kind: openai, api_key: sk-b}}\n"
+        "deployments:\n  near: {model: 'file:models/x.gguf'}\n  far: {model: 'file:/models/x.gguf'}\n"
+        "  home: {model: 'file:~/x.gguf'}\n  away: {model: 'file:odd', provider: v}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    settings = load(Flags(config=Path("conf/penstock.yaml")), env={}).settings
+    models = {name: written.model for name, written in settings.deployments.items()}
+    assert models == {
+        "near": f"file:{tmp_path}/conf/models/x.gguf",
+        "far": "file:/models/x.gguf",
+        "home": "file:~/x.gguf",
+        "away": "file:odd",
+    }
+    rows = {row.id: row.extras for row in compile_settings(settings, secret=b"0" * 32).models()}
+    assert rows["near"]["description"] == "file:x.gguf on llamacpp"

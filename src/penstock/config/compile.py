@@ -196,7 +196,7 @@ def _local_one(name: str, written: schema.Deployment) -> _Made:
     )
     operations = wanted or _possible(engine, pool, model)
     context = written.context or (model.context if engine.name == "onnx" else None)
-    description = f"{written.model} on {engine.name}"
+    description = f"{_public(written.model)} on {engine.name}"
     return _Made(pool, _deployment(name, pool, engine, operations, context=context, description=description))
 
 
@@ -317,6 +317,12 @@ def describe(model: str) -> Model:
             if source.path.suffix.lower() == ".gguf":
                 return Model("llamacpp", is_certain=True)
     return Model("onnx", is_certain=False)
+
+
+def _public(model: str) -> str:
+    """A source as clients may see it: of a path on this machine, the last name only."""
+    source = parse_source(model) if model not in BUILTINS else None
+    return f"file:{source.path.name}" if isinstance(source, PathSource) else model
 
 
 def _possible(engine: Engine, pool: Pool, model: Model) -> frozenset[Operation]:

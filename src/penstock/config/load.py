@@ -16,7 +16,7 @@ import msgspec
 from penstock.config.compile import problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.reader import read
-from penstock.config.schema import LogLevel, Settings
+from penstock.config.schema import Deployment, LogLevel, Settings
 
 DEFAULT_FILE: Final = "penstock.yaml"
 DEFAULT_DATA_DIR: Final = "~/.local/share/penstock"
@@ -83,6 +83,7 @@ def load(flags: Flags, *, env: Mapping[str, str] | None = None, adopted: Iterabl
             reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
             raise ConfigError([Problem("", f"cannot be read: {reason}")], origin) from exc
         settings, lines = _read(text, variables, origin, adopted)
+        settings = _anchored(settings, path.parent.absolute())
     sources = {where: f"{origin}:{line}" for where, line in lines.items() if where}
     settings = _override(settings, flags, variables, sources)
     data_dir = flags.data_dir or Path(variables.get("PENSTOCK_DATA_DIR") or DEFAULT_DATA_DIR)
@@ -109,6 +110,19 @@ def _read(
         dangling = ConfigError(problems(reading.settings, also_named=named)).located(reading.lines, origin)
         raise ConfigError([*reading.problems, *dangling.problems], origin)
     return reading.settings, reading.lines
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    """Relative `file:` sources mean files beside the configuration, wherever the server is started from."""
+
+    def anchored(written: Deployment) -> Deployment:
+        scheme, _, rest = written.model.strip().partition(":")
+        if written.provider is not None or scheme != "file" or not rest or rest.startswith("~"):
+            return written
+        return msgspec.structs.replace(written, model=f"file:{folder / rest}")
+
+    deployments = {name: anchored(written) for name, written in settings.deployments.items()}
+    return msgspec.structs.replace(settings, deployments=deployments)
 
 
 def _override(settings: Settings, flags: Flags, env: Mapping[str, str], sources: dict[str, str]) -> Settings:
