@@ -14,6 +14,15 @@ ASSISTANT_CALL = {
     "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
 }
 
+REFERENCE = {"type": "function", "function": {"name": "weather"}}
+ALLOWED = "tool_choice.allowed_tools.tools"
+
+
+def allowed(*references: Any) -> dict[str, Any]:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": list(references)}}
+    return {"tools": [WEATHER], "tool_choice": choice}
+
+
 GOOD: list[dict[str, Any]] = [
     {},
     {"messages": [{"role": role, "content": "x"} for role in ("system", "developer", "user", "assistant")]},
@@ -44,7 +53,7 @@ GOOD: list[dict[str, Any]] = [
     {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
     {
         "tools": [WEATHER],
-        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{}]}},
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [REFERENCE]}},
     },
     {
         "tools": [{"type": "custom", "custom": {"name": "sql", "format": {"type": "text"}}}],
@@ -162,6 +171,13 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "tool_choice.function.name",
         "weather",
     ),
+    (allowed(), ALLOWED, "empty"),
+    (allowed({}), f"{ALLOWED}[0].type", "required"),
+    (allowed({"type": "function"}), f"{ALLOWED}[0].function", "required"),
+    (allowed({"type": "function", "function": None}), f"{ALLOWED}[0].function", "required"),
+    (allowed(REFERENCE, {"type": "custom", "custom": {}}), f"{ALLOWED}[1].custom.name", "required"),
+    (allowed({"type": "function", "function": {"name": 7}}), f"{ALLOWED}[0].function.name", "string"),
+    (allowed({"type": "mcp", "server_label": "x"}), f"{ALLOWED}[0].type", "custom, function"),
     ({"function_call": {"name": "f"}}, "function_call", "functions"),
     ({"functions": []}, "functions", "empty"),
     ({"response_format": {"type": "json"}}, "response_format.type", "json_object, json_schema"),

@@ -217,7 +217,7 @@ class CustomChoice(Struct, tag_field="type", tag="custom"):
 
 class AllowedTools(Struct):
     mode: Literal["auto", "required"]
-    tools: list[dict[str, Any]]
+    tools: Annotated[list[FunctionChoice | CustomChoice], Meta(min_length=1)]
 
 
 class AllowedChoice(Struct, tag_field="type", tag="allowed_tools"):
@@ -385,7 +385,7 @@ MESSAGE_SHAPE: Shape = {"content": _PART, "tool_calls": _CALL, "function_call": 
 CHAT_SHAPE: Shape = {  # messages: see MESSAGE_SHAPE
     "tools": {"function": {}, "custom": {"format": {"grammar": {}}}},
     "functions": {},
-    "tool_choice": {"function": {}, "custom": {}, "allowed_tools": {}},
+    "tool_choice": {"function": {}, "custom": {}, "allowed_tools": {"tools": {"function": {}, "custom": {}}}},
     "function_call": {},
     "response_format": {"json_schema": {}},
     "stream_options": {},
