@@ -23,6 +23,7 @@ def encoder(**fields: Any) -> ChatEncoder:
 
 
 STREAM = {"stream": True}
+REFERENCE = {"type": "function", "function": {"name": "weather"}}
 WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -192,6 +193,12 @@ TOOL_STREAMS: list[tuple[str, list[dict[str, Any]], list[tuple[str, str]]]] = [
     ("id after the first piece", [piece("", index=0), piece("{}", "f", index=0, id="a")], [("f", "{}")]),
     ("no arguments", [piece(None, "f", index=0, id="a")], [("f", "{}")]),
     ("empty arguments", [piece("", "f", index=0, id="a"), piece("", index=0)], [("f", "{}")]),
+    ("another kind, null", [piece("{}", "f", index=0, id="a", custom=None)], [("f", "{}")]),
+    (
+        "a first piece of no kind",
+        [{"tool_calls": [{"index": 0, "id": "a"}]}, piece("{}", "f", index=0)],
+        [("f", "{}")],
+    ),
     ("arguments as an object", [piece({"x": 1}, "f", index=0, id="a")], [("f", '{"x":1}')]),
 ]
 
@@ -218,6 +225,40 @@ def test_tool_calls_become_legal(
         assert choice["finish_reason"] == "tool_calls"
 
 
+CUSTOM = {"index": 0, "id": "a", "type": "custom", "function": None, "custom": {"name": "sql", "input": "x"}}
+
+
+def test_a_custom_call_keeps_its_kind() -> None:
+    made = encoder(**STREAM)
+    more = {"index": 0, "custom": {"input": "y"}}
+    opened = {"tool_calls": [{"index": 0, "id": "a"}]}
+    for first in ([chunk({"tool_calls": [CUSTOM]})], [chunk(opened), chunk({"tool_calls": [CUSTOM]})]):
+        chunks = [*first, chunk({"tool_calls": [more]}), chunk({}, "tool_calls")]
+        made = encoder(**STREAM)
+        parsed = events(made.stream(copy.deepcopy(chunks)) + made.stream_end())
+        deltas = [event["choices"][0]["delta"] for event in parsed if event != "[DONE]"]
+        assert [call for delta in deltas for call in delta.get("tool_calls", ())] == [
+            {key: value for key, value in CUSTOM.items() if key != "function"},
+            more,
+        ]
+        (call,) = folded(chunks)["choices"][0]["message"]["tool_calls"]
+        assert call == {"id": "a", "type": "custom", "custom": {"name": "sql", "input": "xy"}}
+
+
+@pytest.mark.parametrize("first", [piece("{}", "f", index=0, id="a"), piece("{", index=0, id="a")])
+def test_a_call_does_not_change_its_kind(first: dict[str, Any]) -> None:
+    for changed in ({**CUSTOM, "id": "a"}, {"index": 0, "custom": {"input": "x"}}):
+        with pytest.raises(UpstreamInvalid):
+            encoder(**STREAM).stream([chunk(copy.deepcopy(first)), chunk({"tool_calls": [changed]})])
+
+
+def test_a_whole_call_is_of_one_kind() -> None:
+    called = {"id": "a", "type": "function", "custom": None, "function": {"name": "f", "arguments": "{}"}}
+    body = {"choices": [{"message": {"content": None, "tool_calls": [called]}, "finish_reason": "stop"}]}
+    (call,) = folded([Answer(body)])["choices"][0]["message"]["tool_calls"]
+    assert call == {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
 def test_a_truncated_call_is_left_truncated() -> None:
     said, _ = streamed([chunk(piece("", "f", index=0, id="a")), chunk({}, "length")], tools=[WEATHER])
     assert said[0]["calls"][0]["arguments"] == ""
@@ -228,7 +269,7 @@ def test_finish_reasons_of_tools() -> None:
     named = {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}}
     call = chunk(piece("{}", "weather", index=0, id="a"), "stop")
     assert streamed([call], **named)[0][0]["finish_reason"] == "stop"
-    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [{}]}}
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [REFERENCE]}}
     said, _ = streamed([call], tools=[WEATHER], tool_choice=allowed)
     assert said[0]["finish_reason"] == "tool_calls"
     assert streamed([chunk({"content": "no"}, "tool_calls")])[0][0]["finish_reason"] == "stop"
@@ -281,6 +322,8 @@ def test_an_error_is_the_last_event() -> None:
 def test_what_is_no_completion_is_a_bug() -> None:
     with pytest.raises(InternalError):
         encoder().fold([Vectors([b""])])
+    with pytest.raises(InternalError):
+        encoder(**STREAM).stream([Answer({"choices": []})])
 
 
 def test_a_whole_answer_is_completed() -> None:
@@ -328,16 +371,6 @@ def test_an_unfinished_fold_is_no_answer() -> None:
     made.fold([chunk({"content": "a"})])
     with pytest.raises(UpstreamInvalid):
         made.answer()
-
-
-def test_a_whole_answer_can_be_streamed() -> None:
-    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    message = {"role": "assistant", "content": "x", "tool_calls": [call]}
-    body = {"id": "up", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
-    made = encoder(**WITH_USAGE)
-    said = check_chat_stream(made.stream([Answer(body, Usage(1, 2))]) + made.stream_end(), include_usage=True)
-    assert said[0]["content"] == "x"
-    assert said[0]["calls"] == [{"id": "a", "name": "f", "arguments": "{}"}]
 
 
 def test_unknown_fields_and_logprobs_are_folded() -> None:

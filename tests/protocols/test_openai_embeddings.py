@@ -100,7 +100,8 @@ def test_it_is_never_streamed() -> None:
         encoder.stream([])
     with pytest.raises(InternalError):
         encoder.stream_end()
-    assert b'"partial":true' in encoder.stream_error(UpstreamCut("x"))
+    with pytest.raises(InternalError):
+        encoder.stream_error(UpstreamCut("x"))
 
 
 def test_another_kind_of_answer_is_refused() -> None:

@@ -6,6 +6,8 @@ role in no delta, or in every delta                 in the first delta of each c
 `reasoning_content` or `reasoning`                  both: clients know one or the other
 tool calls: all with index 0; no index; no id;      one index per call, rising from 0; id, type and name
   name or id repeated; a whole call per chunk         in the first piece; only arguments in the later ones
+the other kind of call beside it, null                one kind
+one call in two kinds                                 refused: upstream_invalid
 arguments null, missing, or an object               JSON text; `{}` for a call without any
 finish_reason missing                               null
 finish_reason stop after tool calls                 tool_calls, unless the client named the function: there
@@ -138,11 +140,15 @@ class ChatEncoder(OpenAIEncoder):
     def _tool_calls(self, delta: JSON, state: ChatChoice) -> None:
         pieces = []
         for piece in delta.pop("tool_calls") or ():
-            kind = "custom" if "custom" in piece else "function"
+            kind = _kind(piece)
             payload = piece.get(kind) or {}
             key = _ARGUMENTS[kind]
             text = _text(payload.get(key))
             call = self._call_of(piece, payload, kind, text, state)
+            if payload and call.kind != kind:
+                if call.is_sent or call.held:
+                    raise UpstreamInvalid("The upstream changed the kind of a tool call half-way.")
+                call.kind = kind
             if text:
                 call.has_arguments = True
             if call.is_sent:
@@ -155,7 +161,8 @@ class ChatEncoder(OpenAIEncoder):
             call.name = payload["name"]
             call.is_sent = True
             own = {"index": call.index, "id": call.id, "type": call.kind}
-            pieces.append({**piece, **own, call.kind: {**payload, "name": call.name, key: call.held}})
+            rest = {name: value for name, value in piece.items() if name not in _ARGUMENTS}
+            pieces.append({**rest, **own, call.kind: {**payload, "name": call.name, key: call.held}})
         if pieces:
             delta["tool_calls"] = pieces
 
@@ -254,7 +261,8 @@ class ChatEncoder(OpenAIEncoder):
         choice["logprobs"] = _with_both_lists(choice.get("logprobs"))
 
     def _complete_call(self, call: JSON, choice_index: int, position: int) -> None:
-        kind = "custom" if "custom" in call else "function"
+        kind = _kind(call)
+        call.pop("function" if kind == "custom" else "custom", None)
         payload = call.get(kind)
         if not isinstance(payload, dict) or not payload.get("name"):
             raise UpstreamInvalid("The upstream called a tool without naming it.")
@@ -263,12 +271,10 @@ class ChatEncoder(OpenAIEncoder):
         call["type"] = kind
         call["id"] = call.get("id") or f"call_{self._unique()}{choice_index}{position:02d}"
 
-    def _as_streamed(self, choice: JSON) -> JSON:
-        message = dict(choice.get("message") or {})
-        calls = message.pop("tool_calls", None)
-        if calls:
-            message["tool_calls"] = [{**call, "index": position} for position, call in enumerate(calls)]
-        return {**{key: value for key, value in choice.items() if key != "message"}, "delta": message}
+
+def _kind(piece: JSON) -> str:
+    """Servers write both kinds, one of them null."""
+    return "custom" if piece.get("custom") is not None else "function"
 
 
 def _begins_another(current: ToolCall, name: str | None, text: str) -> bool:

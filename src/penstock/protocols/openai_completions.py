@@ -107,6 +107,3 @@ class CompletionEncoder(OpenAIEncoder):
         if not choice.get("finish_reason"):
             raise UpstreamInvalid("The upstream's answer has a choice without a finish_reason.")
         choice.setdefault("logprobs", None)
-
-    def _as_streamed(self, choice: JSON) -> JSON:
-        return choice

@@ -93,9 +93,8 @@ class WholeEncoder:
     def stream_end(self) -> bytes:
         raise InternalError("this operation is not streamed")
 
-    def stream_error(self, error: PenstockError) -> bytes:
-        """An operation that is never streamed can still fail after a `: ping`."""
-        return openai_errors.error_event(error)
+    def stream_error(self, error: PenstockError) -> bytes:  # noqa: ARG002 - of the Protocol
+        raise InternalError("this operation is not streamed")
 
     def fold(self, deltas: Sequence[Delta]) -> None:
         for delta in deltas:

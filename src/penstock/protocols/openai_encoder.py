@@ -79,10 +79,6 @@ class OpenAIEncoder:
         """Makes a choice of a whole answer legal, in place."""
         raise NotImplementedError
 
-    def _as_streamed(self, choice: JSON) -> JSON:
-        """A choice of a whole answer as one streamed choice."""
-        raise NotImplementedError
-
     # -- streamed
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
@@ -114,12 +110,9 @@ class OpenAIEncoder:
         """One chunk as the client may see it, usage taken out; None when nothing of it may leave."""
         if self._is_ended:
             raise InternalError("a delta came after the end of the stream")
-        if delta.__class__ is Chunk:
-            body = delta.body
-        elif isinstance(delta, Answer):
-            body = {**delta.body, "choices": [self._as_streamed(c) for c in _choices(delta.body)]}
-        else:
-            raise InternalError(f"{type(delta).__name__} is no part of a completion")
+        if delta.__class__ is not Chunk:
+            raise InternalError(f"{type(delta).__name__} is no part of a stream")
+        body = delta.body
         if delta.usage is not None:
             self._usage = delta.usage
         if "usage" in body:
