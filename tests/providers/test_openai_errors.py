@@ -91,6 +91,12 @@ ROWS: list[tuple[int, Any, type[PenstockError], str | None]] = [
     (400, b"", InvalidRequest, None),
     (400, [1, 2], InvalidRequest, None),
     (400, {"error": {"message": {"x": 1}, "param": 5, "code": []}}, InvalidRequest, None),
+    (
+        400,
+        error("Field 'n': Value must be between 1 <= value <= 2, but got 128", code=400),
+        InvalidRequest,
+        "n",
+    ),
     (400, error(param="n " * 5000), InvalidRequest, "n " * 100 + "..."),
     (400, error(param="tools[sk-proj-abcd12345678]"), InvalidRequest, "tools[[removed]]"),
     (422, {"detail": [{"loc": ["body", {"x": 1}, 10**400, "y"], "msg": "m"}]}, InvalidRequest, "[].y"),

@@ -14,6 +14,17 @@ done about it:
     usage counts one choice of several                           counted anew from the chunks
     a prompt that is too long is refused when a slot is free     counted before it is sent, if it can be
     without `max_tokens` it runs until the context is full       so it does: the context is the cap
+    `max_tokens: 0` generates one token                          400
+    limits are cut to 32 bits, whatever that makes of them       never more than 2^31 - 1 is sent
+    fields of its own overrule limits, choices and accounting    only `_CHAT` or `_COMPLETION` is sent;
+      (`n_predict` over `max_tokens`, `n_cmpl`, `id_slot` ...)     400 for what asks for another answer
+    `repetition_penalty` is ignored                              sent as `repeat_penalty`
+    `grammar`, `json_schema`, `response_format`: one wins, or    400 for two of them, or a grammar with tools
+      it is a 500
+    `response_format` of text completions is ignored             400, naming `json_schema`
+    `grammar`, `samplers` ... of a wrong type are ignored        400
+
+What is not in those lists and not refused changes nothing in the answer (`user`, `metadata`, `store` ...).
 """
 
 import sys
@@ -28,13 +39,55 @@ from penstock.types.requests import ChatRequest, CompletionRequest, Operation, R
 
 JSON = dict[str, Any]
 
+_SHARED = frozenset(
+    {
+        *("stream", "stream_options", "n", "stop", "seed", "max_tokens", "logprobs", "logit_bias"),
+        *("temperature", "top_p", "top_k", "min_p", "typical_p", "top_n_sigma", "min_keep", "samplers"),
+        *("frequency_penalty", "presence_penalty", "repeat_penalty", "repeat_last_n"),
+        *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers"),
+        *("xtc_probability", "xtc_threshold", "dynatemp_range", "dynatemp_exponent"),
+        *("mirostat", "mirostat_tau", "mirostat_eta"),
+        *("grammar", "json_schema", "ignore_eos", "cache_prompt"),
+    }
+)
+_CHAT = _SHARED | {
+    *("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "top_logprobs"),
+    *("max_completion_tokens", "chat_template_kwargs", "reasoning_format", "reasoning_effort"),
+}
+_COMPLETION = _SHARED | {"prompt"}
+_LIMITS = ("max_tokens", "max_completion_tokens")
+_MAX_LIMIT = 2**31 - 1
+_KINDS: dict[str, tuple[type, str]] = {
+    "grammar": (str, "a string"),
+    "json_schema": (dict, "an object"),
+    "samplers": (list, "an array"),
+    "chat_template_kwargs": (dict, "an object"),
+}
+_REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
+_REFUSED = {
+    "n_predict": "use `max_tokens`",
+    "n_cmpl": "use `n`",
+    "id_slot": "slots are the engine's own matter",
+    "lora": "a model is served as it was configured",
+    "t_max_predict_ms": "use `max_tokens`, or a timeout of the route",
+    "response_fields": "answers have OpenAI's shape",
+    "min_tokens": "it cannot prolong an answer",
+    "guided_json": "use `response_format` or `json_schema`",
+    "guided_regex": "use `grammar`",
+    "guided_choice": "use `grammar`",
+    "guided_grammar": "use `grammar`",
+    "structured_outputs": "use `response_format` or `grammar`",
+}
 _CHAT_REFUSED = {
+    **_REFUSED,
     "functions": "use `tools`",
     "function_call": "use `tool_choice`",
     "audio": "this engine answers in text",
     "web_search_options": "this engine has no web search",
 }
 _COMPLETION_REFUSED = {
+    **_REFUSED,
+    "response_format": "use `json_schema`",
     "echo": "this engine does not repeat the prompt",
     "suffix": "this engine does not fill in the middle",
     "best_of": "ask for `n` and choose",
@@ -90,18 +143,21 @@ ENGINE = LlamaCpp()
 
 
 def adapt(request: Request, _deployment: Deployment) -> Request:
-    """What this engine understands of a checked request; never changes the request itself.
+    """What this engine understands of a checked request, and nothing else; never changes the request itself.
 
-    Raises UnsupportedParameter for what it would ignore, InvalidRequest for media.
+    Raises UnsupportedParameter for what it would ignore, InvalidRequest for media and contradictions.
     """
     match request:
         case ChatRequest(body=body):
             _refuse(body, _CHAT_REFUSED)
             _refuse_modalities(body)
             _refuse_media(body["messages"])
-            return msgspec.structs.replace(request, body=_with_tool_choice(body))
+            return msgspec.structs.replace(request, body=_with_tool_choice(_known(body, _CHAT)))
         case CompletionRequest(body=body):
             _refuse(body, _COMPLETION_REFUSED)
+            if body.get("max_tokens") == 0:
+                raise InvalidRequest("`max_tokens` is 0; this engine gives at least 1.", param="max_tokens")
+            return msgspec.structs.replace(request, body=_known(body, _COMPLETION))
     return request
 
 
@@ -136,6 +192,35 @@ def _refuse(body: JSON, refused: dict[str, str]) -> None:
             raise UnsupportedParameter(f"The llamacpp engine does not take {name}: {remedy}.", param=name)
 
 
+def _refuse_contradictions(body: JSON) -> None:
+    for name, (kind, wanted) in _KINDS.items():
+        if name in body and not isinstance(body[name], kind):
+            raise InvalidRequest(f"`{name}` must be {wanted}.", param=name)
+    if body.get("reasoning_format", "auto") not in _REASONING_FORMATS:
+        raise InvalidRequest(
+            f"`reasoning_format` must be one of: {', '.join(_REASONING_FORMATS)}.", param="reasoning_format"
+        )
+    response_format = body.get("response_format", {}).get("type", "text")
+    asked: list[str] = [name for name in ("grammar", "json_schema") if name in body]
+    if response_format != "text":
+        asked.append("response_format")
+    if "grammar" in asked and body.get("tools"):
+        asked.append("tools")
+    if len(asked) > 1:
+        raise InvalidRequest(f"`{asked[0]}` and `{asked[1]}` exclude each other.", param=asked[0])
+
+
+def _known(body: JSON, names: frozenset[str]) -> JSON:
+    known = {name: value for name, value in body.items() if name in names}
+    _refuse_contradictions(known)
+    if "repetition_penalty" in body:
+        known.setdefault("repeat_penalty", body["repetition_penalty"])
+    for name in _LIMITS:
+        if name in known:
+            known[name] = min(known[name], _MAX_LIMIT)
+    return known
+
+
 def _refuse_modalities(body: JSON) -> None:
     if any(asked != "text" for asked in body.get("modalities") or ()):
         raise UnsupportedParameter("The llamacpp engine answers in text only.", param="modalities")
@@ -168,7 +253,7 @@ def _with_tool_choice(body: JSON) -> JSON:
         names, mode = [choice["function"]["name"]], "required"
     elif choice["type"] == "allowed_tools":
         allowed = choice["allowed_tools"]
-        names = [tool["function"]["name"] for tool in allowed["tools"] if tool.get("type") == "function"]
+        names = [tool[tool["type"]]["name"] for tool in allowed["tools"]]
         mode = allowed["mode"]
     else:
         raise UnsupportedParameter(

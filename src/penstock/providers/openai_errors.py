@@ -61,6 +61,7 @@ _CALLER_WORDS = re.compile(  # llama.cpp answers 500 for these
     r"|does not support (?:image|audio|tools|multimodal)",
     re.IGNORECASE,
 )
+_FIELD = re.compile(r"Field '([\w.]{1,40})': ")  # llama.cpp names the culprit there alone
 _SECRETS = re.compile(
     r"\bbearer\s+\S{6,}|\bAIza[\w-]{10,}|\bsk-[\w*-]{12,}"
     r"|\b(?:sk|pk|gsk|xai|nvapi|csk|fw|pplx|hf|key|tgp)[-_](?=[\w*-]*[\d*])[\w*-]{6,}",
@@ -160,6 +161,9 @@ def _of_object(error: Any) -> Refusal:
         first = message[0] if message and isinstance(message[0], dict) else {}
         param = param or _path(first.get("loc"))
         message = first.get("msg", "")
+    named = _FIELD.match(message) if isinstance(message, str) else None
+    if not param and named:
+        param = named[1]
     return Refusal(
         _clean(message if isinstance(message, str) else ""),
         _word(error.get("type", error.get("error_type"))),
