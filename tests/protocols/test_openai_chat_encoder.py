@@ -80,6 +80,12 @@ def test_the_envelope_is_the_same_throughout() -> None:
     }
 
 
+@pytest.mark.parametrize("created", [10**30, 0, -1, "x", None])
+def test_a_time_that_is_none_is_ours(created: Any) -> None:
+    _, parsed = streamed([chunk({"content": "a"}, "stop", created=created)])
+    assert parsed[0]["created"] == 1_700_000_000
+
+
 def test_nothing_after_the_finish() -> None:
     said, _ = streamed(
         [chunk({"content": "a"}), chunk({}, "stop"), chunk({"content": "b"}), chunk({}, "length")]

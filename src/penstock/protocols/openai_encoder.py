@@ -184,7 +184,7 @@ class OpenAIEncoder:
         self._same = {
             "id": upstream_id if isinstance(upstream_id, str) and upstream_id else self.id_prefix + suffix,
             "object": self.chunk_object,
-            "created": created if isinstance(created, int) and created > 0 else self._call.created,
+            "created": created if isinstance(created, int) and 0 < created < 2**53 else self._call.created,
             "model": self._model,
         }
         if self._include_usage:
