@@ -40,8 +40,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_orphans() -> Iterator[None]:
+    before = set(psutil.Process().children(recursive=True))
     yield
-    left = [child for child in psutil.Process().children(recursive=True) if child.status() != "zombie"]
+    after = set(psutil.Process().children(recursive=True)) - before
+    left = [child for child in after if child.status() != "zombie"]
     assert not left, f"processes left behind: {left}"
 
 
