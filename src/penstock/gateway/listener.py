@@ -54,6 +54,8 @@ class Listener(HttpToolsProtocol):
                 cycle.message_event.set()
         self._cycles.clear()
         self.pipeline.clear()
+        if self.scope is not None:
+            self.scope.pop("extensions", None)  # it holds us: a cycle only the garbage collector would break
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:

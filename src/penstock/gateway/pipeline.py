@@ -82,7 +82,7 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         else:
             call.error = ServerStopping("The server is shutting down; try again.", retry_after_s=RESTART_S)
             await refuse(exchange, inbound, responder, call.error, call)
-    except RecursionError:
+    except RecursionError:  # decoding it, checking it or writing it again went too deep
         call.error = InvalidRequest("The request is nested too deeply.")
         await refuse(exchange, inbound, responder, call.error, call)
     except PenstockError as error:
@@ -117,8 +117,6 @@ def decode_json(body: bytes) -> dict[str, Any]:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise InvalidRequest(f"The request body is not valid JSON: {exc}.") from exc
-    except RecursionError as exc:
-        raise InvalidRequest("The request body is nested too deeply.") from exc
     if not isinstance(decoded, dict):
         raise InvalidRequest("The request body must be a JSON object.")
     return decoded
