@@ -13,7 +13,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the scripts are run from the root, `python -m models.demo.train`
 
-pytest.importorskip("jinja2", reason="the dialogue generator renders with jinja2: pip install jinja2")
 
 from models.demo.generate import HELD_OUT, Dialogue, dialogues, is_held_out, render  # noqa: E402
 from models.demo.grammar import casual, is_chinese, say  # noqa: E402
@@ -105,7 +104,6 @@ def test_patterns() -> None:
 
 
 def test_the_tokenizer_round_trips_and_its_marks_are_single_tokens() -> None:
-    pytest.importorskip("tokenizers")
     from models.demo.tokenizer import CONTROL, MARKS, VOCABULARY, load
 
     tokenizer = load()
@@ -123,7 +121,6 @@ def test_the_tokenizer_round_trips_and_its_marks_are_single_tokens() -> None:
 
 
 def test_only_what_the_assistant_says_is_learned() -> None:
-    pytest.importorskip("tokenizers")
     from models.demo.tokenizer import encode_dialogue, load
 
     tokenizer = load()
