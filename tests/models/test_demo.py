@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the scripts are run from the root, `python -m models.demo.train`
 
 
-from models.demo.generate import HELD_OUT, Dialogue, dialogues, is_held_out, render  # noqa: E402
-from models.demo.grammar import casual, is_chinese, say  # noqa: E402
-from models.demo.topics import json_tasks  # noqa: E402
+from models.demo.generate import HELD_OUT, Dialogue, dialogues, is_held_out, render  # noqa: E402 - needs the path above
+from models.demo.grammar import casual, is_chinese, say  # noqa: E402 - needs the path above
+from models.demo.topics import json_tasks  # noqa: E402 - needs the path above
 
 SEED = 7
 SOME = 1500
