@@ -82,6 +82,6 @@ def test_a_data_folder_that_cannot_be_used_is_named_with_a_remedy(
 
 def test_what_the_disk_refuses_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as ended, told():
-        raise PermissionError(13, "Permission denied", "/root/cache")
+        raise PermissionError(13, "Permission denied", "/locked/cache")
     assert ended.value.exit_code == 1
-    assert capsys.readouterr().err == "error: /root/cache: Permission denied\n"
+    assert capsys.readouterr().err == "error: /locked/cache: Permission denied\n"
