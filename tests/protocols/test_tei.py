@@ -11,8 +11,8 @@ from penstock.types.errors import (
     InvalidRequest,
     ModelLoading,
     PenstockError,
-    QueueFull,
     UpstreamInvalid,
+    UpstreamRateLimited,
 )
 from penstock.types.events import Ranked, Ranking, Vectors
 
@@ -75,7 +75,7 @@ def test_what_is_refused(inbound: Any, body: dict[str, Any], param: str) -> None
         (InvalidRequest("`inputs` must not be empty."), "Empty"),
         (InvalidRequest("`x` is wrong."), "Validation"),
         (ModelLoading("soon"), "Unhealthy"),
-        (QueueFull("full"), "Overloaded"),
+        (UpstreamRateLimited("full"), "Overloaded"),
         (InternalError("bug"), "Backend"),
     ],
 )

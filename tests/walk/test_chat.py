@@ -297,3 +297,28 @@ async def test_no_address_reaches_a_client() -> None:
     async with gateway(remote(url)) as gate:
         answer = await gate.post("/v1/chat/completions", chat())
         assert answer.json["error"]["message"] == "m could not be reached."
+
+
+async def test_a_last_event_without_its_blank_line_counts() -> None:
+    """Some servers end the body right after `data: [DONE]`, or after the last chunk and without it."""
+    chunk = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"x","choices":[%b]}'
+    said = chunk % b'{"index":0,"delta":{"role":"assistant","content":"hi"},"finish_reason":null}'
+    end = chunk % b'{"index":0,"delta":{},"finish_reason":"stop"}'
+    bodies = [said + b"\n\n" + end + b"\n\ndata: [DONE]\n", said + b"\n\n" + end + b"\n"]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n"
+        body = bodies.pop(0)
+        writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with gateway(remote(f"http://127.0.0.1:{port}/v1")) as gate:
+            for _ in range(2):
+                events = (await gate.post("/v1/chat/completions", chat(stream=True))).events
+                assert text_of(events) == "hi"
+                assert events[-1] == DONE

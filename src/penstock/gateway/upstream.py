@@ -124,8 +124,11 @@ async def _attempt(
                     return
                 _expect_events(response, deployment)
                 splitter = SSESplitter()
-                while data := await response.read_some():
+                is_open = True
+                while is_open:
+                    data = await response.read_some()
                     deltas, failure = _read_events(splitter, data, reader)
+                    is_open = bool(data) and not reader.is_done
                     for delta in deltas:
                         if delta.usage is not None:
                             call.usage = delta.usage  # cumulative: the last one counts, never a sum
@@ -134,8 +137,6 @@ async def _attempt(
                             await emit(deltas)  # what came before the failure was said
                         raise failure
                     if not deltas:
-                        if reader.is_done:
-                            break
                         continue
                     if attempt.first_content_s is None and any(has_content(delta) for delta in deltas):
                         attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
@@ -146,8 +147,6 @@ async def _attempt(
                             loop_now + timeouts.total_s - (attempt.first_content_s - attempt.started_s)
                         )
                     await emit(deltas)
-                    if reader.is_done:
-                        break
                 if reader.is_done:
                     await _read_out(response)
                 elif not reader.is_complete:
@@ -226,10 +225,10 @@ def _expect_events(response: http1.Response, deployment: Deployment) -> None:
 def _read_events(
     splitter: SSESplitter, data: bytes, reader: Reader
 ) -> tuple[list[Delta], PenstockError | None]:
-    """The deltas of one read, and the error that ended them, if one did."""
+    """The deltas of one read, and the error that ended them, if one did; no data is the end of the body."""
     deltas: list[Delta] = []
     try:
-        for event in splitter.feed_data(data):
+        for event in splitter.feed_data(data) if data else [last.data for last in splitter.finish()]:
             delta = reader.event(event)
             if delta is not None:
                 deltas.append(delta)

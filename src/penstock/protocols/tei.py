@@ -22,7 +22,6 @@ from penstock.types.errors import (
     InvalidRequest,
     ModelLoading,
     PenstockError,
-    QueueFull,
     UpstreamInvalid,
     UpstreamRateLimited,
 )
@@ -151,7 +150,7 @@ def _error_type(error: PenstockError) -> str:
     match error:
         case ModelLoading():
             return "Unhealthy"
-        case QueueFull() | UpstreamRateLimited():
+        case UpstreamRateLimited():
             return "Overloaded"
         case InvalidRequest() if "must not be empty" in error.message:
             return "Empty"

@@ -12,7 +12,6 @@
     |- NotFound                  404
     |- MethodNotAllowed          405
     |- ModelLoading              503  with state, progress and eta; `retry-after`
-    |- QueueFull                 503
     |- ServerStopping            503  the request outlived the drain of a server that shuts down
     |- UpstreamError             502  an engine or a provider failed us
     |  |- UpstreamTimeout        504
@@ -121,12 +120,6 @@ class MethodNotAllowed(PenstockError):
 
 class ModelLoading(PenstockError):
     code = "model_loading"
-    status = 503
-    retryable = True
-
-
-class QueueFull(PenstockError):
-    code = "queue_full"
     status = 503
     retryable = True
 
