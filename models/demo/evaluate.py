@@ -87,16 +87,16 @@ def _tool(rng: random.Random, language: str) -> tuple[Messages, list[Any], Check
 
 
 KINDS: tuple[tuple[str, Callable[..., Any]], ...] = (
-    ("capitals, and follow-ups", _from_topic(facts._capital, _same)),  # noqa: SLF001
-    ("plus, minus, times", _from_topic(numbers._arithmetic, _last_number)),  # noqa: SLF001
-    ("division", _from_topic(numbers._division, _last_number)),  # noqa: SLF001
-    ("comparing numbers", _from_topic(numbers._compare, _same)),  # noqa: SLF001
-    ("counting", _from_topic(numbers._count, _same)),  # noqa: SLF001
-    ("translating words", _from_topic(words._translate, _same)),  # noqa: SLF001
-    ("repeating words", _from_topic(words._echo, _same)),  # noqa: SLF001
+    ("capitals, and follow-ups", _from_topic(facts._capital, _same)),  # noqa: SLF001 - it draws from one kind at a time
+    ("plus, minus, times", _from_topic(numbers._arithmetic, _last_number)),  # noqa: SLF001 - it draws from one kind at a time
+    ("division", _from_topic(numbers._division, _last_number)),  # noqa: SLF001 - it draws from one kind at a time
+    ("comparing numbers", _from_topic(numbers._compare, _same)),  # noqa: SLF001 - it draws from one kind at a time
+    ("counting", _from_topic(numbers._count, _same)),  # noqa: SLF001 - it draws from one kind at a time
+    ("translating words", _from_topic(words._translate, _same)),  # noqa: SLF001 - it draws from one kind at a time
+    ("repeating words", _from_topic(words._echo, _same)),  # noqa: SLF001 - it draws from one kind at a time
     ("using what was said before", _from_topic(memory.exchange, _same)),
-    ("JSON with given values", _from_topic(json_tasks._object, _object)),  # noqa: SLF001
-    ("JSON from a sentence", _from_topic(json_tasks._extract, _object)),  # noqa: SLF001
+    ("JSON with given values", _from_topic(json_tasks._object, _object)),  # noqa: SLF001 - it draws from one kind at a time
+    ("JSON from a sentence", _from_topic(json_tasks._extract, _object)),  # noqa: SLF001 - it draws from one kind at a time
     ("tool calls: name and every argument", _tool),
     ("admitting that it does not know", _from_topic(unknown.exchange, lambda _: _admits)),
 )

@@ -95,7 +95,7 @@ def _json(value: object, **_: object) -> str:
 @cache
 def template() -> jinja2.Template:
     """The committed chat template, with `tojson` as llama.cpp and transformers have it: plain, unsorted."""
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - a prompt, not HTML
     environment.filters["tojson"] = _json
     return environment.from_string((HERE / "chat_template.jinja").read_text(encoding="utf-8"))
 

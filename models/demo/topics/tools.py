@@ -673,7 +673,7 @@ def given(rng: random.Random) -> tuple[list[dict[str, object]], list[tuple[Kind,
     for kind in kinds:
         definition, parameters = _definition(rng, kind)
         tools.append(definition)
-        used.append((kind, str(definition["function"]["name"]), parameters))  # type: ignore[index]
+        used.append((kind, str(definition["function"]["name"]), parameters))  # type: ignore[index] # a definition is JSON
     return tools, used
 
 
