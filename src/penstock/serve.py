@@ -9,6 +9,7 @@ stops the engines. A second signal does not wait.
 
 import asyncio
 import contextlib
+import functools
 import resource
 import signal
 import socket
@@ -17,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -37,7 +39,6 @@ from penstock.telemetry.metrics import Metrics, PoolRow
 
 BUILTIN_CHAT_FILE = Path(__file__).parent / "engines" / "data" / "penstock-demo-5m-q8_0.gguf"
 BACKLOG = 2048
-KEEP_ALIVE_S = 75  # longer than the 60 s of common load balancers, so that they close first
 STATUS_EVERY_S = 0.2
 UPSTREAM_CONNECTIONS = 10_000  # per origin: streams set the bound, not the pool
 OPEN_FILES = 65_536  # a stream takes two; many systems allow 1024 until they are asked
@@ -143,8 +144,8 @@ class _Server(uvicorn.Server):
     def __init__(self, app: App, options: Options, listening: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
-                http=Listener,
+                cast("Any", app),  # never called by uvicorn: it is no ASGI application
+                http=cast("Any", functools.partial(Listener, app)),
                 loop="none",
                 ws="none",
                 lifespan="off",
@@ -153,7 +154,6 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=int(options.drain_s),
             )
         )

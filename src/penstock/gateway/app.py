@@ -1,4 +1,4 @@
-"""The door: a bare ASGI application. One dict from path to handler; no middleware for domain steps.
+"""The door: one dict from path to handler; no middleware for domain steps.
 
     POST  the inbound protocols' paths       pipeline.run                        key needed
     GET   /v1/models, /v1/models/{id}        what this key may use               key needed
@@ -20,7 +20,7 @@ import structlog
 from penstock.config.snapshot import Snapshot
 from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
-from penstock.gateway.exchange import ClientLeft, Exchange, Receive, Scope, Send
+from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import send_error
 from penstock.lib.ids import is_sane_id, new_id
 from penstock.protocols import openai_errors, openai_models
@@ -44,7 +44,7 @@ MODELS_PREFIX = "/v1/models/"
 
 
 class App:
-    """The ASGI application. `snapshot` may be replaced at any time: each request reads it once."""
+    """`snapshot` may be replaced at any time: each request reads it once."""
 
     def __init__(
         self,
@@ -67,10 +67,8 @@ class App:
             "/metrics": self._metrics,
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return  # uvicorn is told to serve neither websockets nor lifespan
-        exchange = Exchange(scope, receive, send)
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answers one request."""
         offered = exchange.headers.get(b"x-request-id", b"").decode("latin-1")
         exchange.id = offered if is_sane_id(offered) else new_id("req_")
         inbound = self._inbound.get(exchange.path)

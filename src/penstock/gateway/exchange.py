@@ -1,77 +1,153 @@
-"""One HTTP request and its answer, in ASGI terms; no domain words.
+"""One HTTP request and its answer; no domain words.
 
-before the answer   header(), read_body()
+before the answer   headers, read_body()
 the answer          send() whole, or start_stream(), write()*, end_stream()
 meanwhile           watch_client(): the task that serves this request is cancelled when the client leaves
+
+An answer's head leaves together with its first bytes: a second write would cost as much as all of this file.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+import http
+from collections.abc import Sequence
+from typing import Protocol
 
-from penstock.gateway.listener import LISTENER
-from penstock.lib import tasks
 from penstock.lib.compress import StreamCompressor, negotiate
 from penstock.types.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 BODY_TIMEOUT_S = 60.0  # for the whole request body to arrive
 WRITE_STALL_S = 120.0  # a client that has not made room for the next write by then is cut
-DISCARD_BYTES = (
-    64 * 1024 * 1024
-)  # of a body that is too large read away, so that the client reads the refusal
+HIGH_WATER_BYTES = 64 * 1024  # of a body nobody has read: stop reading from the socket
+DISCARD_BYTES = 64 * 1024 * 1024  # of a body that is too large, so that the client reads the refusal
 UNREAD_BYTES = 1024 * 1024  # of a body nobody wants (no key), likewise
 UNREAD_S = 2.0
 
 _JSON = b"application/json"
+_STATUS_LINES = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in http.HTTPStatus
+}
 
 
 class ClientLeft(Exception):
     """The client closed the connection: there is nobody to answer."""
 
 
+class Connection(Protocol):
+    """What an exchange asks of the connection below it."""
+
+    peer: str
+    is_write_paused: bool
+
+    def write(self, data: bytes) -> None: ...
+
+    async def writable(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def default_headers(self) -> list[tuple[bytes, bytes]]: ...
+
+    def answered(self, exchange: "Exchange") -> None: ...
+
+    def abort(self) -> None: ...
+
+
 class Exchange:
     __slots__ = (
+        "_body",
+        "_body_bytes",
         "_compressor",
-        "_receive",
-        "_send",
-        "_watcher",
-        "body_is_read",
+        "_connection",
+        "_head",
+        "_is_body_complete",
+        "_is_chunked",
+        "_is_old",
+        "_is_watched",
+        "_waiter",
         "client_left",
         "headers",
         "id",
+        "is_ended",
         "is_started",
+        "keeps_alive",
         "method",
         "path",
-        "scope",
+        "query",
         "status",
+        "task",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope = scope
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+    def __init__(
+        self,
+        connection: Connection,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: dict[bytes, bytes],
+        *,
+        is_old: bool,
+        keeps_alive: bool,
+    ) -> None:
+        self.method = method
+        self.path = path  # percent-decoded
+        self.query = query  # as it came
+        self.headers = headers  # names in lower case
         self.id = ""
         self.status = 0
         self.is_started = False
+        self.is_ended = False
         self.client_left = False
-        self.body_is_read = self.method in ("GET", "HEAD")
-        self._receive = receive
-        self._send = send
+        self.keeps_alive = keeps_alive  # the connection, after this answer
+        self.task: asyncio.Task[None] | None = None  # which serves this request
+        self._connection = connection
+        self._is_old = is_old  # HTTP/1.0 knows no chunks: a stream ends with its connection
+        self._is_chunked = False
+        self._is_watched = False
+        self._head = b""  # of a stream, until its first bytes
+        self._body: list[bytes] = []  # arrived and not read
+        self._body_bytes = 0
+        self._is_body_complete = False
+        self._waiter: asyncio.Future[None] | None = None  # for more of the body
         self._compressor: StreamCompressor | None = None
-        self._watcher: asyncio.Task[None] | None = None
 
     @property
     def is_local(self) -> bool:
         """The peer is this machine (loopback or a Unix socket)."""
-        client = self.scope.get("client")
-        return client is None or client[0].startswith("127.") or client[0] == "::1"
+        peer = self._connection.peer
+        return not peer or peer.startswith("127.") or peer == "::1"
+
+    # -- what the connection says ----------------------------------------------------------------------
+
+    def body_arrived(self, data: bytes) -> None:
+        if self.is_ended:
+            return
+        self._body.append(data)
+        self._body_bytes += len(data)
+        if self._body_bytes > HIGH_WATER_BYTES:
+            self._connection.pause_reading()
+        self._wake()
+
+    def body_ended(self) -> None:
+        self._is_body_complete = True
+        self._wake()
+
+    def lost(self) -> None:
+        """The client is gone."""
+        self.client_left = True
+        self._wake()
+        if self._is_watched and self.task is not None:
+            self.task.cancel()
+
+    def _wake(self) -> None:
+        if (waiter := self._waiter) is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # -- the request -----------------------------------------------------------------------------------
 
     async def read_body(self, limit: int) -> bytes:
         """The request's JSON body.
@@ -79,92 +155,113 @@ class Exchange:
         Raises UnsupportedMediaType, RequestTooLarge above `limit` bytes, InvalidRequest when it does not
         arrive in time, ClientLeft.
         """
-        media_type = self.headers.get(b"content-type", _JSON).partition(b";")[0].strip().lower()
-        if media_type != _JSON and not media_type.endswith(b"+json"):
-            raise UnsupportedMediaType(
-                f"Content-Type is {media_type.decode('latin-1')!r}; send application/json."
-            )
-        if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        headers = self.headers
+        media_type = headers.get(b"content-type", _JSON)
+        if media_type != _JSON:
+            media_type = media_type.partition(b";")[0].strip().lower()
+            if media_type != _JSON and not media_type.endswith(b"+json"):
+                raise UnsupportedMediaType(
+                    f"Content-Type is {media_type.decode('latin-1')!r}; send application/json."
+                )
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaType("Content-Encoding of requests is not supported; send plain JSON.")
-        too_large = RequestTooLarge(
-            f"The request body is above {limit} bytes; shorten it or raise server.body_limit."
-        )
-        declared = self.headers.get(b"content-length")
+        declared = headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
-            await self._discard_body(DISCARD_BYTES, BODY_TIMEOUT_S)
-            raise too_large
+            raise await self._too_large(limit)
+        if not self._is_body_complete:
+            return await self._read_slowly(limit)
+        if self._body_bytes > limit:
+            raise await self._too_large(limit)
+        return b"".join(self._take())
+
+    async def _read_slowly(self, limit: int) -> bytes:
+        """A body that has not arrived yet, all of it."""
+        parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
-                message = await self._receive()
-                body: bytes = message.get("body", b"")
-                if message["type"] == "http.request" and not message["more_body"]:
-                    self.body_is_read = True
-                    if len(body) > limit:
-                        raise too_large
-                    return body
-                parts = [body]
-                size = len(body)
-                while message["type"] == "http.request" and message["more_body"]:
-                    message = await self._receive()
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
+                while True:
+                    size += self._body_bytes
+                    parts += self._take()
                     if size > limit:
-                        await self._discard_body(DISCARD_BYTES, BODY_TIMEOUT_S)
-                        raise too_large
+                        break
+                    if self._is_body_complete:
+                        return b"".join(parts)
+                    await self._more()
         except TimeoutError as exc:
             raise InvalidRequest(f"The request body did not arrive within {BODY_TIMEOUT_S:g} s.") from exc
-        if message["type"] == "http.disconnect":
-            self.client_left = True
-            raise ClientLeft
-        self.body_is_read = True
-        return b"".join(parts)
+        raise await self._too_large(limit)
+
+    async def _too_large(self, limit: int) -> RequestTooLarge:
+        await self._discard_body(DISCARD_BYTES, BODY_TIMEOUT_S)
+        return RequestTooLarge(
+            f"The request body is above {limit} bytes; shorten it or raise server.body_limit."
+        )
 
     async def _discard_body(self, limit: int, within_s: float) -> None:
         """Reads on without keeping: closing on unread bytes would reset the client before our answer."""
-        if self.headers.get(b"expect", b"").lower() == b"100-continue":
+        if self._is_waited_for():
             return  # the client waits for our answer before it sends
         size = 0
         try:
             async with asyncio.timeout(within_s):
-                while size < limit:
-                    message = await self._receive()
-                    size += len(message.get("body", b""))
-                    if not message.get("more_body", False):
-                        self.body_is_read = message["type"] == "http.request"
+                while not self._is_body_complete:
+                    size += self._body_bytes
+                    self._take()
+                    if size >= limit:
                         return
+                    await self._more()
         except TimeoutError:
             return
 
-    def watch_client(self) -> None:
-        """From now on the current task is cancelled once the client leaves; `client_left` says so."""
-        task = asyncio.current_task()
-        if task is None:
-            msg = "watch_client needs a running task"
-            raise RuntimeError(msg)
-        self._watcher = tasks.spawn(_WATCHERS, self._watch(task), "client-watch")
+    def _is_waited_for(self) -> bool:
+        expected = self.headers.get(b"expect")
+        return expected is not None and expected.lower() == b"100-continue" and not self._body_bytes
 
-    async def _watch(self, task: asyncio.Task[Any]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass  # bytes after the body: not ours
-        self.client_left = True
-        task.cancel()
+    def _take(self) -> list[bytes]:
+        """What has arrived and was not taken yet."""
+        body, self._body = self._body, []
+        self._body_bytes = 0
+        self._connection.resume_reading()
+        return body
+
+    async def _more(self) -> None:
+        """Returns when there is more of the body, or all of it. Raises ClientLeft."""
+        if self.client_left:
+            raise ClientLeft
+        if self._is_waited_for():
+            del self.headers[b"expect"]  # said once
+            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+        if self.client_left:
+            raise ClientLeft
+
+    def watch_client(self) -> None:
+        """From now on `task` is cancelled once the client leaves; `client_left` says so.
+
+        Raises ClientLeft when it has left already.
+        """
+        if self.client_left:
+            raise ClientLeft
+        self._is_watched = True
 
     def stop_watching(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-            self._watcher = None
+        self._is_watched = False
+
+    # -- the answer ------------------------------------------------------------------------------------
 
     async def send(self, status: int, body: bytes, headers: Headers) -> None:
         """A whole answer."""
-        self.stop_watching()
-        if not self.body_is_read:
+        self._is_watched = False
+        if not self._is_body_complete:
             await self._discard_body(UNREAD_BYTES, UNREAD_S)
-        if not self.body_is_read:  # what is left of it must not be taken for the next request
-            headers = [*headers, (b"connection", b"close")]
-        self.is_started = True
+            if not self._is_body_complete:  # what is left of it must not be taken for the next request
+                self.keeps_alive = False
         self.status = status
-        await self._write({"type": "http.response.start", "status": status, "headers": headers})
-        await self._write({"type": "http.response.body", "body": body, "more_body": False})
+        head = self._make_head(headers)
+        self._write(head if self.method == "HEAD" else head + body)
+        self._end()
 
     async def start_stream(self, headers: Headers) -> None:
         """Status 200 and headers of an event stream, compressed when the client accepts that."""
@@ -173,44 +270,69 @@ class Exchange:
         if accepted is not None and (compressor := negotiate(accepted)) is not None:
             self._compressor = compressor
             all_headers.append((b"content-encoding", compressor.encoding.encode()))
-        self.is_started = True
+        if self._is_old:
+            self.keeps_alive = False
+        else:
+            self._is_chunked = True
+            all_headers.append((b"transfer-encoding", b"chunked"))
         self.status = 200
-        await self._write({"type": "http.response.start", "status": 200, "headers": all_headers})
+        self._head = self._make_head(all_headers)
 
     async def write(self, data: bytes) -> None:
         if self._compressor is not None:
             data = self._compressor.write(data)
-        await self._write({"type": "http.response.body", "body": data, "more_body": True})
+        if self._connection.is_write_paused:
+            await self._writable()
+        if not data:
+            return
+        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
     async def end_stream(self, data: bytes) -> None:
         """The last bytes, and the end."""
-        self.stop_watching()  # ASGI reports the end of the answer as a disconnect, too
+        self._is_watched = False
         if self._compressor is not None:
             data = (self._compressor.write(data) if data else b"") + self._compressor.end()
-        await self._write({"type": "http.response.body", "body": data, "more_body": False})
+        if self._connection.is_write_paused:
+            await self._writable()
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        self._write(data)
+        self._end()
 
-    async def _write(self, message: Message) -> None:
-        connection = self._connection()
-        if connection is not None and not connection.flow.write_paused:
-            await self._send(message)  # does not wait: no timer for it
-            return
+    def _make_head(self, headers: Headers) -> bytes:
+        self.is_started = True
+        lines = [b"%b: %b\r\n" % header for header in self._connection.default_headers()]
+        lines += [b"%b: %b\r\n" % header for header in headers]
+        if not self.keeps_alive:
+            lines.append(b"connection: close\r\n")
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+            raise ValueError("a header of the answer holds CR, LF or NUL")
+        return b"%b%b\r\n" % (_STATUS_LINES[self.status], head)
+
+    async def _writable(self) -> None:
+        """Waits for a client that is behind. Raises ClientLeft when it takes nothing for too long."""
         try:
             async with asyncio.timeout(WRITE_STALL_S):
-                await self._send(message)
+                await self._connection.writable()
         except TimeoutError as exc:
             self.abort()
             raise ClientLeft from exc
 
-    def _connection(self) -> Any:
-        """The Listener below, or None where another server runs the application."""
-        return self.scope.get("extensions", {}).get(LISTENER, {}).get("connection")
+    def _write(self, data: bytes) -> None:
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        if not self.client_left:
+            self._connection.write(data)
+
+    def _end(self) -> None:
+        self.is_ended = True
+        self._body.clear()
+        if not self.client_left:
+            self._connection.answered(self)
 
     def abort(self) -> None:
         """Cuts the connection at once: what is still unsent is lost."""
         self.client_left = True
-        connection = self._connection()
-        if connection is not None:
-            connection.transport.abort()
-
-
-_WATCHERS: tasks.Tasks = set()
+        self._connection.abort()

@@ -1,131 +1,307 @@
-"""The connection level: uvicorn's httptools protocol with the bounds it leaves to a proxy in front.
+"""The connection level: one client connection, HTTP/1.0 and 1.1, on httptools' parser.
 
-    a request head above MAX_HEAD_BYTES                   431, close
-    both Content-Length and Transfer-Encoding             400, close (RFC 9112 section 6.3: smuggling)
-    bytes that are no HTTP request                        400, close
-    a head that does not arrive within HEAD_TIMEOUT_S     408, close
+State of a connection, all of it changed here and nowhere else:
 
-All of them answer in the error shape of the API and carry an x-request-id. The scope's extension `LISTENER`
-holds the connection itself: whether it takes more bytes, and the way to cut a client that does not read.
+    state       _current  on data                      on close by the client         timer
+    ----------  --------  ---------------------------  -----------------------------  -----------------------
+    head        None      parse; at its end `_begin`   -                              HEAD_TIMEOUT_S: 408
+    answering   set       body to its exchange; the    every exchange learns it, the  -
+                          next requests wait in line   running one is cancelled
+    idle        None      as head                      -                              KEEP_ALIVE_S: close
+
+What is refused here, in the error shape of the API and with an x-request-id, and ends the connection:
+
+    a request head above MAX_HEAD_BYTES                   431
+    both Content-Length and Transfer-Encoding             400 (RFC 9112 section 6.3: smuggling)
+    bytes that are no HTTP request                        400
+    a head that does not arrive within HEAD_TIMEOUT_S     408
 
 An `Upgrade` that is not taken is ignored (RFC 9110 section 7.8): Java's HTTP client asks for h2c with every
 first request, and llhttp would end the message before its body. Requests behind one that is being answered
-wait, MAX_PIPELINED of them; if the client leaves, all of them learn it.
+wait, MAX_PIPELINED of them.
+
+uvicorn's server owns the sockets and the shutdown; its own protocol is not used: an answer costs it a third
+of our budget (docs/decisions.md).
 """
 
 import asyncio
+import http
 import re
-from typing import Any
+import urllib.parse
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+import structlog
+from uvicorn.server import ServerState
 
+from penstock.gateway.exchange import Exchange
 from penstock.lib.ids import new_id
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 30.0
-LISTENER = "penstock.listener"
+KEEP_ALIVE_S = 75.0  # longer than the 60 s of common load balancers, so that they close first
 MAX_PIPELINED = 16
+
+_NEVER = float("inf")
+_TIMER_SLACK_S = 0.002  # uvloop's timers have a resolution of one millisecond
 _UPGRADE = re.compile(rb"(\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 
+_log = structlog.get_logger("penstock.gateway")
 
-class Listener(HttpToolsProtocol):
-    """One client connection."""
 
-    _head_bytes = 0  # received of a head that is not complete
-    _in_head = True
-    _head_timer: asyncio.TimerHandle | None = None
+class Listener(asyncio.Protocol):
+    """One client connection; `serve` answers each of its requests."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._cycles: list[RequestResponseCycle] = []  # not answered yet, oldest first
+    __slots__ = (
+        "_current",
+        "_deadline",
+        "_head_bytes",
+        "_headers",
+        "_in_head",
+        "_incoming",
+        "_is_reading_paused",
+        "_line",
+        "_loop",
+        "_parser",
+        "_serve",
+        "_state",
+        "_timer",
+        "_timer_at",
+        "_transport",
+        "_url",
+        "_writable",
+        "is_write_paused",
+        "peer",
+    )
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        super().connection_made(transport)
-        self._expect_head()
+    def __init__(
+        self, serve: Callable[[Exchange], Awaitable[None]], *, server_state: ServerState, **_: Any
+    ) -> None:
+        self._serve = serve
+        self._state = server_state
+        self._loop = asyncio.get_running_loop()
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        # As uvicorn: a client that pipelines after `connection: close` gets its first answer.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
+        self.peer = ""  # the client's address; empty for a Unix socket
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._head_bytes = 0  # received of a head that is not complete
+        self._in_head = True
+        self._incoming: Exchange | None = None  # whose body is arriving
+        self._current: Exchange | None = None  # being answered
+        self._line: deque[Exchange] = deque()  # requests behind it
+        self.is_write_paused = False
+        self._is_reading_paused = False
+        self._writable: asyncio.Future[None] | None = None
+        self._deadline = self._timer_at = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._cancel_head_timer()
-        super().connection_lost(exc)
-        for cycle in self._cycles:  # uvicorn tells the last one only
-            if not cycle.response_complete:
-                cycle.disconnected = True
-                cycle.message_event.set()
-        self._cycles.clear()
-        self.pipeline.clear()
-        if self.scope is not None:
-            self.scope.pop("extensions", None)  # it holds us: a cycle only the garbage collector would break
+    # -- what uvicorn's server calls -------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """No request after those that are here."""
+        if self._current is None:
+            self._transport.close()
+        else:
+            (self._line[-1] if self._line else self._current).keeps_alive = False
+
+    # -- what an exchange calls ------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    async def writable(self) -> None:
+        """Returns once the client has taken enough of what was written."""
+        if not self.is_write_paused:
+            return
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+        await asyncio.shield(self._writable)  # a ping may wait beside the answer
+
+    def pause_reading(self) -> None:
+        if not self._is_reading_paused:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._is_reading_paused:
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """`date`, made anew by uvicorn's server every second."""
+        return self._state.default_headers
+
+    def answered(self, exchange: Exchange) -> None:
+        """The last byte of an answer was written."""
+        if not exchange.keeps_alive:
+            self._transport.close()
+            return
+        self.resume_reading()
+        if self._line:
+            self._begin(self._line.popleft())
+            return
+        self._current = None
+        self._arm(self._loop.time() + (HEAD_TIMEOUT_S if self._head_bytes else KEEP_ALIVE_S))
+
+    def abort(self) -> None:
+        """Cuts the connection at once: what is still unsent is lost."""
+        self._transport.abort()
+
+    # -- asyncio's side --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.peer = str(peer[0])
+        self._state.connections.add(cast(Any, self))
+        self._arm(self._loop.time() + HEAD_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
+            if self._head_bytes == 0 and self._current is None:
+                self._deadline = _NEVER  # not idle any more; a head in pieces is timed below
             self._head_bytes += len(data)
-            if self._head_timer is None:
-                self._expect_head()
             if b"pgrade" in data or b"PGRADE" in data:
                 head, blank, rest = data.partition(b"\r\n\r\n")
                 data = _UPGRADE.sub(rb"\1x-grade", head) + blank + rest
-        super().data_received(data)
+        try:
+            cast(httptools.HttpRequestParser, self._parser).feed_data(data)
+        except httptools.HttpParserUpgrade:  # CONNECT; nothing after it can be parsed
+            if self._incoming is not None:
+                self._incoming.keeps_alive = False
+        except httptools.HttpParserError:
+            self._refuse(400, "invalid_request", "Invalid HTTP request received.")
+            return
         # A pipelined or large body in the same read is no head; only what is still unparsed counts.
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(431, "request_too_large", f"The request's head is above {MAX_HEAD_BYTES} bytes.")
+        if self._in_head and self._head_bytes:
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, "request_too_large", f"The request's head is above {MAX_HEAD_BYTES} bytes.")
+            elif self._current is None and self._deadline == _NEVER:
+                self._arm(self._loop.time() + HEAD_TIMEOUT_S)
+
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        if (writable := self._writable) is not None:
+            self._writable = None
+            if not writable.done():
+                writable.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
+        self._state.connections.discard(cast(Any, self))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._current is not None:
+            self._current.lost()
+        for waiting in self._line:
+            waiting.lost()
+        self.resume_writing()
+        self._line.clear()
+        self._current = self._incoming = None
+        self._parser = None  # it holds our bound methods: a cycle only the garbage collector would break
+
+    # -- the parser's callbacks ------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {LISTENER: {"connection": self}}
+        self._url = b""
+        self._headers = {}
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_bytes = 0
-        self._cancel_head_timer()
-        names = [name for name, _ in self.headers]
-        if b"transfer-encoding" in names and b"content-length" in names:
-            msg = "both Content-Length and Transfer-Encoding"
-            raise httptools.HttpParserError(msg)
-        super().on_headers_complete()
-        self._cycles = [cycle for cycle in self._cycles if not cycle.response_complete]
-        self._cycles.append(self.cycle)
-        if len(self._cycles) > MAX_PIPELINED:
-            self.transport.abort()
-        self.flow.resume_reading()  # uvicorn stops behind a pipelined head: it would not see the client leave
+        headers = self._headers
+        if b"transfer-encoding" in headers and b"content-length" in headers:
+            raise httptools.HttpParserError("both Content-Length and Transfer-Encoding")
+        parser = cast(httptools.HttpRequestParser, self._parser)
+        path, query = _split(self._url)
+        is_old = parser.get_http_version() == "1.0"
+        exchange = self._incoming = Exchange(
+            self,
+            parser.get_method().decode("ascii"),
+            path,
+            query,
+            headers,
+            is_old=is_old,
+            keeps_alive=not is_old and parser.should_keep_alive(),
+        )
+        if self._current is None:
+            self._begin(exchange)
+        elif len(self._line) < MAX_PIPELINED:
+            self._line.append(exchange)
+        else:
+            self.abort()
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._in_head and self._head_bytes and self._head_timer is None:
-            self._expect_head()
+    def on_body(self, body: bytes) -> None:
+        cast(Exchange, self._incoming).body_arrived(body)
 
     def on_message_complete(self) -> None:
         self._in_head = True
-        super().on_message_complete()
+        cast(Exchange, self._incoming).body_ended()
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "invalid_request", msg)
+    # -- inside ----------------------------------------------------------------------------------------
 
-    def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_timed_out)
+    def _begin(self, exchange: Exchange) -> None:
+        self._current = exchange
+        self._deadline = _NEVER
+        # No lib.tasks.spawn: its two callbacks cost as much as the task. The server's set keeps it alive and
+        # `_answer` itself sees to its failure and its end.
+        exchange.task = self._loop.create_task(self._answer(exchange))
+        self._state.tasks.add(exchange.task)
 
-    def _cancel_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    async def _answer(self, exchange: Exchange) -> None:
+        try:
+            await self._serve(exchange)
+        except Exception:  # noqa: BLE001 - the border of the event loop
+            _log.exception("bug in the gateway", id=exchange.id, path=exchange.path)
+        finally:
+            if exchange.task is not None:
+                self._state.tasks.discard(exchange.task)
+                exchange.task = None
+            if not (exchange.is_ended or exchange.client_left):
+                self._transport.close()  # it began and will not end: the client must not wait for more
 
-    def _head_timed_out(self) -> None:
-        self._head_timer = None
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        if not self._in_head or is_answering or self.transport.is_closing():
+    def _arm(self, at: float) -> None:
+        self._deadline = at
+        if at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self._loop.call_at(at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_at = _NEVER
+        if self._deadline == _NEVER or self._transport.is_closing():
             return
-        if self._head_bytes:
-            self._refuse(
-                408, "invalid_request", f"The request's head did not arrive in {HEAD_TIMEOUT_S:g} s."
-            )
+        if self._loop.time() + _TIMER_SLACK_S < self._deadline:
+            self._arm(self._deadline)
+        elif self._head_bytes:
+            said = f"The request's head did not arrive in {HEAD_TIMEOUT_S:g} s."
+            self._refuse(408, "invalid_request", said)
         else:
-            self.transport.close()  # connected and said nothing
+            self._transport.close()  # it says nothing
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        if self.transport.is_closing():
+        if self._transport.is_closing():
             return
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()  # an answer is under way: this cannot be said in its middle
+        if self._current is not None:
+            self._transport.close()  # an answer is under way: this cannot be said in its middle
             return
         error: dict[str, Any] = {
             "message": message,
@@ -134,9 +310,20 @@ class Listener(HttpToolsProtocol):
             "code": code,
         }
         body = msgspec.json.encode({"error": error})
-        head = (
-            b"content-type: application/json\r\ncontent-length: %d\r\n"
-            b"x-request-id: %b\r\nconnection: close\r\n\r\n"
+        self._transport.write(
+            b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"x-request-id: %b\r\nconnection: close\r\n\r\n%b"
+            % (status, http.HTTPStatus(status).phrase.encode(), len(body), new_id("req_").encode(), body)
         )
-        self.transport.write(STATUS_LINE[status] + head % (len(body), new_id("req_").encode()) + body)
-        self.transport.close()
+        self._transport.close()
+
+
+def _split(url: bytes) -> tuple[str, bytes]:
+    """Path, percent-decoded, and query. Raises httptools.HttpParserError."""
+    if not url.startswith(b"/"):  # http://host/path, host:port, *
+        parsed = httptools.parse_url(url)
+        raw, query = parsed.path or b"", parsed.query or b""
+    else:
+        raw, _, query = url.partition(b"#")[0].partition(b"?")
+    path = raw.decode("ascii")
+    return (urllib.parse.unquote(path) if "%" in path else path), query
