@@ -56,9 +56,46 @@ def test_closing_gives_up_on_a_full_queue_that_nobody_reads(monkeypatch: pytest.
     stream = Stuck()
     writer = log.LineWriter(stream)
     for number in range(10):
-        writer.msg(str(number))
+        writer.msg(timestamp=0.0, event=str(number))
     closing = threading.Thread(target=writer.close, daemon=True)
     closing.start()
     closing.join(5)
     assert not closing.is_alive()
     stream.freed.set()
+
+
+def test_the_line_of_a_call_is_written_like_any_other() -> None:
+    stream = io.StringIO()
+    writer = log.configure("info", stream=stream)
+    assert log.is_calls_logged()
+    log.call({"id": "req_1", "status": 200, "deployment": "m"})
+    writer.close()
+    (line,) = lines(stream)
+    assert (line["event"], line["level"], line["id"], line["status"]) == ("call", "info", "req_1", 200)
+    assert str(line["timestamp"]).endswith("Z")
+    log.configure("warning", stream=io.StringIO()).close()
+    assert not log.is_calls_logged()
+
+
+def test_what_was_dropped_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_QUEUE_LINES", 3)
+    stream = io.StringIO()
+    writer = log.LineWriter(stream)
+    for number in range(10):
+        writer.msg(timestamp=0.0, event=str(number))
+    writer.close()
+    said = lines(stream)
+    written = [line["event"] for line in said if "count" not in line]
+    dropped = sum(int(str(line["count"])) for line in said if "count" in line)
+    assert written[:3] == ["0", "1", "2"]
+    assert len(written) + dropped == 10
+
+
+def test_a_value_json_does_not_know_is_shown() -> None:
+    stream = io.StringIO()
+    writer = log.configure("info", stream=stream)
+    structlog.get_logger("a").warning("odd", value=threading.Event, error=ValueError("x"))
+    structlog.get_logger("a").warning("odd", model="\ud800", number=10**30)
+    writer.close()
+    assert "ValueError" in str(lines(stream)[0]["error"])
+    assert (lines(stream)[1]["model"], lines(stream)[1]["number"]) == ("\ud800", 10**30)

@@ -5,12 +5,9 @@
 
 from typing import Any
 
-import structlog
-
+from penstock.telemetry import log
 from penstock.telemetry.metrics import Metrics
 from penstock.types.call import Call
-
-_log = structlog.get_logger("penstock.call")
 
 
 def account(call: Call, *, ended_s: float, metrics: Metrics) -> None:
@@ -20,7 +17,8 @@ def account(call: Call, *, ended_s: float, metrics: Metrics) -> None:
         raise AssertionError(msg)
     call.is_accounted = True
     metrics.call_ended(call, ended_s)
-    _log.info("call", **_fields(call, ended_s))
+    if log.is_calls_logged():
+        log.call(_fields(call, ended_s))
 
 
 def _fields(call: Call, ended_s: float) -> dict[str, Any]:
