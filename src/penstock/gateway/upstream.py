@@ -8,6 +8,9 @@ The phases and their bounds (types.deployment.Timeouts):
     between tokens silence after that                           -> UpstreamTimeout
     total          the whole attempt, a slow client included    -> UpstreamTimeout
 
+All of them are deadlines of the upstream connection (lib.http1), which costs no timer: when one passes, the
+upstream is let go at once; a client that is behind hears of it after what came before.
+
 Leaving this function, however that happens, closes the upstream connection unless its answer was read to the
 end: that is how generation stops when the client leaves.
 """
@@ -98,62 +101,54 @@ async def _attempt(
     if outgoing.is_stream:
         phase, limit_s = "first token", min(timeouts.first_token_s, timeouts.total_s)
     try:
-        async with asyncio.timeout(limit_s) as deadline:
-            await _check_length(request, outgoing, deployment, replica, deps)
-            response = await deps.client.request(
-                http1.Origin(address.scheme, address.host, address.port, address.uds),
-                "POST",
-                address.path + outgoing.path,
-                (*_HEADERS, *replica.headers, *outgoing.headers),
-                outgoing.body,
-                timeouts=http1.Timeouts(
-                    connect_s=timeouts.connect_s,
-                    first_byte_s=None,  # `deadline` bounds everything up to the first content
-                    between_s=None,
-                    total_s=None,
-                ),
-            )
-            try:
-                if not 200 <= response.status < 300:
-                    raise await _read_error(response, deployment)
-                if not outgoing.is_stream:
-                    delta = reader.answer(await response.read(ANSWER_LIMIT_BYTES))
+        if deployment.count_prompt is not None:
+            await _check_length(request, outgoing, deployment, replica, deps, within_s=limit_s)
+        response = await deps.client.request(
+            http1.Origin(address.scheme, address.host, address.port, address.uds),
+            "POST",
+            address.path + outgoing.path,
+            (*_HEADERS, *replica.headers, *outgoing.headers),
+            outgoing.body,
+            timeouts=http1.Timeouts(timeouts.connect_s, first_byte_s=None, between_s=None, total_s=limit_s),
+        )
+        try:
+            if not 200 <= response.status < 300:
+                raise await _read_error(response, deployment)
+            if not outgoing.is_stream:
+                delta = reader.answer(await response.read(ANSWER_LIMIT_BYTES))
+                attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
+                call.usage = delta.usage
+                await emit((delta,))
+                return
+            _expect_events(response, deployment)
+            splitter = SSESplitter()
+            is_open = True
+            while is_open:
+                data = await response.read_some()
+                deltas, failure = _read_events(splitter, data, reader)
+                is_open = bool(data) and not reader.is_done
+                for delta in deltas:
+                    if delta.usage is not None:
+                        call.usage = delta.usage  # cumulative: the last one counts, never a sum
+                if failure is not None:
+                    if attempt.first_content_s is not None:
+                        await emit(deltas)  # what came before the failure was said
+                    raise failure
+                if not deltas:
+                    continue
+                if attempt.first_content_s is None and any(has_content(delta) for delta in deltas):
                     attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
-                    call.usage = delta.usage
-                    await emit((delta,))
-                    return
-                _expect_events(response, deployment)
-                splitter = SSESplitter()
-                is_open = True
-                while is_open:
-                    data = await response.read_some()
-                    deltas, failure = _read_events(splitter, data, reader)
-                    is_open = bool(data) and not reader.is_done
-                    for delta in deltas:
-                        if delta.usage is not None:
-                            call.usage = delta.usage  # cumulative: the last one counts, never a sum
-                    if failure is not None:
-                        if attempt.first_content_s is not None:
-                            await emit(deltas)  # what came before the failure was said
-                        raise failure
-                    if not deltas:
-                        continue
-                    if attempt.first_content_s is None and any(has_content(delta) for delta in deltas):
-                        attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
-                        phase, limit_s = "total", timeouts.total_s
-                        response.limit_reads(timeouts.between_tokens_s)
-                        loop_now = asyncio.get_running_loop().time()
-                        deadline.reschedule(
-                            loop_now + timeouts.total_s - (attempt.first_content_s - attempt.started_s)
-                        )
-                    await emit(deltas)
-                if reader.is_done:
-                    await _read_out(response)
-                elif not reader.is_complete:
-                    raise UpstreamCut(f"{deployment.name} ended its answer before it was complete.")
-            finally:
-                response.close()
-    except TimeoutError as exc:
+                    phase, limit_s = "total", timeouts.total_s
+                    response.limit_reads(timeouts.between_tokens_s)
+                    response.limit_total(timeouts.total_s - (attempt.first_content_s - attempt.started_s))
+                await emit(deltas)
+            if reader.is_done:
+                await _read_out(response)
+            elif not reader.is_complete:
+                raise UpstreamCut(f"{deployment.name} ended its answer before it was complete.")
+        finally:
+            response.close()
+    except (TimeoutError, http1.TotalTimeout) as exc:
         said = f"{deployment.name} did not finish phase '{phase}' within {limit_s:g} s."
         raise UpstreamTimeout(said) from exc
 
@@ -166,11 +161,18 @@ def _encode(request: Request, deployment: Deployment) -> Outgoing:
 
 
 async def _check_length(
-    request: Request, outgoing: Outgoing, deployment: Deployment, replica: ReplicaView, deps: Deps
+    request: Request,
+    outgoing: Outgoing,
+    deployment: Deployment,
+    replica: ReplicaView,
+    deps: Deps,
+    *,
+    within_s: float,
 ) -> None:
     """Refuses a prompt above the model's context before it waits for a place in the engine.
 
     A token is at least one byte, so a body of fewer bytes than the context has tokens needs no count.
+    Raises ContextLengthExceeded, TimeoutError.
     """
     context = replica.info.get("context")
     if deployment.count_prompt is None or context is None or len(outgoing.body) <= context:
@@ -185,7 +187,8 @@ async def _check_length(
         answer: dict[str, Any] = msgspec.json.decode(await response.read(ANSWER_LIMIT_BYTES))
         return answer
 
-    tokens = await deployment.count_prompt(request, ask)
+    async with asyncio.timeout(within_s):
+        tokens = await deployment.count_prompt(request, ask)
     if tokens >= context:  # the answer needs room for one token
         param = "messages" if request.operation == "chat" else "prompt"
         raise ContextLengthExceeded(

@@ -119,6 +119,11 @@ class Response:
         if self._conn is not None:
             self._conn.between_s = _NEVER if between_s is None else between_s
 
+    def limit_total(self, total_s: float) -> None:
+        """`Timeouts.total_s` anew, counted from now: a stream may have less time to begin than to end."""
+        if self._conn is not None:
+            self._conn.limit_total(total_s)
+
     def close(self) -> None:
         """Give the exchange up. Unless the body was received whole, the connection is aborted at once."""
         if (conn := self._conn) is not None:
@@ -251,6 +256,10 @@ class Connection(asyncio.Protocol):
         at = self._loop.time() + self.between_s
         self._arm(at if at < self._total_at else self._total_at)  # noqa: FURB136 - see start
         return waiter
+
+    def limit_total(self, total_s: float) -> None:
+        self._total_at = self._loop.time() + total_s
+        self._arm(self._total_at)
 
     def drain(self) -> bytes:
         chunks = self.chunks
