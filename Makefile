@@ -7,7 +7,7 @@ DEV   := $(VENV)/.installed-dev
 PYTHON ?= $(shell for v in 3.14 3.13 3.12 3.11 3; do command -v python$$v; done 2>/dev/null | while read p; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo "$$p" && break; done)
 
-.PHONY: help setup setup-dev up test test-all check docs lock clean
+.PHONY: help setup setup-dev up test test-all check docs bench bench-all lock clean
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' Makefile | sed 's/:.*##/\t/' | expand -t 12
 
@@ -31,6 +31,12 @@ check: $(DEV)    ## lint, format, types, import directions, documentation
 
 docs: $(DEV)     ## write the generated documents anew
 	$(BIN)/python docs/generate.py
+
+bench: $(DEV)    ## measure Penstock beside its peers, under 15 minutes; ONLY=stream for one suite
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+bench-all: $(DEV) ## measure all of it, for as long as it takes
+	$(BIN)/python -m bench --all
 
 lock:            ## resolve pyproject.toml into the two lock files (needs uv)
 	uv pip compile pyproject.toml $(LOCK) --group build -o requirements.lock
