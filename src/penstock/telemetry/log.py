@@ -9,6 +9,7 @@ by `_QUEUE_LINES` lines, lines are dropped and the number dropped is logged.
 """
 
 import datetime as dt
+import functools
 import json
 import logging
 import sys
@@ -80,25 +81,31 @@ def _add_time(_logger: object, _method: str, event: structlog.typing.EventDict) 
     return {"timestamp": time.time(), **event}  # noqa: TID251 - a stamp
 
 
-def _stamped(fields: Mapping[str, Any]) -> dict[str, Any]:
-    moment = dt.datetime.fromtimestamp(fields["timestamp"], dt.UTC)
-    return {**fields, "timestamp": moment.isoformat().replace("+00:00", "Z")}
-
-
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 _colour = structlog.dev.ConsoleRenderer(colors=True)
 
 
 def _json(fields: Mapping[str, Any]) -> str:
-    stamped = _stamped(fields)
+    said = {**fields, "timestamp": _iso(fields["timestamp"])}
     try:
-        return _encode(stamped).decode() + "\n"
+        return _encode(said).decode() + "\n"
     except (ValueError, OverflowError):  # half a surrogate pair, a very large number
-        return json.dumps(stamped, default=repr) + "\n"
+        return json.dumps(said, default=repr) + "\n"
 
 
 def _console(fields: Mapping[str, Any]) -> str:
-    return f"{_colour(None, '', _stamped(fields))}\n"
+    return f"{_colour(None, '', {**fields, 'timestamp': _iso(fields['timestamp'])})}\n"
+
+
+def _iso(unix_s: float) -> str:
+    """UTC, with milliseconds."""
+    seconds, fraction = divmod(unix_s, 1)
+    return f"{_second(int(seconds))}.{int(fraction * 1000):03d}Z"
+
+
+@functools.lru_cache(maxsize=2)  # lines come in order
+def _second(unix_s: int) -> str:
+    return dt.datetime.fromtimestamp(unix_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class LineWriter:

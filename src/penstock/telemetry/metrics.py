@@ -12,23 +12,27 @@
     penstock_build_info                      version
 
 Route and deployment labels are configured names, `<provider>/*` for the models of a provider that serves any,
-else `other`: a client cannot grow the label set by asking for new models. Children are cached here because
-`.labels()` costs four times the increment.
+else `other`: a client cannot grow the label set by asking for new models.
+
+Counting is a dict lookup and a few additions on the event loop, and prometheus_client is only asked at a
+scrape: its own counters take a lock for each addition, ten of them a request. A scrape in its thread may see
+a call half counted; the next one sees it whole.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from penstock.types.call import Attempt, Call
+from penstock.types.call import Call
 from penstock.types.usage import Usage
 
 _DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-_CACHED_CHILDREN = 4096  # label combinations kept at hand; others cost one lookup more
+_BOUNDS = (*(str(float(bound)) for bound in _DURATION_BUCKETS_S), "+Inf")
 
 
 class PoolRow(NamedTuple):
@@ -39,101 +43,145 @@ class PoolRow(NamedTuple):
     restarts: int
 
 
-class Metrics:
+class Histogram:
+    """Durations by bucket; the last bucket is everything longer."""
+
+    __slots__ = ("counts", "sum_s")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_BOUNDS)
+        self.sum_s = 0.0
+
+    def observe(self, duration_s: float) -> None:
+        self.counts[bisect_left(_DURATION_BUCKETS_S, duration_s)] += 1
+        self.sum_s += duration_s
+
+
+class Tokens:
+    """Of one route and deployment."""
+
+    __slots__ = ("cached", "completion", "prompt", "reasoning")
+
+    def __init__(self) -> None:
+        self.prompt = self.cached = self.completion = self.reasoning = 0
+
+    def add(self, usage: Usage) -> None:
+        self.prompt += usage.prompt_tokens
+        self.cached += usage.cached_tokens
+        self.completion += usage.completion_tokens
+        self.reasoning += usage.reasoning_tokens
+
+
+class Series:
+    """What one kind of call adds to: (operation, route, deployment, status, code)."""
+
+    __slots__ = ("count", "duration", "tokens", "ttft")
+
+    def __init__(self, duration: Histogram, ttft: Histogram, tokens: Tokens) -> None:
+        self.count = 0
+        self.duration = duration  # these three are shared with other kinds
+        self.ttft = ttft
+        self.tokens = tokens
+
+
+class Metrics(Collector):
     """One per process. `pools` is asked at each scrape."""
 
     def __init__(self, version: str, pools: Callable[[], Iterable[PoolRow]] = tuple) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
-        self._requests = Counter(
-            "penstock_requests",
-            "Requests answered, by final status and error code",
-            ("operation", "route", "deployment", "status", "code"),
-            registry=self.registry,
-        )
-        self._duration = Histogram(
-            "penstock_request_duration_seconds",
-            "First byte of the request to last byte of the answer",
-            ("operation", "route"),
-            buckets=_DURATION_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._ttft = Histogram(
-            "penstock_time_to_first_token_seconds",
-            "First byte of the request to first content of the answer",
-            ("operation", "route"),
-            buckets=_DURATION_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._tokens = Counter(
-            "penstock_tokens",
-            "Tokens; cached ones are part of prompt, reasoning ones of completion",
-            ("route", "deployment", "kind"),
-            registry=self.registry,
-        )
-        self._in_flight = Gauge(
-            "penstock_requests_in_flight", "Requests being answered", ("operation",), registry=self.registry
-        )
-        self._attempts = Counter(
-            "penstock_upstream_attempts",
-            "Tries at a replica or provider, by outcome",
-            ("deployment", "outcome"),
-            registry=self.registry,
-        )
-        Gauge("penstock_build_info", "Always 1", ("version",), registry=self.registry).labels(version).set(1)
-        self.registry.register(_Pools(pools))
-        cached = lru_cache(maxsize=_CACHED_CHILDREN)
-        self._requests_child = cached(self._requests.labels)
-        self._duration_child = cached(self._duration.labels)
-        self._ttft_child = cached(self._ttft.labels)
-        self._tokens_child = cached(self._tokens.labels)
-        self._in_flight_child = cached(self._in_flight.labels)
-        self._attempts_child = cached(self._attempts.labels)
+        self._version = version
+        self._pools = pools
+        self._series: dict[tuple[str, str, str, int, str], Series] = {}
+        self._durations: dict[tuple[str, str], Histogram] = {}
+        self._ttfts: dict[tuple[str, str], Histogram] = {}
+        self._tokens: dict[tuple[str, str], Tokens] = {}
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._in_flight: dict[str, int] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
 
     def call_started(self, call: Call) -> None:
-        self._in_flight_child(call.operation).inc()
+        self._in_flight[call.operation] = self._in_flight.get(call.operation, 0) + 1
 
     def call_ended(self, call: Call, ended_s: float) -> None:
+        operation = call.operation
         route, deployment = call.labels
-        self._in_flight_child(call.operation).dec()
-        code = "client_left" if call.client_left else call.error.code if call.error else ""
-        self._requests_child(call.operation, route, deployment, str(call.status), code).inc()
-        self._duration_child(call.operation, route).observe(ended_s - call.started_s)
+        self._in_flight[operation] -= 1
+        outcome = "client_left" if call.client_left else call.error.code if call.error is not None else ""
+        key = (operation, route, deployment, call.status, outcome)
+        series = self._series.get(key) or self._open(key)
+        series.count += 1
+        series.duration.observe(ended_s - call.started_s)
         if call.first_content_s is not None:
-            self._ttft_child(call.operation, route).observe(call.first_content_s - call.started_s)
+            series.ttft.observe(call.first_content_s - call.started_s)
         if call.usage is not None:
-            self._count_tokens(route, deployment, call.usage)
+            series.tokens.add(call.usage)
         for attempt in call.attempts:
-            self._attempts_child(deployment, _outcome(call, attempt)).inc()
+            label = (deployment, (outcome or "ok") if attempt.error is None else attempt.error.code)
+            self._attempts[label] = self._attempts.get(label, 0) + 1
 
-    def _count_tokens(self, route: str, deployment: str, usage: Usage) -> None:
-        self._tokens_child(route, deployment, "prompt").inc(usage.prompt_tokens)
-        if usage.completion_tokens:
-            self._tokens_child(route, deployment, "completion").inc(usage.completion_tokens)
-        if usage.cached_tokens:
-            self._tokens_child(route, deployment, "cached").inc(usage.cached_tokens)
-        if usage.reasoning_tokens:
-            self._tokens_child(route, deployment, "reasoning").inc(usage.reasoning_tokens)
+    def _open(self, key: tuple[str, str, str, int, str]) -> Series:
+        operation, route, deployment, _, _ = key
+        made = self._series[key] = Series(
+            self._durations.setdefault((operation, route), Histogram()),
+            self._ttfts.setdefault((operation, route), Histogram()),
+            self._tokens.setdefault((route, deployment), Tokens()),
+        )
+        return made
 
     def render(self) -> bytes:
         """The text exposition. A thousand label sets take over 100 ms: call it off the event loop."""
-        return generate_latest(self.registry)
-
-
-def _outcome(call: Call, attempt: Attempt) -> str:
-    if attempt.error is not None:
-        return attempt.error.code
-    if call.client_left:
-        return "client_left"
-    return call.error.code if call.error is not None else "ok"
-
-
-class _Pools(Collector):
-    """Replica states, read from their owner at scrape time: no second copy that could be stale."""
-
-    def __init__(self, pools: Callable[[], Iterable[PoolRow]]) -> None:
-        self._pools = pools
+        return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
+        """Asked by prometheus_client. Copies each table first: the event loop goes on counting."""
+        requests = CounterMetricFamily(
+            "penstock_requests",
+            "Requests answered, by final status and error code",
+            labels=("operation", "route", "deployment", "status", "code"),
+        )
+        for (operation, route, deployment, status, code), series in self._series.copy().items():
+            requests.add_metric((operation, route, deployment, str(status), code), series.count)
+        yield requests
+        yield _histogram(
+            "penstock_request_duration_seconds",
+            "First byte of the request to last byte of the answer",
+            self._durations.copy(),
+        )
+        yield _histogram(
+            "penstock_time_to_first_token_seconds",
+            "First byte of the request to first content of the answer",
+            self._ttfts.copy(),
+        )
+        tokens = CounterMetricFamily(
+            "penstock_tokens",
+            "Tokens; cached ones are part of prompt, reasoning ones of completion",
+            labels=("route", "deployment", "kind"),
+        )
+        for labels, counted in self._tokens.copy().items():
+            for kind in Tokens.__slots__:
+                tokens.add_metric((*labels, kind), getattr(counted, kind))
+        yield tokens
+        in_flight = GaugeMetricFamily(
+            "penstock_requests_in_flight", "Requests being answered", labels=("operation",)
+        )
+        for operation, number in self._in_flight.copy().items():
+            in_flight.add_metric((operation,), number)
+        yield in_flight
+        attempts = CounterMetricFamily(
+            "penstock_upstream_attempts",
+            "Tries at a replica or provider, by outcome",
+            labels=("deployment", "outcome"),
+        )
+        for labels, number in self._attempts.copy().items():
+            attempts.add_metric(labels, number)
+        yield attempts
+        yield from self._replicas()
+        build = GaugeMetricFamily("penstock_build_info", "Always 1", labels=("version",))
+        build.add_metric((self._version,), 1)
+        yield build
+
+    def _replicas(self) -> Iterable[Metric]:
+        """Read from their owner: no second copy that could be stale."""
         replicas = GaugeMetricFamily("penstock_replicas", "Replicas by state", labels=("pool", "state"))
         restarts = CounterMetricFamily(
             "penstock_replica_restarts", "Engine processes started again after a crash", labels=("pool",)
@@ -143,3 +191,12 @@ class _Pools(Collector):
                 replicas.add_metric((row.pool, state), count)
             restarts.add_metric((row.pool,), row.restarts)
         return (replicas, restarts)
+
+
+def _histogram(name: str, said: str, rows: Mapping[tuple[str, str], Histogram]) -> Metric:
+    family = HistogramMetricFamily(name, said, labels=("operation", "route"))
+    for labels, seen in rows.items():
+        if any(seen.counts):
+            buckets = zip(_BOUNDS, accumulate(seen.counts), strict=True)
+            family.add_metric(labels, [(bound, float(count)) for bound, count in buckets], seen.sum_s)
+    return family
