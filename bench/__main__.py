@@ -15,9 +15,9 @@ from bench import report
 from bench.harness import Bench
 from bench.report import Suite
 from bench.subjects import NGINX, NotInstalled
-from bench.suites import unary
+from bench.suites import configuration, latency, unary
 
-SUITES: tuple[Suite, ...] = (unary,)
+SUITES: tuple[Suite, ...] = (unary, latency, configuration)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

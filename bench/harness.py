@@ -171,7 +171,11 @@ class Upstream(Program):
         self.url = f"http://127.0.0.1:{self.port}/v1"
         argv = [str(_compiled()), str(self.port), str(tick_us), str(events)]
         super().__init__(argv, core=CORE_OF_LOAD, work=work, name=f"upstream-{self.port}")
-        wait_for(self.counts, self, 5)
+        try:
+            wait_for(self.counts, self, 5)
+        except BaseException:
+            self.stop()
+            raise
 
     def counts(self) -> dict[str, int]:
         counted: dict[str, int] = json.loads(http(f"http://127.0.0.1:{self.port}/counts"))
@@ -238,7 +242,14 @@ class Wrk:
     """The load generator: wrk, one thread, closed loop, keep-alive."""
 
     def __init__(
-        self, target: Launch, asked: Any, *, connections: int, duration_s: float, work: Path
+        self,
+        target: Launch,
+        asked: Any,
+        *,
+        connections: int,
+        duration_s: float,
+        work: Path,
+        more: str = "",  # Lua: a request() of its own
     ) -> None:
         wrk = shutil.which("wrk")
         if wrk is None:
@@ -247,7 +258,7 @@ class Wrk:
         lines = ['wrk.method = "POST"', f"wrk.body = {_lua(json.dumps(asked, separators=(',', ':')))}"]
         for name, value in {"content-type": "application/json", **target.headers}.items():
             lines.append(f"wrk.headers[{_lua(name)}] = {_lua(value)}")
-        script.write_text("\n".join(lines))
+        script.write_text("\n".join([*lines, more]))
         argv = [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(duration_s))}", "--timeout", "60"]
         argv += ["-s", str(script), "--latency", target.url]
         self._process = subprocess.Popen(
