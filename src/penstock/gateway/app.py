@@ -39,7 +39,7 @@ _log = structlog.get_logger("penstock.gateway")
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
-METRICS_CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
+METRICS_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 MODELS_PREFIX = "/v1/models/"
 
 
@@ -69,8 +69,11 @@ class App:
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answers one request."""
-        offered = exchange.headers.get(b"x-request-id", b"").decode("latin-1")
-        exchange.id = offered if is_sane_id(offered) else new_id("req_")
+        offered = exchange.headers.get(b"x-request-id")
+        if offered is not None and is_sane_id(sane := offered.decode("latin-1")):
+            exchange.id = sane
+        else:
+            exchange.id = new_id("req_")
         inbound = self._inbound.get(exchange.path)
         if inbound is not None and exchange.method == "POST":
             await pipeline.run(exchange, inbound, self.snapshot, self._deps)
@@ -143,9 +146,9 @@ class App:
             200,
             text,
             [
-                (b"content-type", METRICS_CONTENT_TYPE),
-                (b"content-length", str(len(text)).encode()),
-                (b"x-request-id", exchange.id.encode()),
+                ("content-type", METRICS_CONTENT_TYPE),
+                ("content-length", str(len(text))),
+                ("x-request-id", exchange.id),
             ],
         )
 
@@ -160,8 +163,8 @@ def _status(rows: list[PoolRow]) -> str:
 
 async def _send_json(exchange: Exchange, body: bytes, *, status: int = 200) -> None:
     headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", exchange.id.encode()),
+        ("content-type", "application/json"),
+        ("content-length", str(len(body))),
+        ("x-request-id", exchange.id),
     ]
     await exchange.send(status, body, headers)

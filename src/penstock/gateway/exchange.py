@@ -15,7 +15,7 @@ from typing import Protocol
 from penstock.lib.compress import StreamCompressor, negotiate
 from penstock.types.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
-Headers = Sequence[tuple[bytes, bytes]]
+Headers = Sequence[tuple[str, str]]
 
 BODY_TIMEOUT_S = 60.0  # for the whole request body to arrive
 WRITE_STALL_S = 120.0  # a client that has not made room for the next write by then is cut
@@ -48,7 +48,7 @@ class Connection(Protocol):
 
     def resume_reading(self) -> None: ...
 
-    def default_headers(self) -> list[tuple[bytes, bytes]]: ...
+    def default_lines(self) -> bytes: ...
 
     def answered(self, exchange: "Exchange") -> None: ...
 
@@ -265,16 +265,16 @@ class Exchange:
 
     async def start_stream(self, headers: Headers) -> None:
         """Status 200 and headers of an event stream, compressed when the client accepts that."""
-        all_headers = [*headers, (b"vary", b"accept-encoding")]
+        all_headers = [*headers, ("vary", "accept-encoding")]
         accepted = self.headers.get(b"accept-encoding")
         if accepted is not None and (compressor := negotiate(accepted)) is not None:
             self._compressor = compressor
-            all_headers.append((b"content-encoding", compressor.encoding.encode()))
+            all_headers.append(("content-encoding", compressor.encoding))
         if self._is_old:
             self.keeps_alive = False
         else:
             self._is_chunked = True
-            all_headers.append((b"transfer-encoding", b"chunked"))
+            all_headers.append(("transfer-encoding", "chunked"))
         self.status = 200
         self._head = self._make_head(all_headers)
 
@@ -301,14 +301,12 @@ class Exchange:
 
     def _make_head(self, headers: Headers) -> bytes:
         self.is_started = True
-        lines = [b"%b: %b\r\n" % header for header in self._connection.default_headers()]
-        lines += [b"%b: %b\r\n" % header for header in headers]
-        if not self.keeps_alive:
-            lines.append(b"connection: close\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
             raise ValueError("a header of the answer holds CR, LF or NUL")
-        return b"%b%b\r\n" % (_STATUS_LINES[self.status], head)
+        last = b"\r\n" if self.keeps_alive else b"connection: close\r\n\r\n"
+        status_line = _STATUS_LINES[self.status]
+        return status_line + self._connection.default_lines() + lines.encode("latin-1") + last
 
     async def _writable(self) -> None:
         """Waits for a client that is behind. Raises ClientLeft when it takes nothing for too long."""

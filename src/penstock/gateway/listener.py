@@ -58,12 +58,14 @@ class Listener(asyncio.Protocol):
     __slots__ = (
         "_current",
         "_deadline",
+        "_default_lines",
         "_head_bytes",
         "_headers",
         "_in_head",
         "_incoming",
         "_is_reading_paused",
         "_line",
+        "_lines_are_of",
         "_loop",
         "_parser",
         "_serve",
@@ -98,6 +100,8 @@ class Listener(asyncio.Protocol):
         self.is_write_paused = False
         self._is_reading_paused = False
         self._writable: asyncio.Future[None] | None = None
+        self._default_lines = b""
+        self._lines_are_of: list[tuple[bytes, bytes]] | None = None
         self._deadline = self._timer_at = _NEVER
         self._timer: asyncio.TimerHandle | None = None
 
@@ -133,9 +137,13 @@ class Listener(asyncio.Protocol):
             self._is_reading_paused = False
             self._transport.resume_reading()
 
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
+    def default_lines(self) -> bytes:
         """`date`, made anew by uvicorn's server every second."""
-        return self._state.default_headers
+        headers = self._state.default_headers
+        if headers is not self._lines_are_of:
+            self._lines_are_of = headers
+            self._default_lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._default_lines
 
     def answered(self, exchange: Exchange) -> None:
         """The last byte of an answer was written."""
@@ -168,9 +176,10 @@ class Listener(asyncio.Protocol):
             if self._head_bytes == 0 and self._current is None:
                 self._deadline = _NEVER  # not idle any more; a head in pieces is timed below
             self._head_bytes += len(data)
-            if b"pgrade" in data or b"PGRADE" in data:
-                head, blank, rest = data.partition(b"\r\n\r\n")
-                data = _UPGRADE.sub(rb"\1x-grade", head) + blank + rest
+            end = data.find(b"\r\n\r\n")
+            head = data if end < 0 else data[:end]  # the body may be large
+            if b"pgrade" in head or b"PGRADE" in head:
+                data = _UPGRADE.sub(rb"\1x-grade", head) + data[len(head) :]
         try:
             cast(httptools.HttpRequestParser, self._parser).feed_data(data)
         except httptools.HttpParserUpgrade:  # CONNECT; nothing after it can be parsed

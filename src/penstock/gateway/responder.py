@@ -9,6 +9,7 @@ After the headers an error is the protocol's typed terminal event.
 """
 
 import asyncio
+import functools
 from collections.abc import Sequence
 
 from penstock.gateway.exchange import ClientLeft, Exchange
@@ -98,46 +99,44 @@ class Responder:
 async def send_error(exchange: Exchange, error: PenstockError, body: bytes, call: Call | None = None) -> None:
     """An error as a plain HTTP answer. `call` is there once the request was recognised as a model call."""
     headers = _length(body)
-    headers += call_headers(call) if call is not None else [(b"x-request-id", exchange.id.encode())]
+    headers += call_headers(call) if call is not None else [("x-request-id", exchange.id)]
     headers += retry_headers(error)
     if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", error.allowed.encode()))
+        headers.append(("allow", error.allowed))
     await exchange.send(error.status, body, headers)
 
 
-def call_headers(call: Call) -> list[tuple[bytes, bytes]]:
-    headers = [(b"x-request-id", call.id.encode())]
+def call_headers(call: Call) -> list[tuple[str, str]]:
+    headers = [("x-request-id", call.id)]
     if call.attempts:
-        headers.append((b"x-penstock-deployment", header_value(call.deployment)))
-        headers.append((b"x-penstock-attempts", str(len(call.attempts)).encode()))
+        headers.append(("x-penstock-deployment", header_value(call.deployment)))
+        headers.append(("x-penstock-attempts", str(len(call.attempts))))
     if call.first_content_s is not None:
         elapsed_ms = round((call.first_content_s - call.started_s) * 1000)
-        headers.append((b"openai-processing-ms", str(elapsed_ms).encode()))
+        headers.append(("openai-processing-ms", str(elapsed_ms)))
     return headers
 
 
 _EVENT_STREAM = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # nginx in front must not gather events
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),  # nginx in front must not gather events
 ]
 
 
-def _length(body: bytes) -> list[tuple[bytes, bytes]]:
-    return [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+def _length(body: bytes) -> list[tuple[str, str]]:
+    return [("content-type", "application/json"), ("content-length", str(len(body)))]
 
 
-def header_value(text: str) -> bytes:
+@functools.lru_cache(maxsize=1024)
+def header_value(text: str) -> str:
     """A configured name as a header value: what is not printable ASCII becomes `?`."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text).encode()
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
-def retry_headers(error: PenstockError) -> list[tuple[bytes, bytes]]:
+def retry_headers(error: PenstockError) -> list[tuple[str, str]]:
     """`retry-after` (whole seconds, rounded up) and `retry-after-ms`, which the OpenAI SDKs prefer."""
     if error.retry_after_s is None:
         return []
     seconds = max(0.0, error.retry_after_s)
-    return [
-        (b"retry-after", str(-int(-seconds // 1)).encode()),
-        (b"retry-after-ms", str(round(seconds * 1000)).encode()),
-    ]
+    return [("retry-after", str(-int(-seconds // 1))), ("retry-after-ms", str(round(seconds * 1000)))]

@@ -97,8 +97,8 @@ class OpenAIEncoder:
         self._is_ended = True
         if not self._include_usage:
             return _DONE
-        body = {**self._tail, "choices": [], "usage": self._final_usage()}
-        return b"data: " + _encode(self._envelope(body, self.chunk_object)) + b"\n\n" + _DONE
+        body = {**self._tail, **self._same, "choices": [], "usage": self._final_usage()}
+        return b"data: " + _encode(body) + b"\n\n" + _DONE
 
     def stream_error(self, error: PenstockError) -> bytes:
         if self._is_ended:
@@ -159,20 +159,22 @@ class OpenAIEncoder:
             raw = body.get("usage")
             self._raw_usage = raw if isinstance(raw, dict) else None
             self._name(body)
-            choices = _choices(body)
-            for position, choice in enumerate(choices):
-                if not isinstance(choice.get("index"), int):
+            for position, choice in enumerate(_choices(body)):
+                if choice.get("index").__class__ is not int:
                     choice["index"] = position
                 self._complete(choice)
+            body.update(self._same)
         else:
             states = [self._states[index] for index in sorted(self._states)]
             if not states or any(state.finish_reason is None for state in states):
                 raise UpstreamInvalid("The upstream's answer has a choice that was never finished.")
-            body = self._tail
-            body["choices"] = [self._folded(state) for state in states]
+            body = {**self._same, **self._tail, "choices": [self._folded(state) for state in states]}
+        body["object"] = self.answer_object
         if self._usage is not None or self._raw_usage is not None or self._whole is None:
             body["usage"] = self._final_usage()
-        return _encode(self._envelope(body, self.answer_object))
+        else:
+            body.pop("usage", None)
+        return _encode(body)
 
     # -- both
 
@@ -190,12 +192,6 @@ class OpenAIEncoder:
         if self._include_usage:
             self._same["usage"] = None
         return self._same
-
-    def _envelope(self, body: JSON, kind: str) -> JSON:
-        """The required keys, first, over whatever else the upstream sent."""
-        own = {**self._same, "object": kind}
-        own.pop("usage", None)
-        return {**own, **{key: value for key, value in body.items() if key not in own}}
 
     def _final_usage(self) -> JSON:
         usage = self._usage or self._call.usage

@@ -248,11 +248,17 @@ class CompletionReader:
         return Answer(decoded, usage)
 
 
+_PLAIN = frozenset({"role", "content", "refusal"})
+
+
 def _read_message(message: JSON) -> bool:
     """Checks the parts of a delta or message that the inbound side builds on; whether there is any content.
 
     Raises TypeError for what is not OpenAI's shape.
     """
+    content = message.get("content")
+    if content.__class__ is str and message.keys() <= _PLAIN and message.get("refusal") is None:
+        return content != ""  # what nearly every message is
     if isinstance(message.get("content"), list):
         _flatten(message)
     has_content = [

@@ -28,13 +28,12 @@ from penstock.lib.http1.proxy import Proxy, from_environment, proxy_for
 Headers = Sequence[tuple[bytes | str, bytes | str]]
 
 _NEVER = float("inf")
-_END = b"\r\n\r\n"
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"te"}
 )
 _BODYLESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
-_CACHED = 1024  # names and request lines remembered; both are few, unless a caller makes them up
+_CACHED = 1024  # heads remembered; they are few, unless a caller makes them up
 _DEFAULT_TIMEOUTS = Timeouts()
 
 
@@ -63,7 +62,6 @@ class Client:
         self.senders: tasks.Tasks = set()
         self._ssl_context = ssl_context
         self._pools: dict[Origin, _Pool] = {}
-        self._names: dict[bytes | str, bytes] = {}
         self.is_closed = False
 
     async def request(
@@ -148,25 +146,29 @@ class Client:
     def _head(
         self, pool: "_Pool", method: str, target: str, headers: Headers, body: bytes | AsyncIterator[bytes]
     ) -> bytes:
-        line = pool.lines.get((method, target)) or pool.request_line(method, target)
-        parts = [line]
-        add = parts.append
-        names = self._names
-        for name, value in headers:
-            add(names.get(name) or self._name(name))
-            add(value if isinstance(value, bytes) else value.encode("latin-1"))
-        if not isinstance(body, bytes):
-            add(b"\r\ntransfer-encoding: chunked\r\n\r\n")
-        elif body or method not in _BODYLESS:
-            add(b"\r\ncontent-length: %d\r\n\r\n" % len(body))
+        if headers.__class__ is tuple:  # immutable: most callers send the same ones again and again
+            key = (method, target, headers)
+            start = pool.heads.get(key) or pool.remember(key, self._start_of_head(pool, *key))
         else:
-            add(_END)
-        head = b"".join(parts)
+            start = self._start_of_head(pool, method, target, headers)
+        if not isinstance(body, bytes):
+            return start + b"\r\ntransfer-encoding: chunked\r\n\r\n"
+        if body or method not in _BODYLESS:
+            return start + b"\r\ncontent-length: %d\r\n\r\n" % len(body)
+        return start + b"\r\n\r\n"
+
+    def _start_of_head(self, pool: "_Pool", method: str, target: str, headers: Headers) -> bytes:
+        """All but the framing, without the last line's end."""
+        parts = [pool.request_line(method, target)]
+        for name, value in headers:
+            parts.append(self._name(name))
+            parts.append(value if isinstance(value, bytes) else value.encode("latin-1"))
+        start = b"".join(parts)
         # Each part was made with its own line ends; one more can only have come in with a value.
-        lines = len(headers) + pool.line_ends + (2 if parts[-1] is _END else 3)
-        if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+        lines = len(headers) + pool.line_ends
+        if start.count(b"\n") != lines or start.count(b"\r") != lines or b"\0" in start:
             raise ValueError("a header value holds CR, LF or NUL")
-        return head
+        return start
 
     def _name(self, name: bytes | str) -> bytes:
         raw = name if isinstance(name, bytes) else name.encode("latin-1")
@@ -174,10 +176,7 @@ class Client:
             raise ValueError(f"not a header name: {raw!r}")
         if raw.lower() in _OURS:
             raise ValueError(f"the client sets {raw.decode().lower()} itself")
-        line = b"\r\n" + raw + b": "
-        if len(self._names) < _CACHED:
-            self._names[name] = line
-        return line
+        return b"\r\n" + raw + b": "
 
 
 class _Pool:
@@ -196,7 +195,7 @@ class _Pool:
         self.proxy = proxy
         self.idle: list[Connection] = []
         self.open = 0
-        self.lines: dict[tuple[str, str], bytes] = {}
+        self.heads: dict[tuple[str, str, Headers], bytes] = {}
         self.line_ends = 1  # in a request line with its host
         self.max_header_bytes = client.max_header_bytes
         self.idle_s = client.idle_s
@@ -239,7 +238,7 @@ class _Pool:
         return conn
 
     def request_line(self, method: str, target: str) -> bytes:
-        """The request line and the host header, without the last line's end. Remembered."""
+        """The request line and the host header, without the last line's end."""
         if not (method.isascii() and method.isalpha()):
             raise ValueError(f"not a method: {method!r}")
         is_plain = target.isascii() and target.isprintable() and " " not in target and "#" not in target
@@ -250,9 +249,12 @@ class _Pool:
         line = f"{method} {where} HTTP/1.1\r\nhost: {self.origin.authority}".encode("ascii")
         if proxy is not None and proxy.authorization is not None:
             line += b"\r\nproxy-authorization: " + proxy.authorization
-        if len(self.lines) < _CACHED:
-            self.lines[method, target] = line
         return line
+
+    def remember(self, key: tuple[str, str, Headers], start: bytes) -> bytes:
+        if len(self.heads) < _CACHED:
+            self.heads[key] = start
+        return start
 
     # -- what connections say --------------------------------------------------------------------------
 
