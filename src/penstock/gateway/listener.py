@@ -38,6 +38,7 @@ import structlog
 from uvicorn.server import ServerState
 
 from penstock.gateway.exchange import Exchange
+from penstock.lib import tasks
 from penstock.lib.ids import new_id
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -56,6 +57,7 @@ class Listener(asyncio.Protocol):
     """One client connection; `serve` answers each of its requests."""
 
     __slots__ = (
+        "_begun",
         "_current",
         "_deadline",
         "_default_lines",
@@ -63,6 +65,7 @@ class Listener(asyncio.Protocol):
         "_headers",
         "_in_head",
         "_incoming",
+        "_is_lost",
         "_is_reading_paused",
         "_line",
         "_lines_are_of",
@@ -70,6 +73,7 @@ class Listener(asyncio.Protocol):
         "_parser",
         "_serve",
         "_state",
+        "_task",
         "_timer",
         "_timer_at",
         "_transport",
@@ -97,6 +101,9 @@ class Listener(asyncio.Protocol):
         self._incoming: Exchange | None = None  # whose body is arriving
         self._current: Exchange | None = None  # being answered
         self._line: deque[Exchange] = deque()  # requests behind it
+        self._begun: asyncio.Future[None] | None = None  # what the task of an idle connection waits for
+        self._task: asyncio.Task[None] | None = None
+        self._is_lost = False
         self.is_write_paused = False
         self._is_reading_paused = False
         self._writable: asyncio.Future[None] | None = None
@@ -169,6 +176,8 @@ class Listener(asyncio.Protocol):
         if isinstance(peer, tuple):
             self.peer = str(peer[0])
         self._state.connections.add(cast(Any, self))
+        # One task a connection and not one a request: making a task costs 2 us. uvicorn's set keeps it.
+        self._task = tasks.spawn(self._state.tasks, self._answer_all(), "connection")
         self._arm(self._loop.time() + HEAD_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
@@ -207,6 +216,8 @@ class Listener(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         self._state.connections.discard(cast(Any, self))
+        self._is_lost = True
+        self._wake()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -268,22 +279,33 @@ class Listener(asyncio.Protocol):
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
         self._deadline = _NEVER
-        # No lib.tasks.spawn: its two callbacks cost as much as the task. The server's set keeps it alive and
-        # `_answer` itself sees to its failure and its end.
-        exchange.task = self._loop.create_task(self._answer(exchange))
-        self._state.tasks.add(exchange.task)
+        self._wake()
 
-    async def _answer(self, exchange: Exchange) -> None:
-        try:
-            await self._serve(exchange)
-        except Exception:  # noqa: BLE001 - the border of the event loop
-            _log.exception("bug in the gateway", id=exchange.id, path=exchange.path)
-        finally:
-            if exchange.task is not None:
-                self._state.tasks.discard(exchange.task)
+    def _wake(self) -> None:
+        if (begun := self._begun) is not None:
+            self._begun = None
+            if not begun.done():
+                begun.set_result(None)
+
+    async def _answer_all(self) -> None:
+        """The connection's task: one request after the other, until one of them was the last."""
+        while not self._is_lost:
+            exchange = self._current
+            if exchange is None:
+                self._begun = self._loop.create_future()
+                await self._begun
+                continue
+            try:
+                exchange.task = self._task
+                await self._serve(exchange)
+            except Exception:  # noqa: BLE001 - the border of the event loop
+                _log.exception("bug in the gateway", id=exchange.id, path=exchange.path)
+            finally:
                 exchange.task = None
-            if not (exchange.is_ended or exchange.client_left):
-                self._transport.close()  # it began and will not end: the client must not wait for more
+                if not (exchange.is_ended or exchange.client_left):
+                    self._transport.abort()  # it began and will not end: the client must not wait for more
+            if self._current is exchange:
+                return  # not `answered`, or without keep-alive
 
     def _arm(self, at: float) -> None:
         self._deadline = at
