@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO
 
 import msgspec
@@ -27,7 +27,8 @@ _QUEUE_LINES = 10_000
 _BATCH_S = 0.05  # how long a line may wait for others
 _CLOSE_S = 2.0
 
-Line = Mapping[str, Any] | str  # fields, or text that is a line already
+Fields = MutableMapping[str, Any]  # with a `timestamp` in Unix seconds; whoever renders them may change them
+Line = Fields | str  # or text that is a line already
 _write_call: "Callable[[Line], None] | None" = None
 
 
@@ -85,16 +86,17 @@ _encode = msgspec.json.Encoder(enc_hook=repr).encode
 _colour = structlog.dev.ConsoleRenderer(colors=True)
 
 
-def _json(fields: Mapping[str, Any]) -> str:
-    said = {**fields, "timestamp": _iso(fields["timestamp"])}
+def _json(fields: Fields) -> str:
+    fields["timestamp"] = _iso(fields["timestamp"])
     try:
-        return _encode(said).decode() + "\n"
+        return _encode(fields).decode() + "\n"
     except (ValueError, OverflowError):  # half a surrogate pair, a very large number
-        return json.dumps(said, default=repr) + "\n"
+        return json.dumps(fields, default=repr) + "\n"
 
 
-def _console(fields: Mapping[str, Any]) -> str:
-    return f"{_colour(None, '', {**fields, 'timestamp': _iso(fields['timestamp'])})}\n"
+def _console(fields: Fields) -> str:
+    fields["timestamp"] = _iso(fields["timestamp"])
+    return f"{_colour(None, '', fields)}\n"
 
 
 def _iso(unix_s: float) -> str:
@@ -111,7 +113,7 @@ def _second(unix_s: int) -> str:
 class LineWriter:
     """A structlog logger and a text stream that never blocks its caller."""
 
-    def __init__(self, stream: TextIO, render: Callable[[Mapping[str, Any]], str] = _json) -> None:
+    def __init__(self, stream: TextIO, render: Callable[[Fields], str] = _json) -> None:
         self.render = render
         self._stream = stream
         self._lines: deque[Line] = deque()
