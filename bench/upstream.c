@@ -8,7 +8,7 @@
  *                                      after EVENTS content events the finish, the usage and [DONE]
  *   POST with TICK_US 0                the whole stream at once
  *   GET /counts                        {"requests": answered or begun, "events": content events written,
- *                                       "streams": open now}
+ *                                       "streams": open now, "event_bytes": of one content event on the wire}
  *   GET anything else                  {"status":"ok","object":"list","data":[{"id":"m",...}]}
  *
  * A client that does not read makes its stream skip ticks, it is never waited for.
@@ -166,7 +166,8 @@ static void begin_stream(int fd) {
 static void get(int fd, const char *path) {
     char body[256], out[512];
     int n = !strncmp(path, "/counts ", 8)
-        ? sprintf(body, "{\"requests\":%llu,\"events\":%llu,\"streams\":%d}", requests, events, n_streams)
+        ? sprintf(body, "{\"requests\":%llu,\"events\":%llu,\"streams\":%d,\"event_bytes\":%zu}", requests,
+                  events, n_streams, event_len)
         : sprintf(body, "{\"status\":\"ok\",\"object\":\"list\",\"data\":[{\"id\":\"m\",\"object\":\"model\","
                         "\"created\":1790000000,\"owned_by\":\"bench\"}]}");
     n = sprintf(out, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s", n, body);

@@ -5,6 +5,7 @@ through every program; added is the percentile through a program minus that of t
 """
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 from bench import harness
@@ -25,53 +26,55 @@ DIRECT = "direct"
 
 
 def run(bench: Bench) -> dict[str, Any]:
-    """{"1 KB": {"per_s": 200, "rows": {"direct": {...}, "Penstock": {...}}}}"""
-    about: dict[str, dict[str, Any]] = {}
+    """{"1 KB": {"per_s": 200, "requests": 400, "rows": {"direct": {...}, "Penstock": {...}}}}"""
+    result: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(Upstream(stack.enter_context(harness.scratch())))
-        targets = {DIRECT: Launch(argv=(), url=f"{upstream.url}/chat/completions", model="m")}
-        for subject in SUBJECTS[:2] if bench.is_quick else SUBJECTS:
-            about[subject.name] = {}
-            try:
-                about[subject.name]["version"] = subject.install()
-                program: Running = stack.enter_context(harness.running(subject, upstream))
-                targets[subject.name] = program.launch
-            except NotInstalled as exc:
-                about[subject.name]["missing"] = str(exc)
-        return {
-            size: {
-                "per_s": per_s,
-                "requests": _count(bench, per_s),
-                "rows": _size(bench, targets, about, size),
-            }
-            for size, (_, per_s) in SIZES.items()
-        }
+        targets, about = started(bench, upstream, stack)
+        for size, (prompt_bytes, per_s) in SIZES.items():
+            asked = Asked(
+                url="",
+                headers={},
+                body=harness.body("", prompt_bytes),
+                per_s=per_s,
+                count=max(10, round(per_s * bench.window_s)),
+            )
+            rows = compare(bench, targets, about, asked)
+            result[size] = {"per_s": per_s, "requests": asked.count, "rows": rows}
+    return result
 
 
-def _count(bench: Bench, per_s: float) -> int:
-    return max(10, round(per_s * bench.window_s))
+def started(
+    bench: Bench, upstream: Upstream, stack: contextlib.ExitStack
+) -> tuple[dict[str, Launch], dict[str, dict[str, Any]]]:
+    """Where to send: the upstream itself, then each program that starts; and what to say of each program."""
+    targets = {DIRECT: Launch(argv=(), url=f"{upstream.url}/chat/completions", model="m")}
+    about: dict[str, dict[str, Any]] = {DIRECT: {}}
+    for subject in SUBJECTS[:2] if bench.is_quick else SUBJECTS:
+        about[subject.name] = {}
+        try:
+            about[subject.name]["version"] = subject.install()
+            program: Running = stack.enter_context(harness.running(subject, upstream))
+            targets[subject.name] = program.launch
+        except NotInstalled as exc:
+            about[subject.name]["missing"] = str(exc)
+    return targets, about
 
 
-def _size(
-    bench: Bench, targets: dict[str, Launch], about: dict[str, dict[str, Any]], size: str
-) -> dict[str, Any]:
-    prompt_bytes, per_s = SIZES[size]
+def compare(
+    bench: Bench, targets: dict[str, Launch], about: dict[str, dict[str, Any]], asked: Asked
+) -> dict[str, dict[str, Any]]:
+    """A row per target. Half of the rounds: each holds hundreds of requests of every target."""
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
-    rows: dict[str, dict[str, Any]] = {DIRECT: {}, **{name: dict(said) for name, said in about.items()}}
-    for _ in range((bench.rounds + 1) // 2):  # a round holds hundreds of requests of each
+    rows = {name: dict(said) for name, said in about.items()}
+    for _ in range((bench.rounds + 1) // 2):
         direct: dict[str, float] = {}
-        for name, target in targets.items():
+        for name, to in targets.items():
             if "failed" in rows[name]:
                 continue
-            asked = Asked(
-                url=target.url,
-                headers=dict(target.headers),
-                body=harness.body(target.model, prompt_bytes),
-                per_s=per_s,
-                count=_count(bench, per_s),
-            )
+            body = {**asked.body, "model": to.model}
             try:
-                seen = percentiles_ms(probe(asked))
+                seen = percentiles_ms(probe(replace(asked, url=to.url, headers=dict(to.headers), body=body)))
             except RuntimeError as exc:
                 rows[name]["failed"] = str(exc)
                 continue
