@@ -43,11 +43,11 @@ def llamacpp(arguments: Sequence[str]) -> tuple[Job, dict[str, Any]]:
     server = xllamacpp.Server(params)
 
     def job(asked: dict[str, Any]) -> dict[str, Any]:
-        waits: list[float] = []
+        waits: list[tuple[int, float]] = []
         counts: list[int] = []
 
         def stream(bodies: Sequence[Any]) -> None:
-            for body in bodies:
+            for number, body in enumerate(bodies):
                 began, first, last = time.perf_counter(), 0.0, ""
 
                 def heard(event: str) -> bool:
@@ -58,7 +58,7 @@ def llamacpp(arguments: Sequence[str]) -> tuple[Job, dict[str, Any]]:
                     return False  # go on
 
                 server.handle_chat_completions(json.dumps(body), heard)
-                waits.append(first - began)
+                waits.append((number, first - began))
                 counts.append(json.loads(last)["usage"]["completion_tokens"])
 
         streams = [threading.Thread(target=stream, args=(bodies,)) for bodies in asked["bodies"]]
@@ -71,7 +71,7 @@ def llamacpp(arguments: Sequence[str]) -> tuple[Job, dict[str, Any]]:
             "wall_s": time.perf_counter() - began,
             "cpu_s": time.process_time() - cpu,
             "tokens": sum(counts),
-            "ttft_s": waits,
+            "waits": waits,
         }
 
     return job, {"url": server.listening_address}
