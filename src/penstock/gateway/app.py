@@ -20,7 +20,7 @@ import structlog
 from penstock.config.snapshot import Snapshot
 from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
-from penstock.gateway.exchange import ClientLeft, Exchange
+from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
 from penstock.gateway.responder import send_error
 from penstock.lib.ids import is_sane_id, new_id
 from penstock.protocols import openai_errors, openai_models
@@ -145,11 +145,7 @@ class App:
         await exchange.send(
             200,
             text,
-            [
-                ("content-type", METRICS_CONTENT_TYPE),
-                ("content-length", str(len(text))),
-                ("x-request-id", exchange.id),
-            ],
+            header_lines(("content-type", METRICS_CONTENT_TYPE), ("x-request-id", exchange.id)),
         )
 
 
@@ -162,9 +158,5 @@ def _status(rows: list[PoolRow]) -> str:
 
 
 async def _send_json(exchange: Exchange, body: bytes, *, status: int = 200) -> None:
-    headers = [
-        ("content-type", "application/json"),
-        ("content-length", str(len(body))),
-        ("x-request-id", exchange.id),
-    ]
-    await exchange.send(status, body, headers)
+    lines = header_lines(("content-type", "application/json"), ("x-request-id", exchange.id))
+    await exchange.send(status, body, lines)

@@ -9,13 +9,10 @@ An answer's head leaves together with its first bytes: a second write would cost
 
 import asyncio
 import http
-from collections.abc import Sequence
 from typing import Protocol
 
 from penstock.lib.compress import StreamCompressor, negotiate
 from penstock.types.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
-
-Headers = Sequence[tuple[str, str]]
 
 BODY_TIMEOUT_S = 60.0  # for the whole request body to arrive
 WRITE_STALL_S = 120.0  # a client that has not made room for the next write by then is cut
@@ -32,6 +29,14 @@ _STATUS_LINES = {
 
 class ClientLeft(Exception):
     """The client closed the connection: there is nobody to answer."""
+
+
+def header_lines(*headers: tuple[str, str]) -> str:
+    """Lines for `send` and `start_stream`. Raises ValueError for a value that would be more than one line."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
+        raise ValueError("a header of the answer holds CR, LF or NUL")
+    return lines
 
 
 class Connection(Protocol):
@@ -251,32 +256,32 @@ class Exchange:
 
     # -- the answer ------------------------------------------------------------------------------------
 
-    async def send(self, status: int, body: bytes, headers: Headers) -> None:
-        """A whole answer."""
+    async def send(self, status: int, body: bytes, lines: str) -> None:
+        """A whole answer. `lines` are header lines, each with its CRLF; values of others: `header_lines`."""
         self._is_watched = False
         if not self._is_body_complete:
             await self._discard_body(UNREAD_BYTES, UNREAD_S)
             if not self._is_body_complete:  # what is left of it must not be taken for the next request
                 self.keeps_alive = False
         self.status = status
-        head = self._make_head(headers)
+        head = self._make_head(f"content-length: {len(body)}\r\n{lines}")
         self._write(head if self.method == "HEAD" else head + body)
         self._end()
 
-    async def start_stream(self, headers: Headers) -> None:
+    async def start_stream(self, lines: str) -> None:
         """Status 200 and headers of an event stream, compressed when the client accepts that."""
-        all_headers = [*headers, ("vary", "accept-encoding")]
+        lines += "vary: accept-encoding\r\n"
         accepted = self.headers.get(b"accept-encoding")
         if accepted is not None and (compressor := negotiate(accepted)) is not None:
             self._compressor = compressor
-            all_headers.append(("content-encoding", compressor.encoding))
+            lines += f"content-encoding: {compressor.encoding}\r\n"
         if self._is_old:
             self.keeps_alive = False
         else:
             self._is_chunked = True
-            all_headers.append(("transfer-encoding", "chunked"))
+            lines += "transfer-encoding: chunked\r\n"
         self.status = 200
-        self._head = self._make_head(all_headers)
+        self._head = self._make_head(lines)
 
     async def write(self, data: bytes) -> None:
         if self._compressor is not None:
@@ -299,11 +304,8 @@ class Exchange:
         self._write(data)
         self._end()
 
-    def _make_head(self, headers: Headers) -> bytes:
+    def _make_head(self, lines: str) -> bytes:
         self.is_started = True
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
-            raise ValueError("a header of the answer holds CR, LF or NUL")
         last = b"\r\n" if self.keeps_alive else b"connection: close\r\n\r\n"
         status_line = _STATUS_LINES[self.status]
         return status_line + self._connection.default_lines() + lines.encode("latin-1") + last

@@ -12,7 +12,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
-from penstock.gateway.exchange import ClientLeft, Exchange
+from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
 from penstock.gateway.upstream import has_content
 from penstock.lib import tasks
 from penstock.types.call import Call
@@ -52,7 +52,7 @@ class Responder:
                 self._held = data
                 return
             self._held = b""
-            await self._exchange.start_stream([*_EVENT_STREAM, *call_headers(self._call)])
+            await self._exchange.start_stream(_EVENT_STREAM + call_lines(self._call))
         if data:
             self._held = b""
             self._silent = False
@@ -62,11 +62,11 @@ class Responder:
         """The answer is complete. Raises UpstreamInvalid when what came is no answer."""
         if not self._call.is_stream:
             body = self._encoder.answer()
-            await self._exchange.send(200, body, [*_length(body), *call_headers(self._call)])
+            await self._exchange.send(200, body, _JSON + call_lines(self._call))
             return
         data = self._held + self._encoder.stream_end()
         if not self._exchange.is_started:
-            await self._exchange.start_stream([*_EVENT_STREAM, *call_headers(self._call)])
+            await self._exchange.start_stream(_EVENT_STREAM + call_lines(self._call))
         await self._exchange.end_stream(data)
 
     async def fail(self, error: PenstockError) -> None:
@@ -90,7 +90,7 @@ class Responder:
     async def _ping(self) -> None:
         try:
             if not self._exchange.is_started:
-                await self._exchange.start_stream([*_EVENT_STREAM, *call_headers(self._call)])
+                await self._exchange.start_stream(_EVENT_STREAM + call_lines(self._call))
             await self._exchange.write(_PING)
         except ClientLeft:
             return  # the call's own task learns it from its watcher
@@ -98,34 +98,31 @@ class Responder:
 
 async def send_error(exchange: Exchange, error: PenstockError, body: bytes, call: Call | None = None) -> None:
     """An error as a plain HTTP answer. `call` is there once the request was recognised as a model call."""
-    headers = _length(body)
-    headers += call_headers(call) if call is not None else [("x-request-id", exchange.id)]
-    headers += retry_headers(error)
+    lines = _JSON + (call_lines(call) if call is not None else header_lines(("x-request-id", exchange.id)))
+    lines += retry_lines(error)
     if isinstance(error, MethodNotAllowed):
-        headers.append(("allow", error.allowed))
-    await exchange.send(error.status, body, headers)
+        lines += header_lines(("allow", error.allowed))
+    await exchange.send(error.status, body, lines)
 
 
-def call_headers(call: Call) -> list[tuple[str, str]]:
-    headers = [("x-request-id", call.id)]
+def call_lines(call: Call) -> str:
+    """The header lines of an answer that tell about its call. The id was checked, or made by us."""
+    lines = f"x-request-id: {call.id}\r\n"
     if call.attempts:
-        headers.append(("x-penstock-deployment", header_value(call.deployment)))
-        headers.append(("x-penstock-attempts", str(len(call.attempts))))
+        deployment = header_value(call.deployment)
+        lines += f"x-penstock-deployment: {deployment}\r\nx-penstock-attempts: {len(call.attempts)}\r\n"
     if call.first_content_s is not None:
         elapsed_ms = round((call.first_content_s - call.started_s) * 1000)
-        headers.append(("openai-processing-ms", str(elapsed_ms)))
-    return headers
+        lines += f"openai-processing-ms: {elapsed_ms}\r\n"
+    return lines
 
 
-_EVENT_STREAM = [
+_JSON = header_lines(("content-type", "application/json"))
+_EVENT_STREAM = header_lines(
     ("content-type", "text/event-stream; charset=utf-8"),
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),  # nginx in front must not gather events
-]
-
-
-def _length(body: bytes) -> list[tuple[str, str]]:
-    return [("content-type", "application/json"), ("content-length", str(len(body)))]
+)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -134,9 +131,9 @@ def header_value(text: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
-def retry_headers(error: PenstockError) -> list[tuple[str, str]]:
+def retry_lines(error: PenstockError) -> str:
     """`retry-after` (whole seconds, rounded up) and `retry-after-ms`, which the OpenAI SDKs prefer."""
     if error.retry_after_s is None:
-        return []
+        return ""
     seconds = max(0.0, error.retry_after_s)
-    return [("retry-after", str(-int(-seconds // 1))), ("retry-after-ms", str(round(seconds * 1000)))]
+    return f"retry-after: {-int(-seconds // 1)}\r\nretry-after-ms: {round(seconds * 1000)}\r\n"

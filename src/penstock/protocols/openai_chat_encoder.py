@@ -30,6 +30,7 @@ _DELTA_KEYS = frozenset(
     {"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call"}
 )
 _CHOICE_KEYS = frozenset({"index", "delta", "finish_reason", "logprobs", "message"})
+_PLAIN_KEYS = 3  # role, content, refusal: there in every message
 _ARGUMENTS = {"function": "arguments", "custom": "input"}
 
 
@@ -239,8 +240,23 @@ class ChatEncoder(OpenAIEncoder):
         if not isinstance(message, dict):
             raise UpstreamInvalid("The upstream's answer has a choice without a message.")
         message["role"] = "assistant"
-        message.setdefault("content", None)
-        message.setdefault("refusal", None)
+        if "content" not in message:
+            message["content"] = None
+        if "refusal" not in message:
+            message["refusal"] = None
+        if len(message) > _PLAIN_KEYS:
+            self._complete_message(message, choice)
+        reason = choice.get("finish_reason")
+        if not reason:
+            raise UpstreamInvalid("The upstream's answer has a choice without a finish_reason.")
+        if reason != "length":
+            choice["finish_reason"] = self._reason(
+                reason, has_calls="tool_calls" in message, has_function_call="function_call" in message
+            )
+        choice["logprobs"] = _with_both_lists(choice.get("logprobs"))
+
+    def _complete_message(self, message: JSON, choice: JSON) -> None:
+        """One that is more than a role, a content and a refusal."""
         _mirror_reasoning(message)
         calls = message.get("tool_calls")
         if calls:
@@ -251,14 +267,6 @@ class ChatEncoder(OpenAIEncoder):
             message.pop("tool_calls", None)
         if not message.get("function_call"):
             message.pop("function_call", None)
-        reason = choice.get("finish_reason")
-        if not reason:
-            raise UpstreamInvalid("The upstream's answer has a choice without a finish_reason.")
-        has_function_call = "function_call" in message
-        choice["finish_reason"] = self._reason(
-            reason, has_calls=bool(calls), has_function_call=has_function_call
-        )
-        choice["logprobs"] = _with_both_lists(choice.get("logprobs"))
 
     def _complete_call(self, call: JSON, choice_index: int, position: int) -> None:
         kind = _kind(call)

@@ -25,6 +25,7 @@ from penstock.types.usage import Usage
 JSON = dict[str, Any]
 
 _encode = msgspec.json.Encoder().encode
+_PLAIN_COUNTS = 3  # of usage: prompt_tokens, completion_tokens, total_tokens
 _DONE = b"data: [DONE]\n\n"
 _ENVELOPE = frozenset({"id", "object", "created", "model", "choices", "usage"})
 
@@ -159,7 +160,8 @@ class OpenAIEncoder:
             raw = body.get("usage")
             self._raw_usage = raw if isinstance(raw, dict) else None
             self._name(body)
-            for position, choice in enumerate(_choices(body)):
+            choices = _choices(body)
+            for position, choice in enumerate(choices):
                 if choice.get("index").__class__ is not int:
                     choice["index"] = position
                 self._complete(choice)
@@ -181,12 +183,13 @@ class OpenAIEncoder:
     def _name(self, body: JSON) -> JSON:
         """What is the same in every chunk; id and time are the upstream's, where it gave any."""
         upstream_id = body.get("id")
-        created = body.get("created")
-        suffix = self._call.id.removeprefix("req_")
+        created: Any = body.get("created")
+        is_named = upstream_id.__class__ is str and upstream_id
+        is_dated = created.__class__ is int and 0 < created < 2**53
         self._same = {
-            "id": upstream_id if isinstance(upstream_id, str) and upstream_id else self.id_prefix + suffix,
+            "id": upstream_id if is_named else self.id_prefix + self._call.id.removeprefix("req_"),
             "object": self.chunk_object,
-            "created": created if isinstance(created, int) and 0 < created < 2**53 else self._call.created,
+            "created": created if is_dated else self._call.created,
             "model": self._model,
         }
         if self._include_usage:
@@ -209,9 +212,10 @@ class OpenAIEncoder:
             "completion_tokens": usage.completion_tokens,
             "total_tokens": usage.total_tokens,
         }
-        for key in ("prompt_tokens_details", "completion_tokens_details"):
-            if key in body and not isinstance(body[key], dict):
-                del body[key]
+        if len(raw) > _PLAIN_COUNTS:
+            for key in ("prompt_tokens_details", "completion_tokens_details"):
+                if key in body and not isinstance(body[key], dict):
+                    del body[key]
         if usage.cached_tokens and "prompt_tokens_details" not in body:
             body["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
         if usage.reasoning_tokens and "completion_tokens_details" not in body:
@@ -220,12 +224,8 @@ class OpenAIEncoder:
 
 
 def _choices(body: JSON) -> list[JSON]:
-    choices = body.get("choices")
-    if (
-        not isinstance(choices, list)
-        or not choices
-        or not all(isinstance(choice, dict) for choice in choices)
-    ):
+    choices: Any = body.get("choices")
+    if choices.__class__ is not list or {choice.__class__ for choice in choices} != {dict}:
         raise UpstreamInvalid("The upstream's answer has no choices.")
     return choices
 

@@ -416,8 +416,5 @@ def _drop_nulls(fields: dict[str, Any], shape: Shape) -> None:
         for key in [key for key, value in fields.items() if value is None]:
             if not (is_function and key == "content"):
                 del fields[key]
-    if not shape:
-        return
-    for key, value in fields.items():
-        if (value.__class__ is list or value.__class__ is dict) and key in shape:
-            drop_nulls(value, shape[key])
+    for key in shape.keys() & fields.keys():
+        drop_nulls(fields[key], shape[key])

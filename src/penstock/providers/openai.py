@@ -93,12 +93,12 @@ class OpenAICodec:
 
     def reader(self, request: Request, deployment: Deployment) -> Reader:  # noqa: ARG002 - of the Protocol
         match request:
+            case ChatRequest() | CompletionRequest():
+                return CompletionReader(request, self.name, recount=self.quirks.recount_completion)
             case EmbeddingRequest():
                 return EmbeddingReader(request, self.name)
             case RerankRequest():
                 return RerankReader(request, self.name)
-            case _:
-                return CompletionReader(request, self.name, recount=self.quirks.recount_completion)
 
     def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:
         return map_error(self.name, status, headers, body)

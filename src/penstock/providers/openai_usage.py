@@ -30,12 +30,10 @@ def read_usage(raw: JSON) -> Usage:
     cached = details.get("cached_tokens") if isinstance(details, dict) else raw.get("prompt_cache_hit_tokens")
     out = raw.get("completion_tokens_details")
     reasoning = out.get("reasoning_tokens") if isinstance(out, dict) else None
-    return Usage(
-        count(raw.get("prompt_tokens")),
-        count(raw.get("completion_tokens")),
-        count(cached),
-        count(reasoning),
-    )
+    prompt, completion = count(raw.get("prompt_tokens")), count(raw.get("completion_tokens"))
+    if cached is None and reasoning is None:
+        return Usage(prompt, completion)
+    return Usage(prompt, completion, count(cached), count(reasoning))
 
 
 def usage_body(usage: Usage) -> JSON:
