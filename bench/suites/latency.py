@@ -106,7 +106,7 @@ def table(result: dict[str, Any]) -> str:
     for size, measured in result.items():
         label = f"{size}, {measured['per_s']:g}/s, {measured['requests']} requests a round"
         for name, row in measured["rows"].items():
-            lines.append(f"| {label} | {name} {row.get('version', '')} {cells(row)}")
+            lines.append(f"| {label} | {name} {row.get('version', '')}".rstrip() + f" {cells(row)}")
             label = ""
     return "\n".join(lines)
 
