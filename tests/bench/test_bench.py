@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as command
-from bench import harness, reach, report
+from bench import harness, prober, reach, report
 
 
 def test_a_spread_is_median_minimum_and_maximum_in_four_digits() -> None:
@@ -68,6 +68,33 @@ def test_a_suite_not_run_again_keeps_its_figures(tmp_path: Path, monkeypatch: py
 def test_a_failing_suite_fails_the_run_and_leaves_the_others_their_turn(tmp_path: Path) -> None:
     assert command.run([_Failing(), _Suite()], harness.Bench(window_s=0.25), tmp_path) == 1
     assert [path.name for path in tmp_path.glob("*.json")] == ["one.json"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_over"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", True),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n", False),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", True),
+    ],
+)
+def test_the_prober_knows_when_an_answer_is_whole(answer: bytes, is_over: bool) -> None:
+    assert prober._is_over(prober._Open(due=None, got=bytearray(answer))) is is_over
+
+
+def test_the_prober_stops_at_anything_but_200() -> None:
+    with pytest.raises(SystemExit, match="HTTP/1.1 401"):
+        prober._is_over(prober._Open(due=None, got=bytearray(b"HTTP/1.1 401 No\r\n\r\n")))
+
+
+def test_a_missing_tool_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "_missing", lambda: "The benchmarks need wrk: sudo apt install wrk")
+    assert command.main(["--quick"]) == 1
+    assert capsys.readouterr().err == "The benchmarks need wrk: sudo apt install wrk\n"
 
 
 def test_the_page_is_what_the_results_say() -> None:
