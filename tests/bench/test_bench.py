@@ -85,7 +85,7 @@ def test_the_prober_knows_when_an_answer_is_whole(answer: bytes, is_over: bool) 
 
 
 def test_the_prober_stops_at_anything_but_200() -> None:
-    with pytest.raises(SystemExit, match="HTTP/1.1 401"):
+    with pytest.raises(SystemExit, match=r"HTTP/1\.1 401"):
         prober._is_over(prober._Open(due=None, got=bytearray(b"HTTP/1.1 401 No\r\n\r\n")))
 
 
