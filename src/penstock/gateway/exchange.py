@@ -9,6 +9,7 @@ An answer's head leaves together with its first bytes: a second write would cost
 
 import asyncio
 import http
+from collections.abc import Callable
 from typing import Protocol
 
 from penstock.lib.compress import StreamCompressor, negotiate
@@ -45,7 +46,8 @@ class Connection(Protocol):
     peer: str
     is_write_paused: bool
 
-    def write(self, data: bytes) -> None: ...
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
 
     async def writable(self) -> None: ...
 
@@ -288,9 +290,8 @@ class Exchange:
             data = self._compressor.write(data)
         if self._connection.is_write_paused:
             await self._writable()
-        if not data:
-            return
-        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+        if data:
+            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
     async def end_stream(self, data: bytes) -> None:
         """The last bytes, and the end."""

@@ -81,6 +81,7 @@ class Listener(asyncio.Protocol):
         "_writable",
         "is_write_paused",
         "peer",
+        "write",
     )
 
     def __init__(
@@ -93,6 +94,7 @@ class Listener(asyncio.Protocol):
         # As uvicorn: a client that pipelines after `connection: close` gets its first answer.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
+        self.write: Callable[[bytes], None] = _nowhere
         self.peer = ""  # the client's address; empty for a Unix socket
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
@@ -122,9 +124,6 @@ class Listener(asyncio.Protocol):
             (self._line[-1] if self._line else self._current).keeps_alive = False
 
     # -- what an exchange calls ------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
 
     async def writable(self) -> None:
         """Returns once the client has taken enough of what was written."""
@@ -172,6 +171,7 @@ class Listener(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.peer = str(peer[0])
@@ -217,6 +217,7 @@ class Listener(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         self._state.connections.discard(cast(Any, self))
         self._is_lost = True
+        self.write = _nowhere  # the transport's method would keep the transport
         self._wake()
         if self._timer is not None:
             self._timer.cancel()
@@ -347,6 +348,10 @@ class Listener(asyncio.Protocol):
             % (status, http.HTTPStatus(status).phrase.encode(), len(body), new_id("req_").encode(), body)
         )
         self._transport.close()
+
+
+def _nowhere(data: bytes) -> None:
+    """Where a connection writes before it is made: nobody does."""
 
 
 def _split(url: bytes) -> tuple[str, bytes]:
