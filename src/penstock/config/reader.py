@@ -32,7 +32,9 @@ _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
 _TAG: Final = "tag:yaml.org,2002:"
 _BUILTIN: Final = "builtin:"
-_MAX_NODES: Final = 100_000  # aliases of aliases can make a small file endless
+_MIN_NODES: Final = 10_000  # a file may always have so many
+# libyaml's parser, where PyYAML was built with it (its wheels are): 100,000 keys in seconds, not in ten.
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Wrong(Exception):
@@ -51,9 +53,10 @@ class Reading:
 
 def read(text: str, env: Mapping[str, str]) -> Reading:
     """Never raises for what a user may have written: see `problems`."""
-    walk = _Walk(env)
+    # Aliases of aliases can make a small file endless; without them a node is at least a character.
+    walk = _Walk(env, most_nodes=max(_MIN_NODES, len(text)))
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as exc:
         return Reading(Settings(), [_not_yaml(exc)])
     settings = Settings()
@@ -72,8 +75,9 @@ def _not_yaml(exc: yaml.YAMLError) -> Problem:
 
 
 class _Walk:
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str], *, most_nodes: int) -> None:
         self._env = env
+        self._most_nodes = most_nodes
         self.problems: list[Problem] = []
         self.lines: dict[str, int] = {}
         self.names: dict[str, set[str]] = {}
@@ -85,8 +89,8 @@ class _Walk:
         """Raises _Wrong after noting why."""
         self.lines.setdefault(path, node.start_mark.line + 1)
         self._nodes += 1
-        if self._nodes > _MAX_NODES:
-            if self._nodes == _MAX_NODES + 1:
+        if self._nodes > self._most_nodes:
+            if self._nodes == self._most_nodes + 1:
                 self._note(node, path, "the file is too large, or its aliases nest without end")
             raise _Wrong
         extra: dict[str, Any] = {}
