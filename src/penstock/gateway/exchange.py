@@ -172,14 +172,12 @@ class Exchange:
                 )
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaType("Content-Encoding of requests is not supported; send plain JSON.")
+        if self._is_body_complete and self._body_bytes <= limit:
+            return b"".join(self._take())
         declared = headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
             raise await self._too_large(limit)
-        if not self._is_body_complete:
-            return await self._read_slowly(limit)
-        if self._body_bytes > limit:
-            raise await self._too_large(limit)
-        return b"".join(self._take())
+        return await self._read_slowly(limit)
 
     async def _read_slowly(self, limit: int) -> bytes:
         """A body that has not arrived yet, all of it."""

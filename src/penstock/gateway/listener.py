@@ -80,6 +80,8 @@ class Listener(asyncio.Protocol):
         "_url",
         "_writable",
         "is_write_paused",
+        "on_header",
+        "on_url",
         "peer",
         "write",
     )
@@ -90,14 +92,17 @@ class Listener(asyncio.Protocol):
         self._serve = serve
         self._state = server_state
         self._loop = asyncio.get_running_loop()
+        self._url: list[bytes] = []
+        self._headers: dict[bytes, bytes] = {}  # as they came
+        # The parser calls these two straight: no Python function per header.
+        self.on_url = self._url.append
+        self.on_header = self._headers.__setitem__
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         # As uvicorn: a client that pipelines after `connection: close` gets its first answer.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
         self.write: Callable[[bytes], None] = _nowhere
         self.peer = ""  # the client's address; empty for a Unix socket
-        self._url = b""
-        self._headers: dict[bytes, bytes] = {}
         self._head_bytes = 0  # received of a head that is not complete
         self._in_head = True
         self._incoming: Exchange | None = None  # whose body is arriving
@@ -233,24 +238,16 @@ class Listener(asyncio.Protocol):
 
     # -- the parser's callbacks ------------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        self._url = b""
-        self._headers = {}
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.lower()] = value
-
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_bytes = 0
-        headers = self._headers
+        headers = {name.lower(): value for name, value in self._headers.items()}
+        self._headers.clear()
+        path, query = _split(self._url[0] if len(self._url) == 1 else b"".join(self._url))
+        self._url.clear()
         if b"transfer-encoding" in headers and b"content-length" in headers:
             raise httptools.HttpParserError("both Content-Length and Transfer-Encoding")
         parser = cast(httptools.HttpRequestParser, self._parser)
-        path, query = _split(self._url)
         is_old = parser.get_http_version() == "1.0"
         exchange = self._incoming = Exchange(
             self,

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from penstock.types.errors import PenstockError
 from penstock.types.identity import VirtualKey
 from penstock.types.requests import Operation
@@ -15,58 +17,34 @@ class Labels(NamedTuple):
     deployment: str = ""
 
 
-class Attempt:
+class Attempt(msgspec.Struct):
     """One try at one replica. Times are monotonic seconds."""
 
-    __slots__ = ("deployment", "ended_s", "error", "first_content_s", "replica", "started_s")
-
-    def __init__(self, deployment: str, replica: str, started_s: float) -> None:
-        self.deployment = deployment
-        self.replica = replica
-        self.started_s = started_s
-        self.first_content_s: float | None = None
-        self.ended_s: float | None = None
-        self.error: PenstockError | None = None
+    deployment: str
+    replica: str
+    started_s: float
+    first_content_s: float | None = None
+    ended_s: float | None = None
+    error: PenstockError | None = None
 
 
-class Call:
+class Call(msgspec.Struct):
     """One request from its first byte to its accounting. Times are monotonic seconds."""
 
-    __slots__ = (
-        "attempts",
-        "client_left",
-        "created",
-        "deployment",
-        "error",
-        "first_content_s",
-        "id",
-        "is_accounted",
-        "is_stream",
-        "key",
-        "labels",
-        "model",
-        "operation",
-        "path",
-        "started_s",
-        "status",
-        "usage",
-    )
-
-    def __init__(self, call_id: str, path: str, operation: Operation, started_s: float, created: int) -> None:
-        self.id = call_id
-        self.path = path
-        self.operation = operation
-        self.started_s = started_s
-        self.created = created  # unix seconds, stamped into answers
-        self.key: VirtualKey | None = None
-        self.model = ""  # the public name the client asked for
-        self.deployment = ""
-        self.labels = Labels()
-        self.is_stream = False
-        self.attempts: list[Attempt] = []
-        self.first_content_s: float | None = None
-        self.usage: Usage | None = None
-        self.status = 0  # HTTP status sent; 0 = none was
-        self.error: PenstockError | None = None
-        self.client_left = False
-        self.is_accounted = False
+    id: str
+    path: str
+    operation: Operation
+    started_s: float
+    created: int  # unix seconds, stamped into answers
+    key: VirtualKey | None = None
+    model: str = ""  # the public name the client asked for
+    deployment: str = ""
+    labels: Labels = Labels()
+    is_stream: bool = False
+    attempts: list[Attempt] = []
+    first_content_s: float | None = None
+    usage: Usage | None = None
+    status: int = 0  # HTTP status sent; 0 = none was
+    error: PenstockError | None = None
+    client_left: bool = False
+    is_accounted: bool = False
