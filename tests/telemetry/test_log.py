@@ -1,3 +1,4 @@
+import datetime as dt
 import io
 import json
 import logging
@@ -7,6 +8,8 @@ import pytest
 import structlog
 
 from penstock.telemetry import log
+
+EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
@@ -56,7 +59,7 @@ def test_closing_gives_up_on_a_full_queue_that_nobody_reads(monkeypatch: pytest.
     stream = Stuck()
     writer = log.LineWriter(stream)
     for number in range(10):
-        writer.msg(timestamp=0.0, event=str(number))
+        writer.msg(timestamp=EPOCH, event=str(number))
     closing = threading.Thread(target=writer.close, daemon=True)
     closing.start()
     closing.join(5)
@@ -82,7 +85,7 @@ def test_what_was_dropped_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     writer = log.LineWriter(stream)
     for number in range(10):
-        writer.msg(timestamp=0.0, event=str(number))
+        writer.msg(timestamp=EPOCH, event=str(number))
     writer.close()
     said = lines(stream)
     written = [line["event"] for line in said if "count" not in line]

@@ -9,15 +9,13 @@ by `_QUEUE_LINES` lines, lines are dropped and the number dropped is logged.
 """
 
 import datetime as dt
-import functools
 import json
 import logging
 import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, MutableMapping
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -27,7 +25,7 @@ _QUEUE_LINES = 10_000
 _BATCH_S = 0.05  # how long a line may wait for others
 _CLOSE_S = 2.0
 
-Fields = MutableMapping[str, Any]  # with a `timestamp` in Unix seconds; whoever renders them may change them
+Fields = Mapping[str, Any]  # with a `timestamp`, a datetime in UTC
 Line = Fields | str  # or text that is a line already
 _write_call: "Callable[[Line], None] | None" = None
 
@@ -57,7 +55,7 @@ def configure(level: str, *, stream: TextIO | None = None) -> "LineWriter":
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                lambda *event: writer.render(event[-1]).removesuffix("\n"),
+                lambda *event: writer.render([event[-1]]).removesuffix("\n"),
             ],
         )
     )
@@ -75,45 +73,41 @@ def is_calls_logged() -> bool:
 def call(fields: dict[str, Any]) -> None:
     """The line of one finished request, at level info."""
     if _write_call is not None:
-        _write_call({"timestamp": time.time(), "level": "info", "event": "call", **fields})  # noqa: TID251 - a stamp
+        _write_call({"timestamp": dt.datetime.now(dt.UTC), "level": "info", "event": "call", **fields})
 
 
 def _add_time(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {"timestamp": time.time(), **event}  # noqa: TID251 - a stamp
+    return {"timestamp": dt.datetime.now(dt.UTC), **event}
 
 
-_encode = msgspec.json.Encoder(enc_hook=repr).encode
+_encoder = msgspec.json.Encoder(enc_hook=repr)
 _colour = structlog.dev.ConsoleRenderer(colors=True)
 
 
-def _json(fields: Fields) -> str:
-    fields["timestamp"] = _iso(fields["timestamp"])
+def _json(lines: Sequence[Fields]) -> str:
+    """One call for all lines: a timestamp becomes RFC 3339 in msgspec, too."""
     try:
-        return _encode(fields).decode() + "\n"
-    except (ValueError, OverflowError):  # half a surrogate pair, a very large number
-        return json.dumps(fields, default=repr) + "\n"
+        return _encoder.encode_lines(lines).decode()
+    except (ValueError, OverflowError):  # half a surrogate pair, a very large number in one of them
+        return "".join([json.dumps(line, default=_text) + "\n" for line in lines])
 
 
-def _console(fields: Fields) -> str:
-    fields["timestamp"] = _iso(fields["timestamp"])
-    return f"{_colour(None, '', fields)}\n"
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, dt.datetime) else repr(value)
 
 
-def _iso(unix_s: float) -> str:
-    """UTC, with milliseconds."""
-    seconds, fraction = divmod(unix_s, 1)
-    return f"{_second(int(seconds))}.{int(fraction * 1000):03d}Z"
+def _console(lines: Sequence[Fields]) -> str:
+    return "".join([f"{_colour(None, '', _with_text_time(line))}\n" for line in lines])
 
 
-@functools.lru_cache(maxsize=2)  # lines come in order
-def _second(unix_s: int) -> str:
-    return dt.datetime.fromtimestamp(unix_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _with_text_time(line: Fields) -> dict[str, Any]:
+    return {**line, "timestamp": line["timestamp"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
 
 
 class LineWriter:
     """A structlog logger and a text stream that never blocks its caller."""
 
-    def __init__(self, stream: TextIO, render: Callable[[Fields], str] = _json) -> None:
+    def __init__(self, stream: TextIO, render: Callable[[Sequence[Fields]], str] = _json) -> None:
         self.render = render
         self._stream = stream
         self._lines: deque[Line] = deque()
@@ -160,15 +154,19 @@ class LineWriter:
         self._write_batch()
 
     def _write_batch(self) -> None:
-        lines: list[str] = []
+        texts: list[str] = []
         while self._lines:
-            line = self._lines.popleft()
-            lines.append(line if isinstance(line, str) else self.render(line))
+            lines: list[Fields] = []
+            while self._lines and not isinstance(self._lines[0], str):
+                lines.append(cast(Fields, self._lines.popleft()))
+            texts.append(self.render(lines))
+            while self._lines and isinstance(self._lines[0], str):
+                texts.append(cast(str, self._lines.popleft()))
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            lines.append(f'{{"event":"log lines dropped","count":{dropped}}}\n')
+            texts.append(f'{{"event":"log lines dropped","count":{dropped}}}\n')
         try:
-            self._stream.write("".join(lines))
+            self._stream.write("".join(texts))
             self._stream.flush()
         except (OSError, ValueError):  # the reader is gone: keep emptying the queue
             return
