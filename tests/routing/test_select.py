@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.routing.select import weighted
-from penstock.types.deployment import Deployment, Target
+from penstock.types.deployment import Deployment, Labels, Target
 
 
 def targets(*weights: float) -> list[Target]:
     codec: Any = None  # never called here
     return [
-        Target(Deployment(f"d{number}", "m", codec, frozenset({"chat"}), pool="p"), weight)
+        Target(Deployment(f"d{number}", "m", codec, frozenset({"chat"}), pool="p"), Labels(), weight)
         for number, weight in enumerate(weights)
     ]
 

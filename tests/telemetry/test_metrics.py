@@ -1,5 +1,6 @@
 from penstock.telemetry.metrics import Metrics, PoolRow
-from penstock.types.call import Attempt, Call, Labels
+from penstock.types.call import Attempt, Call
+from penstock.types.deployment import Labels
 from penstock.types.errors import UpstreamCut
 from penstock.types.usage import Usage
 

@@ -36,6 +36,7 @@ from penstock.types.deployment import (
     Address,
     Deployment,
     Engine,
+    Labels,
     Pool,
     ReplicaView,
     Route,
@@ -118,7 +119,10 @@ def compile_settings(
         for made in _builtin():
             pools.setdefault(made.pool.name, made.pool)
             deployments[made.deployment.name] = made.deployment
-    routes = {name: Route(name, (Target(deployment),)) for name, deployment in deployments.items()}
+    routes = {
+        name: Route(name, (Target(deployment, Labels(name, name)),))
+        for name, deployment in deployments.items()
+    }
     routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
     return Snapshot(
         routes=routes,
@@ -240,7 +244,10 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
     times = written.timeouts
     return Route(
         name,
-        tuple(Target(deployments[target.deployment], target.weight) for target in written.targets),
+        tuple(
+            Target(deployments[target.deployment], Labels(name, target.deployment), target.weight)
+            for target in written.targets
+        ),
         Timeouts(
             connect_s=times.connect,
             first_token_s=times.first_token,

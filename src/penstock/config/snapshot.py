@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from penstock.types.deployment import Codec, Deployment, Pool, ReplicaView, Route, Target
+from penstock.types.deployment import Codec, Deployment, Labels, Pool, ReplicaView, Route, Target
 from penstock.types.identity import VirtualKey
 from penstock.types.requests import Operation
 
@@ -74,10 +74,6 @@ class Snapshot:
         route = self.routes.get(name)
         return route if route is not None else self._wildcard(name)
 
-    def label(self, name: str) -> str:
-        """What metrics call a route or deployment: a bounded set, though an open provider takes any name."""
-        return name if name in self.routes else f"{name.partition('/')[0]}/*"
-
     def authenticate(self, secret: bytes | str) -> VirtualKey | None:
         raw = secret.encode() if isinstance(secret, str) else secret
         return self.keys.get(key_hash(raw, self.hash_key))
@@ -94,7 +90,8 @@ class Snapshot:
         remote = self.remotes.get(provider)
         if remote is None or not remote.is_open or not 0 < len(model) <= _MAX_MODEL_NAME:
             return None
-        made = Route(name, (Target(remote.deployment(name, model)),))
+        label = f"{provider}/*"  # of a bounded set, though the provider takes any name
+        made = Route(name, (Target(remote.deployment(name, model), Labels(label, label)),))
         if len(self._wildcards) >= _MAX_WILDCARD_ROUTES:
             self._wildcards.clear()
         self._wildcards[name] = made

@@ -25,7 +25,7 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
 from penstock.routing import select
-from penstock.types.call import Call, Labels
+from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
 from penstock.types.errors import (
     InternalError,
@@ -57,10 +57,11 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         call.is_stream = request.stream
         route = find_route(snapshot, call.key, request, inbound.operation)
         call.model = request.model or route.name
-        deployment = select.weighted(route.targets, random.random()).deployment  # noqa: S311 - a traffic split
+        target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
+        deployment = target.deployment
         call.deployment = deployment.name
         check_operation(deployment, call)
-        call.labels = Labels(snapshot.label(route.name), snapshot.label(deployment.name))
+        call.labels = target.labels
         exchange.watch_client()
         responder = Responder(exchange, call, inbound.encoder(request, call))
         responder.start()

@@ -1,20 +1,12 @@
 """All we know of one request while it runs, and what is accounted when it ends."""
 
-from typing import NamedTuple
-
 import msgspec
 
+from penstock.types.deployment import Labels
 from penstock.types.errors import PenstockError
 from penstock.types.identity import VirtualKey
 from penstock.types.requests import Operation
 from penstock.types.usage import Usage
-
-
-class Labels(NamedTuple):
-    """What metrics call this call's route and deployment: of a bounded set, whatever clients ask for."""
-
-    route: str = "other"
-    deployment: str = ""
 
 
 class Attempt(msgspec.Struct):

@@ -129,8 +129,16 @@ class Deployment(msgspec.Struct, frozen=True):
     owner: str = "penstock"
 
 
+class Labels(NamedTuple):
+    """What metrics call a call's route and deployment: of a bounded set, whatever clients ask for."""
+
+    route: str = "other"
+    deployment: str = ""
+
+
 class Target(msgspec.Struct, frozen=True):
     deployment: Deployment
+    labels: Labels
     weight: float = 1.0
 
 
