@@ -158,14 +158,12 @@ class OpenAIEncoder:
         if self._whole is not None:
             body = self._whole
             raw = body.get("usage")
-            self._raw_usage = raw if isinstance(raw, dict) else None
-            self._name(body)
-            choices = _choices(body)
-            for position, choice in enumerate(choices):
+            self._raw_usage = raw if raw.__class__ is dict else None
+            for position, choice in enumerate(_choices(body)):
                 if choice.get("index").__class__ is not int:
                     choice["index"] = position
                 self._complete(choice)
-            body.update(self._same)
+            body.update(self._name(body))
         else:
             states = [self._states[index] for index in sorted(self._states)]
             if not states or any(state.finish_reason is None for state in states):

@@ -135,16 +135,20 @@ class CompletionReader:
         return index
 
     def _finish(self, choice: JSON, index: int) -> None:
+        self._known_reason(choice)
+        self._finished.add(index)
+        if len(self._finished) >= self._expected and self._finished == self._seen:
+            self.is_complete = True
+
+    def _known_reason(self, choice: JSON) -> None:
+        """Makes it one of OpenAI's. Raises UpstreamError where it says that the answer is no answer."""
         reason = choice["finish_reason"]
         known = FINISH_REASONS.get(reason, "stop")
         if known is None:
             raise UpstreamError(f"{self._name} gave the answer up (finish_reason {reason!r}).")
-        choice["finish_reason"] = known
         if known != reason:
+            choice["finish_reason"] = known
             choice.setdefault("native_finish_reason", reason)
-        self._finished.add(index)
-        if len(self._finished) >= self._expected and self._finished == self._seen:
-            self.is_complete = True
 
     def _done(self) -> Chunk | None:
         if not self._finished or self._finished != self._seen:
@@ -223,10 +227,11 @@ class CompletionReader:
             raise UpstreamInvalid(f"{self._name} sent an answer without choices.")
         try:
             for position, choice in enumerate(choices):
-                index = self._checked_index(choice.get("index", position))
-                self._seen.add(index)
+                index = choice.get("index", position)
+                if index.__class__ is not int or not 0 <= index <= _LAST_INDEX:
+                    self._checked_index(index)
                 if choice.get("finish_reason"):
-                    self._finish(choice, index)
+                    self._known_reason(choice)
                 if choice.get("logprobs") is not None:
                     self._logprobs(choice, index)
                 if not self._is_text:

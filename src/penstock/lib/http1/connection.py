@@ -239,13 +239,17 @@ class Connection(asyncio.Protocol):
             else:
                 self._body_is_out = False
                 transport.writelines((head, body))
-            at = self._loop.time() + self._first_byte_s
+            at = _NEVER if first_byte_s is None else self._loop.time() + first_byte_s
         else:
             transport.write(head)
             self._body_is_out = False
             self._sender = self._owner.spawn(self._send(body))
             at = _NEVER
-        self._arm(at if at < total_at else total_at)  # noqa: FURB136 - min() costs five times as much
+        at = at if at < total_at else total_at  # noqa: FURB136 - min() costs five times as much
+        if at < self._timer_at:
+            self._arm(at)
+        else:
+            self._deadline = at
         return response, waiter
 
     def more(self) -> asyncio.Future[None]:
@@ -254,7 +258,11 @@ class Connection(asyncio.Protocol):
             raise RuntimeError("two readers on one response")
         self.waiter = waiter = self._loop.create_future()
         at = self._loop.time() + self.between_s
-        self._arm(at if at < self._total_at else self._total_at)  # noqa: FURB136 - see start
+        at = at if at < self._total_at else self._total_at  # noqa: FURB136 - see start
+        if at < self._timer_at:
+            self._arm(at)
+        else:
+            self._deadline = at
         return waiter
 
     def limit_total(self, total_s: float) -> None:
