@@ -1,6 +1,6 @@
 import pytest
 
-from penstock.gateway.account import _fields, account
+from penstock.gateway.account import _line, account
 from penstock.telemetry.metrics import Metrics
 from penstock.types.call import Call
 from penstock.types.errors import UpstreamCut
@@ -23,12 +23,15 @@ def test_a_call_is_accounted_once() -> None:
 
 def test_the_line_says_what_there_is() -> None:
     ended = call()
-    assert _fields(ended, 1.5) == {"id": "req_1", "path": "/v1/embeddings", "status": 0, "total_ms": 500.0}
+    said = _line(ended, 1.5)
+    assert said.pop("timestamp").tzinfo is not None
+    assert (said.pop("level"), said.pop("event")) == ("info", "call")
+    assert said == {"id": "req_1", "path": "/v1/embeddings", "status": 0, "total_ms": 500.0}
     ended.key = VirtualKey("ci")
     ended.model, ended.deployment = "m", "d"
     ended.error = UpstreamCut("cut")
     ended.first_content_s = 1.25
     ended.usage = Usage(3, 4)
-    said = _fields(ended, 1.5)
+    said = _line(ended, 1.5)
     assert (said["key"], said["code"], said["ttft_ms"]) == ("ci", "upstream_cut", 250.0)
     assert (said["prompt_tokens"], said["completion_tokens"]) == (3, 4)

@@ -3,6 +3,7 @@
 `account` runs exactly once per call, whatever raised where; it never raises itself and never waits.
 """
 
+import datetime as dt
 from typing import Any
 
 from penstock.telemetry import log
@@ -17,13 +18,20 @@ def account(call: Call, *, ended_s: float, metrics: Metrics) -> None:
         raise AssertionError(msg)
     call.is_accounted = True
     metrics.call_ended(call, ended_s)
-    if log.is_calls_logged():
-        log.call(_fields(call, ended_s))
+    if (write := log.calls()) is not None:
+        write(_line(call, ended_s))
 
 
-def _fields(call: Call, ended_s: float) -> dict[str, Any]:
-    """What the line says; never a prompt, an answer or a credential."""
-    fields: dict[str, Any] = {"id": call.id, "path": call.path, "status": call.status}
+def _line(call: Call, ended_s: float) -> dict[str, Any]:
+    """What the log line says; never a prompt, an answer or a credential."""
+    fields: dict[str, Any] = {
+        "timestamp": dt.datetime.now(dt.UTC),
+        "level": "info",
+        "event": "call",
+        "id": call.id,
+        "path": call.path,
+        "status": call.status,
+    }
     if call.key is not None:
         fields["key"] = call.key.name
     if call.model:

@@ -12,6 +12,8 @@ import http
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from penstock.lib.compress import StreamCompressor, negotiate
 from penstock.types.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
@@ -62,63 +64,32 @@ class Connection(Protocol):
     def abort(self) -> None: ...
 
 
-class Exchange:
-    __slots__ = (
-        "_body",
-        "_body_bytes",
-        "_compressor",
-        "_connection",
-        "_head",
-        "_is_body_complete",
-        "_is_chunked",
-        "_is_old",
-        "_is_watched",
-        "_waiter",
-        "client_left",
-        "headers",
-        "id",
-        "is_ended",
-        "is_started",
-        "keeps_alive",
-        "method",
-        "path",
-        "query",
-        "status",
-        "task",
-    )
+class Exchange(msgspec.Struct, eq=False):
+    """Made by the connection when the head of a request has arrived."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        method: str,
-        path: str,
-        query: bytes,
-        headers: dict[bytes, bytes],
-        *,
-        is_old: bool,
-        keeps_alive: bool,
-    ) -> None:
-        self.method = method
-        self.path = path  # percent-decoded
-        self.query = query  # as it came
-        self.headers = headers  # names in lower case
-        self.id = ""
-        self.status = 0
-        self.is_started = False
-        self.is_ended = False
-        self.client_left = False
-        self.keeps_alive = keeps_alive  # the connection, after this answer
-        self.task: asyncio.Task[None] | None = None  # which serves this request
-        self._connection = connection
-        self._is_old = is_old  # HTTP/1.0 knows no chunks: a stream ends with its connection
-        self._is_chunked = False
-        self._is_watched = False
-        self._head = b""  # of a stream, until its first bytes
-        self._body: list[bytes] = []  # arrived and not read
-        self._body_bytes = 0
-        self._is_body_complete = False
-        self._waiter: asyncio.Future[None] | None = None  # for more of the body
-        self._compressor: StreamCompressor | None = None
+    _connection: Connection
+    method: str
+    path: str  # percent-decoded
+    query: bytes  # as it came
+    headers: dict[bytes, bytes]  # names in lower case
+    is_old: bool = False  # HTTP/1.0 knows no chunks: a stream ends with its connection
+    keeps_alive: bool = True  # the connection, after this answer
+    task: asyncio.Task[None] | None = None  # which serves this request
+    id: str = ""
+    client_left: bool = False
+    # the answer
+    status: int = 0
+    is_started: bool = False
+    is_ended: bool = False
+    _is_watched: bool = False
+    _is_chunked: bool = False
+    _head: bytes = b""  # of a stream, until its first bytes
+    _compressor: StreamCompressor | None = None
+    # the request's body
+    _body: list[bytes] = []  # arrived and not read
+    _body_bytes: int = 0
+    _is_body_complete: bool = False
+    _waiter: asyncio.Future[None] | None = None  # for more of it
 
     @property
     def is_local(self) -> bool:
@@ -275,7 +246,7 @@ class Exchange:
         if accepted is not None and (compressor := negotiate(accepted)) is not None:
             self._compressor = compressor
             lines += f"content-encoding: {compressor.encoding}\r\n"
-        if self._is_old:
+        if self.is_old:
             self.keeps_alive = False
         else:
             self._is_chunked = True

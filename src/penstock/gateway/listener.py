@@ -255,8 +255,8 @@ class Listener(asyncio.Protocol):
             path,
             query,
             headers,
-            is_old=is_old,
-            keeps_alive=not is_old and parser.should_keep_alive(),
+            is_old,
+            not is_old and parser.should_keep_alive(),
         )
         if self._current is None:
             self._begin(exchange)

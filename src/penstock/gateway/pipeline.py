@@ -60,7 +60,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
         deployment = target.deployment
         call.deployment = deployment.name
-        check_operation(deployment, call)
+        if call.operation not in deployment.operations:
+            raise wrong_operation(deployment, call)
         call.labels = target.labels
         exchange.watch_client()
         responder = Responder(exchange, call, inbound.encoder(request, call))
@@ -142,13 +143,12 @@ def find_route(snapshot: Snapshot, key: VirtualKey, request: Request, operation:
     return route
 
 
-def check_operation(deployment: Deployment, call: Call) -> None:
-    if call.operation not in deployment.operations:
-        serves = ", ".join(sorted(deployment.operations))
-        raise InvalidRequest(
-            f"The model {call.model!r} does not serve {call.operation} requests (it serves: {serves}).",
-            param="model",
-        )
+def wrong_operation(deployment: Deployment, call: Call) -> InvalidRequest:
+    serves = ", ".join(sorted(deployment.operations))
+    return InvalidRequest(
+        f"The model {call.model!r} does not serve {call.operation} requests (it serves: {serves}).",
+        param="model",
+    )
 
 
 async def refuse(

@@ -44,6 +44,7 @@ class OpenAICodec:
 
     def __init__(self, quirks: Quirks | None = None, *, name: str = "The upstream") -> None:
         self.quirks = quirks or Quirks()
+        self._has_chat_quirks = bool(self.quirks.rename_chat or self.quirks.drop_message)
         self.name = name
 
     def encode(self, request: Request, deployment: Deployment) -> Outgoing:
@@ -69,7 +70,7 @@ class OpenAICodec:
         if is_stream:
             body["stream"] = True
             body["stream_options"] = {**(options or {}), "include_usage": True}
-        if isinstance(request, ChatRequest):
+        if self._has_chat_quirks and isinstance(request, ChatRequest):
             self._adapt_chat(body)
         return Outgoing(path, self._finish(body), is_stream=is_stream)
 

@@ -5,7 +5,7 @@ the event loop, and waking a thread for each line would cost more than the line.
 by `_QUEUE_LINES` lines, lines are dropped and the number dropped is logged.
 
     structlog, logging      everything rare
-    call()                  the one line per request, past structlog's processors (5 us a line)
+    calls()                 the one line per request, past structlog's processors (5 us a line)
 """
 
 import datetime as dt
@@ -65,15 +65,9 @@ def configure(level: str, *, stream: TextIO | None = None) -> "LineWriter":
     return writer
 
 
-def is_calls_logged() -> bool:
-    """Whether `call` writes anything: making its fields costs time, too."""
-    return _write_call is not None
-
-
-def call(fields: dict[str, Any]) -> None:
-    """The line of one finished request, at level info."""
-    if _write_call is not None:
-        _write_call({"timestamp": dt.datetime.now(dt.UTC), "level": "info", "event": "call", **fields})
+def calls() -> Callable[[Line], None] | None:
+    """What writes the line of a finished request, or None when nobody wants it: making one costs time."""
+    return _write_call
 
 
 def _add_time(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
