@@ -106,11 +106,13 @@ class Exchange(msgspec.Struct, eq=False):
         self._body_bytes += len(data)
         if self._body_bytes > HIGH_WATER_BYTES:
             self._connection.pause_reading()
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def body_ended(self) -> None:
         self._is_body_complete = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def lost(self) -> None:
         """The client is gone."""

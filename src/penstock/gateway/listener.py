@@ -97,7 +97,7 @@ class Listener(asyncio.Protocol):
         # The parser calls these two straight: no Python function per header.
         self.on_url = self._url.append
         self.on_header = self._headers.__setitem__
-        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser = httptools.HttpRequestParser(self)
         # As uvicorn: a client that pipelines after `connection: close` gets its first answer.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
@@ -105,7 +105,7 @@ class Listener(asyncio.Protocol):
         self.peer = ""  # the client's address; empty for a Unix socket
         self._head_bytes = 0  # received of a head that is not complete
         self._in_head = True
-        self._incoming: Exchange | None = None  # whose body is arriving
+        self._incoming: Exchange = cast(Exchange, None)  # whose body is arriving; set with the first head
         self._current: Exchange | None = None  # being answered
         self._line: deque[Exchange] = deque()  # requests behind it
         self._begun: asyncio.Future[None] | None = None  # what the task of an idle connection waits for
@@ -195,7 +195,7 @@ class Listener(asyncio.Protocol):
             if b"pgrade" in head or b"PGRADE" in head:
                 data = _UPGRADE.sub(rb"\1x-grade", head) + data[len(head) :]
         try:
-            cast(httptools.HttpRequestParser, self._parser).feed_data(data)
+            self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:  # CONNECT; nothing after it can be parsed
             if self._incoming is not None:
                 self._incoming.keeps_alive = False
@@ -233,8 +233,10 @@ class Listener(asyncio.Protocol):
             waiting.lost()
         self.resume_writing()
         self._line.clear()
-        self._current = self._incoming = None
-        self._parser = None  # it holds our bound methods: a cycle only the garbage collector would break
+        self._current = None
+        self._incoming = cast(Exchange, None)
+        # It holds our bound methods: a cycle that only the garbage collector would break.
+        self._parser = cast(httptools.HttpRequestParser, None)
 
     # -- the parser's callbacks ------------------------------------------------------------------------
 
@@ -243,11 +245,12 @@ class Listener(asyncio.Protocol):
         self._head_bytes = 0
         headers = {name.lower(): value for name, value in self._headers.items()}
         self._headers.clear()
-        path, query = _split(self._url[0] if len(self._url) == 1 else b"".join(self._url))
+        url = self._url[0] if len(self._url) == 1 else b"".join(self._url)
         self._url.clear()
+        path, query = _SPLIT.get(url) or _split(url)
         if b"transfer-encoding" in headers and b"content-length" in headers:
             raise httptools.HttpParserError("both Content-Length and Transfer-Encoding")
-        parser = cast(httptools.HttpRequestParser, self._parser)
+        parser = self._parser
         is_old = parser.get_http_version() == "1.0"
         exchange = self._incoming = Exchange(
             self,
@@ -266,11 +269,11 @@ class Listener(asyncio.Protocol):
             self.abort()
 
     def on_body(self, body: bytes) -> None:
-        cast(Exchange, self._incoming).body_arrived(body)
+        self._incoming.body_arrived(body)
 
     def on_message_complete(self) -> None:
         self._in_head = True
-        cast(Exchange, self._incoming).body_ended()
+        self._incoming.body_ended()
 
     # -- inside ----------------------------------------------------------------------------------------
 
@@ -351,6 +354,12 @@ def _nowhere(data: bytes) -> None:
     """Where a connection writes before it is made: nobody does."""
 
 
+# What `_split` said of short targets. Clients use few of them; one that makes them up fills it, and no more.
+_SPLIT: dict[bytes, tuple[str, bytes]] = {}
+_MAX_SPLIT = 256
+_MAX_SPLIT_BYTES = 64
+
+
 def _split(url: bytes) -> tuple[str, bytes]:
     """Path, percent-decoded, and query. Raises httptools.HttpParserError."""
     if not url.startswith(b"/"):  # http://host/path, host:port, *
@@ -359,4 +368,7 @@ def _split(url: bytes) -> tuple[str, bytes]:
     else:
         raw, _, query = url.partition(b"#")[0].partition(b"?")
     path = raw.decode("ascii")
-    return (urllib.parse.unquote(path) if "%" in path else path), query
+    found = (urllib.parse.unquote(path) if "%" in path else path), query
+    if len(url) <= _MAX_SPLIT_BYTES and len(_SPLIT) < _MAX_SPLIT:
+        _SPLIT[url] = found
+    return found

@@ -65,7 +65,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         call.labels = target.labels
         exchange.watch_client()
         responder = Responder(exchange, call, inbound.encoder(request, call))
-        responder.start()
+        if request.stream:
+            responder.keep_alive()
         await upstream.run(
             call,
             request,

@@ -36,11 +36,10 @@ class Responder:
         self._pings: tasks.Tasks = set()
         self._pinger: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """Begins to keep a streamed call's connection alive."""
-        if self._call.is_stream:
-            self._silent = True
-            self._pinger = asyncio.get_running_loop().call_later(PING_S, self._tick)
+    def keep_alive(self) -> None:
+        """Begins to ping: for streamed calls."""
+        self._silent = True
+        self._pinger = asyncio.get_running_loop().call_later(PING_S, self._tick)
 
     async def emit(self, deltas: Sequence[Delta]) -> None:
         if not self._call.is_stream:

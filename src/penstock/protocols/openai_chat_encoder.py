@@ -22,9 +22,7 @@ from typing import Any
 import msgspec
 
 from penstock.protocols.openai_encoder import JSON, ChoiceState, OpenAIEncoder, merge_logprobs, merge_unknown
-from penstock.types.call import Call
 from penstock.types.errors import UpstreamInvalid
-from penstock.types.requests import ChatRequest
 
 _DELTA_KEYS = frozenset(
     {"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call"}
@@ -70,11 +68,7 @@ class ChatEncoder(OpenAIEncoder):
     answer_object = "chat.completion"
     id_prefix = "chatcmpl-"
 
-    def __init__(self, request: ChatRequest, call: Call) -> None:
-        super().__init__(request, call)
-        choice = request.body.get("tool_choice")
-        self._is_tool_named = isinstance(choice, dict) and choice["type"] != "allowed_tools"
-        self._seed = ""
+    _seed = ""
 
     def _normalise(self, choice: JSON) -> bool:
         index = choice.setdefault("index", 0)
@@ -128,13 +122,17 @@ class ChatEncoder(OpenAIEncoder):
         )
 
     def _reason(self, reason: str, *, has_calls: bool, has_function_call: bool) -> str:
-        if reason == "stop" and has_calls and not self._is_tool_named:
+        if reason == "stop" and has_calls and not self._is_tool_named():
             return "tool_calls"
         if reason == "stop" and has_function_call and not has_calls:
             return "function_call"
         if reason == "tool_calls" and not has_calls:
             return "function_call" if has_function_call else "stop"
         return reason
+
+    def _is_tool_named(self) -> bool:
+        choice = self._request.body.get("tool_choice")
+        return isinstance(choice, dict) and choice["type"] != "allowed_tools"
 
     # -- tool calls
 

@@ -49,18 +49,21 @@ class OpenAIEncoder:
     answer_object: ClassVar[str]
     id_prefix: ClassVar[str]
 
+    # How each begins; here and not in __init__, because most answers change few of them.
+    _is_ended = False
+    _raw_usage: JSON | None = None
+    _usage: Usage | None = None
+    _whole: JSON | None = None
+    _chunks = 0
+
     def __init__(self, request: ChatRequest | CompletionRequest, call: Call) -> None:
+        self._request = request
         self._call = call
         self._include_usage = request.include_usage
         self._model = call.model or request.model
         self._same: JSON = {}
-        self._is_ended = False
         self._states: dict[int, Any] = {}
-        self._raw_usage: JSON | None = None
-        self._usage: Usage | None = None
         self._tail: JSON = {}  # the upstream's chunk without choices; fold: unknown fields of the envelope
-        self._whole: JSON | None = None
-        self._chunks = 0
 
     # -- what a subclass says
 

@@ -30,10 +30,13 @@ def read_usage(raw: JSON) -> Usage:
     cached = details.get("cached_tokens") if isinstance(details, dict) else raw.get("prompt_cache_hit_tokens")
     out = raw.get("completion_tokens_details")
     reasoning = out.get("reasoning_tokens") if isinstance(out, dict) else None
-    prompt, completion = count(raw.get("prompt_tokens")), count(raw.get("completion_tokens"))
-    if cached is None and reasoning is None:
-        return Usage(prompt, completion)
-    return Usage(prompt, completion, count(cached), count(reasoning))
+    prompt, completion = raw.get("prompt_tokens"), raw.get("completion_tokens")
+    return Usage(
+        prompt if prompt.__class__ is int and 0 <= prompt <= _MOST_TOKENS else count(prompt),
+        completion if completion.__class__ is int and 0 <= completion <= _MOST_TOKENS else count(completion),
+        0 if cached is None else count(cached),
+        0 if reasoning is None else count(reasoning),
+    )
 
 
 def usage_body(usage: Usage) -> JSON:

@@ -29,7 +29,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from penstock.types.call import Call
-from penstock.types.usage import Usage
 
 _DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BOUNDS = (*(str(float(bound)) for bound in _DURATION_BUCKETS_S), "+Inf")
@@ -52,10 +51,6 @@ class Histogram:
         self.counts = [0] * len(_BOUNDS)
         self.sum_s = 0.0
 
-    def observe(self, duration_s: float) -> None:
-        self.counts[bisect_left(_DURATION_BUCKETS_S, duration_s)] += 1
-        self.sum_s += duration_s
-
 
 class Tokens:
     """Of one route and deployment."""
@@ -64,12 +59,6 @@ class Tokens:
 
     def __init__(self) -> None:
         self.prompt = self.cached = self.completion = self.reasoning = 0
-
-    def add(self, usage: Usage) -> None:
-        self.prompt += usage.prompt_tokens
-        self.cached += usage.cached_tokens
-        self.completion += usage.completion_tokens
-        self.reasoning += usage.reasoning_tokens
 
 
 class Series:
@@ -110,11 +99,19 @@ class Metrics(Collector):
         key = (operation, route, deployment, call.status, outcome)
         series = self._series.get(key) or self._open(key)
         series.count += 1
-        series.duration.observe(ended_s - call.started_s)
+        duration, duration_s = series.duration, ended_s - call.started_s
+        duration.counts[bisect_left(_DURATION_BUCKETS_S, duration_s)] += 1
+        duration.sum_s += duration_s
         if call.first_content_s is not None:
-            series.ttft.observe(call.first_content_s - call.started_s)
-        if call.usage is not None:
-            series.tokens.add(call.usage)
+            ttft, ttft_s = series.ttft, call.first_content_s - call.started_s
+            ttft.counts[bisect_left(_DURATION_BUCKETS_S, ttft_s)] += 1
+            ttft.sum_s += ttft_s
+        if (usage := call.usage) is not None:
+            tokens = series.tokens
+            tokens.prompt += usage.prompt_tokens
+            tokens.cached += usage.cached_tokens
+            tokens.completion += usage.completion_tokens
+            tokens.reasoning += usage.reasoning_tokens
         for attempt in call.attempts:
             label = (deployment, (outcome or "ok") if attempt.error is None else attempt.error.code)
             self._attempts[label] = self._attempts.get(label, 0) + 1

@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._owner = owner
         self._peer = peer
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
         self.closed = False
         self.counted = False  # the pool counts it among its connections
         self.used = False  # carried an exchange before: it may have gone stale
@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
         self.on_body: Callable[[bytes], None] = self.chunks.append
         self._response: Response | None = None
         self._headers: list[tuple[bytes, bytes]] = []
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser = httptools.HttpResponseParser(self)
         self._held = 0  # bytes received since the reader last took some: body, head and framing
         self._has_no_body = False
         self._finished = False
@@ -222,7 +222,7 @@ class Connection(asyncio.Protocol):
         total_at: float,
     ) -> tuple[Response, asyncio.Future[None]]:
         """Send a request. The future is done when the response has a head, or an error."""
-        transport = cast(asyncio.Transport, self._transport)
+        transport = self._transport
         self._response = response = Response(self)
         self._headers = response.headers
         self._held = 0
@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
         self._held = 0
         if self._is_reading_paused:
             self._is_reading_paused = False
-            cast(asyncio.Transport, self._transport).resume_reading()
+            self._transport.resume_reading()
         return data
 
     def seen_nothing(self) -> bool:
@@ -317,7 +317,7 @@ class Connection(asyncio.Protocol):
             return
         self._held += len(data)
         try:
-            self._parser.feed_data(data)  # type: ignore[union-attr] # only connection_lost unsets it
+            self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             if not self._finished:
                 self.fail(ProtocolError(f"{self._peer}: {self._refused or exc}"))
@@ -333,7 +333,7 @@ class Connection(asyncio.Protocol):
                     waiter.set_result(None)
             if self._held > HIGH_WATER_BYTES and not self._is_reading_paused:
                 self._is_reading_paused = True
-                cast(asyncio.Transport, self._transport).pause_reading()
+                self._transport.pause_reading()
         elif self._held > 2 * self._owner.max_header_bytes or (
             self._response.status == 0 and self._held > self._owner.max_header_bytes
         ):
@@ -357,12 +357,13 @@ class Connection(asyncio.Protocol):
         if self._sender is not None:
             self._sender.cancel()
             self._sender = None
-        self._parser = None  # it holds our bound methods: a cycle only the garbage collector would break
+        # It holds our bound methods: a cycle that only the garbage collector would break.
+        self._parser = cast(httptools.HttpResponseParser, None)
         self._owner.lost(self)
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
-        self._unsent = cast(asyncio.Transport, self._transport).get_write_buffer_size()
+        self._unsent = self._transport.get_write_buffer_size()
         if self._sender is not None:
             self._arm(min(self._loop.time() + self._first_byte_s, self._total_at))
 
@@ -387,7 +388,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._finished:
             return
-        parser = cast(httptools.HttpResponseParser, self._parser)
+        parser = self._parser
         headers = self._headers
         limit = self._owner.max_header_bytes
         if self._held > limit and sum(len(name) + len(value) + 4 for name, value in headers) > limit:
@@ -401,7 +402,7 @@ class Connection(asyncio.Protocol):
         for name, value in headers:
             if name == b"transfer-encoding" and value.lower() != b"chunked":
                 self._refuse("a transfer coding other than chunked")
-        cast(Response, self._response).status = status
+        self._response.status = status  # type: ignore[union-attr] # a head belongs to an exchange
         self._headers = []  # trailers go there
         self._deadline = self._total_at
         if self._has_no_body:
@@ -413,8 +414,8 @@ class Connection(asyncio.Protocol):
                 waiter.set_result(None)
 
     def on_message_complete(self) -> None:
-        if not self._finished and cast(Response, self._response).status:
-            self._reusable = cast(httptools.HttpResponseParser, self._parser).should_keep_alive()
+        if not self._finished and self._response.status:  # type: ignore[union-attr] # as above
+            self._reusable = self._parser.should_keep_alive()
             self._finished = True
 
     # -- inside ----------------------------------------------------------------------------------------
@@ -437,7 +438,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """The response is whole: hand the connection back before its reader even runs."""
-        response = cast(Response, self._response)
+        response: Response = self._response  # type: ignore[assignment] # only a whole response finishes
         if self._has_no_body:
             if self.chunks:
                 self.chunks.clear()
@@ -447,7 +448,7 @@ class Connection(asyncio.Protocol):
         if self._is_reading_paused:
             self._is_reading_paused = False
             if not self.closed:
-                cast(asyncio.Transport, self._transport).resume_reading()
+                self._transport.resume_reading()
         if not self._reusable or self.closed or (not self._body_is_out and not self._all_is_sent()):
             self.close()
             return
@@ -457,13 +458,13 @@ class Connection(asyncio.Protocol):
 
     def _all_is_sent(self) -> bool:
         """A server may answer before it has the whole request; what is left must not precede the next."""
-        if self._sender is not None or cast(asyncio.Transport, self._transport).get_write_buffer_size():
+        if self._sender is not None or self._transport.get_write_buffer_size():
             return False
         self._body_is_out = True
         return True
 
     async def _send(self, body: AsyncIterator[bytes]) -> None:
-        transport = cast(asyncio.Transport, self._transport)
+        transport = self._transport
         try:
             async for chunk in body:
                 if chunk:
@@ -505,7 +506,7 @@ class Connection(asyncio.Protocol):
 
     def _is_taking(self) -> bool:
         """Whether the peer took some of the request since this was last asked."""
-        before, self._unsent = self._unsent, cast(asyncio.Transport, self._transport).get_write_buffer_size()
+        before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
         return self._unsent < before
 
     def _expired(self, status: int, now: float) -> HTTPClientError:
