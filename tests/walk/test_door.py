@@ -311,3 +311,17 @@ async def test_stray_bytes_do_not_cut_the_answer_they_follow(monkeypatch: pytest
         assert b"data: [DONE]" in rest
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_trailer_is_no_header_of_the_next_request() -> None:
+    """A proxy may send the requests of several users through one connection."""
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        body = json.dumps(chat()).encode()
+        first = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        first += b"authorization: Bearer wrong\r\ntransfer-encoding: chunked\r\n\r\n"
+        first += b"%x\r\n%b\r\n0\r\nauthorization: Bearer %b\r\n\r\n" % (len(body), body, KEY.encode())
+        second = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+        second += b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        answer = await raw(gate.port, first + second)
+        assert answer.count(b"HTTP/1.1 401 ") == 2
+        assert up.requests == []

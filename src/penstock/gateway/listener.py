@@ -273,6 +273,7 @@ class Listener(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
+        self._headers.clear()  # trailers came after the head: they must not join the next one
         self._incoming.body_ended()
 
     # -- inside ----------------------------------------------------------------------------------------
