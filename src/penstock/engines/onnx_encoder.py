@@ -4,9 +4,10 @@
     encoder.embed(inputs, ...)       steps -> Embedded(vectors [n, dimensions] float32, tokens)
     encoder.rerank(query, documents) steps -> Ranked(scores, tokens)
 
-`embed` and `rerank` are generators: they yield after every batch, so that the caller can take turns between
-requests and drop one whose client has gone, and they return their result. A batch holds at most
-`BATCH_TOKENS` tokens with padding; inputs are sorted by length first, so there is little of it.
+`embed` and `rerank` are generators: they yield each batch they need run, are sent its values, and return
+their result. So the caller can take turns between requests, run the batches of several as one, and drop a
+request whose client has gone; `run_to_end` is the plain way. A batch holds at most `BATCH_TOKENS` tokens with
+padding; inputs are sorted by length first, so there is little of it.
 
 An input of more than `max_input_tokens` tokens is refused with ContextLengthExceeded unless `truncate` is
 asked for: silent truncation makes two long texts with the same beginning the same vector.
@@ -17,7 +18,7 @@ import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar, cast
 
 import numpy as np
 import onnxruntime as ort
@@ -29,6 +30,7 @@ from penstock.types.errors import ContextLengthExceeded, InvalidRequest
 
 Floats = NDArray[np.float32]
 Input = str | list[int]  # a text, or token ids
+T = TypeVar("T")
 
 # all-MiniLM-L6-v2, one EPYC core, texts of 250 tokens: 512 to 1024 tokens per batch give 34 texts/s in
 # 234 MB of memory, 4096 give 30 in 356 MB (the arena keeps its peak). Small batches also make short turns.
@@ -38,6 +40,9 @@ BATCH_SCORES: Final = 1 << 26
 # Those scores grow with the square: an input of 8192 tokens in 16 heads takes 4.3 GB for a moment.
 DEFAULT_INPUT_TOKENS: Final = 2048
 LONG_REQUEST: Final = 64  # inputs
+# Batches of several requests are joined while padding is at most half of the real tokens: a run has a price
+# of its own (the same model and core: a short text takes 4.6 ms alone and 3.1 ms among 32).
+SHARED_PADDING: Final = 1.5
 GOLDEN_TOLERANCE: Final = 1e-3
 
 
@@ -51,6 +56,17 @@ class Tokens:
 
     ids: Sequence[int]
     types: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs to run through `encoder`; `Encoder.run` gives the values to send back."""
+
+    encoder: "Encoder"
+    tokens: Sequence[Tokens]
+
+
+Steps = Generator[Batch | None, Floats | None, T]  # None: others may go first; nothing is sent back
 
 
 @dataclass(frozen=True)
@@ -90,29 +106,27 @@ class Encoder:
         truncate: bool = False,
         normalize: bool = True,
         param: str = "input",
-    ) -> Generator[None, None, Embedded]:
+    ) -> Steps[Embedded]:
         """Texts or token arrays to vectors. `dimensions` keeps the first components and renormalises."""
         if self.spec.kind != "encoder":
             raise InvalidRequest("this model is a cross-encoder: it scores pairs and gives no embeddings")
         if dimensions is not None and not 1 <= dimensions <= self.spec.hidden:
             raise InvalidRequest(f"dimensions must be 1 to {self.spec.hidden}", param="dimensions")
         tokens = self._tokenize(inputs, param, truncate=truncate)
-        vectors = yield from self._run(tokens)
+        vectors = yield from self._batches(tokens)
         vectors = vectors[:, :dimensions]
         if normalize:
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return Embedded(vectors, sum(len(item.ids) for item in tokens))
 
-    def rerank(
-        self, query: str, documents: Sequence[str], *, truncate: bool = False
-    ) -> Generator[None, None, Ranked]:
+    def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> Steps[Ranked]:
         """How well each document answers the query: joint score (cross-encoder) or cosine (encoder)."""
         if self.spec.kind == "encoder":
             asked = yield from self.embed([query], truncate=truncate, param="query")
             found = yield from self.embed(documents, truncate=truncate, param="documents")
             return Ranked(found.vectors @ asked.vectors[0], asked.prompt_tokens + found.prompt_tokens)
         tokens = self._tokenize_pairs(query, documents, truncate=truncate)
-        scores = yield from self._run(tokens)
+        scores = yield from self._batches(tokens)
         return Ranked(scores, sum(len(item.ids) for item in tokens))
 
     def self_test(self, golden: Path) -> None:
@@ -187,15 +201,27 @@ class Encoder:
                 param=where,
             )
 
-    def _run(self, tokens: Sequence[Tokens]) -> Generator[None, None, Floats]:
-        """-> [inputs, hidden] or [inputs], in the order of `tokens`. Yields between batches."""
+    def run(self, tokens: Sequence[Tokens]) -> Floats:
+        """One run of the model: [inputs, hidden] or, a cross-encoder's, [inputs]."""
+        (values,) = self._session.run(None, self._feed(tokens))
+        return cast(Floats, values)
+
+    def may_share(self, tokens: Sequence[Tokens]) -> bool:
+        """Whether inputs of several requests are a batch that is cheaper than theirs."""
+        lengths = [len(item.ids) for item in tokens]
+        longest = max(lengths)
+        return len(lengths) <= _most(longest, self.spec.heads) and len(lengths) * longest <= (
+            SHARED_PADDING * sum(lengths)
+        )
+
+    def _batches(self, tokens: Sequence[Tokens]) -> Steps[Floats]:
+        """-> [inputs, hidden] or [inputs], in the order of `tokens`."""
         width = (self.spec.hidden,) if self.spec.kind == "encoder" else ()
         results = np.empty((len(tokens), *width), np.float32)
-        for number, batch in enumerate(plan_batches([len(item.ids) for item in tokens], self.spec.heads)):
-            if number or len(tokens) > LONG_REQUEST:
-                yield  # before the first batch, too: tokenizing much was a turn of its own
-            (values,) = self._session.run(None, self._feed([tokens[index] for index in batch]))
-            results[batch] = values
+        if len(tokens) > LONG_REQUEST:
+            yield None  # tokenizing so much was a turn of its own
+        for batch in plan_batches([len(item.ids) for item in tokens], self.spec.heads):
+            results[batch] = yield Batch(self, [tokens[index] for index in batch])
         return results
 
     def _feed(self, batch: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
@@ -232,13 +258,15 @@ def load(folder: Path, *, threads: int, max_input_tokens: int = 0) -> Encoder:
     return encoder
 
 
-def run_to_end(steps: Generator[None, None, Any]) -> Any:
-    """Runs all the batches at once and returns the result."""
+def run_to_end(steps: Steps[T]) -> T:
+    """Runs all the batches, one after the other, and returns the result."""
+    values: Floats | None = None
     while True:
         try:
-            next(steps)
+            batch = steps.send(values)
         except StopIteration as done:
-            return done.value
+            return cast(T, done.value)
+        values = None if batch is None else batch.encoder.run(batch.tokens)
 
 
 def plan_batches(lengths: Sequence[int], heads: int) -> list[list[int]]:
@@ -247,11 +275,16 @@ def plan_batches(lengths: Sequence[int], heads: int) -> list[list[int]]:
     limit = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         if not batches or len(batches[-1]) >= limit:
-            longest = max(1, lengths[index])
-            limit = max(1, min(BATCH_TOKENS // longest, BATCH_SCORES // (heads * longest * longest)))
+            limit = _most(lengths[index], heads)
             batches.append([])
         batches[-1].append(index)
     return batches
+
+
+def _most(longest: int, heads: int) -> int:
+    """How many inputs a batch may hold when the longest has so many tokens."""
+    longest = max(1, longest)
+    return max(1, min(BATCH_TOKENS // longest, BATCH_SCORES // (heads * longest * longest)))
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

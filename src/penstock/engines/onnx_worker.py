@@ -16,13 +16,15 @@
 
 One thread runs the model; ONNX Runtime spreads over `--threads` cores inside it. Requests take turns after
 every batch, so a thousand documents do not hold up one short query, and a request whose client has gone is
-dropped at its next turn.
+dropped at its next turn. Requests that wait at the same time share a batch where that is cheaper: eight texts
+in eight requests take two thirds of the time they take one by one.
 """
 
 import argparse
 import asyncio
 import base64
 import hmac
+import itertools
 import math
 import os
 import queue
@@ -31,10 +33,11 @@ import signal
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 import msgspec
 
@@ -51,14 +54,15 @@ from penstock.types.errors import (
 )
 
 if TYPE_CHECKING:
-    from penstock.engines.onnx_encoder import Embedded, Encoder, Ranked
+    from penstock.engines.onnx_encoder import Batch, Embedded, Encoder, Ranked
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 T = TypeVar("T")
-Steps = Generator[None, None, Any]
+Steps = Generator["Batch | None", Any, Any]
 
 MAX_INPUTS: Final = 2048  # OpenAI's limit for one embeddings request
+MOST_SHARED: Final = 64  # inputs in a batch of several requests: more gain nothing and wait for each other
 MAX_BODY_BYTES: Final = 32 << 20
 
 
@@ -198,16 +202,37 @@ class Worker:
 
 
 class Turn:
-    """One request on its way through the model thread."""
+    """One request on its way through the model thread.
+
+    waiting   batch None   not begun, or it lets others go first
+    due       batch set    its next turn runs the batch
+    over      is_over      its answer or error is on the way to the loop, or nobody waits for it any more
+    """
 
     def __init__(self, steps: Steps) -> None:
         self.steps = steps
+        self.batch: Batch | None = None
+        self.is_over = False
         self.loop = asyncio.get_running_loop()
         self.result: asyncio.Future[Any] = self.loop.create_future()
         self.is_abandoned = False  # set on the loop, read by the thread: a stale read costs one batch
 
-    def resolve(self, answer: Any, error: BaseException | None) -> None:
+    def advance(self, values: Any = None) -> None:
+        """To its next batch, or to its end."""
+        if self.is_abandoned:
+            self.end(None, None)
+            return
+        try:
+            self.batch = self.steps.send(values)
+        except StopIteration as done:
+            self.end(done.value, None)
+        except Exception as exc:  # noqa: BLE001 it is raised again on the loop, in `run`
+            self.end(None, exc)
+
+    def end(self, answer: Any, error: BaseException | None) -> None:
         """Called by the thread. A loop that has closed has nobody left to tell."""
+        self.is_over = True
+        self.steps.close()
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._set, answer, error)
 
@@ -221,11 +246,14 @@ class Turn:
 
 
 class Turns:
-    """Round-robin: the thread runs one batch of the oldest request, then puts it at the end of the queue."""
+    """Round-robin: the thread runs one batch of the oldest request, then puts it at the end of the line.
+
+    Batches of others that wait right now join it while there is room: nobody waits for company.
+    """
 
     def __init__(self) -> None:
         self.queued = 0  # owned by the event loop
-        self._waiting: queue.SimpleQueue[Turn] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[Turn] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="model", daemon=True).start()
 
     async def run(self, steps: Steps, receive: Receive) -> Any:
@@ -234,7 +262,7 @@ class Turns:
         watcher_owner: tasks.Tasks = set()
         watcher = tasks.spawn(watcher_owner, _disconnected(receive), "disconnect watch")
         self.queued += 1
-        self._waiting.put(turn)
+        self._arrived.put(turn)
         try:
             await asyncio.wait((turn.result, watcher), return_when=asyncio.FIRST_COMPLETED)
             return turn.result.result() if turn.result.done() else None
@@ -244,19 +272,53 @@ class Turns:
             await tasks.cancel_and_wait(watcher)
 
     def _work(self) -> None:
+        line: deque[Turn] = deque()  # the oldest first
         while True:
-            turn = self._waiting.get()
-            if turn.is_abandoned:
-                turn.steps.close()
-                continue
-            try:
-                next(turn.steps)
-            except StopIteration as done:
-                turn.resolve(done.value, None)
-            except Exception as exc:  # noqa: BLE001 it is raised again on the loop, in `run`
-                turn.resolve(None, exc)
+            while not line or not self._arrived.empty():
+                line.append(self._arrived.get())
+            turn = line.popleft()
+            if turn.batch is None or turn.is_abandoned:
+                turn.advance()
+            if turn.batch is not None and not turn.is_over:
+                self._run([turn, *_company(turn.batch, line)], line)
+            elif not turn.is_over:
+                line.append(turn)
+
+    def _run(self, turns: list[Turn], line: deque[Turn]) -> None:
+        """Runs their batches as one. When that fails each is run alone: only the guilty one hears of it."""
+        batches = [cast("Batch", turn.batch) for turn in turns]
+        try:
+            values = batches[0].encoder.run([item for batch in batches for item in batch.tokens])
+        except Exception as exc:  # noqa: BLE001 as in `Turn.advance`
+            if len(turns) == 1:
+                turns[0].end(None, exc)
             else:
-                self._waiting.put(turn)
+                for turn in turns:
+                    self._run([turn], line)
+            return
+        begin = 0
+        for turn, batch in zip(turns, batches, strict=True):
+            end = begin + len(batch.tokens)
+            turn.advance(values[begin:end])
+            begin = end
+            if not turn.is_over:
+                line.append(turn)
+
+
+def _company(batch: "Batch", line: deque[Turn]) -> Iterator[Turn]:
+    """Those of the line whose batch fits beside `batch`, taken out of it; the oldest first."""
+    tokens = list(batch.tokens)
+    for turn in list(itertools.islice(line, MOST_SHARED)):
+        if len(tokens) >= MOST_SHARED:
+            return
+        if turn.batch is None or turn.is_abandoned:
+            turn.advance()
+        if turn.is_over:
+            line.remove(turn)
+        elif turn.batch is not None and batch.encoder.may_share([*tokens, *turn.batch.tokens]):
+            tokens += turn.batch.tokens
+            line.remove(turn)
+            yield turn
 
 
 def _load(folder: Path, threads: int, max_input_tokens: int) -> "Encoder":
