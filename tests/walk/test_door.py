@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+import structlog
 from gateways import KEY, chat, gateway, remote
 
 from penstock.gateway import listener
@@ -325,3 +326,17 @@ async def test_a_trailer_is_no_header_of_the_next_request() -> None:
         answer = await raw(gate.port, first + second)
         assert answer.count(b"HTTP/1.1 401 ") == 2
         assert up.requests == []
+
+
+async def test_a_client_that_leaves_while_its_refused_body_is_read_away_is_no_bug() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        with structlog.testing.capture_logs() as logs:
+            for path in (b"/v1/nothing", CHAT.encode()):
+                _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+                writer.write(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{" % path)
+                await writer.drain()
+                await asyncio.sleep(0.05)
+                writer.transport.abort()
+            await gate.settled("penstock_requests_total", at_least=1)
+            await asyncio.sleep(0.05)
+        assert [line["event"] for line in logs] == []

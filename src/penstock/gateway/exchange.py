@@ -189,7 +189,7 @@ class Exchange(msgspec.Struct, eq=False):
                     if size >= limit:
                         return
                     await self._more()
-        except TimeoutError:
+        except (TimeoutError, ClientLeft):
             return
 
     def _is_waited_for(self) -> bool:
