@@ -340,3 +340,60 @@ async def test_a_client_that_leaves_while_its_refused_body_is_read_away_is_no_bu
             await gate.settled("penstock_requests_total", at_least=1)
             await asyncio.sleep(0.05)
         assert [line["event"] for line in logs] == []
+
+
+async def test_an_old_client_gets_a_stream_that_ends_with_its_connection() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        sent = request_bytes(json.dumps(chat(stream=True)).encode()).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+        head, _, body = (await raw(gate.port, sent)).partition(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head
+        assert b"connection: close" in head
+        assert body.startswith(b"data: ")
+        assert body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_requests_behind_each_other_are_answered_in_order() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        up.plan += [{"x-test-delay-headers": "0.1"}, {}, {}]
+        body = json.dumps(chat()).encode()
+        sent = [request_bytes(body, b"x-request-id: turn-%d" % number) for number in range(2)]
+        sent.append(request_bytes(body, b"x-request-id: turn-2", b"connection: close"))
+        answer = await raw(gate.port, b"".join(sent))
+        assert answer.count(b"HTTP/1.1 200 ") == 3
+        places = [answer.index(b"x-request-id: turn-%d\r\n" % number) for number in range(3)]
+        assert places == sorted(places)
+
+
+async def test_a_head_in_pieces_is_a_head() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        body = json.dumps(chat()).encode()
+        sent = request_bytes(body, b"Connection: close")
+        for size in (1, 7, 50):
+            reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+            for start in range(0, len(sent), size):
+                writer.write(sent[start : start + size])
+                await asyncio.sleep(0)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 "), (size, head)
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_a_body_is_asked_for_where_the_client_waits_to_send_it() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        body = json.dumps(chat()).encode()
+        head = request_bytes(body, b"expect: 100-continue")[: -len(body)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(head)
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_an_idle_connection_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "KEEP_ALIVE_S", 0.2)
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        answer = await raw(gate.port, request_bytes(json.dumps(chat()).encode()))
+        assert answer.startswith(b"HTTP/1.1 200 ")
