@@ -30,10 +30,11 @@ from penstock.lib.http1 import Origin
 from penstock.lib.registry import hint
 from penstock.models import catalogue, parse_source
 from penstock.models.sources import HubSource, NamedSource, PathSource
-from penstock.providers import CODECS
+from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
 from penstock.types.deployment import (
-    Address,
+    Connection,
+    Credentials,
     Deployment,
     Engine,
     Labels,
@@ -59,7 +60,7 @@ BUILTINS: Final[dict[str, str]] = {
 }
 BUILTIN_EMBEDDING_CONTEXT: Final = 256
 MINTED_KEY: Final = "minted"
-OPERATIONS: Final[tuple[Operation, ...]] = ("chat", "completion", "embedding", "rerank")
+OPERATIONS: Final[tuple[Operation, ...]] = ("chat", "completion", "embedding", "rerank", "moderation")
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _OUR_HEADERS: Final = frozenset(
@@ -167,15 +168,12 @@ class _Made(NamedTuple):
 
 def _remote(name: str, written: schema.Provider) -> Remote:
     profile = PROFILES[written.kind]
-    origin, path = Origin.parse(written.base_url or profile.base_url or "")
-    headers = {key.lower(): value for key, value in written.headers.items()}
-    if written.api_key is not None:
-        headers.setdefault("authorization", f"Bearer {written.api_key}")
-    address = Address(origin.scheme, origin.host, origin.port, origin.uds, path)
     owner = profile.title if profile.base_url is not None and written.base_url is None else name
-    codec = CODECS.load(profile.codec)(profile.quirks, name=owner)
-    view = ReplicaView(name, "ready", address, tuple(headers.items()))
-    return Remote(name, codec, view, owner, is_open=written.models == "*")
+    said = {field: getattr(written, field) for field in Credentials.__struct_fields__}
+    made: Connection = CONNECTORS.load(profile.codec)(profile, Credentials(**said), owner)
+    headers = made.headers | {key.lower(): value for key, value in written.headers.items()}
+    view = ReplicaView(name, "ready", made.address, tuple(headers.items()), signer=made.signer)
+    return Remote(name, made.codec, view, owner, is_open=written.models == "*")
 
 
 def _local(settings: Settings) -> Iterator[_Made]:

@@ -57,7 +57,21 @@ class Provider(Group, frozen=True):
 
     kind: Annotated[ProviderKind, Meta(description="which vendor or dialect; the table below")]
     base_url: Annotated[str | None, Meta(description="default: the vendor's own")] = None
-    api_key: Annotated[Secret | None, Meta(description="sent as `Authorization: Bearer`")] = None
+    api_key: Annotated[Secret | None, Meta(description="sent in the header that the vendor wants")] = None
+    api_version: Annotated[
+        str | None, Meta(description="azure: a dated api-version; anthropic: its version header")
+    ] = None
+    region: Annotated[str | None, Meta(description="bedrock: the AWS region; vertex: the location")] = None
+    project: Annotated[str | None, Meta(description="vertex: the Google Cloud project")] = None
+    access_key_id: Annotated[Secret | None, Meta(description="bedrock: AWS credentials")] = None
+    secret_access_key: Annotated[Secret | None, Meta(description="bedrock: AWS credentials")] = None
+    session_token: Annotated[Secret | None, Meta(description="bedrock: of temporary credentials")] = None
+    tenant_id: Annotated[str | None, Meta(description="azure: Entra tenant, instead of api_key")] = None
+    client_id: Annotated[str | None, Meta(description="azure: Entra application")] = None
+    client_secret: Annotated[Secret | None, Meta(description="azure: its secret")] = None
+    service_account: Annotated[
+        Secret | None, Meta(description="vertex: the key file's JSON, or its path")
+    ] = None
     headers: Annotated[dict[str, Secret], Meta(description="further headers for every request")] = {}
     models: Annotated[
         Literal["*"] | tuple[str, ...],

@@ -30,6 +30,8 @@ from penstock.types.requests import ChatRequest, Operation, Request
 from penstock.types.wire import Encoder
 
 operation: Operation = "chat"
+forwards: tuple[bytes, ...] = ()
+id_header = ""
 
 _checker = Checker(ChatBody)
 

@@ -17,6 +17,8 @@ from penstock.types.requests import CompletionRequest, Operation, Request
 from penstock.types.wire import Encoder
 
 operation: Operation = "completion"
+forwards: tuple[bytes, ...] = ()
+id_header = ""
 
 _checker = Checker(CompletionBody)
 _CHOICE_KEYS = frozenset({"index", "text", "finish_reason", "logprobs"})

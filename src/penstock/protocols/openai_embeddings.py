@@ -20,9 +20,11 @@ from penstock.types.call import Call
 from penstock.types.errors import InternalError, InvalidRequest, PenstockError, UpstreamInvalid
 from penstock.types.events import Delta, Vectors
 from penstock.types.requests import EmbeddingRequest, Operation, Request
-from penstock.types.wire import Encoder
+from penstock.types.wire import SSE, Encoder
 
 operation: Operation = "embedding"
+forwards: tuple[bytes, ...] = ()
+id_header = ""
 
 MAX_INPUTS = 2048
 
@@ -81,7 +83,7 @@ def error_body(error: PenstockError, call_id: str) -> bytes:  # noqa: ARG001 - t
     return openai_errors.error_body(error)
 
 
-class WholeEncoder:
+class WholeEncoder(SSE):
     """For operations that are never streamed: one delta in, one JSON body out."""
 
     def __init__(self) -> None:

@@ -21,6 +21,7 @@ from penstock.types.errors import InternalError, PenstockError, UpstreamInvalid
 from penstock.types.events import Answer, Chunk, Delta
 from penstock.types.requests import ChatRequest, CompletionRequest
 from penstock.types.usage import Usage
+from penstock.types.wire import SSE
 
 JSON = dict[str, Any]
 
@@ -44,7 +45,7 @@ class ChoiceState:
         self.extra: JSON = {}
 
 
-class OpenAIEncoder:
+class OpenAIEncoder(SSE):
     chunk_object: ClassVar[str]
     answer_object: ClassVar[str]
     id_prefix: ClassVar[str]

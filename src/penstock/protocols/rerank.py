@@ -28,7 +28,7 @@ from penstock.types.call import Call
 from penstock.types.errors import InvalidRequest, PenstockError, UpstreamInvalid
 from penstock.types.events import Ranked, Ranking
 from penstock.types.requests import Operation, Request, RerankRequest
-from penstock.types.wire import Encoder
+from penstock.types.wire import Encoder, Plain
 
 DOCUMENTS_PER_SEARCH_UNIT = 100
 
@@ -71,7 +71,7 @@ _check_v2 = Checker(BodyV2)
 _OWN_V2 = frozenset(BodyV2.__struct_fields__) - {"max_tokens_per_doc", "priority"}
 
 
-class RerankV1:
+class RerankV1(Plain):
     operation: Operation = "rerank"
 
     def decode(self, body: dict[str, Any]) -> RerankRequest:

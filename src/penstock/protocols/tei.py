@@ -27,7 +27,7 @@ from penstock.types.errors import (
 )
 from penstock.types.events import Ranking, Vectors
 from penstock.types.requests import EmbeddingRequest, Operation, Request, RerankRequest
-from penstock.types.wire import Encoder
+from penstock.types.wire import Encoder, Plain
 
 _encode = msgspec.json.Encoder().encode
 
@@ -58,7 +58,7 @@ _OWN_EMBED = frozenset(EmbedBody.__struct_fields__) - {"truncation_direction", "
 _OWN_RERANK = frozenset(RerankBody.__struct_fields__) - {"truncation_direction"}
 
 
-class Embed:
+class Embed(Plain):
     operation: Operation = "embedding"
 
     def decode(self, body: dict[str, Any]) -> EmbeddingRequest:
@@ -81,7 +81,7 @@ class Embed:
         return error_body(error)
 
 
-class Rerank:
+class Rerank(Plain):
     operation: Operation = "rerank"
 
     def decode(self, body: dict[str, Any]) -> RerankRequest:

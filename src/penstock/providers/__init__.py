@@ -1,5 +1,17 @@
-"""Outbound wire formats. CODECS: dialect -> codec; profiles: vendor -> dialect, address, quirks."""
+"""Outbound wire formats.
+
+profiles     vendor -> dialect, address, quirks: one row each
+CONNECTORS   dialect -> connect(profile, credentials, name): a provider of the configuration, ready to be called
+CODECS       dialect -> codec class, for the servers of our own engines
+"""
 
 from penstock.lib.registry import Registry
 
 CODECS = Registry("codec", {"openai": "penstock.providers.openai:OpenAICodec"})
+
+CONNECTORS = Registry(
+    "provider dialect",
+    {
+        "openai": "penstock.providers.openai:connect",
+    },
+)

@@ -4,6 +4,7 @@
     chat         /chat/completions  a stream always asks for usage; the inbound side withholds it
     completion   /completions
     embedding    /embeddings        asks for base64 (4 bytes a number instead of about 20); reads both forms
+    moderation   /moderations
     rerank       /rerank            Jina's shape, as vLLM, Infinity and llama.cpp serve it; reads TEI's, too
 
 Every body is written anew from the checked request; the client's key is never part of one.
@@ -18,13 +19,16 @@ import msgspec
 
 from penstock.providers.openai_completions import CompletionReader
 from penstock.providers.openai_errors import map_error
-from penstock.providers.openai_vectors import EmbeddingReader, RerankReader
-from penstock.types.deployment import Deployment, Outgoing, Quirks, Reader
+from penstock.providers.openai_vectors import EmbeddingReader, ModerationReader, RerankReader
+from penstock.providers.profiles import Profile, plain_connection
+from penstock.types.conversation import Dialect
+from penstock.types.deployment import Connection, Credentials, Deployment, Outgoing, Quirks, Reader
 from penstock.types.errors import PenstockError
 from penstock.types.requests import (
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
+    ModerationRequest,
     Operation,
     Request,
     RerankRequest,
@@ -32,7 +36,7 @@ from penstock.types.requests import (
 
 JSON = dict[str, Any]
 
-OPERATIONS: frozenset[Operation] = frozenset({"chat", "completion", "embedding", "rerank"})
+OPERATIONS: frozenset[Operation] = frozenset({"chat", "completion", "embedding", "rerank", "moderation"})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -40,7 +44,9 @@ _encode = msgspec.json.Encoder().encode
 class OpenAICodec:
     """`name` is what error messages call the upstream."""
 
+    dialect: Dialect = "openai"
     operations = OPERATIONS
+    needs_media = False
 
     def __init__(self, quirks: Quirks | None = None, *, name: str = "The upstream") -> None:
         self.quirks = quirks or Quirks()
@@ -57,6 +63,9 @@ class OpenAICodec:
                 return self._completion("/completions", request, deployment)
             case EmbeddingRequest():
                 return Outgoing("/embeddings", self._finish(_embedding_body(request, deployment.model)))
+            case ModerationRequest():
+                body = {**request.body, "model": deployment.model}
+                return Outgoing("/moderations", self._finish(body))
             case RerankRequest():
                 return Outgoing("/rerank", self._finish(_rerank_body(request, deployment.model)))
 
@@ -98,11 +107,17 @@ class OpenAICodec:
                 return CompletionReader(request, self.name, recount=self.quirks.recount_completion)
             case EmbeddingRequest():
                 return EmbeddingReader(request, self.name)
+            case ModerationRequest():
+                return ModerationReader(self.name)
             case RerankRequest():
                 return RerankReader(request, self.name)
 
     def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:
         return map_error(self.name, status, headers, body)
+
+
+def connect(profile: Profile, credentials: Credentials, name: str) -> Connection:
+    return plain_connection(profile, credentials, OpenAICodec(profile.quirks, name=name))
 
 
 def _embedding_body(request: EmbeddingRequest, model: str) -> JSON:

@@ -1,4 +1,4 @@
-"""Reads embeddings in OpenAI's dialect, and rankings in Jina's, Cohere's and TEI's."""
+"""Reads what is not a completion: OpenAI's embeddings and moderations; rankings of Jina, Cohere and TEI."""
 
 import base64
 import math
@@ -10,7 +10,7 @@ from penstock.lib.floats import from_float32
 from penstock.providers.openai_errors import error_in_answer
 from penstock.providers.openai_usage import JSON, count, decode_object, read_usage
 from penstock.types.errors import UnsupportedParameter, UpstreamInvalid
-from penstock.types.events import Delta, Ranked, Ranking, Vectors
+from penstock.types.events import Answer, Delta, Ranked, Ranking, Vectors
 from penstock.types.requests import EmbeddingRequest, RerankRequest
 from penstock.types.usage import Usage
 
@@ -116,6 +116,25 @@ class RerankReader:
         results.sort(key=lambda result: (-result.score, result.index))
         self.is_complete = True
         return Ranking(results[:top_n], _rerank_usage(decoded))
+
+
+class ModerationReader:
+    __slots__ = ("_name", "is_complete", "is_done")
+
+    def __init__(self, name: str) -> None:
+        self.is_complete = False
+        self.is_done = False
+        self._name = name
+
+    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - verdicts are never streamed
+        raise UpstreamInvalid(f"{self._name} streamed a moderation.")
+
+    def answer(self, body: bytes) -> Answer:
+        decoded = decode_object(body, self._name)
+        if not isinstance(decoded.get("results"), list):
+            raise UpstreamInvalid(f"{self._name} sent no moderation.")
+        self.is_complete = True
+        return Answer(decoded)
 
 
 def _index(row: JSON) -> int:

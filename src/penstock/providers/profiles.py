@@ -3,7 +3,7 @@
 kind       what `providers.<name>.kind` says in penstock.yaml
 base_url   where its OpenAI-compatible routes begin; None = the user must say
 env        variables that hold its key, the first that is set wins; empty = no key is needed
-auth       bearer: `Authorization: Bearer <key>`; none: local servers
+auth       bearer: `Authorization: Bearer <key>`; none: local servers; any other value: the header the key is in
 quirks     how it departs from OpenAI's dialect
 source     where base_url and env were read (2026-11-20)
 """
@@ -12,8 +12,9 @@ from typing import Literal
 
 import msgspec
 
+from penstock.lib.http1 import Origin
 from penstock.lib.registry import UnknownName, hint
-from penstock.types.deployment import Quirks
+from penstock.types.deployment import Address, Codec, Connection, Credentials, Quirks
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -22,9 +23,9 @@ class Profile(msgspec.Struct, frozen=True):
     base_url: str | None
     env: tuple[str, ...]
     source: str
-    auth: Literal["bearer", "none"] = "bearer"
+    auth: Literal["bearer", "none", "x-api-key", "api-key", "x-goog-api-key"] = "bearer"
     quirks: Quirks = Quirks()
-    codec: str = "openai"
+    codec: str = "openai"  # the row of providers.CONNECTORS
     is_local: bool = False  # a server of the user's own, found by asking its port
 
 
@@ -213,6 +214,20 @@ _ROWS = (
 )
 
 PROFILES: dict[str, Profile] = {row.kind: row for row in _ROWS}
+
+
+def plain_connection(row: Profile, credentials: Credentials, codec: Codec) -> Connection:
+    """An address and at most one header: what nearly every vendor needs.
+
+    Raises ValueError when the base URL is none.
+    """
+    origin, path = Origin.parse(credentials.base_url or row.base_url or "")
+    address = Address(origin.scheme, origin.host, origin.port, origin.uds, path)
+    headers: dict[str, str] = {}
+    if credentials.api_key is not None and row.auth != "none":
+        bearer = row.auth == "bearer"
+        headers["authorization" if bearer else row.auth] = f"{'Bearer ' * bearer}{credentials.api_key}"
+    return Connection(address, headers, codec)
 
 
 def profile(kind: str) -> Profile:

@@ -40,3 +40,5 @@ class Call(msgspec.Struct):
     error: PenstockError | None = None
     client_left: bool = False
     is_accounted: bool = False
+    dialect: str = ""  # of the target that answers, where it is not the client's
+    dropped: tuple[str, ...] = ()  # what the client said and that target was not told

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from penstock.types.conversation import Dialect
 from penstock.types.errors import PenstockError
 from penstock.types.events import Delta
 from penstock.types.requests import Operation, Request
@@ -35,6 +36,10 @@ class ReplicaView(msgspec.Struct, frozen=True):
     address: Address
     headers: tuple[tuple[str, str], ...] = ()  # credentials and vendor headers to send
     info: Mapping[str, Any] = {}  # what the engine said of itself: context, dimensions, max_input_tokens ...
+    signer: "Signer | None" = None  # where the credentials depend on the request, or expire
+
+
+Framing = Literal["sse", "lines", "aws"]
 
 
 class Outgoing(NamedTuple):
@@ -43,17 +48,23 @@ class Outgoing(NamedTuple):
     path: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
-    is_stream: bool = False  # the answer is expected as server-sent events
+    is_stream: bool = False  # the answer is expected as a stream of events, framed as `framing` says
+    framing: Framing = "sse"  # sse; lines: one JSON object a line; aws: application/vnd.amazon.eventstream
+    dropped: tuple[str, ...] = ()  # what the client said and this dialect cannot, by its name in Conversation
 
 
 class Reader(Protocol):
-    """Reads one upstream answer. Made anew for each attempt; holds that attempt's state."""
+    """Reads one upstream answer. Made anew for each attempt; holds that attempt's state.
+
+    A request of the codec's own dialect is answered by Chunk and Answer, any other by Events.
+    """
 
     is_complete: bool  # the terminal event was seen: a stream that ends before it was cut
     is_done: bool  # and nothing may follow it: there is no need to wait for the end of the body
 
     def event(self, data: bytes) -> Delta | None:
-        """One server-sent event's data. Raises UpstreamError for an error event or an unreadable one."""
+        """One event's data: of `sse` what follows `data:`; of `lines` the line; of `aws` a JSON object
+        `{"<:event-type>": <payload>}`. Raises UpstreamError for an error event or an unreadable one."""
         ...
 
     def answer(self, body: bytes) -> Delta:
@@ -61,12 +72,58 @@ class Reader(Protocol):
         ...
 
 
+# (absolute URL, headers, body) -> (status, body): how a signer fetches a token
+Fetch = Callable[[str, tuple[tuple[str, str], ...], bytes], Awaitable[tuple[int, bytes]]]
+
+
+class Signer(Protocol):
+    """Credentials that are made per request (SigV4), or that expire (OAuth)."""
+
+    async def sign(self, fetch: Fetch, address: Address, outgoing: Outgoing) -> tuple[tuple[str, str], ...]:
+        """The headers that authorise `outgoing`, sent by POST to `address`. Raises UpstreamCredentials."""
+        ...
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What `providers.<name>` of penstock.yaml says beside kind, headers and models; None = not said."""
+
+    base_url: str | None = None
+    api_key: str | None = None
+    api_version: str | None = None  # Azure's dated api-version, Anthropic's anthropic-version
+    region: str | None = None  # of AWS, or Vertex's location
+    project: str | None = None  # of Google Cloud
+    access_key_id: str | None = None  # AWS
+    secret_access_key: str | None = None
+    session_token: str | None = None
+    tenant_id: str | None = None  # Entra
+    client_id: str | None = None
+    client_secret: str | None = None
+    service_account: str | None = None  # Google: the key file's JSON, or its path
+
+
+class Connection(NamedTuple):
+    """A provider ready to be called. `headers`: lower-case names."""
+
+    address: Address
+    headers: dict[str, str]
+    codec: "Codec"
+    signer: Signer | None = None
+
+
 class Codec(Protocol):
-    """An outbound wire format."""
+    """An outbound wire format.
 
+    dialect: a request of it travels as the client wrote it, any other is written from its Conversation.
+    needs_media: the vendor takes no http(s) URLs: what a MediaPart points to is fetched by us before `encode`.
+    """
+
+    dialect: Dialect
     operations: frozenset[Operation]
+    needs_media: bool
 
-    def encode(self, request: Request, deployment: "Deployment") -> Outgoing: ...
+    def encode(self, request: Request, deployment: "Deployment") -> Outgoing:
+        """Raises UnsupportedParameter where leaving a field out would turn the request into another one."""
+        ...
 
     def reader(self, request: Request, deployment: "Deployment") -> Reader: ...
 
@@ -124,6 +181,7 @@ class Deployment(msgspec.Struct, frozen=True):
     remote: ReplicaView | None = None
     pool: str | None = None
     max_context: int | None = None  # tokens; None = unknown
+    max_output: int | None = None  # tokens of one answer; None = unknown
     count_prompt: CountPrompt | None = None  # where the engine finds out too late that a prompt is too long
     description: str = ""  # one honest sentence, shown in /v1/models
     owner: str = "penstock"
@@ -146,6 +204,7 @@ class Route(msgspec.Struct, frozen=True):
     name: str
     targets: tuple[Target, ...]
     timeouts: Timeouts = Timeouts()
+    strict: bool = False  # refuse what a target cannot be told, instead of reporting it
 
 
 class Pool(msgspec.Struct, frozen=True):

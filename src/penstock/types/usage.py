@@ -6,8 +6,9 @@ import msgspec
 class Usage(msgspec.Struct, frozen=True):
     """Token counts of one answer.
 
-    `cached_tokens` is part of `prompt_tokens` and `reasoning_tokens` is part of `completion_tokens`, as
-    OpenAI counts them; codecs of vendors that count otherwise convert before they build this.
+    As OpenAI counts: `cached_tokens` (read from a prompt cache), `cache_write_tokens` (written to one) and
+    `audio_prompt_tokens` are parts of `prompt_tokens`; `reasoning_tokens` and `audio_completion_tokens` are
+    parts of `completion_tokens`. Codecs of vendors that count otherwise convert before they build this.
     `is_estimated` says that the upstream gave no usage and the gateway counted what it delivered.
     """
 
@@ -16,6 +17,9 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     is_estimated: bool = False
+    cache_write_tokens: int = 0
+    audio_prompt_tokens: int = 0
+    audio_completion_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
