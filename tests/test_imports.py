@@ -17,7 +17,10 @@ PARTS = {"protocols", "providers", "engines", "routing", "telemetry", "models"} 
 ALLOWED: dict[str, set[str]] = {
     "types": {"types"},
     "lib": {"lib"},
+    "dialects": {*LEAVES, "dialects"},
     **{part: {*LEAVES, part} for part in PARTS},
+    "protocols": {*LEAVES, "protocols", "dialects"},
+    "providers": {*LEAVES, "providers", "dialects"},
     "engines": {*LEAVES, "engines", "models.gguf", "models.memory"},  # what a file and this machine say
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},

@@ -31,6 +31,8 @@ from penstock.config.snapshot import Snapshot
 from penstock.engines import ENGINES
 from penstock.gateway.app import App
 from penstock.gateway.deps import Deps
+from penstock.gateway.media import Media
+from penstock.gateway.thoughts import Thoughts
 from penstock.gateway.listener import Listener
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
@@ -84,7 +86,8 @@ async def serve(options: Options) -> None:
             def pool_rows() -> list[PoolRow]:
                 return [_pool_row(status) for status in fleet.status()]
 
-            deps = Deps(client, fleet, Metrics(__version__, pool_rows), clock)
+            media = Media(client, options.snapshot.media_hosts)
+            deps = Deps(client, fleet, Metrics(__version__, pool_rows), clock, media, Thoughts(clock))
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)
             spare_the_collector()

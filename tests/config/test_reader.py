@@ -42,7 +42,7 @@ def test_all_problems_of_a_file_are_reported_at_once_in_its_order() -> None:
         ["my.yaml:11", "routes.slow.timeouts.first_token"],
         ["my.yaml:12", "builtin"],
     ]
-    assert lines[1].endswith("allowed: host, port, secret, body_limit; did you mean 'host'?")
+    assert lines[1].endswith("allowed: host, port, secret, body_limit, media_hosts; did you mean 'host'?")
     assert "did you mean 'openai'?" in lines[2]
     assert "not in this release" in lines[3]
 

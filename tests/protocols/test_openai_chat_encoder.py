@@ -1,6 +1,6 @@
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 from wire_help import WEATHER, chat_body, check_chat_stream, events, new_call
 
+from penstock.dialects import openai_calls
 from penstock.protocols import openai_chat
 from penstock.protocols.openai_chat_encoder import ChatEncoder
 from penstock.types.errors import InternalError, UpstreamCut, UpstreamInvalid
@@ -17,9 +18,15 @@ from penstock.types.usage import Usage
 
 
 def encoder(**fields: Any) -> ChatEncoder:
-    made = ChatEncoder(openai_chat.decode(chat_body(**fields)), new_call())
-    made._seed = "seed"
-    return made
+    return ChatEncoder(openai_chat.decode(chat_body(**fields)), new_call())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ids() -> Iterator[None]:
+    """The ids that calls get from us are random: here they are not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openai_calls.secrets, "token_hex", lambda _: "seed")
+        yield
 
 
 STREAM = {"stream": True}

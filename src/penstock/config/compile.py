@@ -134,6 +134,7 @@ def compile_settings(
         body_limit_bytes=settings.server.body_limit,
         rows=tuple(_row(route, created) for route in routes.values()),
         hash_key=hash_key,
+        media_hosts=frozenset(host.lower() for host in settings.server.media_hosts),
     )
 
 
@@ -253,6 +254,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
             total_s=times.total,
             loading_s=times.loading,
         ),
+        strict=written.strict,
     )
 
 

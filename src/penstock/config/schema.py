@@ -50,6 +50,10 @@ class Server(Group, frozen=True):
         Meta(description="key-hash secret; hosts that serve the same keys share it; default: minted"),
     ] = None
     body_limit: Annotated[Size, Meta(description="largest request body")] = 16 << 20
+    media_hosts: Annotated[
+        tuple[str, ...],
+        Meta(description="hosts with private addresses from which images and files may be fetched"),
+    ] = ()
 
 
 class Provider(Group, frozen=True):
@@ -130,6 +134,9 @@ class Route(Group, frozen=True):
     targets: Annotated[tuple[Target, ...], Meta(min_length=1)]
     strategy: Annotated[Literal["weighted"], Meta(description="how a target is chosen")] = "weighted"
     timeouts: Timeouts = Timeouts()
+    strict: Annotated[
+        Switch, Meta(description="refuse (400) what the target cannot be told, instead of reporting it")
+    ] = False
 
 
 class Key(Group, frozen=True):
@@ -169,7 +176,6 @@ LATER: Final[dict[str, str]] = {
     "routes.*.fallbacks": "fallbacks",
     "routes.*.guardrails": "guardrails",
     "routes.*.cache": "response caches",
-    "routes.*.strict": "refusing lossy translation",
     "routes.*.rollout": "rollouts",
     "routes.*.targets.*.when": "routing by difficulty",
     "keys.*.limits": "limits",

@@ -61,6 +61,7 @@ class Snapshot:
     body_limit_bytes: int
     rows: Sequence[ModelRow]
     hash_key: bytes
+    media_hosts: frozenset[str] = frozenset()  # private ones from which media may be fetched
     _wildcards: dict[str, Route] = field(default_factory=dict, compare=False, repr=False)
 
     @property

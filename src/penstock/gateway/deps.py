@@ -3,9 +3,14 @@
 import msgspec
 
 from penstock.lib.clock import Clock
-from penstock.lib.http1 import Client
+from penstock.lib.http1 import Client, Origin, Timeouts
+from penstock.gateway.media import Media
+from penstock.gateway.thoughts import Thoughts
 from penstock.telemetry.metrics import Metrics
 from penstock.types.deployment import Fleet
+
+FETCH_LIMIT_BYTES = 1024 * 1024
+FETCH_TIMEOUTS = Timeouts(connect_s=5.0, first_byte_s=10.0, between_s=10.0, total_s=15.0)
 
 
 class Deps(msgspec.Struct, frozen=True):
@@ -13,3 +18,11 @@ class Deps(msgspec.Struct, frozen=True):
     fleet: Fleet
     metrics: Metrics
     clock: Clock
+    media: Media
+    thoughts: Thoughts
+
+    async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
+        """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""
+        origin, path = Origin.parse(url)
+        response = await self.client.request(origin, "POST", path, headers, body, timeouts=FETCH_TIMEOUTS)
+        return response.status, await response.read(FETCH_LIMIT_BYTES)

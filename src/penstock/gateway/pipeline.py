@@ -14,6 +14,7 @@ once, so a reload cannot change the configuration under a running request.
 import asyncio
 import random
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 import structlog
@@ -36,7 +37,7 @@ from penstock.types.errors import (
     ServerStopping,
 )
 from penstock.types.identity import VirtualKey
-from penstock.types.requests import Operation, Request
+from penstock.types.requests import ChatRequest, Operation, Request
 from penstock.types.wire import Inbound
 
 RESTART_S = 5.0  # what a client is told to wait for our successor
@@ -63,15 +64,17 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if call.operation not in deployment.operations:
             raise wrong_operation(deployment, call)
         call.labels = target.labels
+        if inbound.forwards:
+            forward(exchange, inbound, request)
         exchange.watch_client()
-        responder = Responder(exchange, call, inbound.encoder(request, call))
+        responder = Responder(exchange, call, inbound.encoder(request, call), id_header=inbound.id_header)
         if request.stream:
             responder.keep_alive()
         await upstream.run(
             call,
             request,
             deployment=deployment,
-            timeouts=route.timeouts,
+            route=route,
             deps=deps,
             emit=responder.emit,
         )
@@ -104,15 +107,40 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics)
 
 
+KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")  # of Anthropic, Azure, Gemini
+
+
 def authenticate(snapshot: Snapshot, exchange: Exchange) -> VirtualKey:
     """The key of this request. Raises InvalidApiKey, in words that do not tell whether a key exists."""
     scheme, _, secret = exchange.headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not secret.strip():
-        raise InvalidApiKey("No API key was given. Send the header `Authorization: Bearer <key>`.")
+        secret = other_credentials(exchange)
     key = snapshot.authenticate(secret.strip())
     if key is None:
         raise InvalidApiKey("The API key is not valid.")
     return key
+
+
+def other_credentials(exchange: Exchange) -> bytes:
+    """The key where other vendors' clients put it. Raises InvalidApiKey when it is nowhere."""
+    for name in KEY_HEADERS:
+        if secret := exchange.headers.get(name, b"").strip():
+            return secret
+    if exchange.query:
+        for name_, value in parse_qsl(exchange.query.decode("latin-1")):
+            if name_ == "key" and value:
+                return value.encode()
+    raise InvalidApiKey("No API key was given. Send the header `Authorization: Bearer <key>`.")
+
+
+def forward(exchange: Exchange, inbound: Inbound, request: Request) -> None:
+    """Keeps the headers that a target of the client's own dialect gets, too."""
+    if isinstance(request, ChatRequest):
+        request.forward = tuple(
+            (name.decode(), value.decode("latin-1"))
+            for name in inbound.forwards
+            if (value := exchange.headers.get(name)) is not None
+        )
 
 
 def decode_json(body: bytes) -> dict[str, Any]:
@@ -161,7 +189,8 @@ async def refuse(
             if responder is not None and exchange.is_started:
                 await responder.fail(error)
             else:
-                await send_error(exchange, error, inbound.error_body(error, call.id), call)
+                body = inbound.error_body(error, call.id)
+                await send_error(exchange, error, body, call, id_header=inbound.id_header)
     except TimeoutError:
         exchange.abort()
     except ClientLeft:

@@ -1,8 +1,8 @@
 """Turns deltas into the client's answer.
 
     streamed   nothing leaves before the first content: until then an error is still a plain HTTP status.
-               After PING_S of silence a `: ping` comment goes out (and the headers with it), and again
-               after each further PING_S, so that proxies and SDK timeouts see a living connection.
+               After PING_S of silence a ping goes out in the client's format (and the headers with it), and
+               again after each further PING_S, so that proxies and SDK timeouts see a living connection.
     whole      deltas are folded; one JSON body at the end.
 
 After the headers an error is the protocol's typed terminal event.
@@ -21,16 +21,17 @@ from penstock.types.events import Delta
 from penstock.types.wire import Encoder
 
 PING_S = 15.0
-_PING = b": ping\n\n"
+MAX_DROPPED_CHARS = 2_000  # of names that the client made up
 
 
 class Responder:
-    __slots__ = ("_call", "_encoder", "_exchange", "_held", "_pinger", "_pings", "_silent")
+    __slots__ = ("_call", "_encoder", "_exchange", "_held", "_id_header", "_pinger", "_pings", "_silent")
 
-    def __init__(self, exchange: Exchange, call: Call, encoder: Encoder) -> None:
+    def __init__(self, exchange: Exchange, call: Call, encoder: Encoder, *, id_header: str = "") -> None:
         self._exchange = exchange
         self._call = call
         self._encoder = encoder
+        self._id_header = id_header
         self._held = b""  # encoded, waiting for the first content
         self._silent = False  # nothing was written since the last tick
         self._pings: tasks.Tasks = set()
@@ -38,6 +39,8 @@ class Responder:
 
     def keep_alive(self) -> None:
         """Begins to ping: for streamed calls."""
+        if not self._encoder.ping:
+            return
         self._silent = True
         self._pinger = asyncio.get_running_loop().call_later(PING_S, self._tick)
 
@@ -51,7 +54,7 @@ class Responder:
                 self._held = data
                 return
             self._held = b""
-            await self._exchange.start_stream(_EVENT_STREAM + call_lines(self._call))
+            await self._exchange.start_stream(self._stream_lines())
         if data:
             self._held = b""
             self._silent = False
@@ -61,11 +64,11 @@ class Responder:
         """The answer is complete. Raises UpstreamInvalid when what came is no answer."""
         if not self._call.is_stream:
             body = self._encoder.answer()
-            await self._exchange.send(200, body, _JSON + call_lines(self._call))
+            await self._exchange.send(200, body, _JSON + call_lines(self._call, self._id_header))
             return
         data = self._held + self._encoder.stream_end()
         if not self._exchange.is_started:
-            await self._exchange.start_stream(_EVENT_STREAM + call_lines(self._call))
+            await self._exchange.start_stream(self._stream_lines())
         await self._exchange.end_stream(data)
 
     async def fail(self, error: PenstockError) -> None:
@@ -80,6 +83,9 @@ class Responder:
         for ping in self._pings:
             ping.cancel()
 
+    def _stream_lines(self) -> str:
+        return stream_lines(self._encoder.stream_type) + call_lines(self._call, self._id_header)
+
     def _tick(self) -> None:
         self._pinger = asyncio.get_running_loop().call_later(PING_S, self._tick)
         if self._silent and not self._pings:
@@ -89,39 +95,57 @@ class Responder:
     async def _ping(self) -> None:
         try:
             if not self._exchange.is_started:
-                await self._exchange.start_stream(_EVENT_STREAM + call_lines(self._call))
-            await self._exchange.write(_PING)
+                await self._exchange.start_stream(self._stream_lines())
+            await self._exchange.write(self._encoder.ping)
         except ClientLeft:
             return  # the call's own task learns it from its watcher
 
 
-async def send_error(exchange: Exchange, error: PenstockError, body: bytes, call: Call | None = None) -> None:
+async def send_error(
+    exchange: Exchange, error: PenstockError, body: bytes, call: Call | None = None, *, id_header: str = ""
+) -> None:
     """An error as a plain HTTP answer. `call` is there once the request was recognised as a model call."""
-    lines = _JSON + (call_lines(call) if call is not None else header_lines(("x-request-id", exchange.id)))
+    lines = _JSON
+    lines += call_lines(call, id_header) if call is not None else header_lines(("x-request-id", exchange.id))
     lines += retry_lines(error)
     if isinstance(error, MethodNotAllowed):
         lines += header_lines(("allow", error.allowed))
     await exchange.send(error.status, body, lines)
 
 
-def call_lines(call: Call) -> str:
+def call_lines(call: Call, id_header: str) -> str:
     """The header lines of an answer that tell about its call. The id was checked, or made by us."""
     lines = f"x-request-id: {call.id}\r\n"
+    if id_header:
+        lines += f"{id_header}: {call.id}\r\n"
     if call.attempts:
         deployment = header_value(call.deployment)
         lines += f"x-penstock-deployment: {deployment}\r\nx-penstock-attempts: {len(call.attempts)}\r\n"
     if call.first_content_s is not None:
         elapsed_ms = round((call.first_content_s - call.started_s) * 1000)
         lines += f"openai-processing-ms: {elapsed_ms}\r\n"
+    if call.dialect or call.dropped:
+        lines += translation_line(call.dropped)
     return lines
 
 
+def translation_line(dropped: tuple[str, ...]) -> str:
+    """What became of the request on its way to a target that speaks otherwise."""
+    if not dropped:
+        return "x-penstock-translation: lossless\r\n"
+    return f"x-penstock-translation: lossy; dropped={header_value(','.join(dropped)[:MAX_DROPPED_CHARS])}\r\n"
+
+
 _JSON = header_lines(("content-type", "application/json"))
-_EVENT_STREAM = header_lines(
-    ("content-type", "text/event-stream; charset=utf-8"),
-    ("cache-control", "no-cache"),
-    ("x-accel-buffering", "no"),  # nginx in front must not gather events
-)
+
+
+@functools.lru_cache(maxsize=16)
+def stream_lines(media_type: str) -> str:
+    return header_lines(
+        ("content-type", media_type),
+        ("cache-control", "no-cache"),
+        ("x-accel-buffering", "no"),  # nginx in front must not gather events
+    )
 
 
 @functools.lru_cache(maxsize=1024)

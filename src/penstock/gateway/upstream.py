@@ -18,41 +18,45 @@ end: that is how generation stops when the client leaves.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from penstock.gateway.deps import Deps
+from penstock.gateway.translate import prepare, watched
 from penstock.lib import http1
 from penstock.lib.sse import EventTooLarge, SSESplitter
 from penstock.types.call import Attempt, Call
-from penstock.types.deployment import Deployment, Outgoing, Reader, ReplicaView, Timeouts
+from penstock.types.deployment import Deployment, Framing, Outgoing, Reader, ReplicaView, Route
 from penstock.types.errors import (
     ContextLengthExceeded,
     InvalidRequest,
     PenstockError,
+    UnsupportedParameter,
     UpstreamCut,
     UpstreamInvalid,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from penstock.types.events import Chunk, Delta
-from penstock.types.requests import Request
+from penstock.types.events import Chunk, Delta, Events
+from penstock.types.requests import ChatRequest, Request
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
 
 ANSWER_LIMIT_BYTES = 256 * 1024 * 1024  # a whole answer; 2,048 embeddings of 4,096 floats are about 180 MB
 ERROR_LIMIT_BYTES = 64 * 1024
+MAX_SAID_CHARS = 500  # of names that the client made up
 READ_OUT_S = 0.05  # between the terminal event and the end of the body
 
 
 async def run(
-    call: Call, request: Request, *, deployment: Deployment, timeouts: Timeouts, deps: Deps, emit: Emit
+    call: Call, request: Request, *, deployment: Deployment, route: Route, deps: Deps, emit: Emit
 ) -> None:
     """Answers `request` from `deployment`, pushing every delta through `emit`.
 
     Raises ModelLoading, InvalidRequest (the engine refused the request), UpstreamError.
     """
+    timeouts = route.timeouts
     give_up_s = deps.clock.monotonic() + timeouts.loading_s
     while True:
         replica = deployment.remote
@@ -63,7 +67,7 @@ async def run(
         call.attempts.append(attempt)
         try:
             await _attempt(
-                call, attempt, request, deployment, replica=replica, timeouts=timeouts, deps=deps, emit=emit
+                call, attempt, request, deployment, replica=replica, route=route, deps=deps, emit=emit
             )
         except http1.HTTPClientError as exc:
             attempt.error = _map_transport_error(exc, deployment)
@@ -90,11 +94,16 @@ async def _attempt(
     deployment: Deployment,
     *,
     replica: ReplicaView,
-    timeouts: Timeouts,
+    route: Route,
     deps: Deps,
     emit: Emit,
 ) -> None:
-    outgoing = _encode(request, deployment)
+    timeouts = route.timeouts
+    if request.__class__ is ChatRequest and request.dialect != deployment.codec.dialect:
+        call.dialect = deployment.codec.dialect
+        await prepare(call, request, deployment.codec, deps)
+        emit = watched(call, emit, deps)
+    outgoing = _encode(call, request, deployment, is_strict=route.strict)
     reader = deployment.codec.reader(request, deployment)
     address = replica.address
     phase, limit_s = "total", timeouts.total_s
@@ -103,11 +112,14 @@ async def _attempt(
     try:
         if deployment.count_prompt is not None:
             await _check_length(request, outgoing, deployment, replica, deps, within_s=limit_s)
+        headers = (*_HEADERS, *replica.headers, *outgoing.headers)
+        if replica.signer is not None:
+            headers += await replica.signer.sign(deps.fetch, address, outgoing)
         response = await deps.client.request(
             http1.Origin(address.scheme, address.host, address.port, address.uds),
             "POST",
             address.path + outgoing.path,
-            (*_HEADERS, *replica.headers, *outgoing.headers),
+            headers,
             outgoing.body,
             timeouts=http1.Timeouts(timeouts.connect_s, first_byte_s=None, between_s=None, total_s=limit_s),
         )
@@ -120,8 +132,8 @@ async def _attempt(
                 call.usage = delta.usage
                 await emit((delta,))
                 return
-            _expect_events(response, deployment)
-            splitter = SSESplitter()
+            _expect_events(response, deployment, outgoing.framing)
+            splitter = SSESplitter() if outgoing.framing == "sse" else _SPLITTERS[outgoing.framing]()
             is_open = True
             while is_open:
                 data = await response.read_some()
@@ -153,11 +165,20 @@ async def _attempt(
         raise UpstreamTimeout(said) from exc
 
 
-def _encode(request: Request, deployment: Deployment) -> Outgoing:
+def _encode(call: Call, request: Request, deployment: Deployment, *, is_strict: bool) -> Outgoing:
+    """Raises InvalidRequest; UnsupportedParameter for what a strict route may not leave out."""
     try:
-        return deployment.codec.encode(request, deployment)
+        outgoing = deployment.codec.encode(request, deployment)
     except (OverflowError, UnicodeEncodeError) as exc:  # JSON that decodes but cannot be written again
         raise InvalidRequest(f"The request holds a value that cannot be sent on: {exc}.") from exc
+    call.dropped = outgoing.dropped
+    if outgoing.dropped and is_strict:
+        raise UnsupportedParameter(
+            f"The model {call.model!r} cannot be told: {', '.join(outgoing.dropped)[:MAX_SAID_CHARS]}; its route is"
+            " strict, so nothing is left out.",
+            param=outgoing.dropped[0],
+        )
+    return outgoing
 
 
 async def _check_length(
@@ -216,22 +237,38 @@ async def _read_error(response: http1.Response, deployment: Deployment) -> Penst
     return deployment.codec.map_error(response.status, response.headers, body)
 
 
-def _expect_events(response: http1.Response, deployment: Deployment) -> None:
+class Splitter(Protocol):
+    """Finds the events in what is read."""
+
+    def feed_data(self, data: bytes) -> list[bytes]: ...
+
+    def finish_data(self) -> list[bytes]: ...
+
+
+_SPLITTERS: dict[Framing, Callable[[], Splitter]] = {
+    "sse": SSESplitter,
+}
+_MEDIA_TYPES: dict[Framing, tuple[bytes, ...]] = {
+    "sse": (b"text/event-stream",),
+    "lines": (b"application/x-ndjson", b"application/json", b"application/jsonl"),
+    "aws": (b"application/vnd.amazon.eventstream",),
+}
+
+
+def _expect_events(response: http1.Response, deployment: Deployment, framing: Framing) -> None:
     content_type = response.header(b"content-type") or b""
-    if not content_type.startswith(b"text/event-stream"):
+    if not content_type.startswith(_MEDIA_TYPES[framing]):
         raise UpstreamInvalid(
             f"{deployment.name} answered a streaming request with"
             f" {content_type.decode('latin-1') or 'no content type'} instead of events."
         )
 
 
-def _read_events(
-    splitter: SSESplitter, data: bytes, reader: Reader
-) -> tuple[list[Delta], PenstockError | None]:
+def _read_events(splitter: Splitter, data: bytes, reader: Reader) -> tuple[list[Delta], PenstockError | None]:
     """The deltas of one read, and the error that ended them, if one did; no data is the end of the body."""
     deltas: list[Delta] = []
     try:
-        for event in splitter.feed_data(data) if data else [last.data for last in splitter.finish()]:
+        for event in splitter.feed_data(data) if data else splitter.finish_data():
             delta = reader.event(event)
             if delta is not None:
                 deltas.append(delta)
@@ -243,7 +280,7 @@ def _read_events(
 
 
 def has_content(delta: Delta) -> bool:
-    return not isinstance(delta, Chunk) or delta.has_content
+    return (delta.__class__ is not Chunk and delta.__class__ is not Events) or delta.has_content
 
 
 def _map_transport_error(error: http1.HTTPClientError, deployment: Deployment) -> PenstockError:

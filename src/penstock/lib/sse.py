@@ -81,6 +81,10 @@ class SSESplitter:
         event = _parse(held.rstrip(b"\n")) if held.endswith(b"\n") else None
         return [] if event is None else [event]
 
+    def finish_data(self) -> list[bytes]:
+        """As `finish`, without names."""
+        return [event.data for event in self.finish()]
+
     def _blocks(self, data: bytes) -> list[bytes]:
         r"""The text of each event that is now complete, lines ended by `\n`, without the blank line."""
         if self._at_start or self._after_cr or b"\r" in data:

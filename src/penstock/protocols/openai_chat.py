@@ -14,6 +14,7 @@ from typing import Any
 from penstock.protocols import openai_errors
 from penstock.protocols.checking import Checker
 from penstock.protocols.openai_chat_encoder import ChatEncoder
+from penstock.protocols.openai_lift import lift
 from penstock.protocols.openai_schema import (
     CHAT_SHAPE,
     MESSAGE_SHAPE,
@@ -62,6 +63,8 @@ def decode(body: dict[str, Any]) -> ChatRequest:
         options is not None and options.include_usage is True,
         checked.n or 1,
         checked.max_completion_tokens if checked.max_completion_tokens is not None else checked.max_tokens,
+        "openai",
+        lift,
     )
 
 

@@ -16,47 +16,38 @@ finish_reason tool_calls without any tool call      stop
 deltas after the finish_reason                      nothing
 """
 
-import secrets
 from typing import Any
 
-import msgspec
-
+from penstock.dialects.openai_calls import ARGUMENTS, ToolCall, ToolCalls, kind_of, text_of
+from penstock.protocols.openai_chat_events import Blocks
 from penstock.protocols.openai_encoder import JSON, ChoiceState, OpenAIEncoder, merge_logprobs, merge_unknown
 from penstock.types.errors import UpstreamInvalid
+from penstock.types.events import Chunk, Events
 
 _DELTA_KEYS = frozenset(
     {"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call"}
 )
 _CHOICE_KEYS = frozenset({"index", "delta", "finish_reason", "logprobs", "message"})
 _PLAIN_KEYS = 3  # role, content, refusal: there in every message
-_ARGUMENTS = {"function": "arguments", "custom": "input"}
-
-
-class ToolCall:
-    """One tool call of one choice while it is streamed."""
-
-    __slots__ = ("arguments", "has_arguments", "held", "id", "index", "is_id_ours", "is_sent", "kind", "name")
-
-    def __init__(self, index: int, call_id: str, kind: str, *, is_id_ours: bool) -> None:
-        self.index = index
-        self.id = call_id
-        self.is_id_ours = is_id_ours
-        self.kind = kind
-        self.name = ""
-        self.is_sent = False  # its first piece, the one with id and name, has left
-        self.held = ""  # arguments that came before the name
-        self.has_arguments = False
-        self.arguments: list[str] = []  # only filled by fold()
 
 
 class ChatChoice(ChoiceState):
-    __slots__ = ("by_index", "calls", "content", "function_call", "has_function_call", "reasoning", "refusal")
+    __slots__ = (
+        "arguments",
+        "calls",
+        "content",
+        "function_call",
+        "has_function_call",
+        "reasoning",
+        "refusal",
+    )
 
     def __init__(self, index: int) -> None:
         super().__init__(index)
-        self.calls: list[ToolCall] = []
-        self.by_index: dict[Any, ToolCall] = {}  # upstream's index -> the latest call under it
+        self.calls = ToolCalls(index)
         self.has_function_call = False
+        # what follows is only filled by fold()
+        self.arguments: list[list[str]] = []  # per call
         self.content: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
@@ -68,7 +59,7 @@ class ChatEncoder(OpenAIEncoder):
     answer_object = "chat.completion"
     id_prefix = "chatcmpl-"
 
-    _seed = ""
+    _blocks: Blocks | None = None  # of an answer that comes from another dialect
 
     def _normalise(self, choice: JSON) -> bool:
         index = choice.setdefault("index", 0)
@@ -106,17 +97,11 @@ class ChatEncoder(OpenAIEncoder):
         return True
 
     def _finish(self, choice: JSON, delta: JSON, state: ChatChoice, reason: str) -> None:
-        if any(not call.is_sent for call in state.calls):
-            raise UpstreamInvalid("The upstream called a tool without naming it.")
-        if reason != "length":
-            pieces = [
-                {"index": call.index, call.kind: {_ARGUMENTS[call.kind]: "{}"}}
-                for call in state.calls
-                if not call.has_arguments and call.kind == "function"
-            ]
-            if pieces:
-                delta["tool_calls"] = _without_arguments(delta.get("tool_calls", []), pieces)
-        has_calls = bool(state.calls)
+        without = state.calls.without_arguments()
+        if without and reason != "length":
+            pieces = [{"index": call.index, "function": {"arguments": "{}"}} for call in without]
+            delta["tool_calls"] = _without_arguments(delta.get("tool_calls", []), pieces)
+        has_calls = bool(state.calls.calls)
         choice["finish_reason"] = state.finish_reason = self._reason(
             reason, has_calls=has_calls, has_function_call=state.has_function_call
         )
@@ -134,62 +119,29 @@ class ChatEncoder(OpenAIEncoder):
         choice = self._request.body.get("tool_choice")
         return isinstance(choice, dict) and choice["type"] != "allowed_tools"
 
+    def _translated(self, events: Events) -> Chunk:
+        if self._blocks is None:
+            self._blocks = Blocks()
+        return self._blocks.chunk(events)
+
     # -- tool calls
 
     def _tool_calls(self, delta: JSON, state: ChatChoice) -> None:
         pieces = []
-        for piece in delta.pop("tool_calls") or ():
-            kind = _kind(piece)
-            payload = piece.get(kind) or {}
-            key = _ARGUMENTS[kind]
-            text = _text(payload.get(key))
-            call = self._call_of(piece, payload, kind, text, state)
-            if payload and call.kind != kind:
-                if call.is_sent or call.held:
-                    raise UpstreamInvalid("The upstream changed the kind of a tool call half-way.")
-                call.kind = kind
-            if text:
-                call.has_arguments = True
-            if call.is_sent:
-                if text:
-                    pieces.append({"index": call.index, call.kind: {key: text}})
+        for given in delta.pop("tool_calls") or ():
+            piece = state.calls.feed(given)
+            if piece is None:
                 continue
-            call.held += text
-            if not payload.get("name"):
+            call = piece.call
+            key = ARGUMENTS[call.kind]
+            if not piece.starts:
+                pieces.append({"index": call.index, call.kind: {key: piece.text}})
                 continue
-            call.name = payload["name"]
-            call.is_sent = True
             own = {"index": call.index, "id": call.id, "type": call.kind}
-            rest = {name: value for name, value in piece.items() if name not in _ARGUMENTS}
-            pieces.append({**rest, **own, call.kind: {**payload, "name": call.name, key: call.held}})
+            payload = {**piece.payload, "name": call.name, key: piece.text}
+            pieces.append({**call.extra, **own, call.kind: payload})
         if pieces:
             delta["tool_calls"] = pieces
-
-    def _call_of(self, piece: JSON, payload: JSON, kind: str, text: str, state: ChatChoice) -> ToolCall:
-        """The call this piece belongs to. An id says more than an index: many vendors number every call 0."""
-        call_id = piece.get("id")
-        index = piece.get("index")
-        current = state.by_index.get(index) if index is not None else state.calls[-1] if state.calls else None
-        if call_id:
-            for call in state.calls:
-                if call.id == call_id:
-                    return call
-            if current is not None and current.is_id_ours and not current.is_sent:
-                current.id, current.is_id_ours = call_id, False
-                return current
-        elif current is not None and not _begins_another(current, payload.get("name"), text):
-            return current
-        position = len(state.calls)
-        new_id = call_id or f"call_{self._unique()}{state.index}{position:02d}"
-        call = ToolCall(position, new_id, kind, is_id_ours=not call_id)
-        state.calls.append(call)
-        state.by_index[index] = call
-        return call
-
-    def _unique(self) -> str:
-        if not self._seed:
-            self._seed = secrets.token_hex(10)
-        return self._seed
 
     # -- the whole answer
 
@@ -203,8 +155,10 @@ class ChatEncoder(OpenAIEncoder):
         if delta.get("refusal"):
             state.refusal.append(delta["refusal"])
         for piece in delta.get("tool_calls", ()):
-            call = state.calls[piece["index"]]
-            call.arguments.append(piece[call.kind][_ARGUMENTS[call.kind]])
+            call = state.calls.calls[piece["index"]]
+            if call.index == len(state.arguments):
+                state.arguments.append([])
+            state.arguments[call.index].append(piece[call.kind][ARGUMENTS[call.kind]])
         if "function_call" in delta:
             state.function_call = _merge_function_call(state.function_call, delta["function_call"])
         if isinstance(choice.get("logprobs"), dict):
@@ -216,12 +170,17 @@ class ChatEncoder(OpenAIEncoder):
     def _folded(self, state: ChatChoice) -> JSON:
         content: str | None = "".join(state.content)
         message: JSON = {"role": "assistant"}
-        message["content"] = content or (None if state.calls or state.refusal or state.function_call else "")
+        message["content"] = content or (
+            None if state.calls.calls or state.refusal or state.function_call else ""
+        )
         message["refusal"] = "".join(state.refusal) or None
         if state.reasoning:
             message["reasoning_content"] = message["reasoning"] = "".join(state.reasoning)
-        if state.calls:
-            message["tool_calls"] = [_whole_call(call) for call in state.calls]
+        if state.calls.calls:
+            message["tool_calls"] = [
+                _whole_call(call, arguments)
+                for call, arguments in zip(state.calls.calls, state.arguments, strict=True)
+            ]
         if state.function_call:
             message["function_call"] = state.function_call
         extra = state.extra.pop("message", {})
@@ -267,27 +226,15 @@ class ChatEncoder(OpenAIEncoder):
             message.pop("function_call", None)
 
     def _complete_call(self, call: JSON, choice_index: int, position: int) -> None:
-        kind = _kind(call)
+        kind = kind_of(call)
         call.pop("function" if kind == "custom" else "custom", None)
         payload = call.get(kind)
         if not isinstance(payload, dict) or not payload.get("name"):
             raise UpstreamInvalid("The upstream called a tool without naming it.")
-        key = _ARGUMENTS[kind]
-        payload[key] = _text(payload.get(key)) or ("{}" if kind == "function" else "")
+        key = ARGUMENTS[kind]
+        payload[key] = text_of(payload.get(key)) or ("{}" if kind == "function" else "")
         call["type"] = kind
-        call["id"] = call.get("id") or f"call_{self._unique()}{choice_index}{position:02d}"
-
-
-def _kind(piece: JSON) -> str:
-    """Servers write both kinds, one of them null."""
-    return "custom" if piece.get("custom") is not None else "function"
-
-
-def _begins_another(current: ToolCall, name: str | None, text: str) -> bool:
-    """A piece without an id: another call when it names another tool, or the same one with new arguments."""
-    if not name or not current.is_sent:
-        return False
-    return name != current.name or (current.has_arguments and text.lstrip().startswith("{"))
+        call["id"] = call.get("id") or ToolCalls(choice_index).new_id(position)
 
 
 def _without_arguments(pieces: list[JSON], closing: list[JSON]) -> list[JSON]:
@@ -302,12 +249,6 @@ def _without_arguments(pieces: list[JSON], closing: list[JSON]) -> list[JSON]:
     return pieces
 
 
-def _text(arguments: Any) -> str:
-    if arguments is None:
-        return ""
-    return arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-
-
 def _mirror_reasoning(message: JSON) -> None:
     if "reasoning_content" in message:
         message.setdefault("reasoning", message["reasoning_content"])
@@ -319,7 +260,7 @@ def _merge_function_call(into: JSON | None, piece: JSON) -> JSON:
     old = into or {"name": "", "arguments": ""}
     return {
         "name": old["name"] or piece.get("name") or "",
-        "arguments": old["arguments"] + _text(piece.get("arguments")),
+        "arguments": old["arguments"] + text_of(piece.get("arguments")),
     }
 
 
@@ -330,9 +271,10 @@ def _with_both_lists(logprobs: JSON | None) -> JSON | None:
     return {"content": None, "refusal": None, **logprobs}
 
 
-def _whole_call(call: ToolCall) -> JSON:
+def _whole_call(call: ToolCall, arguments: list[str]) -> JSON:
     return {
+        **call.extra,
         "id": call.id,
         "type": call.kind,
-        call.kind: {"name": call.name, _ARGUMENTS[call.kind]: "".join(call.arguments)},
+        call.kind: {"name": call.name, ARGUMENTS[call.kind]: "".join(arguments)},
     }

@@ -18,7 +18,7 @@ import msgspec
 from penstock.protocols import openai_errors
 from penstock.types.call import Call
 from penstock.types.errors import InternalError, PenstockError, UpstreamInvalid
-from penstock.types.events import Answer, Chunk, Delta
+from penstock.types.events import Answer, Chunk, Delta, Events
 from penstock.types.requests import ChatRequest, CompletionRequest
 from penstock.types.usage import Usage
 from penstock.types.wire import SSE
@@ -84,6 +84,10 @@ class OpenAIEncoder(SSE):
         """Makes a choice of a whole answer legal, in place."""
         raise NotImplementedError
 
+    def _translated(self, events: Events) -> Chunk:
+        """Typed events as a chunk of this dialect."""
+        raise InternalError(f"{type(events).__name__} is no part of a stream")
+
     # -- streamed
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
@@ -116,7 +120,7 @@ class OpenAIEncoder(SSE):
         if self._is_ended:
             raise InternalError("a delta came after the end of the stream")
         if delta.__class__ is not Chunk:
-            raise InternalError(f"{type(delta).__name__} is no part of a stream")
+            delta = self._as_chunk(delta)
         body = delta.body
         if delta.usage is not None:
             self._usage = delta.usage
@@ -140,6 +144,11 @@ class OpenAIEncoder(SSE):
         self._chunks += 1
         body.update(self._same or self._name(body))
         return body
+
+    def _as_chunk(self, delta: Delta) -> Chunk:
+        if isinstance(delta, Events):
+            return self._translated(delta)
+        raise InternalError(f"{type(delta).__name__} is no part of a stream")
 
     # -- whole
 
@@ -218,11 +227,28 @@ class OpenAIEncoder(SSE):
             for key in ("prompt_tokens_details", "completion_tokens_details"):
                 if key in body and not isinstance(body[key], dict):
                     del body[key]
-        if usage.cached_tokens and "prompt_tokens_details" not in body:
-            body["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
-        if usage.reasoning_tokens and "completion_tokens_details" not in body:
-            body["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+        if "prompt_tokens_details" not in body:
+            _add_details(
+                body,
+                "prompt_tokens_details",
+                cached_tokens=usage.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+                audio_tokens=usage.audio_prompt_tokens,
+            )
+        if "completion_tokens_details" not in body:
+            _add_details(
+                body,
+                "completion_tokens_details",
+                reasoning_tokens=usage.reasoning_tokens,
+                audio_tokens=usage.audio_completion_tokens,
+            )
         return body
+
+
+def _add_details(body: JSON, key: str, **counts: int) -> None:
+    said = {name: count for name, count in counts.items() if count}
+    if said:
+        body[key] = said
 
 
 def _choices(body: JSON) -> list[JSON]:

@@ -19,6 +19,8 @@ import msgspec
 
 from penstock.providers.openai_completions import CompletionReader
 from penstock.providers.openai_errors import map_error
+from penstock.providers.openai_events import EventReader
+from penstock.providers.openai_lower import own_request
 from penstock.providers.openai_vectors import EmbeddingReader, ModerationReader, RerankReader
 from penstock.providers.profiles import Profile, plain_connection
 from penstock.types.conversation import Dialect
@@ -54,13 +56,16 @@ class OpenAICodec:
         self.name = name
 
     def encode(self, request: Request, deployment: Deployment) -> Outgoing:
+        dropped: list[str] = []
+        if isinstance(request, ChatRequest) and request.dialect != "openai":
+            request, dropped = own_request(request, self.quirks.knows)
         if self.quirks.adapt is not None:
             request = self.quirks.adapt(request, deployment)
         match request:
             case ChatRequest():
-                return self._completion("/chat/completions", request, deployment)
+                return self._completion("/chat/completions", request, deployment, dropped)
             case CompletionRequest():
-                return self._completion("/completions", request, deployment)
+                return self._completion("/completions", request, deployment, dropped)
             case EmbeddingRequest():
                 return Outgoing("/embeddings", self._finish(_embedding_body(request, deployment.model)))
             case ModerationRequest():
@@ -70,7 +75,11 @@ class OpenAICodec:
                 return Outgoing("/rerank", self._finish(_rerank_body(request, deployment.model)))
 
     def _completion(
-        self, path: str, request: ChatRequest | CompletionRequest, deployment: Deployment
+        self,
+        path: str,
+        request: ChatRequest | CompletionRequest,
+        deployment: Deployment,
+        dropped: list[str],
     ) -> Outgoing:
         body = {**request.body, "model": deployment.model}
         is_stream = request.stream or self.quirks.always_stream
@@ -81,7 +90,10 @@ class OpenAICodec:
             body["stream_options"] = {**(options or {}), "include_usage": True}
         if self._has_chat_quirks and isinstance(request, ChatRequest):
             self._adapt_chat(body)
-        return Outgoing(path, self._finish(body), is_stream=is_stream)
+        for key in self.quirks.drop:
+            if body.pop(key, None) is not None and key != "stream_options":  # that is our own
+                dropped.append(key)
+        return Outgoing(path, _encode(body), is_stream=is_stream, dropped=tuple(dropped))
 
     def _adapt_chat(self, body: JSON) -> None:
         for old, new in self.quirks.rename_chat:
@@ -104,7 +116,8 @@ class OpenAICodec:
     def reader(self, request: Request, deployment: Deployment) -> Reader:  # noqa: ARG002 - of the Protocol
         match request:
             case ChatRequest() | CompletionRequest():
-                return CompletionReader(request, self.name, recount=self.quirks.recount_completion)
+                reader = CompletionReader(request, self.name, recount=self.quirks.recount_completion)
+                return reader if request.dialect == "openai" else EventReader(reader)
             case EmbeddingRequest():
                 return EmbeddingReader(request, self.name)
             case ModerationRequest():

@@ -352,5 +352,5 @@ def _estimated_tokens(choices: list[JSON]) -> int:
 
 
 def estimated_prompt_tokens(request: ChatRequest | CompletionRequest) -> int:
-    source = request.body.get("messages") or request.body.get("prompt") or ""
+    source = request.body.get("messages") or request.body.get("prompt") or request.body
     return max(1, len(_encode(source)) // BYTES_PER_TOKEN)

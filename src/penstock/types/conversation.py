@@ -173,7 +173,13 @@ class Conversation(msgspec.Struct):
 
         `turns`, `stream` and `n` of 1 are everybody's; so is a field at the value that means nothing.
         """
-        lost = [name for name in _OPTIONAL if name not in written and _is_said(getattr(self, name))]
+        lost = [
+            name
+            for name in _OPTIONAL
+            if name not in written
+            and (value := getattr(self, name)) is not None
+            and value not in _NEUTRAL[name]
+        ]
         if self.n != 1 and "n" not in written:
             lost.append("n")
         lost.extend(self.other)
@@ -182,10 +188,21 @@ class Conversation(msgspec.Struct):
 
 _ALWAYS = frozenset({"turns", "n", "other"})
 _OPTIONAL = tuple(name for name in Conversation.__struct_fields__ if name not in _ALWAYS)
-
-
-def _is_said(value: Any) -> bool:
-    return value is not None and value != [] and value != {}
+# Values that ask for what happens anyway, beside None and nothing at all.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {name: ([], {}) for name in _OPTIONAL} | {
+    "parallel_tool_calls": (True,),
+    "top_p": (1,),
+    "min_p": (0,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "repetition_penalty": (1,),
+    "logprobs": (False,),
+    "modalities": ([], ["text"]),
+    "verbosity": ("medium",),
+    "service_tier": ("auto", "default"),
+    "thinking": (Thinking(),),
+    "tool_choice": (ToolChoice("auto"),),
+}
 
 
 _SEAL = "penstock."

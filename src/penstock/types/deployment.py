@@ -59,8 +59,15 @@ class Reader(Protocol):
     A request of the codec's own dialect is answered by Chunk and Answer, any other by Events.
     """
 
-    is_complete: bool  # the terminal event was seen: a stream that ends before it was cut
-    is_done: bool  # and nothing may follow it: there is no need to wait for the end of the body
+    @property
+    def is_complete(self) -> bool:
+        """The terminal event was seen: a stream that ends before it was cut."""
+        ...
+
+    @property
+    def is_done(self) -> bool:
+        """And nothing may follow it: there is no need to wait for the end of the body."""
+        ...
 
     def event(self, data: bytes) -> Delta | None:
         """One event's data: of `sse` what follows `data:`; of `lines` the line; of `aws` a JSON object
@@ -141,6 +148,7 @@ class Quirks(msgspec.Struct, frozen=True):
     drop: request fields this vendor refuses and that change nothing in the answer.
     drop_message: the same, for fields of chat messages.
     rename_chat: chat fields this vendor knows by another name: (from, to).
+    knows: sampling fields beyond OpenAI's that it takes: top_k, min_p, repetition_penalty.
     """
 
     always_stream: bool = False
@@ -149,6 +157,7 @@ class Quirks(msgspec.Struct, frozen=True):
     drop: frozenset[str] = frozenset()
     drop_message: frozenset[str] = frozenset()
     rename_chat: tuple[tuple[str, str], ...] = ()
+    knows: frozenset[str] = frozenset()
 
 
 class Timeouts(msgspec.Struct, frozen=True):

@@ -59,6 +59,7 @@ class CompletionRequest(msgspec.Struct):
     include_usage: bool = False
     n: int = 1
     max_tokens: int | None = None
+    dialect: Dialect = "openai"
 
     operation: Operation = "completion"
 

@@ -43,8 +43,9 @@ async def dial(
             return await _through(loop, origin, proxy, cast(ssl.SSLContext, context), make)
         host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
         is_tls = origin.scheme == "https" if proxy is None else proxy.is_tls
+        to = origin.ip if origin.ip is not None and proxy is None else host
         transport, conn = await loop.create_connection(
-            make, host, port, ssl=context if is_tls else None, server_hostname=host if is_tls else None
+            make, to, port, ssl=context if is_tls else None, server_hostname=host if is_tls else None
         )
     except ssl.SSLCertVerificationError as exc:
         raise ConnectError(f"{origin}: TLS certificate refused: {exc.verify_message}") from exc

@@ -11,6 +11,7 @@ class Origin(NamedTuple):
     host: str
     port: int
     uds: str | None = None
+    ip: str | None = None  # connect to this address, whatever the name resolves to; not through a proxy
 
     @classmethod
     def parse(cls, url: str) -> tuple["Origin", str]:

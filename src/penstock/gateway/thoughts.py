@@ -1,0 +1,139 @@
+"""What models thought before they called tools, kept for clients that cannot give it back.
+
+Anthropic, Gemini, Bedrock and others refuse the next turn of a tool-using conversation when the signed reasoning
+before the calls does not come back with them. Their own clients return it; OpenAI's chat format has no place for
+it, and most clients drop fields they do not know. So it is remembered here under each tool call's id and put back
+where the history has lost it.
+
+A key's thoughts are found by that key only. The store is bounded in bytes and entries expire: a conversation that
+goes on later is answered as if the client had dropped its reasoning, which it has.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from penstock.lib.clock import Clock
+from penstock.types.conversation import Conversation, ReasoningPart, ToolCallPart, Turn
+from penstock.types.events import Delta, Events, Finish, Reasoning, ReasoningEnd, Text, ToolDelta, ToolStart
+
+KEPT_S = 6 * 3600.0
+KEPT_BYTES = 64 * 1024 * 1024
+ENTRY_BYTES = 400  # of an entry beside its texts
+
+
+class Thought(msgspec.Struct, frozen=True):
+    """What belongs to one tool call: the reasoning of its turn, and the call's own signature."""
+
+    parts: tuple[ReasoningPart, ...]
+    signature: str | None
+    expires_s: float
+    size: int  # bytes, about
+
+
+class Thoughts:
+    """`owner` is the name of the key that calls."""
+
+    def __init__(self, clock: Clock, *, kept_s: float = KEPT_S, kept_bytes: int = KEPT_BYTES) -> None:
+        self._clock = clock
+        self._kept_s = kept_s
+        self._kept_bytes = kept_bytes
+        self._by_call: OrderedDict[tuple[str, str], Thought] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._by_call)
+
+    def remember(self, owner: str, signatures: dict[str, str | None], parts: Sequence[ReasoningPart]) -> None:
+        """`signatures`: of each tool call of the turn, by its id."""
+        now_s = self._clock.monotonic()
+        texts = sum(len(part.text) + len(part.signature or "") + len(part.redacted or "") for part in parts)
+        for call_id, signature in signatures.items():
+            size = ENTRY_BYTES + texts + len(signature or "") + len(call_id)
+            if size > self._kept_bytes:
+                continue
+            self._drop((owner, call_id))
+            self._by_call[owner, call_id] = Thought(tuple(parts), signature, now_s + self._kept_s, size)
+            self._bytes += size
+        while self._by_call:
+            oldest = next(iter(self._by_call))
+            if self._bytes <= self._kept_bytes and self._by_call[oldest].expires_s > now_s:
+                return
+            self._drop(oldest)
+
+    def recall(self, owner: str, conversation: Conversation) -> None:
+        """Puts back, in place, what the history has lost."""
+        if self._by_call:
+            for turn in conversation.turns:
+                if turn.role == "assistant":
+                    self._complete(owner, turn)
+
+    def _complete(self, owner: str, turn: Turn) -> None:
+        found = list(self._found(owner, turn))
+        if not found:
+            return
+        for call, thought in found:
+            call.signature = call.signature or thought.signature
+        is_signed = any(
+            isinstance(part, ReasoningPart) and (part.signature or part.redacted) for part in turn.parts
+        )
+        first = found[0][1]
+        if first.parts and not is_signed:
+            turn.parts = [*first.parts, *(p for p in turn.parts if not isinstance(p, ReasoningPart))]
+
+    def _found(self, owner: str, turn: Turn) -> Iterator[tuple[ToolCallPart, Thought]]:
+        now_s = self._clock.monotonic()
+        for part in turn.parts:
+            if isinstance(part, ToolCallPart):
+                thought = self._by_call.get((owner, part.id))
+                if thought is not None and thought.expires_s > now_s:
+                    yield part, thought
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        gone = self._by_call.pop(key, None)
+        if gone is not None:
+            self._bytes -= gone.size
+
+
+class Watcher:
+    """Follows the events of one answer and remembers the thoughts of its first choice."""
+
+    __slots__ = ("_calls", "_owner", "_parts", "_text", "_thoughts")
+
+    def __init__(self, thoughts: Thoughts, owner: str) -> None:
+        self._thoughts = thoughts
+        self._owner = owner
+        self._text: list[str] = []  # of the block that is open
+        self._parts: list[ReasoningPart] = []
+        self._calls: dict[str, str | None] = {}
+
+    def see(self, deltas: Sequence[Delta]) -> None:
+        for delta in deltas:
+            if delta.__class__ is Events:
+                for event in delta.events:
+                    kind = event.__class__
+                    if kind is not Text and kind is not ToolDelta:  # nearly all events are one of these
+                        self._see(event)
+
+    def _see(self, event: object) -> None:
+        match event:
+            case Reasoning(text, 0):
+                self._text.append(text)
+            case ReasoningEnd(choice=0):
+                self._close(event)
+            case ToolStart(choice=0):
+                self._close(None)
+                self._calls[event.id] = event.signature
+            case Finish(choice=0):
+                self._close(None)
+                if self._calls and (self._parts or any(self._calls.values())):
+                    self._thoughts.remember(self._owner, self._calls, self._parts)
+
+    def _close(self, end: ReasoningEnd | None) -> None:
+        text = "".join(self._text)
+        self._text.clear()
+        if end is not None:
+            self._parts.append(ReasoningPart(text, end.signature, end.redacted, end.issuer, end.id))
+        elif text:
+            self._parts.append(ReasoningPart(text))

@@ -1,0 +1,211 @@
+"""OpenAI's chat answers as typed events: for clients of other dialects.
+
+The bytes are read and checked by CompletionReader; here a Chunk, or a whole message, becomes Events. A message is
+one delta that holds everything.
+
+in the delta                                    events
+----------------------------------------------  ---------------------------------------------------------------
+content; logprobs of the choice                 Text
+reasoning_content, reasoning                    Reasoning; its block ends with the first event of another sort
+reasoning_details with a signature or data      ReasoningEnd (another Penstock's seals are opened)
+tool_calls                                      ToolStart, ToolDelta; ToolEnd at the finish: OpenAI's stream has none
+function_call (deprecated)                      a tool call of its own
+refusal; annotations; images                    RefusalText; Citation; Image
+finish_reason                                   Finish
+usage                                           UsageReport
+"""
+
+from typing import Any
+
+from penstock.dialects.openai_calls import JSON, ToolCalls
+from penstock.providers.openai_completions import CompletionReader
+from penstock.types.conversation import unseal
+from penstock.types.errors import UpstreamInvalid
+from penstock.types.events import (
+    Answer,
+    Chunk,
+    Citation,
+    Event,
+    Events,
+    Finish,
+    FinishReason,
+    Image,
+    Reasoning,
+    ReasoningEnd,
+    RefusalText,
+    Started,
+    Text,
+    ToolDelta,
+    ToolEnd,
+    ToolStart,
+    UsageReport,
+)
+
+_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+class EventReader:
+    """As CompletionReader, in typed events."""
+
+    __slots__ = ("_choices", "_is_started", "_reader")
+
+    def __init__(self, reader: CompletionReader) -> None:
+        self._reader = reader
+        self._choices: dict[int, _Choice] = {}
+        self._is_started = False
+
+    @property
+    def is_complete(self) -> bool:
+        return self._reader.is_complete
+
+    @property
+    def is_done(self) -> bool:
+        return self._reader.is_done
+
+    def event(self, data: bytes) -> Events | None:
+        chunk = self._reader.event(data)
+        return None if chunk is None else self._typed(chunk, "delta")
+
+    def answer(self, body: bytes) -> Events:
+        return self._typed(self._reader.answer(body), "message")
+
+    def _typed(self, delta: Chunk | Answer, key: str) -> Events:
+        body = delta.body
+        events: list[Event] = []
+        has_content = key == "message"
+        if not self._is_started:
+            self._is_started = True
+            started, model = body.get("id"), body.get("model")
+            events.append(
+                Started(started if isinstance(started, str) else "", model if isinstance(model, str) else "")
+            )
+        if delta.__class__ is Chunk:
+            has_content = delta.has_content
+        try:
+            for position, choice in enumerate(body["choices"]):
+                index = choice.get("index", position)
+                state = self._choices.get(index)
+                if state is None:
+                    state = self._choices[index] = _Choice(index)
+                if not state.is_finished:
+                    state.read(choice, choice.get(key) or {}, events)
+        except (AttributeError, TypeError, KeyError, ValueError) as exc:
+            raise UpstreamInvalid("The upstream sent an answer of an unknown shape.") from exc
+        if delta.usage is not None:
+            events.append(UsageReport(delta.usage))
+        return Events(events, delta.usage, has_content)
+
+
+class _Choice:
+    __slots__ = ("_calls", "_index", "_is_reasoning", "is_finished")
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._calls = ToolCalls(index)
+        self._is_reasoning = False
+        self.is_finished = False
+
+    def read(self, choice: JSON, delta: JSON, events: list[Event]) -> None:
+        if delta:
+            index = self._index
+            reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+            if reasoning:
+                self._is_reasoning = True
+                events.append(Reasoning(reasoning, index))
+            if "reasoning_details" in delta:
+                self._details(delta["reasoning_details"], events, has_text=bool(reasoning))
+            content = delta.get("content")
+            if content:
+                self._is_reasoning = False
+                logprobs = choice.get("logprobs")
+                events.append(Text(content, index, logprobs if isinstance(logprobs, dict) else None))
+            if len(delta) > 1 or not content:
+                self._rest(delta, events)
+        reason = choice.get("finish_reason")
+        if reason:
+            self._finish(reason, choice, events)
+
+    def _rest(self, delta: JSON, events: list[Event]) -> None:
+        index = self._index
+        if delta.get("refusal"):
+            events.append(RefusalText(delta["refusal"], index))
+        for annotation in delta.get("annotations") or ():
+            if annotation.get("type") == "url_citation":
+                cited = annotation["url_citation"]
+                events.append(
+                    Citation(
+                        cited.get("url") or "",
+                        cited.get("title") or "",
+                        start=cited.get("start_index"),
+                        end=cited.get("end_index"),
+                        choice=index,
+                        native=annotation,
+                    )
+                )
+        for image in delta.get("images") or ():
+            url = image["image_url"]["url"]
+            if url.startswith("data:"):
+                head, _, data = url[5:].partition(",")
+                events.append(Image(head.partition(";")[0], data, index))
+        for piece in delta.get("tool_calls") or ():
+            self._call(piece, events)
+        function = delta.get("function_call")
+        if function:
+            self._call({"index": 0, "function": function}, events)
+
+    def _call(self, given: JSON, events: list[Event]) -> None:
+        piece = self._calls.feed(given)
+        if piece is None:
+            return
+        call, index = piece.call, self._index
+        if piece.starts:
+            google = _object(call.extra.get("extra_content")).get("google")
+            signature = _object(google).get("thought_signature")
+            kind: Any = call.kind
+            events.append(ToolStart(call.index, call.id, call.name, kind, signature, index))
+        if piece.text:
+            events.append(ToolDelta(call.index, piece.text, index))
+
+    def _details(self, details: Any, events: list[Event], *, has_text: bool) -> None:
+        """OpenRouter's reasoning_details, and ours: what is signed or encrypted ends a block."""
+        for detail in details or ():
+            signature, data = detail.get("signature"), detail.get("data")
+            text = detail.get("text") or detail.get("summary")
+            if text and not has_text and not self._is_reasoning:
+                events.append(Reasoning(text, self._index))
+                self._is_reasoning = True
+            if signature:
+                issuer, opened = unseal(signature, "openai")
+                events.append(ReasoningEnd(opened, None, issuer, detail.get("id"), self._index))
+                self._is_reasoning = False
+            elif data and detail.get("type") == "reasoning.encrypted":
+                issuer, opened = unseal(data, "openai")
+                events.append(ReasoningEnd(None, opened, issuer, detail.get("id"), self._index))
+                self._is_reasoning = False
+
+    def _finish(self, reason: str, choice: JSON, events: list[Event]) -> None:
+        self.is_finished = True
+        index = self._index
+        calls = self._calls.calls
+        for call in self._calls.without_arguments():
+            if reason != "length":
+                events.append(ToolDelta(call.index, "{}", index))
+        if reason != "length":
+            events.extend(ToolEnd(call.index, index) for call in calls)
+        known = _REASONS[reason]
+        if known == "stop" and calls:
+            known = "tool_calls"
+        elif known == "tool_calls" and not calls:
+            known = "stop"
+        native = choice.get("native_finish_reason")
+        events.append(Finish(known, index, native if isinstance(native, str) else reason))
+
+
+def _object(value: Any) -> JSON:
+    return value if isinstance(value, dict) else {}
