@@ -116,7 +116,7 @@ def test_rows_say_what_a_model_can_do() -> None:
     rows = {row.id: row for row in compiled().models()}
     assert set(rows) == {"m", "n", "slow", "few/org/a", "few/b"}
     assert rows["n"].extras["operations"] == ["embedding"]
-    assert rows["slow"].extras["operations"] == ["chat", "completion", "embedding", "rerank"]
+    assert rows["slow"].extras["operations"] == ["chat", "completion", "embedding", "rerank", "moderation"]
     assert rows["m"].owned_by == "up"
 
 

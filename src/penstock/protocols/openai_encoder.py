@@ -227,28 +227,15 @@ class OpenAIEncoder(SSE):
             for key in ("prompt_tokens_details", "completion_tokens_details"):
                 if key in body and not isinstance(body[key], dict):
                     del body[key]
-        if "prompt_tokens_details" not in body:
-            _add_details(
-                body,
-                "prompt_tokens_details",
-                cached_tokens=usage.cached_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-                audio_tokens=usage.audio_prompt_tokens,
-            )
-        if "completion_tokens_details" not in body:
-            _add_details(
-                body,
-                "completion_tokens_details",
-                reasoning_tokens=usage.reasoning_tokens,
-                audio_tokens=usage.audio_completion_tokens,
-            )
+        read, written, heard = usage.cached_tokens, usage.cache_write_tokens, usage.audio_prompt_tokens
+        if (read or written or heard) and "prompt_tokens_details" not in body:
+            counts = {"cached_tokens": read, "cache_write_tokens": written, "audio_tokens": heard}
+            body["prompt_tokens_details"] = {name: count for name, count in counts.items() if count}
+        thought, spoken = usage.reasoning_tokens, usage.audio_completion_tokens
+        if (thought or spoken) and "completion_tokens_details" not in body:
+            counts = {"reasoning_tokens": thought, "audio_tokens": spoken}
+            body["completion_tokens_details"] = {name: count for name, count in counts.items() if count}
         return body
-
-
-def _add_details(body: JSON, key: str, **counts: int) -> None:
-    said = {name: count for name, count in counts.items() if count}
-    if said:
-        body[key] = said
 
 
 def _choices(body: JSON) -> list[JSON]:
