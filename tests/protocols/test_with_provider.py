@@ -18,7 +18,8 @@ CODEC = OpenAICodec(Quirks(recount_completion=True))
 DEPLOYMENT = Deployment("dep", "up", CODEC, OPERATIONS)
 NAMES = sorted(
     f"{path.parent.name}/{path.name}"
-    for path in WIRE.glob("*/*.sse")
+    for folder in ("handwritten", "llamacpp")
+    for path in (WIRE / folder).glob("*.sse")
     if "error" not in path.name and "completion" not in path.name
 )
 

@@ -68,6 +68,8 @@ class Blocks:
 
     def text(self, event: Text, choice: JSON) -> None:
         delta = choice["delta"]
+        if self._texts:
+            self._texts.pop(event.choice, None)
         delta["content"] = delta["content"] + event.text if "content" in delta else event.text
         if event.logprobs is not None:
             logprobs = choice.setdefault("logprobs", {"content": []})

@@ -31,11 +31,28 @@ def read_usage(raw: JSON) -> Usage:
     out = raw.get("completion_tokens_details")
     reasoning = out.get("reasoning_tokens") if isinstance(out, dict) else None
     prompt, completion = raw.get("prompt_tokens"), raw.get("completion_tokens")
-    return Usage(
+    usage = Usage(
         prompt if prompt.__class__ is int and 0 <= prompt <= _MOST_TOKENS else count(prompt),
         completion if completion.__class__ is int and 0 <= completion <= _MOST_TOKENS else count(completion),
         0 if cached is None else count(cached),
         0 if reasoning is None else count(reasoning),
+    )
+    if details or out:
+        return _with_details(usage, details if details.__class__ is dict else {}, out)
+    return usage
+
+
+def _with_details(usage: Usage, details: JSON, out: Any) -> Usage:
+    """Anthropic's cache writes as OpenAI and OpenRouter write them, and sound."""
+    written, heard = details.get("cache_write_tokens"), details.get("audio_tokens")
+    spoken = out.get("audio_tokens") if isinstance(out, dict) else None
+    if not (written or heard or spoken):
+        return usage
+    return msgspec.structs.replace(
+        usage,
+        cache_write_tokens=count(written),
+        audio_prompt_tokens=count(heard),
+        audio_completion_tokens=count(spoken),
     )
 
 
