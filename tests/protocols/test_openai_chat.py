@@ -9,6 +9,11 @@ from wire_help import USER, WEATHER, chat_body
 from penstock.protocols import openai_chat
 from penstock.types.errors import InvalidRequest
 
+
+def image(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
 ASSISTANT_CALL = {
     "role": "assistant",
     "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
@@ -33,7 +38,7 @@ GOOD: list[dict[str, Any]] = [
     {"messages": [USER, {"role": "assistant", "content": "x", "reasoning_content": "y", "reasoning": "y"}]},
     {"messages": [{"role": "function", "name": "f", "content": "x"}]},
     {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}], "name": "me"}]},
-    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x"}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}]}]},
     {
         "messages": [
             {
@@ -113,6 +118,26 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [USER, {"role": "assistant", "content": None}]}, "messages[1]", "needs one of"),
     ({"messages": [USER, {"role": "assistant", "tool_calls": []}]}, "messages[1]", "needs one of"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id", "required"),
+    (
+        {"messages": [USER, {"role": "tool", "tool_call_id": "c9", "content": "x"}]},
+        "messages[1].tool_call_id",
+        "answers no tool call",
+    ),
+    (
+        {"messages": [{"role": "user", "content": [image("data:image/png;base64,a")]}]},
+        "messages[0].content[0].image_url.url",
+        "not valid base64",
+    ),
+    (
+        {"messages": [{"role": "user", "content": [image("data:image/png,a")]}]},
+        "messages[0].content[0].image_url.url",
+        "must be `data:",
+    ),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}]},
+        "tools[0].function.parameters",
+        "of an object",
+    ),
     (
         {
             "messages": [

@@ -14,6 +14,7 @@ error, to say what is allowed there:
 A value is quoted only when it is short: an error message is no place for a prompt.
 """
 
+import binascii
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -242,3 +243,20 @@ def _of_kind(value: Any) -> str:
 
 def quoted(value: str) -> str:
     return repr(value) if len(value) <= _QUOTED_CHARS else repr(value[:_QUOTED_CHARS] + "...")
+
+
+def check_base64(data: str, param: str) -> None:
+    """Raises InvalidRequest for what is no base64 (standard alphabet, padded)."""
+    try:
+        binascii.a2b_base64(data, strict_mode=True)
+    except ValueError as exc:  # binascii.Error is one; so is a text that is not ASCII
+        raise InvalidRequest(f"`{param}` is not valid base64: {exc}.", param=param) from exc
+
+
+def check_data_url(url: str, param: str) -> None:
+    """Raises InvalidRequest for a data: URL that holds no base64; any other URL is not looked at."""
+    if url.startswith("data:"):
+        head, comma, data = url.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise InvalidRequest(f"`{param}` must be `data:<media type>;base64,<data>`.", param=param)
+        check_base64(data, param)

@@ -12,7 +12,7 @@ two of its fields contradict each other:
 from typing import Any
 
 from penstock.protocols import openai_errors
-from penstock.protocols.checking import Checker
+from penstock.protocols.checking import Checker, check_base64, check_data_url
 from penstock.protocols.openai_chat_encoder import ChatEncoder
 from penstock.protocols.openai_lift import lift
 from penstock.protocols.openai_schema import (
@@ -40,8 +40,10 @@ _checker = Checker(ChatBody)
 def decode(body: dict[str, Any]) -> ChatRequest:
     unusual = _drop_nulls(body)
     checked = _checker.check(body)
-    for message in unusual:
-        _check_message(message, body["messages"])
+    if unusual:
+        _check_messages(unusual, body["messages"])
+    if checked.tools:
+        _check_tools(checked.tools)
     stream = checked.stream is True
     options = checked.stream_options
     if options is not None and not stream:
@@ -84,17 +86,54 @@ def _drop_nulls(body: dict[str, Any]) -> list[dict[str, Any]]:
     return unusual
 
 
-def _check_message(message: dict[str, Any], messages: list[Any]) -> None:
-    if "tool_calls" in message and not message["tool_calls"]:
-        del message["tool_calls"]
-    if message["role"] == "assistant" and not any(key in message for key in _ASSISTANT_SAYS):
-        path = f"messages[{next(i for i, other in enumerate(messages) if other is message)}]"
-        raise InvalidRequest(
-            f"`{path}`: a message of the assistant needs one of {', '.join(_ASSISTANT_SAYS)}.", param=path
-        )
+def _check_messages(unusual: list[dict[str, Any]], messages: list[Any]) -> None:
+    """What the schema cannot say of messages that are more than a role and a text."""
+    called: set[str] = set()
+    for message in unusual:
+        if "tool_calls" in message and not message["tool_calls"]:
+            del message["tool_calls"]
+        role = message["role"]
+        if role == "assistant":
+            if not any(key in message for key in _ASSISTANT_SAYS):
+                path = _path_of(message, messages)
+                said = ", ".join(_ASSISTANT_SAYS)
+                raise InvalidRequest(f"`{path}`: a message of the assistant needs one of {said}.", param=path)
+            called.update(call["id"] for call in message.get("tool_calls", ()))
+        elif role == "tool" and message["tool_call_id"] not in called:
+            path = f"{_path_of(message, messages)}.tool_call_id"
+            raise InvalidRequest(f"`{path}` answers no tool call of an earlier message.", param=path)
+        content = message.get("content")
+        if content.__class__ is list:
+            for position, part in enumerate(content):
+                _check_part(part, f"{_path_of(message, messages)}.content[{position}]")
+
+
+def _path_of(message: dict[str, Any], messages: list[Any]) -> str:
+    return f"messages[{next(i for i, other in enumerate(messages) if other is message)}]"
+
+
+def _check_part(part: dict[str, Any], path: str) -> None:
+    match part["type"]:
+        case "image_url" | "video_url" | "audio_url" as kind:
+            check_data_url(part[kind]["url"], f"{path}.{kind}.url")
+        case "input_audio":
+            check_base64(part["input_audio"]["data"], f"{path}.input_audio.data")
+        case "file":
+            check_data_url(part["file"].get("file_data") or "", f"{path}.file.file_data")
 
 
 _ASSISTANT_SAYS = ("content", "tool_calls", "refusal", "function_call", "audio")
+
+
+def _check_tools(tools: list[FunctionTool | CustomTool]) -> None:
+    for position, tool in enumerate(tools):
+        if isinstance(tool, FunctionTool) and tool.function.parameters:
+            kind = tool.function.parameters.get("type", "object")
+            if kind != "object":
+                path = f"tools[{position}].function.parameters"
+                raise InvalidRequest(
+                    f"`{path}` must be the JSON Schema of an object, not of {kind!r}.", param=path
+                )
 
 
 def _check_tool_choice(checked: ChatBody) -> None:

@@ -103,12 +103,12 @@ class EventReader:
 
 
 class _Choice:
-    __slots__ = ("_calls", "_index", "_is_reasoning", "is_finished")
+    __slots__ = ("_calls", "_index", "_thoughts", "is_finished")
 
     def __init__(self, index: int) -> None:
         self._index = index
         self._calls = ToolCalls(index)
-        self._is_reasoning = False
+        self._thoughts: list[str] = []  # all reasoning so far
         self.is_finished = False
 
     def read(self, choice: JSON, delta: JSON, events: list[Event]) -> None:
@@ -116,13 +116,12 @@ class _Choice:
             index = self._index
             reasoning = delta.get("reasoning_content") or delta.get("reasoning")
             if reasoning:
-                self._is_reasoning = True
+                self._thoughts.append(reasoning)
                 events.append(Reasoning(reasoning, index))
             if "reasoning_details" in delta:
-                self._details(delta["reasoning_details"], events, has_text=bool(reasoning))
+                self._details(delta["reasoning_details"], events, is_told=bool(reasoning))
             content = delta.get("content")
             if content:
-                self._is_reasoning = False
                 logprobs = choice.get("logprobs")
                 events.append(Text(content, index, logprobs if isinstance(logprobs, dict) else None))
             if len(delta) > 1 or not content:
@@ -172,22 +171,24 @@ class _Choice:
         if piece.text:
             events.append(ToolDelta(call.index, piece.text, index))
 
-    def _details(self, details: Any, events: list[Event], *, has_text: bool) -> None:
-        """OpenRouter's reasoning_details, and ours: what is signed or encrypted ends a block."""
+    def _details(self, details: Any, events: list[Event], *, is_told: bool) -> None:
+        """OpenRouter's reasoning_details, and ours: what is signed or encrypted ends a block.
+
+        The text beside a signature may be the whole block's, told before as reasoning_content; a piece without
+        one repeats the delta's own reasoning, if it has any (`is_told`).
+        """
         for detail in details or ():
-            signature, data = detail.get("signature"), detail.get("data")
             text = detail.get("text") or detail.get("summary")
-            if text and not has_text and not self._is_reasoning:
+            signature, data = detail.get("signature"), detail.get("data")
+            if text and not (text in "".join(self._thoughts) if signature else is_told):
+                self._thoughts.append(text)
                 events.append(Reasoning(text, self._index))
-                self._is_reasoning = True
             if signature:
                 issuer, opened = unseal(signature, "openai")
                 events.append(ReasoningEnd(opened, None, issuer, detail.get("id"), self._index))
-                self._is_reasoning = False
             elif data and detail.get("type") == "reasoning.encrypted":
                 issuer, opened = unseal(data, "openai")
                 events.append(ReasoningEnd(None, opened, issuer, detail.get("id"), self._index))
-                self._is_reasoning = False
 
     def _finish(self, reason: str, choice: JSON, events: list[Event]) -> None:
         self.is_finished = True
