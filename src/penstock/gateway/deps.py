@@ -2,10 +2,10 @@
 
 import msgspec
 
-from penstock.lib.clock import Clock
-from penstock.lib.http1 import Client, Origin, Timeouts
 from penstock.gateway.media import Media
 from penstock.gateway.thoughts import Thoughts
+from penstock.lib.clock import Clock
+from penstock.lib.http1 import Client, Origin, Timeouts
 from penstock.telemetry.metrics import Metrics
 from penstock.types.deployment import Fleet
 

@@ -23,11 +23,14 @@ from typing import Any, Protocol
 import msgspec
 
 from penstock.gateway.deps import Deps
+from penstock.gateway.structured import MAX_TRIES, Checked, SchemaMismatch
 from penstock.gateway.translate import prepare, watched
 from penstock.lib import http1
 from penstock.lib.sse import EventTooLarge, SSESplitter
+from penstock.providers.openai_completions import estimated_prompt_tokens
+from penstock.providers.openai_lower import own_request
 from penstock.types.call import Attempt, Call
-from penstock.types.deployment import Deployment, Framing, Outgoing, Reader, ReplicaView, Route
+from penstock.types.deployment import Ask, Deployment, Framing, Outgoing, Reader, ReplicaView, Route
 from penstock.types.errors import (
     ContextLengthExceeded,
     InvalidRequest,
@@ -38,7 +41,7 @@ from penstock.types.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from penstock.types.events import Chunk, Delta, Events
+from penstock.types.events import Chunk, Counted, Delta, Events
 from penstock.types.requests import ChatRequest, Request
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
@@ -46,6 +49,7 @@ Emit = Callable[[Sequence[Delta]], Awaitable[None]]
 ANSWER_LIMIT_BYTES = 256 * 1024 * 1024  # a whole answer; 2,048 embeddings of 4,096 floats are about 180 MB
 ERROR_LIMIT_BYTES = 64 * 1024
 MAX_SAID_CHARS = 500  # of names that the client made up
+COUNT_WITHIN_S = 30.0
 READ_OUT_S = 0.05  # between the terminal event and the end of the body
 
 
@@ -76,6 +80,10 @@ async def run(
                 if isinstance(exc, http1.ConnectError) and deps.clock.monotonic() < give_up_s:
                     continue  # it died a moment ago and got nothing of this request: wait for the next life
             raise attempt.error from exc
+        except SchemaMismatch as error:
+            attempt.error = error
+            if call.is_stream or len(call.attempts) >= MAX_TRIES:
+                raise
         except PenstockError as error:
             attempt.error = error
             raise
@@ -99,11 +107,18 @@ async def _attempt(
     emit: Emit,
 ) -> None:
     timeouts = route.timeouts
+    if request.__class__ is ChatRequest and request.counts_only and not deployment.codec.counts:
+        await emit((await _count(request, deployment, replica, deps),))
+        return
     if request.__class__ is ChatRequest and request.dialect != deployment.codec.dialect:
         call.dialect = deployment.codec.dialect
         await prepare(call, request, deployment.codec, deps)
         emit = watched(call, emit, deps)
     outgoing = _encode(call, request, deployment, is_strict=route.strict)
+    checked = None
+    if outgoing.schema is not None:
+        checked = Checked(outgoing.schema, emit, is_stream=call.is_stream)
+        emit = checked.emit
     reader = deployment.codec.reader(request, deployment)
     address = replica.address
     phase, limit_s = "total", timeouts.total_s
@@ -131,6 +146,8 @@ async def _attempt(
                 attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
                 call.usage = delta.usage
                 await emit((delta,))
+                if checked is not None:
+                    await checked.end()
                 return
             _expect_events(response, deployment, outgoing.framing)
             splitter = SSESplitter() if outgoing.framing == "sse" else _SPLITTERS[outgoing.framing]()
@@ -158,6 +175,8 @@ async def _attempt(
                 await _read_out(response)
             elif not reader.is_complete:
                 raise UpstreamCut(f"{deployment.name} ended its answer before it was complete.")
+            if checked is not None:
+                await checked.end()
         finally:
             response.close()
     except (TimeoutError, http1.TotalTimeout) as exc:
@@ -174,8 +193,8 @@ def _encode(call: Call, request: Request, deployment: Deployment, *, is_strict: 
     call.dropped = outgoing.dropped
     if outgoing.dropped and is_strict:
         raise UnsupportedParameter(
-            f"The model {call.model!r} cannot be told: {', '.join(outgoing.dropped)[:MAX_SAID_CHARS]}; its route is"
-            " strict, so nothing is left out.",
+            f"The model {call.model!r} cannot be told: {', '.join(outgoing.dropped)[:MAX_SAID_CHARS]};"
+            " its route is strict, so nothing is left out.",
             param=outgoing.dropped[0],
         )
     return outgoing
@@ -198,6 +217,20 @@ async def _check_length(
     context = replica.info.get("context")
     if deployment.count_prompt is None or context is None or len(outgoing.body) <= context:
         return
+    ask = _asker(replica, deployment, deps)
+    own = own_request(request, frozenset())[0] if isinstance(request, ChatRequest) else request
+    async with asyncio.timeout(within_s):
+        tokens = await deployment.count_prompt(own, ask)
+    if tokens >= context:  # the answer needs room for one token
+        param = "messages" if request.operation == "chat" else "prompt"
+        raise ContextLengthExceeded(
+            f"The model {request.model!r} takes at most {context} tokens; the prompt is {tokens} tokens.",
+            param=param,
+        )
+
+
+def _asker(replica: ReplicaView, deployment: Deployment, deps: Deps) -> Ask:
+    """How an engine asks its replica about a prompt."""
     address = replica.address
     origin = http1.Origin(address.scheme, address.host, address.port, address.uds)
 
@@ -208,14 +241,16 @@ async def _check_length(
         answer: dict[str, Any] = msgspec.json.decode(await response.read(ANSWER_LIMIT_BYTES))
         return answer
 
-    async with asyncio.timeout(within_s):
-        tokens = await deployment.count_prompt(request, ask)
-    if tokens >= context:  # the answer needs room for one token
-        param = "messages" if request.operation == "chat" else "prompt"
-        raise ContextLengthExceeded(
-            f"The model {request.model!r} takes at most {context} tokens; the prompt is {tokens} tokens.",
-            param=param,
-        )
+    return ask
+
+
+async def _count(request: ChatRequest, deployment: Deployment, replica: ReplicaView, deps: Deps) -> Counted:
+    """How many tokens the prompt is: by the engine that would answer it, else by its length."""
+    own, _ = own_request(request, frozenset())
+    if deployment.count_prompt is None:
+        return Counted(estimated_prompt_tokens(own), is_estimated=True)
+    async with asyncio.timeout(COUNT_WITHIN_S):
+        return Counted(await deployment.count_prompt(own, _asker(replica, deployment, deps)))
 
 
 _HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))

@@ -20,6 +20,7 @@ import msgspec
 from penstock.providers.openai_completions import CompletionReader
 from penstock.providers.openai_errors import map_error
 from penstock.providers.openai_events import EventReader
+from penstock.providers.openai_forced import ForcedReader, force, schema_of
 from penstock.providers.openai_lower import own_request
 from penstock.providers.openai_vectors import EmbeddingReader, ModerationReader, RerankReader
 from penstock.providers.profiles import Profile, plain_connection
@@ -49,10 +50,13 @@ class OpenAICodec:
     dialect: Dialect = "openai"
     operations = OPERATIONS
     needs_media = False
+    counts = False
 
     def __init__(self, quirks: Quirks | None = None, *, name: str = "The upstream") -> None:
         self.quirks = quirks or Quirks()
-        self._has_chat_quirks = bool(self.quirks.rename_chat or self.quirks.drop_message)
+        self._has_chat_quirks = bool(
+            self.quirks.rename_chat or self.quirks.drop_message or not self.quirks.json_schema
+        )
         self.name = name
 
     def encode(self, request: Request, deployment: Deployment) -> Outgoing:
@@ -88,12 +92,15 @@ class OpenAICodec:
         if is_stream:
             body["stream"] = True
             body["stream_options"] = {**(options or {}), "include_usage": True}
+        schema = None
         if self._has_chat_quirks and isinstance(request, ChatRequest):
             self._adapt_chat(body)
+            if not self.quirks.json_schema and (schema := schema_of(body)) is not None:
+                force(body, schema)
         for key in self.quirks.drop:
             if body.pop(key, None) is not None and key != "stream_options":  # that is our own
                 dropped.append(key)
-        return Outgoing(path, _encode(body), is_stream=is_stream, dropped=tuple(dropped))
+        return Outgoing(path, _encode(body), is_stream=is_stream, dropped=tuple(dropped), schema=schema)
 
     def _adapt_chat(self, body: JSON) -> None:
         for old, new in self.quirks.rename_chat:
@@ -116,7 +123,8 @@ class OpenAICodec:
     def reader(self, request: Request, deployment: Deployment) -> Reader:  # noqa: ARG002 - of the Protocol
         match request:
             case ChatRequest() | CompletionRequest():
-                reader = CompletionReader(request, self.name, recount=self.quirks.recount_completion)
+                made = CompletionReader if self.quirks.json_schema else self._reader_for(request)
+                reader = made(request, self.name, recount=self.quirks.recount_completion)
                 return reader if request.dialect == "openai" else EventReader(reader)
             case EmbeddingRequest():
                 return EmbeddingReader(request, self.name)
@@ -124,6 +132,15 @@ class OpenAICodec:
                 return ModerationReader(self.name)
             case RerankRequest():
                 return RerankReader(request, self.name)
+
+    def _reader_for(self, request: ChatRequest | CompletionRequest) -> type[CompletionReader]:
+        """How a vendor without schemas answers: by the forced tool, if there is one."""
+        if not isinstance(request, ChatRequest):
+            return CompletionReader
+        own, _ = own_request(request, self.quirks.knows)
+        schema = schema_of(own.body)
+        is_forced = schema is not None and force(dict(own.body), schema) is not None
+        return ForcedReader if is_forced else CompletionReader
 
     def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:
         return map_error(self.name, status, headers, body)

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from penstock.types.conversation import Dialect
+from penstock.types.conversation import JSON, Dialect
 from penstock.types.errors import PenstockError
 from penstock.types.events import Delta
 from penstock.types.requests import Operation, Request
@@ -51,6 +51,7 @@ class Outgoing(NamedTuple):
     is_stream: bool = False  # the answer is expected as a stream of events, framed as `framing` says
     framing: Framing = "sse"  # sse; lines: one JSON object a line; aws: application/vnd.amazon.eventstream
     dropped: tuple[str, ...] = ()  # what the client said and this dialect cannot, by its name in Conversation
+    schema: JSON | None = None  # JSON Schema that the target is not bound to: the answer's text is checked
 
 
 class Reader(Protocol):
@@ -122,11 +123,13 @@ class Codec(Protocol):
 
     dialect: a request of it travels as the client wrote it, any other is written from its Conversation.
     needs_media: the vendor takes no http(s) URLs: what a MediaPart points to is fetched by us before `encode`.
+    counts: it answers a ChatRequest with `counts_only` by Counted.
     """
 
     dialect: Dialect
     operations: frozenset[Operation]
     needs_media: bool
+    counts: bool
 
     def encode(self, request: Request, deployment: "Deployment") -> Outgoing:
         """Raises UnsupportedParameter where leaving a field out would turn the request into another one."""
@@ -149,6 +152,7 @@ class Quirks(msgspec.Struct, frozen=True):
     drop_message: the same, for fields of chat messages.
     rename_chat: chat fields this vendor knows by another name: (from, to).
     knows: sampling fields beyond OpenAI's that it takes: top_k, min_p, repetition_penalty.
+    json_schema: whether `response_format: json_schema` binds it; else see providers/openai_forced.py.
     """
 
     always_stream: bool = False
@@ -158,6 +162,7 @@ class Quirks(msgspec.Struct, frozen=True):
     drop_message: frozenset[str] = frozenset()
     rename_chat: tuple[tuple[str, str], ...] = ()
     knows: frozenset[str] = frozenset()
+    json_schema: bool = True
 
 
 class Timeouts(msgspec.Struct, frozen=True):
