@@ -55,8 +55,8 @@ _ROWS = (
         "DeepSeek",
         "https://api.deepseek.com/v1",
         ("DEEPSEEK_API_KEY",),
-        "https://api-docs.deepseek.com",
-        quirks=Quirks(rename_chat=_MAX_TOKENS),
+        "https://api-docs.deepseek.com (response_format: text or json_object)",
+        quirks=Quirks(rename_chat=_MAX_TOKENS, json_schema=False),
     ),
     Profile(
         "mistral",
@@ -124,8 +124,8 @@ _ROWS = (
         "Zhipu AI (GLM)",
         "https://open.bigmodel.cn/api/paas/v4",
         ("ZHIPUAI_API_KEY", "ZHIPU_API_KEY"),
-        "https://docs.bigmodel.cn (international keys: https://api.z.ai/api/paas/v4)",
-        quirks=Quirks(rename_chat=_MAX_TOKENS),
+        "https://docs.bigmodel.cn (response_format: text or json_object; international: https://api.z.ai/api/paas/v4)",
+        quirks=Quirks(rename_chat=_MAX_TOKENS, json_schema=False),
     ),
     Profile(
         "siliconflow",
