@@ -1,8 +1,21 @@
-"""Inbound wire formats. One table says which path speaks which."""
+"""Inbound wire formats. One table says which path speaks which.
 
-from collections.abc import Mapping
+INBOUND      paths that are always the same
+find         paths that hold a model or an action (Gemini)
+errors_of    the shape of an error where no inbound protocol was reached: an unknown path, a wrong method
+"""
 
-from penstock.protocols import openai_chat, openai_completions, openai_embeddings, rerank, tei
+from collections.abc import Callable, Mapping
+
+from penstock.protocols import (
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_errors,
+    rerank,
+    tei,
+)
+from penstock.types.errors import PenstockError
 from penstock.types.wire import Inbound
 
 INBOUND: Mapping[str, Inbound] = {
@@ -14,3 +27,13 @@ INBOUND: Mapping[str, Inbound] = {
     "/rerank": tei.RERANK,
     "/embed": tei.EMBED,
 }
+
+ErrorBody = Callable[[PenstockError, str], bytes]
+
+
+def find(path: str, query: bytes) -> Inbound | None:  # noqa: ARG001
+    return None
+
+
+def errors_of(path: str, headers: Mapping[bytes, bytes]) -> ErrorBody:  # noqa: ARG001
+    return openai_chat.error_body

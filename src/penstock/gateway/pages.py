@@ -1,0 +1,130 @@
+"""What the door answers beside model requests: lists of models in every dialect's shape, health, metrics.
+
+A page is found by its path, or by the longest prefix of `_BELOW` where a name follows. Lists of models show what
+the caller's key may use, and nothing of another tenant's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from penstock.config.snapshot import ModelRow, Snapshot
+from penstock.gateway import pipeline
+from penstock.gateway.deps import Deps
+from penstock.gateway.exchange import Exchange, header_lines
+from penstock.protocols import openai_models, openapi
+from penstock.telemetry.metrics import PoolRow
+from penstock.types.errors import ModelNotFound, PermissionDenied
+
+METRICS_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+READS = ("GET", "HEAD")
+
+
+class Page(NamedTuple):
+    handle: Callable[[Exchange], Awaitable[None]]
+    methods: tuple[str, ...] = READS
+
+
+class Pages:
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        deps: Deps,
+        pools: Callable[[], list[PoolRow]],
+        version: str,
+    ) -> None:
+        self._snapshot = snapshot
+        self._deps = deps
+        self._pools = pools
+        self._version = version
+        self._document = b""  # of /openapi.json, once somebody asked
+        self._at = {
+            "/v1/models": Page(self._models),
+            "/health": Page(self._health),
+            "/health/live": Page(self._live),
+            "/health/ready": Page(self._ready),
+            "/metrics": Page(self._metrics),
+            "/openapi.json": Page(self._openapi),
+        }
+        self._below = {"/v1/models/": Page(self._model)}
+
+    def find(self, path: str) -> Page | None:
+        found = self._at.get(path)
+        if found is None:
+            found = next((page for prefix, page in self._below.items() if path.startswith(prefix)), None)
+        return found
+
+    # -- models
+
+    def _rows(self, exchange: Exchange) -> list[ModelRow]:
+        key = pipeline.authenticate(self._snapshot(), exchange)
+        return [row for row in self._snapshot().models() if key.may_use(row.id)]
+
+    def _row(self, exchange: Exchange, name: str) -> ModelRow:
+        for row in self._rows(exchange):
+            if row.id == name:
+                return row
+        shown = name[: pipeline.MAX_ECHO_CHARS]
+        raise ModelNotFound(f"The model {shown!r} does not exist or this key may not use it.", param="model")
+
+    async def _models(self, exchange: Exchange) -> None:
+        await send_json(exchange, openai_models.listing(self._rows(exchange)))
+
+    async def _model(self, exchange: Exchange) -> None:
+        name = exchange.path.removeprefix("/v1/models/")
+        await send_json(exchange, openai_models.single(self._row(exchange, name)))
+
+    # -- health
+
+    async def _health(self, exchange: Exchange) -> None:
+        rows = self._pools()
+        body: dict[str, Any] = {"status": _status(rows), "version": self._version}
+        if exchange.is_local:
+            body["pools"] = [{"pool": row.pool, "replicas": dict(row.states)} for row in rows]
+        await send_json(exchange, msgspec.json.encode(body))
+
+    async def _live(self, exchange: Exchange) -> None:
+        await send_json(exchange, b'{"status":"ok"}')
+
+    async def _ready(self, exchange: Exchange) -> None:
+        is_ready = self._is_ready()
+        body = msgspec.json.encode({"status": "ready" if is_ready else "starting"})
+        await send_json(exchange, body, status=200 if is_ready else 503)
+
+    def _is_ready(self) -> bool:
+        rows = self._pools()
+        return self._snapshot().has_remote or not rows or any(row.states.get("ready") for row in rows)
+
+    # -- the rest
+
+    async def _metrics(self, exchange: Exchange) -> None:
+        if not exchange.is_local:
+            key = pipeline.authenticate(self._snapshot(), exchange)
+            if key.routes is not None:
+                raise PermissionDenied("Metrics tell of every route: they need a key without `routes`.")
+        text = await asyncio.to_thread(self._deps.metrics.render)
+        await exchange.send(
+            200,
+            text,
+            header_lines(("content-type", METRICS_CONTENT_TYPE), ("x-request-id", exchange.id)),
+        )
+
+    async def _openapi(self, exchange: Exchange) -> None:
+        if not self._document:
+            self._document = msgspec.json.encode(openapi.document(self._version))
+        await send_json(exchange, self._document)
+
+
+def _status(rows: list[PoolRow]) -> str:
+    """`ok` when every pool has a ready replica, `starting` while some still load, `degraded` otherwise."""
+    waiting = [row for row in rows if not row.states.get("ready")]
+    if not waiting:
+        return "ok"
+    return "degraded" if any(row.states.get("failed") for row in waiting) else "starting"
+
+
+async def send_json(exchange: Exchange, body: bytes, *, status: int = 200) -> None:
+    lines = header_lines(("content-type", "application/json"), ("x-request-id", exchange.id))
+    await exchange.send(status, body, lines)
