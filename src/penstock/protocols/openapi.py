@@ -43,6 +43,9 @@ def _array(items: JSON) -> JSON:
 _TEXT: JSON = {"type": "string"}
 _WHOLE: JSON = {"type": "integer"}
 _EVENTS = "text/event-stream"
+_EVENT = _object(
+    "data", data=_TEXT, event=_TEXT
+)  # one of the stream: OpenAPI 3.2's reading of the media type
 _MODEL = _object(
     "id object created owned_by", id=_TEXT, object={"const": "model"}, created=_WHOLE, owned_by=_TEXT
 )
@@ -185,7 +188,7 @@ def _structs(row: Row) -> tuple[Any, ...]:
 def _operation(row: Row, bodies: list[JSON]) -> JSON:
     answer: JSON = {"application/json": {"schema": row.answer}}
     if row.streams:
-        answer[row.streams] = {"schema": _TEXT}
+        answer[row.streams] = {"schema": _EVENT if row.streams == _EVENTS else {}}
     responses: Mapping[str, JSON] = {
         "200": {"description": row.title, "content": answer},
         **{str(status): _failure(row, status) for status in _statuses(row)},
