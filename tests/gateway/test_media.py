@@ -42,8 +42,8 @@ async def server(answer: Callable[[str], bytes]) -> AsyncIterator[int]:
 
 
 def page(body: bytes, kind: str = "image/png", status: str = "200 OK", more: str = "") -> bytes:
-    head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{more}connection: close\r\n\r\n"
-    return head.encode() + body
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{more}"
+    return f"{head}connection: close\r\n\r\n".encode() + body
 
 
 URLS = [

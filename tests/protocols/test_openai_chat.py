@@ -38,7 +38,7 @@ GOOD: list[dict[str, Any]] = [
     {"messages": [USER, {"role": "assistant", "content": "x", "reasoning_content": "y", "reasoning": "y"}]},
     {"messages": [{"role": "function", "name": "f", "content": "x"}]},
     {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}], "name": "me"}]},
-    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}]}]},
+    {"messages": [{"role": "user", "content": [image("data:image/png;base64,aGk=")]}]},
     {
         "messages": [
             {

@@ -2,7 +2,7 @@
 
 seen                                                     taken as
 -------------------------------------------------------  ---------------------------------------------------
-all with index 0; no index; no id                        one call per id; without ids, per name (see `_begins_another`)
+all with index 0; no index; no id                        one call per id, else per name (`_begins_another`)
 id, type or name repeated in every piece                 the first counts
 the name in a later piece than the id or arguments       held until the name is known
 the other kind of call beside it, null                   one kind

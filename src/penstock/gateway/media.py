@@ -1,7 +1,7 @@
 """Fetches an image or file that a request points to, for vendors that take bytes only.
 
-The URL is the client's, the network is ours: without a guard a caller could read what only this machine can reach
-(server-side request forgery). So
+The URL is the client's, the network is ours: without a guard a caller could read what only this machine can
+reach (server-side request forgery). So
 
     schemes      http and https, ports 80 and 443 only, no credentials in the URL
     addresses    the name is resolved here, every address must be public, and the connection goes to the very
@@ -10,8 +10,8 @@ The URL is the client's, the network is ours: without a guard a caller could rea
     size, time   LIMIT_BYTES, WITHIN_S for all of it
     kind         what the server calls an image, sound, film, PDF or text
 
-Hosts the operator names (`server.media_hosts`) may have private addresses and any port: an image store of one's
-own. What a client hears never tells an address, nor what a private host answered.
+Hosts the operator names (`server.media_hosts`) may have private addresses and any port: an image store of
+one's own. What a client hears never tells an address, nor what a private host answered.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """What the door answers beside model requests: lists of models in every dialect's shape, health, metrics.
 
-A page is found by its path, or by the longest prefix of `_BELOW` where a name follows. Lists of models show what
-the caller's key may use, and nothing of another tenant's.
+A page is found by its path, or by the longest prefix of `_BELOW` where a name follows. Lists of models show
+what the caller's key may use, and nothing of another tenant's.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Checks an answer that a target could not be bound to by itself against the caller's JSON schema.
 
 whole       held until it is complete: one that does not fit is asked for once more, then it is an error
-streamed    passed on as it comes, and checked at its end: one that does not fit ends with an error event, so a
-            client never takes it for a good one
+streamed    passed on as it comes, and checked at its end: one that does not fit ends with an error event, so
+            that a client never takes it for a good one
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -79,12 +79,11 @@ class Checked:
             ) from exc
         error = next(self._validator.iter_errors(value), None)
         if error is not None:
-            path = "".join(
-                f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path
-            )
+            path = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in error.instance_path)
+            where = path.lstrip(".") or "."
             raise SchemaMismatch(
-                f"The model's answer does not fit the JSON schema that was asked for: `{path.lstrip('.') or '.'}`:"
-                f" {error.message[:200]}."
+                "The model's answer does not fit the JSON schema that was asked for:"
+                f" `{where}`: {error.message[:200]}."
             )
 
     def _see(self, delta: Delta) -> None:

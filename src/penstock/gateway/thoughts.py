@@ -1,12 +1,12 @@
 """What models thought before they called tools, kept for clients that cannot give it back.
 
-Anthropic, Gemini, Bedrock and others refuse the next turn of a tool-using conversation when the signed reasoning
-before the calls does not come back with them. Their own clients return it; OpenAI's chat format has no place for
-it, and most clients drop fields they do not know. So it is remembered here under each tool call's id and put back
-where the history has lost it.
+Anthropic, Gemini, Bedrock and others refuse the next turn of a tool-using conversation when the signed
+reasoning before the calls does not come back with them. Their own clients return it; OpenAI's chat format has
+no place for it, and most clients drop fields they do not know. So it is remembered here under each tool
+call's id and put back where the history has lost it.
 
-A key's thoughts are found by that key only. The store is bounded in bytes and entries expire: a conversation that
-goes on later is answered as if the client had dropped its reasoning, which it has.
+A key's thoughts are found by that key only. The store is bounded in bytes and entries expire: a conversation
+that goes on later is answered as if the client had dropped its reasoning, which it has.
 """
 
 from collections import OrderedDict

@@ -16,8 +16,6 @@ finish_reason tool_calls without any tool call      stop
 deltas after the finish_reason                      nothing
 """
 
-from typing import Any
-
 from penstock.dialects.openai_calls import ARGUMENTS, ToolCall, ToolCalls, kind_of, text_of
 from penstock.protocols.openai_chat_events import Blocks
 from penstock.protocols.openai_encoder import JSON, ChoiceState, OpenAIEncoder, merge_logprobs, merge_unknown

@@ -97,9 +97,11 @@ class OpenAICodec:
             self._adapt_chat(body)
             if not self.quirks.json_schema and (schema := schema_of(body)) is not None:
                 force(body, schema)
-        for key in self.quirks.drop:
-            if body.pop(key, None) is not None and key != "stream_options":  # that is our own
-                dropped.append(key)
+        unwanted = self.quirks.drop
+        if unwanted:
+            dropped += sorted(body.keys() & unwanted - {"stream_options"})  # that is our own
+            for key in unwanted:
+                body.pop(key, None)
         return Outgoing(path, _encode(body), is_stream=is_stream, dropped=tuple(dropped), schema=schema)
 
     def _adapt_chat(self, body: JSON) -> None:

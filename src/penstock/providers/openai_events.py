@@ -1,14 +1,14 @@
 """OpenAI's chat answers as typed events: for clients of other dialects.
 
-The bytes are read and checked by CompletionReader; here a Chunk, or a whole message, becomes Events. A message is
-one delta that holds everything.
+The bytes are read and checked by CompletionReader; here a Chunk, or a whole message, becomes Events. A
+message is one delta that holds everything.
 
 in the delta                                    events
-----------------------------------------------  ---------------------------------------------------------------
+----------------------------------------------  -----------------------------------------------------------
 content; logprobs of the choice                 Text
 reasoning_content, reasoning                    Reasoning; its block ends with the first event of another sort
 reasoning_details with a signature or data      ReasoningEnd (another Penstock's seals are opened)
-tool_calls                                      ToolStart, ToolDelta; ToolEnd at the finish: OpenAI's stream has none
+tool_calls                                      ToolStart, ToolDelta; ToolEnd at the finish
 function_call (deprecated)                      a tool call of its own
 refusal; annotations; images                    RefusalText; Citation; Image
 finish_reason                                   Finish
@@ -174,8 +174,8 @@ class _Choice:
     def _details(self, details: Any, events: list[Event], *, is_told: bool) -> None:
         """OpenRouter's reasoning_details, and ours: what is signed or encrypted ends a block.
 
-        The text beside a signature may be the whole block's, told before as reasoning_content; a piece without
-        one repeats the delta's own reasoning, if it has any (`is_told`).
+        The text beside a signature may be the whole block's, told before as reasoning_content; a piece
+        without one repeats the delta's own reasoning, if it has any (`is_told`).
         """
         for detail in details or ():
             text = detail.get("text") or detail.get("summary")
@@ -194,10 +194,9 @@ class _Choice:
         self.is_finished = True
         index = self._index
         calls = self._calls.calls
-        for call in self._calls.without_arguments():
-            if reason != "length":
-                events.append(ToolDelta(call.index, "{}", index))
+        empty = self._calls.without_arguments()
         if reason != "length":
+            events.extend(ToolDelta(call.index, "{}", index) for call in empty)
             events.extend(ToolEnd(call.index, index) for call in calls)
         known = _REASONS[reason]
         if known == "stop" and calls:

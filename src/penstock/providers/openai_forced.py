@@ -1,9 +1,9 @@
-"""Answers of a JSON schema from vendors of OpenAI's dialect that know `json_object` at most (Quirks.json_schema).
+"""Answers of a JSON schema from vendors of OpenAI's dialect that know `json_object` at most.
 
-without tools in the request    the schema becomes the parameters of one tool that must be called; its arguments
-                                are the answer (`ForcedReader`)
-with tools, or a schema whose   `json_object`, and the schema in a system message: a forced tool would keep the
-  root is no object             model from calling the others
+no tools in the request     the schema becomes the parameters of one tool that must be called; its arguments are
+                              the answer (`ForcedReader`)
+tools, or a schema whose    `json_object`, and the schema in a system message: a forced tool would keep the
+  root is no object           model from calling the others
 
 Either way the gateway checks the answer against the schema (gateway/structured.py): `Outgoing.schema`.
 """

@@ -8,7 +8,7 @@ Conversation                    OpenAI
 system turns                    role system, where they stand
 ToolResultParts of one turn     one `tool` message each; their media in a user message after them, because a
                                   tool message is text
-ReasoningPart                   reasoning_content (its text; profile rows drop it where the vendor refuses it);
+ReasoningPart                   reasoning_content: its text (profile rows drop it where a vendor refuses it);
                                   signatures of this dialect's own vendors as reasoning_details
 ToolCallPart.signature          extra_content.google.thought_signature
 Thinking                        reasoning_effort; a budget in tokens by `_EFFORTS`

@@ -1,8 +1,8 @@
-"""A chat request in no vendor's words: what every inbound dialect lifts to and every outbound one lowers from.
+"""A chat request in no vendor's words: every inbound dialect lifts to it, every outbound one lowers from it.
 
 Two wire formats never meet: the inbound protocol gives a `Conversation` (its `lift`), the provider writes its
-own request from it (its `lower`). A request whose dialect the target speaks is never lifted: it travels as the
-client wrote it (types/requests.py).
+own request from it (its `lower`). A request whose dialect the target speaks is never lifted: it travels as
+the client wrote it (types/requests.py).
 
     Conversation
       turns         Turn(role, parts): system | user | assistant | tool, in the client's order

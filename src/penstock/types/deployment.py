@@ -72,7 +72,8 @@ class Reader(Protocol):
 
     def event(self, data: bytes) -> Delta | None:
         """One event's data: of `sse` what follows `data:`; of `lines` the line; of `aws` a JSON object
-        `{"<:event-type>": <payload>}`. Raises UpstreamError for an error event or an unreadable one."""
+        `{"<:event-type>": <payload>}`. Raises UpstreamError for an error event or an unreadable one.
+        """
         ...
 
     def answer(self, body: bytes) -> Delta:
@@ -122,8 +123,8 @@ class Codec(Protocol):
     """An outbound wire format.
 
     dialect: a request of it travels as the client wrote it, any other is written from its Conversation.
-    needs_media: the vendor takes no http(s) URLs: what a MediaPart points to is fetched by us before `encode`.
-    counts: it answers a ChatRequest with `counts_only` by Counted.
+    needs_media: the vendor takes no http(s) URLs: what a MediaPart points to is fetched by us before
+    `encode`. counts: it answers a ChatRequest with `counts_only` by Counted.
     """
 
     dialect: Dialect

@@ -13,14 +13,17 @@ the same call) keeps a copy.
 
 The typed events of one answer, in order (`choice` 0 unless the client asked for several):
 
-    Started?  ( Text | Reasoning* ReasoningEnd? | ToolStart ToolDelta* ToolEnd | Refusal | Citation | Image )*  Finish
+    Started?
+    ( Text | Reasoning* ReasoningEnd? | ToolStart ToolDelta* ToolEnd | RefusalText | Citation | Image )*
+    Finish
     UsageReport anywhere; it is cumulative: the last one counts, never a sum
 
-- A reasoning block is the run of Reasoning events up to ReasoningEnd, which carries its signature, or up to an
-  event of another sort. A ReasoningEnd that ends nothing is a block without text (redacted, or not displayed).
-- Tool calls of one choice may overlap: `index` (0, 1, ... per choice, in order of appearance) tells them apart.
-  Arguments together are JSON text; a call without arguments has the one delta `{}`. Every ToolStart has its
-  ToolEnd unless the answer was cut by `length`.
+- A reasoning block is the run of Reasoning events up to ReasoningEnd, which carries its signature, or up to
+  an event of another sort. A ReasoningEnd that ends nothing is a block without text (redacted, or not
+  displayed).
+- Tool calls of one choice may overlap: `index` (0, 1, ... per choice, in order of appearance) tells them
+  apart. Arguments together are JSON text; a call without arguments has the one delta `{}`. Every ToolStart
+  has its ToolEnd unless the answer was cut by `length`.
 - After a Finish nothing more of its choice comes. A stream without Finish was cut: the codec says so by
   `is_complete`; no finish is ever made up.
 """
@@ -146,8 +149,8 @@ class Chunk(msgspec.Struct):
     """One streamed event in the client's own dialect, decoded.
 
     The codec has checked what an encoder builds on. OpenAI: `body["choices"]` exists (it may be empty: the
-    usage chunk); choices and deltas are objects, indexes are numbers, texts are text, tool calls have OpenAI's
-    shape; a finish_reason is one of OpenAI's.
+    usage chunk); choices and deltas are objects, indexes are numbers, texts are text, tool calls have
+    OpenAI's shape; a finish_reason is one of OpenAI's.
     """
 
     body: dict[str, Any]

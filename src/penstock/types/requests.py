@@ -1,10 +1,10 @@
 """What a caller asked for, checked: the only form in which a request travels inside the gateway.
 
 `body` is the decoded request in the client's `dialect`, with explicit nulls removed at every depth of the
-schema and nothing else changed, so a field this release does not know reaches a target of the same dialect. It
-is the single source for re-encoding; the typed fields beside it are what the gateway itself reads. A target of
-another dialect is written from `conversation()`. `model` is empty where the caller's protocol lets it name
-none (TEI): the gateway then takes the default route of the operation.
+schema and nothing else changed, so a field this release does not know reaches a target of the same dialect.
+It is the single source for re-encoding; the typed fields beside it are what the gateway itself reads. A
+target of another dialect is written from `conversation()`. `model` is empty where the caller's protocol lets
+it name none (TEI): the gateway then takes the default route of the operation.
 """
 
 from collections.abc import Callable

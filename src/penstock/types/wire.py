@@ -33,7 +33,7 @@ class Encoder(Protocol):
     """
 
     stream_type: str  # the content type of a streamed answer: EVENT_STREAM but for NDJSON and JSON arrays
-    ping: bytes  # keeps a silent stream alive between two events, also before the first; b"" = the format has none
+    ping: bytes  # keeps a silent stream alive, also before its first event; b"" = the format has none
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
         """The bytes for one batch of deltas; may be empty (a usage chunk nobody asked for)."""
