@@ -1,7 +1,6 @@
 """What the doubles with a brain share: refusing as a vendor does, directives over the brain's answer."""
 
 import itertools
-import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -13,10 +12,14 @@ from penstock.testing.double import Answer, Directives, Double, Json, Recorded
 class Refused(Exception):
     """The request is answered with this error instead."""
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    def __init__(
+        self, message: str, status: int = 400, *, code: str | None = None, param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
+        self.code = code
+        self.param = param
 
 
 class Vendor(Double):
@@ -36,7 +39,10 @@ class Vendor(Double):
                 raise Refused(f"The test asked for {status}.", status)
             return self.respond(request)
         except Refused as exc:
-            return self.error(exc.status, exc.message)
+            return self.refuse(exc)
+
+    def refuse(self, exc: Refused) -> Answer:
+        return self.error(exc.status, exc.message)
 
     wrong_key = "Invalid API key."
 
@@ -94,11 +100,4 @@ def pieces(text: str) -> list[str]:
     return re.findall(r".{1,7}", text, re.DOTALL)
 
 
-def is_json_object(text: Any) -> bool:
-    try:
-        return isinstance(text, str) and isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
-__all__ = ["Answer", "Json", "Refused", "Vendor", "is_json_object", "only", "pieces"]
+__all__ = ["Answer", "Json", "Refused", "Vendor", "only", "pieces"]

@@ -1,0 +1,152 @@
+"""What OpenAI's two chat interfaces refuse in the same words: errors, names, strict schemas."""
+
+import re
+from typing import Any, Final
+
+from penstock.testing.double import Answer, Json, Recorded
+from penstock.testing.vendor import Refused, Vendor
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_IMAGE: Final = re.compile(r"https?://|data:image/(?:png|jpe?g|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$")
+_KINDS: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class OpenAIVendor(Vendor):
+    wrong_key = "Incorrect API key provided."
+
+    def key_of(self, request: Recorded) -> str | None:
+        return request.headers.get("authorization", "").removeprefix("Bearer ") or request.headers.get(
+            "api-key"
+        )
+
+    def error(self, status: int, message: str) -> Answer:
+        return self.refuse(Refused(message, status))
+
+    def refuse(self, exc: Refused) -> Answer:
+        kind = _KINDS.get(exc.status, "server_error" if exc.status >= 500 else "invalid_request_error")
+        error = {"message": exc.message, "type": kind, "param": exc.param, "code": exc.code}
+        return Answer({"error": error}, status=exc.status, headers={"x-request-id": self.new_id("req_")})
+
+    def list_models(self) -> Answer:
+        now = int(self.clock.wall())
+        models = [{"id": name, "object": "model", "created": now, "owned_by": "test"} for name in self.models]
+        return Answer({"object": "list", "data": models})
+
+
+def body_of(request: Recorded) -> Json:
+    """Nulls are left out: null is absent at this vendor's."""
+    if not isinstance(request.body, dict):
+        raise Refused("We could not parse the JSON body of your request.")
+    return {key: value for key, value in request.body.items() if value is not None}
+
+
+def missing(param: str) -> Refused:
+    return Refused(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
+
+
+def wrong_type(param: str, expected: str) -> Refused:
+    return Refused(f"Invalid type for '{param}': expected {expected}.", code="invalid_type", param=param)
+
+
+def wrong_value(param: str, value: Any, known: Any) -> Refused:
+    named = ", ".join(f"'{one}'" for one in sorted(known))
+    return Refused(
+        f"Invalid value: '{value}'. Supported values are: {named}.", code="invalid_value", param=param
+    )
+
+
+def check_name(name: Any, param: str) -> str:
+    if name is None:
+        raise missing(param)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise Refused(
+            f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern "
+            "'^[a-zA-Z0-9_-]+$'.",
+            code="invalid_value",
+            param=param,
+        )
+    return name
+
+
+def check_length(value: Any, most: int, param: str) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(param, "a string")
+    if not value:
+        raise Refused(f"Invalid '{param}': empty string.", code="empty_string", param=param)
+    if len(value) > most:
+        raise Refused(
+            f"Invalid '{param}': string too long. Expected a string with maximum length {most}, but "
+            "got a string "
+            f"with length {len(value)} instead.",
+            code="string_above_max_length",
+            param=param,
+        )
+    return value
+
+
+def check_image(url: Any, param: str) -> str:
+    """The media type of a data URL."""
+    if not isinstance(url, str) or not _IMAGE.match(url):
+        raise Refused(
+            f"Invalid '{param}'. Expected a base64-encoded data URL with an image MIME type or a valid URL.",
+            code="invalid_value",
+            param=param,
+        )
+    return url[5 : url.index(";")] if url.startswith("data:") else "image by url"
+
+
+def check_strict(schema: Any, what: str, param: str, code: str) -> None:
+    """`strict`: every object is closed and needs all its properties."""
+    for place, part in _objects(schema, ()):
+        where = f"Invalid schema for {what}: In context={place}, "
+        if part.get("additionalProperties") is not False:
+            wrong = "'additionalProperties' is required to be supplied and to be false."
+            raise Refused(where + wrong, code=code, param=param)
+        left_out = sorted(set(part.get("properties") or {}) - set(part.get("required") or []))
+        if left_out:
+            raise Refused(
+                f"{where}'required' is required to be supplied and to be an array including every key in "
+                f"properties. Missing '{left_out[0]}'.",
+                code=code,
+                param=param,
+            )
+
+
+def _objects(schema: Any, place: tuple[str, ...]) -> list[tuple[tuple[str, ...], Json]]:
+    if not isinstance(schema, dict):
+        return []
+    found = [(place, schema)] if schema.get("type") == "object" or "properties" in schema else []
+    for key in ("properties", "$defs", "definitions"):
+        for name, inner in (schema.get(key) or {}).items():
+            found += _objects(inner, (*place, key, name))
+    for key in ("items", "additionalProperties"):
+        found += _objects(schema.get(key), (*place, key))
+    for key in ("anyOf", "allOf", "oneOf"):
+        for number, inner in enumerate(schema.get(key) or []):
+            found += _objects(inner, (*place, key, str(number)))
+    return found
+
+
+def check_schema(function: Json, param: str) -> Json:
+    """The parameters of a function, {} where it takes none."""
+    schema = function.get("parameters")
+    if schema is None:
+        return {}
+    name = function["name"]
+    if not isinstance(schema, dict) or schema.get("type") != "object":
+        kind = schema.get("type") if isinstance(schema, dict) else schema
+        raise Refused(
+            f"Invalid schema for function '{name}': schema must be a JSON Schema of 'type: \"object\"', got "
+            f"'type: \"{kind}\"'.",
+            code="invalid_function_parameters",
+            param=f"{param}.parameters",
+        )
+    if "properties" not in schema and schema.get("additionalProperties") is None and len(schema) == 1:
+        raise Refused(
+            f"Invalid schema for function '{name}': In context=(), object schema missing properties.",
+            code="invalid_function_parameters",
+            param=f"{param}.parameters",
+        )
+    if function.get("strict") is True:
+        check_strict(schema, f"function '{name}'", f"{param}.parameters", "invalid_function_parameters")
+    return schema
