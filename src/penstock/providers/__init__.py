@@ -13,5 +13,6 @@ CONNECTORS = Registry(
     "provider dialect",
     {
         "openai": "penstock.providers.openai:connect",
+        "anthropic": "penstock.providers.anthropic:connect",
     },
 )

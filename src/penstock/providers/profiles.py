@@ -51,6 +51,15 @@ _ROWS = (
         quirks=_OPENAI,
     ),
     Profile(
+        "anthropic",
+        "Anthropic",
+        "https://api.anthropic.com/v1",
+        ("ANTHROPIC_API_KEY",),
+        "https://platform.claude.com/docs/en/api/overview",
+        auth="x-api-key",
+        codec="anthropic",
+    ),
+    Profile(
         "deepseek",
         "DeepSeek",
         "https://api.deepseek.com/v1",

@@ -1,0 +1,146 @@
+"""Anthropic's Messages API, outbound: https://platform.claude.com/docs/en/api/messages
+
+    request          path                     notes
+    chat             /messages                one of this dialect as the client wrote it, but for the model
+                                                and foreign thinking; any other: anthropic_lower
+    counts_only      /messages/count_tokens   without what only the answer needs
+
+`anthropic-version` is the client's where it speaks this dialect, else the provider's api_version, else
+2023-06-01 (which still takes temperature). The answers are read in anthropic_reader.py, refusals in
+anthropic_errors.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.dialects.anthropic import JSON, THOUGHT_SIGNATURE, VERSION, VERSIONS, is_foreign
+from penstock.providers.anthropic_errors import map_error
+from penstock.providers.anthropic_lower import Lowering
+from penstock.providers.anthropic_reader import CountReader, EventReader, MessagesReader
+from penstock.providers.anthropic_typed import Names, Typed
+from penstock.providers.profiles import Profile, plain_connection
+from penstock.types.conversation import Dialect
+from penstock.types.deployment import Connection, Credentials, Deployment, Outgoing, Quirks, Reader
+from penstock.types.errors import PenstockError, UnsupportedParameter
+from penstock.types.requests import ChatRequest, Operation, Request
+
+OPERATIONS: frozenset[Operation] = frozenset({"chat"})
+
+# What count_tokens takes; it refuses the rest.
+_COUNTED = frozenset(
+    {
+        *(
+            "model",
+            "messages",
+            "system",
+            "tools",
+            "tool_choice",
+            "thinking",
+            "output_config",
+            "cache_control",
+        ),
+        *("context_management", "mcp_servers", "speed", "user_profile_id"),
+    }
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class AnthropicCodec:
+    """`name` is what error messages call the upstream."""
+
+    dialect: Dialect = "anthropic"
+    operations = OPERATIONS
+    needs_media = False
+    counts = True
+
+    def __init__(
+        self, quirks: Quirks | None = None, *, name: str = "The upstream", version: str = VERSION
+    ) -> None:
+        self.quirks = quirks or Quirks()
+        self.name = name
+        self.version = version
+
+    def encode(self, request: Request, deployment: Deployment) -> Outgoing:
+        chat = _chat(request)
+        dropped: list[str] = []
+        if chat.dialect == "anthropic":
+            body = {**chat.body, "messages": _own_messages(chat.body["messages"], dropped)}
+            headers = chat.forward
+            if all(name != "anthropic-version" for name, _ in headers):
+                headers = (("anthropic-version", self.version), *headers)
+        else:
+            lowering = self._lowering(chat, deployment)
+            body = lowering.body(counts_only=chat.counts_only)
+            dropped = lowering.dropped
+            headers = (("anthropic-version", self.version),)
+        body["model"] = deployment.model
+        body.pop("stream", None)
+        for key in self.quirks.drop:
+            if body.pop(key, None) is not None:
+                dropped.append(key)
+        if chat.counts_only:
+            body = {key: value for key, value in body.items() if key in _COUNTED}
+            return Outgoing("/messages/count_tokens", _encode(body), headers, dropped=tuple(dropped))
+        is_stream = chat.stream or self.quirks.always_stream
+        if is_stream:
+            body["stream"] = True
+        return Outgoing("/messages", _encode(body), headers, is_stream=is_stream, dropped=tuple(dropped))
+
+    def _lowering(self, request: ChatRequest, deployment: Deployment) -> Lowering:
+        return Lowering(
+            request.conversation(), deployment.model, version=self.version, max_output=deployment.max_output
+        )
+
+    def reader(self, request: Request, deployment: Deployment) -> Reader:
+        chat = _chat(request)
+        if chat.counts_only:
+            return CountReader(self.name)
+        if chat.dialect == "anthropic":
+            return MessagesReader(self.name)
+        has_tools = bool(chat.conversation().tools)
+        names = self._lowering(chat, deployment).names() if has_tools else Names()
+        return EventReader(self.name, Typed(names))
+
+    def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:
+        return map_error(self.name, status, headers, body)
+
+
+def connect(profile: Profile, credentials: Credentials, name: str) -> Connection:
+    """Raises ValueError when the base URL is none, or the version is not known."""
+    version = credentials.api_version or VERSION
+    if version not in VERSIONS:
+        raise ValueError(f"api_version {version!r} is none of Anthropic's: {', '.join(VERSIONS)}")
+    return plain_connection(profile, credentials, AnthropicCodec(profile.quirks, name=name, version=version))
+
+
+def _chat(request: Request) -> ChatRequest:
+    if not isinstance(request, ChatRequest):
+        raise UnsupportedParameter(f"The model does not serve {request.operation} requests.", param="model")
+    return request
+
+
+def _own_messages(messages: list[JSON], dropped: list[str]) -> list[JSON]:
+    """The client's messages without what Anthropic never made: it would refuse the whole request for them."""
+    written = messages
+    for at, message in enumerate(messages):
+        if message["role"] != "assistant" or message["content"].__class__ is not list:
+            continue
+        content: list[Any] = message["content"]
+        if not any(is_foreign(block) or THOUGHT_SIGNATURE in block for block in content):
+            continue
+        if any(map(is_foreign, content)) and "messages[].thinking" not in dropped:
+            dropped.append("messages[].thinking")
+        own = [
+            {key: value for key, value in block.items() if key != THOUGHT_SIGNATURE}
+            for block in content
+            if not is_foreign(block)
+        ]
+        if written is messages:
+            written = list(messages)
+        written[at] = {**message, "content": own}
+    return (
+        [message for message in written if message["content"] != []] if written is not messages else messages
+    )

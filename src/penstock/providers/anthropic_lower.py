@@ -1,0 +1,554 @@
+"""A Conversation as Anthropic's Messages request: for clients of other dialects.
+
+Conversation                    Anthropic
+------------------------------  -----------------------------------------------------------------------------
+system turns at the start       system
+system turns later              role system where the model knows it and it stands between a user turn and an
+                                  answer, else text of the user
+tool turns                      tool_result blocks at the start of the user turn; neighbours share a message
+ReasoningPart                   thinking, redacted_thinking, if Anthropic signed it; else nothing
+ToolCallPart                    tool_use; ids and names in Anthropic's letters, the same way everywhere
+custom tools and calls          a function with the one text `input`
+empty text                      nothing: Anthropic refuses it
+Thinking                        thinking and output_config.effort, as the model takes them (anthropic_models)
+Format json_schema              output_config.format, closed (anthropic_schemas)
+cache                           cache_control; of more than four, the first and the last three
+max_tokens                      the client's, else the deployment's, else 8192; above a thinking budget
+
+What Anthropic would refuse, and what it has no word for, is left out and reported: temperature above 1, top_p
+beside temperature, sampling while it thinks, thinking while a tool is forced, thinking in a turn of tool use
+whose first thoughts are lost.
+"""
+
+import base64
+import binascii
+import re
+
+import msgspec
+
+from penstock.providers.anthropic_models import abilities
+from penstock.providers.anthropic_schemas import closed
+from penstock.providers.anthropic_typed import Names
+from penstock.types.conversation import (
+    JSON,
+    Conversation,
+    MediaPart,
+    NativePart,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolResultPart,
+    Turn,
+)
+from penstock.types.errors import InvalidRequest, UnsupportedParameter
+
+USUAL_MAX_TOKENS = 8_192
+LEAST_BUDGET = 1_024
+BREAKPOINTS = 4
+
+_WRITTEN = frozenset(
+    {
+        *(
+            "tools",
+            "tool_choice",
+            "parallel_tool_calls",
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "stop",
+        ),
+        *("thinking", "format", "user", "service_tier"),
+    }
+)
+_BUDGETS = {
+    "minimal": 1_024,
+    "low": 4_096,
+    "medium": 12_288,
+    "high": 24_576,
+    "xhigh": 32_768,
+    "max": 32_768,
+}
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
+_IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_WRONG = re.compile(r"[^a-zA-Z0-9_-]")
+_LONGEST_NAME = 128
+_BLANK = " \t\r\n\f\v"
+_OPENING = "(The conversation begins with the assistant.)"
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Lowering:
+    """One request on its way; `dropped` fills as it is written."""
+
+    def __init__(
+        self, conversation: Conversation, model: str, *, version: str, max_output: int | None
+    ) -> None:
+        self._said = conversation
+        self._can = abilities(model)
+        if version != "2023-06-01":
+            self._can = self._can._replace(sampling=False)
+        self._max_output = max_output
+        self._ids = _Letters(None)
+        self._tool_names = _Letters(_LONGEST_NAME)
+        self.dropped: list[str] = []
+
+    def names(self) -> Names:
+        """How tools are called there; for the reader."""
+        tools = [tool for tool in self._said.tools if tool.kind != "native"]
+        renamed = {new: tool.name for tool in tools if (new := self._tool_names[tool.name]) != tool.name}
+        return Names(renamed, frozenset(self._tool_names[t.name] for t in tools if t.kind == "custom"))
+
+    def body(self, *, counts_only: bool = False) -> JSON:
+        said = self._said
+        self.names()  # tools' names come first: a call of an unknown tool gets what is left
+        system, turns = _hoisted(said.turns)
+        messages = self._messages(turns)
+        blocks = self._texts(system)
+        if not messages and blocks:
+            messages, blocks = [{"role": "user", "content": blocks}], []
+        if not messages:
+            raise UnsupportedParameter("Nothing of the messages can be told to this model.", param="messages")
+        body: JSON = {"messages": messages}
+        if blocks:
+            body["system"] = blocks
+        self._tools(body, messages)
+        self._format(body)
+        self._thinking(body, messages)
+        if not counts_only:
+            self._limits(body)
+        self._limit_cache(body)
+        for name in said.unwritten(_WRITTEN):
+            self._lose(name)
+        return body
+
+    def _lose(self, name: str) -> None:
+        if name not in self.dropped:
+            self.dropped.append(name)
+
+    # -- messages
+
+    def _messages(self, turns: list[Turn]) -> list[JSON]:
+        messages: list[JSON] = []
+        for at, turn in enumerate(turns):
+            role = "user" if turn.role == "tool" else turn.role
+            if role == "system":
+                is_last = at + 1 == len(turns) or turns[at + 1].role == "assistant"
+                after_user = bool(messages) and messages[-1]["role"] == "user"
+                if not (self._can.system_turns and is_last and after_user):
+                    role = "user"
+            blocks = self._blocks(turn)
+            if turn.name:
+                self._lose("messages[].name")
+            if not blocks:
+                continue
+            if messages and messages[-1]["role"] == role:
+                messages[-1]["content"] += blocks
+            else:
+                messages.append({"role": role, "content": blocks})
+        if messages and messages[0]["role"] == "assistant":
+            messages.insert(0, {"role": "user", "content": [{"type": "text", "text": _OPENING}]})
+        self._pair(messages)
+        if messages and messages[-1]["role"] == "assistant":
+            _trim(messages[-1]["content"])
+        return messages
+
+    def _blocks(self, turn: Turn) -> list[JSON]:
+        blocks: list[JSON] = []
+        is_assistant = turn.role == "assistant"
+        for part in turn.parts:
+            block = self._block(part, is_assistant=is_assistant)
+            if block is not None:
+                blocks.append(block)
+        return blocks
+
+    def _block(self, part: Part, *, is_assistant: bool) -> JSON | None:
+        match part:
+            case TextPart():
+                return _text(part)
+            case MediaPart():
+                if is_assistant:
+                    self._lose(f"messages[].{part.kind}")
+                    return None
+                return self._media(part)
+            case ReasoningPart():
+                return self._thought(part)
+            case ToolCallPart():
+                return self._call(part)
+            case ToolResultPart():
+                return self._result(part)
+            case RefusalPart():
+                return _text(TextPart(part.text))
+            case NativePart():
+                if part.dialect == "anthropic":
+                    return part.body
+                self._lose(f"messages[].{part.body.get('type', part.dialect)}")
+                return None
+
+    def _texts(self, turns: list[Turn]) -> list[JSON]:
+        blocks: list[JSON] = []
+        for turn in turns:
+            for part in turn.parts:
+                if isinstance(part, TextPart):
+                    if (block := _text(part)) is not None:
+                        blocks.append(block)
+                else:
+                    kind = part.kind if isinstance(part, MediaPart) else type(part).__name__
+                    self._lose(f"messages[].{kind}")
+        return blocks
+
+    def _thought(self, part: ReasoningPart) -> JSON | None:
+        if part.issuer == "anthropic":
+            if part.redacted is not None:
+                return {"type": "redacted_thinking", "data": part.redacted}
+            if part.signature:
+                return {"type": "thinking", "thinking": part.text, "signature": part.signature}
+        self._lose("messages[].reasoning")
+        return None
+
+    def _call(self, part: ToolCallPart) -> JSON:
+        if part.kind == "custom":
+            given: JSON | None = {"input": part.arguments}
+        else:
+            given = _object_of(part.arguments)
+        if given is None:
+            raise InvalidRequest(
+                f"The arguments of the tool call {part.id[:80]!r} are no JSON object.", param="messages"
+            )
+        block: JSON = {
+            "type": "tool_use",
+            "id": self._ids[part.id],
+            "name": self._tool_names[part.name],
+            "input": given,
+        }
+        return _cached(block, part.cache)
+
+    def _result(self, part: ToolResultPart) -> JSON:
+        content: list[JSON] = []
+        for inner in part.content:
+            block = _text(inner) if isinstance(inner, TextPart) else self._media(inner)
+            if block is not None:
+                content.append(block)
+        block = {"type": "tool_result", "tool_use_id": self._ids[part.call_id]}
+        if content:
+            block["content"] = content
+        if part.is_error:
+            block["is_error"] = True
+        return _cached(block, part.cache)
+
+    def _media(self, part: MediaPart) -> JSON | None:
+        source = self._source(part)
+        if source is None:
+            self._lose(f"messages[].{part.kind}")
+            return None
+        is_image = part.kind == "image" or part.media_type in _IMAGES
+        block: JSON = {"type": "image" if is_image else "document", "source": source}
+        if part.name and not is_image:
+            block["title"] = part.name
+        if part.detail and part.detail != "auto":
+            self._lose("messages[].image.detail")
+        return _cached(block, part.cache)
+
+    def _source(self, part: MediaPart) -> JSON | None:
+        """None for what Anthropic does not take: sound, film, other files, another vendor's file store."""
+        if part.kind not in ("image", "file"):
+            return None
+        if part.url is not None:
+            return {"type": "url", "url": part.url} if part.url.startswith(("http://", "https://")) else None
+        if part.data is None:
+            return None
+        kind = part.media_type
+        if kind in _IMAGES or (kind == "application/pdf" and part.kind == "file"):
+            return {"type": "base64", "media_type": kind, "data": part.data}
+        if part.kind == "file" and (kind.startswith("text/") or kind == "application/json"):
+            try:
+                text = base64.b64decode(part.data, validate=True).decode()
+            except (binascii.Error, ValueError):
+                return None
+            return {"type": "text", "media_type": "text/plain", "data": text} if text.strip(_BLANK) else None
+        return None
+
+    def _pair(self, messages: list[JSON]) -> None:
+        """Results come first in the message after their calls, in their order; each call has one."""
+        calls: list[str] = []
+        for message in messages:
+            content = message["content"]
+            results = {b["tool_use_id"]: b for b in content if b["type"] == "tool_result"}
+            given = sum(block["type"] == "tool_result" for block in content)
+            lacking = [call for call in calls if call not in results]
+            if message["role"] == "system" and not results:
+                continue
+            if lacking:
+                raise InvalidRequest(
+                    f"The tool call {lacking[0]!r} has no result after it.", param="messages"
+                )
+            if len(results) > len(calls) or given > len(results):
+                extra = next((one for one in results if one not in calls), next(iter(results)))
+                raise InvalidRequest(
+                    f"The tool result {extra!r} does not follow the one call it belongs to.", param="messages"
+                )
+            if results:
+                rest = [block for block in content if block["type"] != "tool_result"]
+                message["content"] = [results[call] for call in calls] + rest
+            calls = [block["id"] for block in content if block["type"] == "tool_use"]
+        if calls:
+            raise InvalidRequest(f"The tool call {calls[0]!r} has no result after it.", param="messages")
+
+    # -- tools
+
+    def _tools(self, body: JSON, messages: list[JSON]) -> None:
+        said = self._said
+        choice = said.tool_choice
+        allowed = set(choice.allowed) if choice is not None else set()
+        tools = [
+            written
+            for tool in said.tools
+            if (not allowed or tool.name in allowed) and (written := self._tool(tool)) is not None
+        ]
+        if not tools:
+            used = dict.fromkeys(
+                block["name"] for m in messages for block in m["content"] if block["type"] == "tool_use"
+            )
+            if used:  # calls in the history need tools, and must not be made again
+                body["tools"] = [{"name": name, "input_schema": {"type": "object"}} for name in used]
+                body["tool_choice"] = {"type": "none"}
+            return
+        body["tools"] = tools
+        one_at_a_time = said.parallel_tool_calls is False
+        mode = choice.mode if choice is not None else "auto"
+        written_choice: JSON
+        match mode:
+            case "none":
+                body["tool_choice"] = {"type": "none"}
+                return
+            case "required":
+                written_choice = {"type": "any"}
+            case "named" if choice is not None and choice.name is not None:
+                written_choice = {"type": "tool", "name": self._tool_names[choice.name]}
+            case _:
+                written_choice = {"type": "auto"}
+        if one_at_a_time:
+            written_choice["disable_parallel_tool_use"] = True
+        if choice is not None or one_at_a_time:
+            body["tool_choice"] = written_choice
+
+    def _tool(self, tool: Tool) -> JSON | None:
+        if tool.kind == "native":
+            if tool.dialect == "anthropic" and tool.native is not None:
+                return tool.native
+            self._lose(f"tools.{tool.name}")
+            return None
+        written: JSON = {"name": self._tool_names[tool.name]}
+        if tool.description:
+            written["description"] = tool.description
+        if tool.kind == "custom":
+            if tool.format is not None and tool.format.get("type") != "text":
+                self._lose("tools[].format")
+            written["input_schema"] = {
+                "type": "object",
+                "properties": {"input": {"type": "string"}},
+                "required": ["input"],
+            }
+            return _cached(written, tool.cache)
+        schema = tool.parameters or {}
+        if schema.get("type") != "object":
+            schema = {**schema, "type": "object"}
+        if tool.strict:
+            written["strict"] = True
+            schema = closed(schema)
+        written["input_schema"] = schema
+        return _cached(written, tool.cache)
+
+    # -- thinking, limits and the rest
+
+    def _format(self, body: JSON) -> None:
+        wanted = self._said.format
+        if wanted is None:
+            return
+        if wanted.kind == "json_object" or wanted.schema is None:
+            self._lose("format")
+            return
+        schema = closed(wanted.schema)
+        if wanted.description:
+            schema.setdefault("description", wanted.description)
+        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+
+    def _thinking(self, body: JSON, messages: list[JSON]) -> None:
+        thinking = self._said.thinking
+        if thinking is None:
+            return
+        effort, budget = thinking.effort, thinking.budget_tokens
+        if thinking.enabled is False or effort == "none":
+            if self._can.budgets:
+                body["thinking"] = {"type": "disabled"}
+            elif thinking.enabled is False:
+                self._lose("thinking")  # the newest decide by themselves
+            return
+        if effort is not None and self._can.efforts:
+            body.setdefault("output_config", {})["effort"] = self._effort(effort)
+        wants = thinking.enabled or effort is not None or budget is not None
+        if not wants:
+            return
+        if body.get("tool_choice", {}).get("type") in ("any", "tool"):
+            self._lose("thinking")
+            return
+        written: JSON
+        if self._can.adaptive:
+            written = {"type": "adaptive"}
+            if budget is not None and effort is None and self._can.efforts:
+                body.setdefault("output_config", {})["effort"] = self._effort(_effort_of(budget))
+        elif _has_lost_thoughts(messages):
+            self._lose("thinking")
+            return
+        else:
+            wanted = budget or _BUDGETS.get(effort or "medium", _BUDGETS["medium"])
+            written = {"type": "enabled", "budget_tokens": max(LEAST_BUDGET, wanted)}
+        if thinking.visible is not None:
+            written["display"] = "summarized" if thinking.visible else "omitted"
+        body["thinking"] = written
+
+    def _effort(self, effort: str) -> str:
+        if effort in self._can.efforts:
+            return effort
+        return "low" if effort in ("minimal", "low") else "max" if effort == "max" else "high"
+
+    def _limits(self, body: JSON) -> None:
+        said = self._said
+        self._max_tokens(body)
+        thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
+        for name in ("temperature", "top_p", "top_k"):
+            value = getattr(said, name)
+            if value is None:
+                continue
+            is_fine = self._can.sampling and not (
+                (name == "temperature" and (value > 1 or (thinks and value != 1)))
+                or (name == "top_k" and thinks)
+                or (name == "top_p" and thinks and value < _LEAST_TOP_P)
+                or (name == "top_p" and "temperature" in body and not self._can.both_samplings)
+            )
+            if is_fine:
+                body[name] = value
+            elif not (value == 1 and name != "top_k"):  # 1 is what happens anyway
+                self._lose(name)
+        stops = [stop for stop in said.stop if stop.strip(_BLANK)]
+        if stops:
+            body["stop_sequences"] = stops
+        if len(stops) < len(said.stop):
+            self._lose("stop")
+        if said.user:
+            body["metadata"] = {"user_id": said.user}
+        if said.service_tier is not None:
+            if said.service_tier in _TIERS:
+                body["service_tier"] = _TIERS[said.service_tier]
+            else:
+                self._lose("service_tier")
+
+    def _max_tokens(self, body: JSON) -> None:
+        """The client's limit is a law; without one there is room for the thinking and an answer."""
+        thinking = body.get("thinking") or {}
+        budget = thinking.get("budget_tokens", 0)
+        limit = self._said.max_tokens
+        if limit is None:
+            limit = self._max_output or USUAL_MAX_TOKENS
+            if limit <= budget and self._max_output is None:
+                limit = budget + USUAL_MAX_TOKENS
+        if budget and budget >= limit:
+            if limit <= LEAST_BUDGET:
+                del body["thinking"]
+                self._lose("thinking")
+            else:
+                thinking["budget_tokens"] = max(LEAST_BUDGET, limit // 2)
+        body["max_tokens"] = limit
+
+    def _limit_cache(self, body: JSON) -> None:
+        """At most four breakpoints: the first, for what all conversations share, and the last three."""
+        marked = [block for block in body.get("tools", ()) if "cache_control" in block]
+        marked += [block for block in body.get("system", ()) if "cache_control" in block]
+        for message in body["messages"]:
+            for block in message["content"]:
+                inner = block.get("content")
+                if block["type"] == "tool_result" and inner:
+                    marked += [part for part in inner if "cache_control" in part]
+                if "cache_control" in block:
+                    marked.append(block)
+        if len(marked) > BREAKPOINTS:
+            self._lose("cache_control")
+            for block in marked[1 : 1 - BREAKPOINTS]:
+                del block["cache_control"]
+
+
+_LEAST_TOP_P = 0.95  # while it thinks
+
+
+class _Letters(dict[str, str]):
+    """Any text -> one of Anthropic's letters, always the same and never the same for two."""
+
+    def __init__(self, longest: int | None) -> None:
+        super().__init__()
+        self._longest = longest
+        self._taken: set[str] = set()
+
+    def __missing__(self, text: str) -> str:
+        made = plain = _WRONG.sub("_", text)[: self._longest] or "_"
+        number = 1
+        while made in self._taken:
+            number += 1
+            made = f"{plain[: (self._longest or len(plain) + 8) - 8]}_{number}"
+        self._taken.add(made)
+        self[text] = made
+        return made
+
+
+def _hoisted(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
+    """The system turns at the start, and the rest."""
+    at = next((at for at, turn in enumerate(turns) if turn.role != "system"), len(turns))
+    return turns[:at], turns[at:]
+
+
+def _text(part: TextPart) -> JSON | None:
+    if not part.text.strip(_BLANK):
+        return None
+    return _cached({"type": "text", "text": part.text}, part.cache)
+
+
+def _cached(block: JSON, cache: JSON | None) -> JSON:
+    if cache is not None and cache.get("type") == "ephemeral":
+        kept = {"type": "ephemeral"}
+        if cache.get("ttl") in ("5m", "1h"):
+            kept["ttl"] = cache["ttl"]
+        block["cache_control"] = kept
+    return block
+
+
+def _trim(content: list[JSON]) -> None:
+    """Anthropic goes on from an answer that was begun, and refuses one that ends in blanks."""
+    last = content[-1]
+    if last["type"] == "text":
+        last["text"] = last["text"].rstrip(_BLANK)
+
+
+def _object_of(arguments: str) -> JSON | None:
+    if not arguments.strip():
+        return {}
+    try:
+        decoded = _decode(arguments)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+def _has_lost_thoughts(messages: list[JSON]) -> bool:
+    """Whether the turn in progress called tools without the thinking that led there."""
+    if messages[-1]["role"] != "user" or messages[-1]["content"][0]["type"] != "tool_result":
+        return False
+    calling = next(message for message in reversed(messages) if message["role"] == "assistant")
+    return calling["content"][0]["type"] not in ("thinking", "redacted_thinking")
+
+
+def _effort_of(budget: int) -> str:
+    return next((effort for effort in _EFFORTS if _BUDGETS[effort] >= budget), "max")
