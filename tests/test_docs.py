@@ -16,7 +16,7 @@ from penstock.config.load import VARIABLES, load_text
 from penstock.engines import ENGINES
 from penstock.models import catalogue
 from penstock.protocols import INBOUND
-from penstock.providers import CODECS
+from penstock.providers import CONNECTORS
 from penstock.providers.profiles import PROFILES
 from penstock.testing.upstream import DIRECTIVES
 from penstock.types import errors
@@ -82,7 +82,7 @@ def test_everything_is_documented(page: str, words: list[str]) -> None:
 
 
 def test_every_codec_is_some_vendors() -> None:
-    assert set(CODECS) == {profile.codec for profile in PROFILES.values()}
+    assert set(CONNECTORS) == {profile.codec for profile in PROFILES.values()}
 
 
 def test_links_lead_somewhere() -> None:

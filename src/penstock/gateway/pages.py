@@ -7,6 +7,7 @@ what the caller's key may use, and nothing of another tenant's.
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -14,7 +15,7 @@ from penstock.config.snapshot import ModelRow, Snapshot
 from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
-from penstock.protocols import openai_models, openapi
+from penstock.protocols import anthropic_models, openai_models, openapi, speaks_anthropic
 from penstock.telemetry.metrics import PoolRow
 from penstock.types.errors import ModelNotFound, PermissionDenied
 
@@ -70,11 +71,17 @@ class Pages:
         raise ModelNotFound(f"The model {shown!r} does not exist or this key may not use it.", param="model")
 
     async def _models(self, exchange: Exchange) -> None:
-        await send_json(exchange, openai_models.listing(self._rows(exchange)))
+        rows = self._rows(exchange)
+        if speaks_anthropic(exchange.headers):
+            page = anthropic_models.page_of(query_of(exchange))
+            await send_json(exchange, anthropic_models.listing(rows, **page))
+        else:
+            await send_json(exchange, openai_models.listing(rows))
 
     async def _model(self, exchange: Exchange) -> None:
-        name = exchange.path.removeprefix("/v1/models/")
-        await send_json(exchange, openai_models.single(self._row(exchange, name)))
+        row = self._row(exchange, exchange.path.removeprefix("/v1/models/"))
+        shape = anthropic_models if speaks_anthropic(exchange.headers) else openai_models
+        await send_json(exchange, shape.single(row))
 
     # -- health
 
@@ -115,6 +122,10 @@ class Pages:
         if not self._document:
             self._document = msgspec.json.encode(openapi.document(self._version))
         await send_json(exchange, self._document)
+
+
+def query_of(exchange: Exchange) -> list[tuple[str, str]]:
+    return parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True)
 
 
 def _status(rows: list[PoolRow]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from penstock.protocols import openai_embeddings, openai_schema, rerank, tei
+from penstock.protocols import anthropic_schema, openai_embeddings, openai_schema, rerank, tei
 
 JSON = dict[str, Any]
 
@@ -122,6 +122,25 @@ _RERANK = (
         error="TEIError",
     ),
 )
+_ANTHROPIC = (
+    Row(
+        "/v1/messages",
+        "post",
+        "A message (Anthropic)",
+        anthropic_schema.MessagesBody,
+        _object("id type role content model stop_reason usage", id=_TEXT, content=_array({"type": "object"})),
+        _EVENTS,
+        error="AnthropicError",
+    ),
+    Row(
+        "/v1/messages/count_tokens",
+        "post",
+        "How many tokens a prompt is (Anthropic)",
+        anthropic_schema.CountBody,
+        _object("input_tokens", input_tokens=_WHOLE),
+        error="AnthropicError",
+    ),
+)
 _HEALTH = (
     Row(
         "/health",
@@ -140,7 +159,7 @@ _HEALTH = (
         statuses=(503,),
     ),
 )
-ROWS: tuple[Row, ...] = (*_OPENAI, *_RERANK, *_HEALTH)
+ROWS: tuple[Row, ...] = (*_OPENAI, *_ANTHROPIC, *_RERANK, *_HEALTH)
 
 # What any request may be answered beside 200; a body adds those of `_BODY_STATUSES`.
 _STATUSES = (401, 403, 404, 429, 500, 502, 503, 504)
@@ -152,6 +171,12 @@ _ERRORS: JSON = {
         error=_object(
             "message type code", message=_TEXT, type=_TEXT, param={"type": ["string", "null"]}, code=_TEXT
         ),
+    ),
+    "AnthropicError": _object(
+        "type error request_id",
+        type={"const": "error"},
+        error=_object("type message", type=_TEXT, message=_TEXT),
+        request_id=_TEXT,
     ),
     "CohereError": _object("message", message=_TEXT, id=_TEXT),
     "TEIError": _object("error error_type", error=_TEXT, error_type=_TEXT),
