@@ -45,3 +45,9 @@ async def _wait_for_encoder(platform: Platform) -> str:
             if answer["error"]["code"] != "model_loading" or time.monotonic() - began > FIRST_FETCH_S:
                 return str(answer["error"]["message"])
             await asyncio.sleep(0.5)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Marks of langchain-tests, whose plugins stay away."""
+    for name in ("benchmark", "vcr"):
+        config.addinivalue_line("markers", f"{name}: of langchain-tests")

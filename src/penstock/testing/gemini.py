@@ -85,7 +85,8 @@ _SCHEMA: Final = frozenset(
         *("propertyOrdering", "default", "items", "minimum", "maximum"),
     ]
 )
-_TYPES: Final = frozenset(["STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"])
+_TYPES: Final = ("TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL")
+_MODES: Final = ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED")
 _TOOLS: Final = frozenset(
     [
         *("functionDeclarations", "googleSearch", "googleSearchRetrieval", "codeExecution", "urlContext"),
@@ -601,12 +602,34 @@ def _tools(body: Json) -> list[Tool]:
                         f"* GenerateContentRequest.{path}.parameters: schema at top-level must be "
                         "OBJECT type\n"
                     )
+                schema = _as_json_schema(schema)
             made.append(Tool(name, str(declared.get("description", "")), schema or {}))
     return made
 
 
+def _as_json_schema(schema: Any) -> Any:
+    """The vendor's subset as the brain reads it: types by their lower-case names."""
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: _as_json_schema(value) for key, value in schema.items()}
+    if "type" in schema:
+        made["type"] = _type(schema).lower()
+    if isinstance(schema.get("properties"), dict):
+        made["properties"] = {name: _as_json_schema(inner) for name, inner in schema["properties"].items()}
+    if isinstance(schema.get("anyOf"), list):
+        made["anyOf"] = [_as_json_schema(inner) for inner in schema["anyOf"]]
+    return made
+
+
+def _enum(value: Any, names: tuple[str, ...]) -> str:
+    """The name of an enum's value, which protobuf's JSON takes as its number, too."""
+    if isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    return str(value).upper()
+
+
 def _type(schema: Json) -> str:
-    return str(schema.get("type", "")).upper()
+    return _enum(schema.get("type", ""), _TYPES)
 
 
 def _check_schema(schema: Any, path: str) -> None:
@@ -658,8 +681,8 @@ def _choice(body: Json, tools: list[Tool]) -> tuple[Any, tuple[str, ...]]:
     if calling is None:
         return "auto", ()
     _known(calling, frozenset(["mode", "allowedFunctionNames"]), "tool_config.function_calling_config")
-    mode = str(calling.get("mode", "AUTO")).upper()
-    if mode not in {"AUTO", "ANY", "NONE", "VALIDATED", "MODE_UNSPECIFIED"}:
+    mode = _enum(calling.get("mode", "AUTO"), _MODES)
+    if mode not in _MODES:
         raise Refused(f"Invalid value at 'tool_config.function_calling_config.mode', \"{mode}\"")
     if not tools:
         raise Refused("Function calling config is set without function_declarations.")
@@ -684,6 +707,7 @@ def _format(config: Json) -> tuple[Json | None, bool]:
             raise Refused("Only one of response_schema and response_json_schema may be set.")
         schema = config["responseSchema"]
         _check_schema(schema, "generation_config.response_schema")
+        schema = _as_json_schema(schema)
     if schema is not None and mime != "application/json":
         raise Refused(
             "* GenerateContentRequest.generation_config.response_schema: only allowed when "
