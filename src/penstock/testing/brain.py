@@ -216,7 +216,9 @@ def _text(ask: Ask, at: int, question: str) -> str:
     pools = _Pools(question)
     if ask.schema is not None:
         return json.dumps(fill(ask.schema, pools), ensure_ascii=False)
-    if ask.wants_json:
+    if ask.wants_json or re.search(
+        r"\b(?:return|respond|reply|answer|output)\b.*\bJSON\b", question, re.IGNORECASE
+    ):
         keys = [word for word in pools.quoted if re.fullmatch(r"\w+", word)] or ["answer"]
         return json.dumps({key: f"{key} of: {question[:60]}" for key in keys}, ensure_ascii=False)
     results = [result for turn in ask.turns[at + 1 :] for result in turn.results]
