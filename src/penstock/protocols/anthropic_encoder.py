@@ -349,7 +349,7 @@ class Fold:
             block[field] = (block.get(field) or "") + "".join(pieces)
         text = "".join(self._input)
         if text:
-            block["input"] = _decode(text) if is_object(text) else {}
+            block["input"] = _decode(text) if is_object(text) else whole_part(text)
 
 
 def is_object(text: str) -> bool:
@@ -357,6 +357,35 @@ def is_object(text: str) -> bool:
         return _decode(text).__class__ is dict
     except (msgspec.DecodeError, RecursionError):
         return False
+
+
+_TRIES = 8
+
+
+def whole_part(text: str) -> JSON:
+    """What is whole of a JSON object that was cut: its last entries may be missing."""
+    cuts: list[tuple[int, str]] = []  # where it may end, and what closes it there
+    closers: list[str] = []
+    in_string = is_escaped = False
+    for at, char in enumerate(text):
+        if in_string:
+            in_string = is_escaped or char != '"'
+            is_escaped = char == "\\" and not is_escaped
+        elif char == '"':
+            in_string = True
+        elif char in "{[":
+            closers.append("}" if char == "{" else "]")
+            cuts.append((at + 1, "".join(reversed(closers))))
+        elif char in "}]" and closers:
+            closers.pop()
+            cuts.append((at + 1, "".join(reversed(closers))))
+        elif char == ",":
+            cuts.append((at, "".join(reversed(closers))))
+    for at, closing in reversed(cuts[-_TRIES:]):
+        if is_object(text[:at] + closing):
+            decoded: JSON = _decode(text[:at] + closing)
+            return decoded
+    return {}
 
 
 def _set(usage: JSON) -> JSON:
