@@ -13,6 +13,8 @@ CONNECTORS = Registry(
     "provider dialect",
     {
         "openai": "penstock.providers.openai:connect",
+        "gemini": "penstock.providers.gemini:connect",
+        "vertex": "penstock.providers.vertex:connect",
         "anthropic": "penstock.providers.anthropic:connect",
     },
 )

@@ -214,6 +214,24 @@ _ROWS = (
         is_local=True,
     ),
     Profile(
+        "gemini",
+        "Google Gemini API",
+        "https://generativelanguage.googleapis.com/v1beta",
+        ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        "https://ai.google.dev/api; google-genai 3.4 (_api_client.py)",
+        auth="x-goog-api-key",
+        codec="gemini",
+    ),
+    Profile(
+        "vertex",
+        "Google Vertex AI",
+        "https://aiplatform.googleapis.com",  # `global`; others by region (vertex.py)
+        (),
+        "https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest; google-genai 3.4",
+        auth="x-goog-api-key",
+        codec="vertex",
+    ),
+    Profile(
         "openai-compatible",
         "any OpenAI-compatible server",
         None,
