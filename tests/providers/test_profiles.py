@@ -1,14 +1,14 @@
 import pytest
 
 from penstock.lib.registry import UnknownName
-from penstock.providers import CODECS
+from penstock.providers import CONNECTORS
 from penstock.providers.profiles import PROFILES, Profile, profile
 
 
 @pytest.mark.parametrize("row", PROFILES.values(), ids=list(PROFILES))
 def test_every_row_is_whole(row: Profile) -> None:
     assert profile(row.kind) is row
-    assert row.codec in CODECS
+    assert row.codec in CONNECTORS
     assert row.source
     if row.base_url is None:
         assert row.kind == "openai-compatible"
@@ -25,8 +25,8 @@ def test_no_variable_belongs_to_two() -> None:
 
 
 def test_every_codec_loads() -> None:
-    for name in CODECS:
-        assert CODECS.load(name)().operations
+    for name in CONNECTORS:
+        assert CONNECTORS.load(name)().operations
 
 
 def test_an_unknown_kind() -> None:

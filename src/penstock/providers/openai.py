@@ -94,7 +94,7 @@ class OpenAICodec:
             body["stream_options"] = {**(options or {}), "include_usage": True}
         schema = None
         if self._has_chat_quirks and isinstance(request, ChatRequest):
-            self._adapt_chat(body)
+            self._adapt_chat(body, dropped)
             if not self.quirks.json_schema and (schema := schema_of(body)) is not None:
                 force(body, schema)
         unwanted = self.quirks.drop
@@ -104,7 +104,7 @@ class OpenAICodec:
                 body.pop(key, None)
         return Outgoing(path, _encode(body), is_stream=is_stream, dropped=tuple(dropped), schema=schema)
 
-    def _adapt_chat(self, body: JSON) -> None:
+    def _adapt_chat(self, body: JSON, dropped: list[str]) -> None:
         for old, new in self.quirks.rename_chat:
             if old in body:
                 value = body.pop(old)
@@ -112,10 +112,13 @@ class OpenAICodec:
                     body[new] = value
         unwanted = self.quirks.drop_message
         if unwanted:
-            body["messages"] = [
-                {key: value for key, value in message.items() if key not in unwanted}
-                for message in body["messages"]
-            ]
+            messages = body["messages"]
+            found = {key for message in messages for key in unwanted if key in message}
+            if found:
+                dropped += [f"messages[].{key}" for key in sorted(found)]
+                body["messages"] = [
+                    {key: value for key, value in message.items() if key not in found} for message in messages
+                ]
 
     def _finish(self, body: JSON) -> bytes:
         for key in self.quirks.drop:

@@ -17,6 +17,7 @@ top_k, min_p, repetition_...    only where the profile row says that the vendor 
 NativePart, native tools        nothing: reported
 """
 
+import hashlib
 from typing import Any
 
 from penstock.types.conversation import (
@@ -59,6 +60,7 @@ _WRITTEN = frozenset(_SAME) | {
 }
 EXTENSIONS = frozenset({"top_k", "min_p", "repetition_penalty"})
 _MAX_STOPS = 4
+_LONGEST_ID = 40
 _EFFORTS = ((1_024, "minimal"), (4_096, "low"), (16_384, "medium"))  # above: high
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _TIERS = {"auto", "default", "flex", "priority", "scale"}
@@ -181,7 +183,7 @@ class Lowering:
                 media.append({"type": "text", "text": f"What the tool call {part.call_id} returned:"})
                 media += self._media_parts(shown)
                 text = text or "See the next message."
-            messages.append({"role": "tool", "tool_call_id": part.call_id, "content": text})
+            messages.append({"role": "tool", "tool_call_id": _id(part.call_id), "content": text})
         if media:
             messages.append({"role": "user", "content": media})
         return messages
@@ -288,11 +290,18 @@ def _detail(part: ReasoningPart, index: int) -> JSON:
     return {"type": "reasoning.text", "text": part.text, "signature": part.signature, "index": index}
 
 
+def _id(call_id: str) -> str:
+    """OpenAI refuses ids of tool calls above 40 characters; other vendors make longer ones."""
+    if len(call_id) <= _LONGEST_ID:
+        return call_id
+    return "call_" + hashlib.blake2b(call_id.encode(), digest_size=16).hexdigest()
+
+
 def _call(part: ToolCallPart) -> JSON:
     if part.kind == "custom":
-        return {"id": part.id, "type": "custom", "custom": {"name": part.name, "input": part.arguments}}
+        return {"id": _id(part.id), "type": "custom", "custom": {"name": part.name, "input": part.arguments}}
     call: JSON = {
-        "id": part.id,
+        "id": _id(part.id),
         "type": "function",
         "function": {"name": part.name, "arguments": part.arguments or "{}"},
     }

@@ -29,8 +29,12 @@ class Profile(msgspec.Struct, frozen=True):
     is_local: bool = False  # a server of the user's own, found by asking its port
 
 
-# OpenAI's reasoning models refuse max_tokens; all of its chat models know max_completion_tokens.
-_OPENAI = Quirks(rename_chat=(("max_tokens", "max_completion_tokens"),))
+# OpenAI's reasoning models refuse max_tokens; all of its chat models know max_completion_tokens. Reasoning in
+# messages is an unknown parameter to it.
+_OPENAI = Quirks(
+    rename_chat=(("max_tokens", "max_completion_tokens"),),
+    drop_message=frozenset({"reasoning_content", "reasoning", "reasoning_details"}),
+)
 # The other way round: these do not know max_completion_tokens, and an unknown limit would be no limit.
 _MAX_TOKENS = (("max_completion_tokens", "max_tokens"),)
 # Answers 422 to any field it does not know (anon-kode#53, eca#231, eca#315, openclaude#739), and to
