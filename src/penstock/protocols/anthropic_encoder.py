@@ -174,10 +174,10 @@ class MessagesEncoder:
         counts = (
             usage_body(self._usage) if self._usage is not None else {"input_tokens": 0, "output_tokens": 0}
         )
-        usage = given.get("usage")
+        usage, upstream_id = given.get("usage"), given.get("id")
         message = {
             **given,
-            "id": given.get("id") or self._id(),
+            "id": upstream_id if isinstance(upstream_id, str) and upstream_id else self._id(),
             "type": "message",
             "role": "assistant",
             "model": self._model,
@@ -211,10 +211,8 @@ class MessagesEncoder:
     def _block_delta(self, body: JSON, out: list[JSON]) -> None:
         if body["index"] != self._open:
             raise UpstreamInvalid("The upstream sent a piece of a block that is not open.")
-        if self._input is not None:
-            piece = body["delta"].get("partial_json")
-            if piece:
-                self._input.append(piece)
+        if self._input is not None and body["delta"]["type"] == "input_json_delta":
+            self._input.append(body["delta"]["partial_json"])
         body["index"] = self._next
         out.append(body)
 
@@ -227,7 +225,7 @@ class MessagesEncoder:
         self._next += 1
         self._open = None
         pieces, self._input = self._input, None
-        if pieces and not is_object("".join(pieces)):
+        if pieces and (text := "".join(pieces)) and not is_object(text):
             self._bad_stop = body
         else:
             out.append(body)

@@ -66,6 +66,7 @@ class AnthropicCodec:
     def encode(self, request: Request, deployment: Deployment) -> Outgoing:
         chat = _chat(request)
         dropped: list[str] = []
+        schema: JSON | None = None
         if chat.dialect == "anthropic":
             body = {**chat.body, "messages": _own_messages(chat.body["messages"], dropped)}
             headers = chat.forward
@@ -74,7 +75,7 @@ class AnthropicCodec:
         else:
             lowering = self._lowering(chat, deployment)
             body = lowering.body(counts_only=chat.counts_only)
-            dropped = lowering.dropped
+            dropped, schema = lowering.dropped, lowering.schema
             headers = (("anthropic-version", self.version),)
         body["model"] = deployment.model
         body.pop("stream", None)
@@ -87,7 +88,9 @@ class AnthropicCodec:
         is_stream = chat.stream or self.quirks.always_stream
         if is_stream:
             body["stream"] = True
-        return Outgoing("/messages", _encode(body), headers, is_stream=is_stream, dropped=tuple(dropped))
+        return Outgoing(
+            "/messages", _encode(body), headers, is_stream=is_stream, dropped=tuple(dropped), schema=schema
+        )
 
     def _lowering(self, request: ChatRequest, deployment: Deployment) -> Lowering:
         return Lowering(
@@ -100,8 +103,9 @@ class AnthropicCodec:
             return CountReader(self.name)
         if chat.dialect == "anthropic":
             return MessagesReader(self.name)
-        has_tools = bool(chat.conversation().tools)
-        names = self._lowering(chat, deployment).names() if has_tools else Names()
+        said = chat.conversation()
+        is_plain = not said.tools and said.format is None
+        names = Names() if is_plain else self._lowering(chat, deployment).names()
         return EventReader(self.name, Typed(names))
 
     def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:

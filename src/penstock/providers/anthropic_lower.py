@@ -11,13 +11,14 @@ ToolCallPart                    tool_use; ids and names in Anthropic's letters, 
 custom tools and calls          a function with the one text `input`
 empty text                      nothing: Anthropic refuses it
 Thinking                        thinking and output_config.effort, as the model takes them (anthropic_models)
-Format json_schema              output_config.format, closed (anthropic_schemas)
+Format json_schema              output_config.format, closed (anthropic_schemas); for a model without it, and
+                                  for json_object, a tool that must be called; where that cannot be, words
 cache                           cache_control; of more than four, the first and the last three
 max_tokens                      the client's, else the deployment's, else 8192; above a thinking budget
 
 What Anthropic would refuse, and what it has no word for, is left out and reported: temperature above 1, top_p
-beside temperature, sampling while it thinks, thinking while a tool is forced, thinking in a turn of tool use
-whose first thoughts are lost.
+beside temperature, sampling while it thinks, thinking by budget while a tool is forced or in a turn of tool
+use whose first thoughts are lost.
 """
 
 import base64
@@ -78,7 +79,9 @@ _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _WRONG = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_NAME = 128
 _BLANK = " \t\r\n\f\v"
+# What Anthropic needs between an assistant's turns and their borders, and other dialects do not.
 _OPENING = "(The conversation begins with the assistant.)"
+_GO_ON = "Go on."
 
 _decode = msgspec.json.Decoder().decode
 
@@ -97,12 +100,24 @@ class Lowering:
         self._ids = _Letters(None)
         self._tool_names = _Letters(_LONGEST_NAME)
         self.dropped: list[str] = []
+        self.schema: JSON | None = None  # what the answer is to be checked against by us
 
     def names(self) -> Names:
         """How tools are called there; for the reader."""
         tools = [tool for tool in self._said.tools if tool.kind != "native"]
         renamed = {new: tool.name for tool in tools if (new := self._tool_names[tool.name]) != tool.name}
-        return Names(renamed, frozenset(self._tool_names[t.name] for t in tools if t.kind == "custom"))
+        customs = frozenset(self._tool_names[tool.name] for tool in tools if tool.kind == "custom")
+        return Names(renamed, customs, self._forced())
+
+    def _forced(self) -> str | None:
+        """The name of the tool whose arguments are the answer, where one is forced for its form."""
+        wanted = self._said.format
+        if wanted is None or self._said.tools or self._wants_thinking():
+            return None
+        schema = wanted.schema
+        if schema is not None and (self._can.formats or schema.get("type") != "object"):
+            return None
+        return self._tool_names[wanted.name]
 
     def body(self, *, counts_only: bool = False) -> JSON:
         said = self._said
@@ -110,8 +125,11 @@ class Lowering:
         system, turns = _hoisted(said.turns)
         messages = self._messages(turns)
         blocks = self._texts(system)
+        words = self._words()
         if not messages and blocks:
             messages, blocks = [{"role": "user", "content": blocks}], []
+        if words:
+            blocks.append({"type": "text", "text": words})
         if not messages:
             raise UnsupportedParameter("Nothing of the messages can be told to this model.", param="messages")
         body: JSON = {"messages": messages}
@@ -155,7 +173,10 @@ class Lowering:
             messages.insert(0, {"role": "user", "content": [{"type": "text", "text": _OPENING}]})
         self._pair(messages)
         if messages and messages[-1]["role"] == "assistant":
-            _trim(messages[-1]["content"])
+            if self._can.prefill:
+                _trim(messages[-1]["content"])
+            else:
+                messages.append({"role": "user", "content": [{"type": "text", "text": _GO_ON}]})
         return messages
 
     def _blocks(self, turn: Turn) -> list[JSON]:
@@ -259,7 +280,7 @@ class Lowering:
         if part.kind not in ("image", "file"):
             return None
         if part.url is not None:
-            return {"type": "url", "url": part.url} if part.url.startswith(("http://", "https://")) else None
+            return {"type": "url", "url": part.url} if part.url.startswith("https://") else None
         if part.data is None:
             return None
         kind = part.media_type
@@ -358,9 +379,11 @@ class Lowering:
         schema = tool.parameters or {}
         if schema.get("type") != "object":
             schema = {**schema, "type": "object"}
-        if tool.strict:
+        if tool.strict and self._can.formats:
             written["strict"] = True
-            schema = closed(schema)
+            schema = closed(schema, [])
+        elif tool.strict:
+            self._lose("tools[].strict")
         written["input_schema"] = schema
         return _cached(written, tool.cache)
 
@@ -370,13 +393,35 @@ class Lowering:
         wanted = self._said.format
         if wanted is None:
             return
-        if wanted.kind == "json_object" or wanted.schema is None:
-            self._lose("format")
-            return
-        schema = closed(wanted.schema)
-        if wanted.description:
-            schema.setdefault("description", wanted.description)
-        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        forced = self._forced()
+        if forced is not None:
+            self.schema = wanted.schema
+            description = wanted.description or "Gives the answer to the user."
+            tool = {"name": forced, "description": description, "input_schema": wanted.schema or _ANY_OBJECT}
+            body["tools"] = [*body.get("tools", ()), tool]
+            body["tool_choice"] = {"type": "tool", "name": forced}
+        elif wanted.schema is not None and self._can.formats:
+            lost: list[str] = []
+            schema = closed(wanted.schema, lost)
+            if wanted.description:
+                schema.setdefault("description", wanted.description)
+            body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+            self.schema = wanted.schema if lost else None
+        else:
+            self.schema = wanted.schema or _ANY_OBJECT
+
+    def _words(self) -> str:
+        """How the answer's form is asked for where it can only be asked for."""
+        wanted = self._said.format
+        if wanted is None or self._forced() is not None:
+            return ""
+        if wanted.schema is None:
+            return "Answer with one JSON object and nothing else."
+        if self._can.formats:
+            return ""
+        schema = msgspec.json.encode(wanted.schema).decode()
+        said = "Answer with one JSON value and nothing else. It must be valid against this JSON Schema:"
+        return f"{said}\n{schema}"
 
     def _thinking(self, body: JSON, messages: list[JSON]) -> None:
         thinking = self._said.thinking
@@ -384,25 +429,22 @@ class Lowering:
             return
         effort, budget = thinking.effort, thinking.budget_tokens
         if thinking.enabled is False or effort == "none":
-            if self._can.budgets:
-                body["thinking"] = {"type": "disabled"}
-            elif thinking.enabled is False:
-                self._lose("thinking")  # the newest decide by themselves
+            if self._can.off is not None:
+                body["thinking"] = {"type": self._can.off}
+            else:  # it always thinks: as little as it can
+                body.setdefault("output_config", {})["effort"] = "low"
+                self._lose("thinking")
             return
         if effort is not None and self._can.efforts:
             body.setdefault("output_config", {})["effort"] = self._effort(effort)
-        wants = thinking.enabled or effort is not None or budget is not None
-        if not wants:
-            return
-        if body.get("tool_choice", {}).get("type") in ("any", "tool"):
-            self._lose("thinking")
+        if not self._wants_thinking():
             return
         written: JSON
         if self._can.adaptive:
             written = {"type": "adaptive"}
             if budget is not None and effort is None and self._can.efforts:
                 body.setdefault("output_config", {})["effort"] = self._effort(_effort_of(budget))
-        elif _has_lost_thoughts(messages):
+        elif body.get("tool_choice", {}).get("type") in ("any", "tool") or _has_lost_thoughts(messages):
             self._lose("thinking")
             return
         else:
@@ -411,6 +453,12 @@ class Lowering:
         if thinking.visible is not None:
             written["display"] = "summarized" if thinking.visible else "omitted"
         body["thinking"] = written
+
+    def _wants_thinking(self) -> bool:
+        wish = self._said.thinking
+        if wish is None or wish.enabled is False or wish.effort == "none":
+            return False
+        return bool(wish.enabled) or wish.effort is not None or wish.budget_tokens is not None
 
     def _effort(self, effort: str) -> str:
         if effort in self._can.efforts:
@@ -483,6 +531,7 @@ class Lowering:
 
 
 _LEAST_TOP_P = 0.95  # while it thinks
+_ANY_OBJECT: JSON = {"type": "object"}
 
 
 class _Letters(dict[str, str]):

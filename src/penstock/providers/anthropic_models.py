@@ -1,14 +1,18 @@
 """What Claude models take, by their names: facts of the vendor's pages, read on 2026-11-20.
 
-    thinking adaptive                 from 4.6, and all that have no number (mythos, fable)
+    thinking adaptive                 from 4.6, and mythos and fable
     thinking enabled{budget_tokens}   up to 4.6; later ones refuse it
-    output_config.effort              opus 4.5, and from 4.6; xhigh and max from opus 4.7 and 4.6
-    temperature, top_p, top_k         not from opus 4.7 and generation 5
-    role system between turns         from opus 4.8 and generation 5
+    thinking disabled                 all but mythos, fable and 5.5; sonnet 5.5 has between_tools instead
+    output_config.effort              opus 4.5, and from 4.6 (there also max); xhigh from 4.7
+    temperature, top_p, top_k         up to 4.6; both of the first two together up to 4.0
+    a final assistant turn            up to 4.5: later ones do not go on from it
+    role system between turns         from 4.8
+    output_config.format, strict      from 4.5
 
-Sources: docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html,
-platform.claude.com/docs/en/about-claude/models/migration-guide, .../build-with-claude/effort,
-.../mid-conversation-system-messages; NousResearch/hermes-agent#11137, simonw/llm-anthropic#73.
+Sources, all on platform.claude.com/docs/en: build-with-claude/thinking-troubleshooting (a table by model),
+thinking-tool-workflows, effort, structured-outputs, mid-conversation-system-messages,
+about-claude/models/migration-guide; for 5.5 also
+openrouter.ai/docs/cookbook/evaluate-and-optimize/model-migrations/claude-5-5.
 
 A model that is none of Claude's (servers that copy the dialect) is taken as the oldest: budgets and sampling.
 """
@@ -19,37 +23,30 @@ from typing import NamedTuple
 
 _AFTER = re.compile(r"claude-(?P<line>[a-z]+)-(?P<major>\d{1,2})(?:[-.](?P<minor>\d{1,2}))?(?!\d)")
 _BEFORE = re.compile(r"claude-(?P<major>\d{1,2})(?:[-.](?P<minor>\d{1,2}))?-(?P<line>[a-z]+)")
-_UNNUMBERED = re.compile(r"claude-(?:mythos|fable)")
-_LATEST = (99, 0)
+_UNNUMBERED = re.compile(r"claude-(?P<line>mythos|fable)")
+_ALWAYS_THINK = frozenset({"mythos", "fable"})
+_THREE = frozenset({"low", "medium", "high"})
 
 
 class Abilities(NamedTuple):
-    adaptive: bool  # thinking of type adaptive
-    budgets: bool  # thinking of type enabled
-    efforts: frozenset[str]  # of output_config
-    sampling: bool  # temperature, top_p, top_k
-    both_samplings: bool  # temperature and top_p together
-    system_turns: bool  # messages of role system
-
-
-_THREE = frozenset({"low", "medium", "high"})
+    adaptive: bool = False  # thinking of type adaptive
+    budgets: bool = True  # thinking of type enabled
+    off: str | None = "disabled"  # the type that turns thinking off; None = nothing does
+    efforts: frozenset[str] = frozenset()  # of output_config
+    sampling: bool = True  # temperature, top_p, top_k
+    both_samplings: bool = True  # temperature and top_p together
+    prefill: bool = True  # goes on from a final assistant turn
+    system_turns: bool = False  # messages of role system
+    formats: bool = False  # output_config.format, strict tools
 
 
 @lru_cache(maxsize=256)
 def abilities(model: str) -> Abilities:
     found = _AFTER.search(model) or _BEFORE.search(model)
-    if found is None:
-        if _UNNUMBERED.search(model):
-            return _abilities("mythos", _LATEST)
-        return Abilities(
-            adaptive=False,
-            budgets=True,
-            efforts=frozenset(),
-            sampling=True,
-            both_samplings=True,
-            system_turns=False,
-        )
-    return _abilities(found["line"], (int(found["major"]), int(found["minor"] or 0)))
+    if found is not None:
+        return _abilities(found["line"], (int(found["major"]), int(found["minor"] or 0)))
+    unnumbered = _UNNUMBERED.search(model)
+    return Abilities() if unnumbered is None else _abilities(unnumbered["line"], (5, 0))
 
 
 def _abilities(line: str, version: tuple[int, int]) -> Abilities:
@@ -59,11 +56,17 @@ def _abilities(line: str, version: tuple[int, int]) -> Abilities:
         efforts = _THREE | {"max"} | ({"xhigh"} if only_adaptive else set())
     elif line == "opus" and version == (4, 5):
         efforts = _THREE
+    off: str | None = "disabled"
+    if line in _ALWAYS_THINK or version >= (5, 5):
+        off = "between_tools" if line == "sonnet" else None
     return Abilities(
         adaptive=version >= (4, 6),
         budgets=not only_adaptive,
+        off=off,
         efforts=efforts,
         sampling=not only_adaptive,
         both_samplings=version < (4, 1),
+        prefill=version < (4, 6),
         system_turns=version >= (4, 8),
+        formats=version >= (4, 5),
     )

@@ -85,8 +85,8 @@ class MessagesReader(_Base):
     def event(self, data: bytes) -> Chunk | None:
         body = self._body(data)
         read = _READ.get(body["type"])
-        if read is None:
-            return Chunk(body)
+        if read is None:  # a name of a line of its own must not become two lines
+            return Chunk(body) if body["type"].isidentifier() else None
         try:
             return read(self, body)
         except (AttributeError, TypeError, KeyError, ValueError) as exc:

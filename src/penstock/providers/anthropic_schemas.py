@@ -7,7 +7,7 @@ it (the official SDK's transform_schema does the same):
     oneOf          anyOf
     minItems       0 and 1 stay
     format         of strings: the ten it knows
-    anything else that limits a value (minimum, pattern, maxLength ...)      in the description
+    anything else that limits a value (minimum, pattern, maxLength ...)      in the description: `lost`
 """
 
 from typing import Any
@@ -27,19 +27,19 @@ _NOTES = frozenset({"$schema", "$id", "$comment", "examples", "deprecated", "rea
 _encode = msgspec.json.Encoder().encode
 
 
-def closed(schema: JSON) -> JSON:
-    """A copy of `schema` that Anthropic takes."""
+def closed(schema: JSON, lost: list[str]) -> JSON:
+    """A copy of `schema` that Anthropic takes; `lost` gets the limits that it does not enforce."""
     written: JSON = {}
     limits: list[str] = []
     for key, value in schema.items():
         match key:
             case "properties" | "$defs" | "definitions" if isinstance(value, dict):
-                written[key] = {name: _inner(inner) for name, inner in value.items()}
+                written[key] = {name: _inner(inner, lost) for name, inner in value.items()}
             case "items" if isinstance(value, dict):
-                written[key] = closed(value)
+                written[key] = closed(value, lost)
             case "anyOf" | "oneOf" | "allOf" if isinstance(value, list):
                 name = "anyOf" if key == "oneOf" else key
-                written[name] = [_inner(inner) for inner in value]
+                written[name] = [_inner(inner, lost) for inner in value]
             case "minItems" if value in (0, 1):
                 written[key] = value
             case "format" if value in _FORMATS:
@@ -55,11 +55,12 @@ def closed(schema: JSON) -> JSON:
         written["additionalProperties"] = False
         written.setdefault("properties", {})
     if limits:
+        lost += limits
         said = written.get("description")
         note = "{" + ", ".join(limits) + "}"
         written["description"] = f"{said}\n\n{note}" if said else note
     return written
 
 
-def _inner(schema: Any) -> Any:
-    return closed(schema) if isinstance(schema, dict) else schema
+def _inner(schema: Any, lost: list[str]) -> Any:
+    return closed(schema, lost) if isinstance(schema, dict) else schema

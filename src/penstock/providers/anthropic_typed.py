@@ -44,6 +44,7 @@ class Names(NamedTuple):
 
     tools: Mapping[str, str] = {}  # name at Anthropic -> the client's
     customs: frozenset[str] = frozenset()  # tools that take a text, by their name at Anthropic
+    forced: str | None = None  # the tool whose input is the answer
 
 
 class Typed:
@@ -55,6 +56,7 @@ class Typed:
         "_calls",
         "_citations",
         "_custom",
+        "_forced",
         "_held",
         "_index",
         "_kind",
@@ -82,6 +84,7 @@ class Typed:
         self._text_at = self._text_length
         self._thought = False
         self._custom = False
+        self._forced = False
 
     # -- the message
 
@@ -129,6 +132,8 @@ class Typed:
 
     def _finish(self, reason: str, delta: JSON, events: list[Event]) -> None:
         known = STOP_REASONS.get(reason, "stop")
+        if known == "tool_calls" and self._calls == 0:
+            known = "stop"
         details = delta.get("stop_details")
         if reason == "refusal" and isinstance(details, dict) and isinstance(details.get("explanation"), str):
             events.append(RefusalText(details["explanation"]))
@@ -166,7 +171,7 @@ class Typed:
             case "redacted_thinking":
                 events.append(ReasoningEnd(redacted=_text(block["data"]), issuer="anthropic"))
             case _:
-                text = block.get("text")
+                text = _text(block["text"]) if kind == "text" else block.get("text")
                 if isinstance(text, str) and text:
                     self._text_length += len(text)
                     events.append(Text(text))
@@ -175,6 +180,12 @@ class Typed:
     def _tool_start(self, block: JSON, events: list[Event]) -> None:
         name = _text(block["name"])
         self._custom = name in self._names.customs
+        if name == self._names.forced:
+            self._forced = True
+            if block.get("input"):
+                self._arguments.append(_encode(block["input"]).decode())
+                events.append(Text(self._arguments[0]))
+            return
         events.append(
             ToolStart(
                 self._calls,
@@ -203,6 +214,8 @@ class Typed:
                 if not piece or self._kind != "tool_use":
                     return []
                 self._arguments.append(piece)
+                if self._forced:
+                    return [Text(piece)]
                 return [] if self._custom else [ToolDelta(self._calls, piece)]
             case "thinking_delta":
                 self._thought = True
@@ -233,6 +246,10 @@ class Typed:
         self._open(None, "")
 
     def _tool_end(self, events: list[Event]) -> None:
+        if self._forced:
+            self._bad = _object_of("".join(self._arguments) or "{}") is None
+            self._held = [] if self._arguments else [Text("{}")]
+            return
         index = self._calls
         self._calls += 1
         arguments = "".join(self._arguments)
