@@ -216,11 +216,8 @@ def _text(ask: Ask, at: int, question: str) -> str:
     pools = _Pools(question)
     if ask.schema is not None:
         return json.dumps(fill(ask.schema, pools), ensure_ascii=False)
-    if ask.wants_json or re.search(
-        r"\b(?:return|respond|reply|answer|output)\b.*\bJSON\b", question, re.IGNORECASE
-    ):
-        keys = [word for word in pools.quoted if re.fullmatch(r"\w+", word)] or ["answer"]
-        return json.dumps({key: f"{key} of: {question[:60]}" for key in keys}, ensure_ascii=False)
+    if ask.wants_json or _ASKS_FOR_JSON.search(question):
+        return json.dumps(_free_object(pools), ensure_ascii=False)
     results = [result for turn in ask.turns[at + 1 :] for result in turn.results]
     if results:
         return " ".join(map(_told, results))
@@ -239,6 +236,15 @@ def _text(ask: Ask, at: int, question: str) -> str:
     if re.match(r"\s*(?:hello|hi|hey)\b", lower):
         return GREETING
     return f"You asked: {question.strip()} {WATER}" if question.strip() else WATER
+
+
+_ASKS_FOR_JSON: Final = re.compile(r"\b(?:return|respond|reply|answer|output)\b.*\bJSON\b", re.IGNORECASE)
+
+
+def _free_object(pools: "_Pools") -> Json:
+    """An object nobody gave a schema for: its keys are the quoted words of the question."""
+    keys = [word for word in pools.quoted if re.fullmatch(r"\w+", word)] or ["answer"]
+    return {key: f"{key} of: {pools.question[:60]}" for key in keys}
 
 
 def _told(result: Result) -> str:
@@ -497,6 +503,9 @@ def _merged(parts: Iterable[Mapping[str, Any]], defs: Mapping[str, Any]) -> Json
 
 def _object(schema: Mapping[str, Any], inner: Any, pools: _Pools, depth: int) -> Json:
     properties = schema.get("properties") or {}
+    is_open = not properties and schema.get("additionalProperties", True)
+    if is_open and depth == 0 and _ASKS_FOR_JSON.search(pools.question):
+        return _free_object(pools)
     pools.quoted = [word for word in pools.quoted if word not in properties]  # names of keys, no values
     required = schema.get("required")
     named = list(properties) if required is None and depth == 0 else list(required or [])
