@@ -213,7 +213,7 @@ class _Candidate:
             for part in content.get("parts") or ():
                 has_content = self._part(part, logprobs, events) or has_content
                 logprobs = None  # of all the text of this piece
-        if len(found) > 1:
+        if len(found) > 1 or not content:
             if found.get("groundingMetadata"):
                 self._grounding(found["groundingMetadata"], events)
             if found.get("citationMetadata"):
