@@ -54,8 +54,9 @@ class ServiceAccount:
         self.project = _word(told, "project_id", required=False)
         self._email = _word(told, "client_email")
         self._key_id = _word(told, "private_key_id", required=False)
+        pem = _word(told, "private_key") or ""
         try:
-            key = load_pem_private_key((_word(told, "private_key") or "").encode(), password=None)
+            key = load_pem_private_key(pem.encode(), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
             raise ValueError("service_account: its private_key is no private key in PEM format") from exc
         if not isinstance(key, rsa.RSAPrivateKey):
