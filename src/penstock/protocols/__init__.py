@@ -13,8 +13,8 @@ from penstock.protocols import (
     openai_chat,
     openai_completions,
     openai_embeddings,
-    openai_errors,
     rerank,
+    responses,
     tei,
 )
 from penstock.types.errors import PenstockError
@@ -24,6 +24,8 @@ INBOUND: Mapping[str, Inbound] = {
     "/v1/chat/completions": openai_chat,
     "/v1/completions": openai_completions,
     "/v1/embeddings": openai_embeddings,
+    "/v1/responses": responses.CREATE,
+    "/v1/responses/input_tokens": responses.COUNT,
     "/v1/messages": anthropic_messages.MESSAGES,
     "/v1/messages/count_tokens": anthropic_messages.COUNT,
     "/v1/rerank": rerank.V1,

@@ -2,8 +2,8 @@
 
 The schemas of requests are those that `decode` applies, so they cannot drift from it. An answer's schema says
 what every client can build on and leaves the vendors' further fields open. Rules between fields
-(`stream_options` needs `stream`) cannot be said in JSON Schema: a request that breaks one is answered 400, as the
-document says.
+(`stream_options` needs `stream`) cannot be said in JSON Schema: a request that breaks one is answered 400, as
+the document says.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from penstock.protocols import anthropic_schema, openai_embeddings, openai_schema, rerank, tei
+from penstock.protocols import (
+    anthropic_schema,
+    openai_embeddings,
+    openai_schema,
+    rerank,
+    responses_schema,
+    tei,
+)
 
 JSON = dict[str, Any]
 
@@ -122,6 +129,28 @@ _RERANK = (
         error="TEIError",
     ),
 )
+_RESPONSES = (
+    Row(
+        "/v1/responses",
+        "post",
+        "A response",
+        responses_schema.CreateBody,
+        _object(
+            "id object created_at status model output usage",
+            id=_TEXT,
+            object={"const": "response"},
+            output=_array(_object("type", type=_TEXT)),
+        ),
+        _EVENTS,
+    ),
+    Row(
+        "/v1/responses/input_tokens",
+        "post",
+        "How many tokens a prompt is",
+        responses_schema.CountBody,
+        _object("object input_tokens", input_tokens=_WHOLE),
+    ),
+)
 _ANTHROPIC = (
     Row(
         "/v1/messages",
@@ -159,7 +188,7 @@ _HEALTH = (
         statuses=(503,),
     ),
 )
-ROWS: tuple[Row, ...] = (*_OPENAI, *_ANTHROPIC, *_RERANK, *_HEALTH)
+ROWS: tuple[Row, ...] = (*_OPENAI, *_RESPONSES, *_ANTHROPIC, *_RERANK, *_HEALTH)
 
 # What any request may be answered beside 200; a body adds those of `_BODY_STATUSES`.
 _STATUSES = (401, 403, 404, 429, 500, 502, 503, 504)

@@ -13,6 +13,7 @@ CONNECTORS = Registry(
     "provider dialect",
     {
         "openai": "penstock.providers.openai:connect",
+        "responses": "penstock.providers.responses:connect",
         "gemini": "penstock.providers.gemini:connect",
         "vertex": "penstock.providers.vertex:connect",
         "anthropic": "penstock.providers.anthropic:connect",

@@ -64,6 +64,14 @@ _ROWS = (
         codec="anthropic",
     ),
     Profile(
+        "openai-responses",
+        "OpenAI (Responses API)",
+        "https://api.openai.com/v1",
+        (),  # OPENAI_API_KEY is adopted for the chat API
+        "https://platform.openai.com/docs/api-reference/responses",
+        codec="responses",
+    ),
+    Profile(
         "deepseek",
         "DeepSeek",
         "https://api.deepseek.com/v1",

@@ -1,0 +1,112 @@
+"""OpenAI's Responses API, outbound: https://platform.openai.com/docs/api-reference/responses
+
+    request          path                       notes
+    chat             /responses                 one of this dialect as the client wrote it, but for what we
+                                                  keep ourselves; any other: responses_lower
+    counts_only      /responses/input_tokens
+
+What is stored, continued and run in the background is ours (gateway/responses.py): nothing is stored at
+OpenAI, and reasoning comes back encrypted. The answers are read in responses_reader.py, refusals as those of
+the chat API.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.providers.openai_errors import map_error
+from penstock.providers.profiles import Profile, plain_connection
+from penstock.providers.responses_lower import Lowering
+from penstock.providers.responses_reader import CountReader, EventReader, ResponsesReader
+from penstock.types.conversation import Dialect, unseal
+from penstock.types.deployment import Connection, Credentials, Deployment, Outgoing, Quirks, Reader
+from penstock.types.errors import PenstockError, UnsupportedParameter
+from penstock.types.requests import ChatRequest, Operation, Request
+
+JSON = dict[str, Any]
+
+OPERATIONS: frozenset[Operation] = frozenset({"chat"})
+ENCRYPTED = "reasoning.encrypted_content"
+
+_COUNTED = frozenset(
+    {
+        *("model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning"),
+        *("text", "truncation"),
+    }
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ResponsesCodec:
+    """`name` is what error messages call the upstream."""
+
+    dialect: Dialect = "responses"
+    operations = OPERATIONS
+    needs_media = False
+    counts = True
+
+    def __init__(self, quirks: Quirks | None = None, *, name: str = "The upstream") -> None:
+        self.quirks = quirks or Quirks()
+        self.name = name
+
+    def encode(self, request: Request, deployment: Deployment) -> Outgoing:
+        chat = _chat(request)
+        dropped: list[str] = []
+        if chat.dialect == "responses":
+            body = _own(chat.body, dropped)
+        else:
+            lowering = Lowering(chat.conversation())
+            body = lowering.body(counts_only=chat.counts_only)
+            dropped = lowering.dropped
+        body["model"] = deployment.model
+        body.pop("stream", None)
+        if chat.counts_only:
+            body = {key: value for key, value in body.items() if key in _COUNTED}
+            return Outgoing("/responses/input_tokens", _encode(body), dropped=tuple(dropped))
+        if chat.stream:
+            body["stream"] = True
+        return Outgoing("/responses", _encode(body), is_stream=chat.stream, dropped=tuple(dropped))
+
+    def reader(self, request: Request, deployment: Deployment) -> Reader:  # noqa: ARG002 - of the Protocol
+        chat = _chat(request)
+        if chat.counts_only:
+            return CountReader(self.name)
+        return ResponsesReader(self.name) if chat.dialect == "responses" else EventReader(self.name)
+
+    def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:
+        return map_error(self.name, status, headers, body)
+
+
+def connect(profile: Profile, credentials: Credentials, name: str) -> Connection:
+    return plain_connection(profile, credentials, ResponsesCodec(profile.quirks, name=name))
+
+
+def _chat(request: Request) -> ChatRequest:
+    if not isinstance(request, ChatRequest):
+        raise UnsupportedParameter(f"The model does not serve {request.operation} requests.", param="model")
+    return request
+
+
+def _own(said: JSON, dropped: list[str]) -> JSON:
+    """The client's body without what is kept here, and without reasoning that OpenAI never sealed."""
+    body = {**said, "store": False}
+    for key in ("previous_response_id", "background"):
+        body.pop(key, None)
+    include = body.get("include") or []
+    if ENCRYPTED not in include:
+        body["include"] = [*include, ENCRYPTED]
+    items = body.get("input")
+    if items.__class__ is list and any(map(_is_foreign, items)):
+        body["input"] = [item for item in items if not _is_foreign(item)]
+        dropped.append("input[].reasoning")
+    return body
+
+
+def _is_foreign(item: JSON) -> bool:
+    """Reasoning that a model of another dialect made, or that came without its sealed content."""
+    if item.get("type") != "reasoning":
+        return False
+    opaque = item.get("encrypted_content")
+    return not isinstance(opaque, str) or unseal(opaque, "responses")[0] != "responses"

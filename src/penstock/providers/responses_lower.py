@@ -1,0 +1,294 @@
+"""A Conversation as a request to /v1/responses: for clients of other dialects.
+
+Conversation                    Responses
+------------------------------  -----------------------------------------------------------------------------
+system turns                    messages of role developer, where they stand
+text, media of a turn           one message; of the assistant as output_text
+ReasoningPart                   reasoning item with encrypted_content, if OpenAI sealed it; else nothing
+ToolCallPart, ToolResultPart    function_call and function_call_output, or their custom kinds
+Thinking                        reasoning.effort, and a summary where the client wants to see it
+Format, verbosity               text
+n, stop, seed, penalties ...    nothing: the interface has none; reported
+
+Nothing is stored at OpenAI (`store: false`), so reasoning comes back encrypted.
+"""
+
+import hashlib
+from typing import Any
+
+from penstock.types.conversation import (
+    JSON,
+    Conversation,
+    Format,
+    MediaPart,
+    NativePart,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    Thinking,
+    Tool,
+    ToolCallPart,
+    ToolChoice,
+    ToolResultPart,
+    Turn,
+)
+
+_SAME = (
+    "temperature",
+    "top_p",
+    "top_logprobs",
+    "parallel_tool_calls",
+    "metadata",
+    "service_tier",
+    "prompt_cache_key",
+)
+_WRITTEN = frozenset(_SAME) | {
+    *(
+        "tools",
+        "tool_choice",
+        "max_tokens",
+        "thinking",
+        "format",
+        "verbosity",
+        "logprobs",
+        "user",
+        "modalities",
+    ),
+}
+_LEAST_TOKENS = 16  # what max_output_tokens is at least
+_LONGEST_ID = 64
+_TIERS = frozenset({"auto", "default", "flex", "priority", "scale"})
+_EFFORTS = ((1_024, "minimal"), (4_096, "low"), (16_384, "medium"))  # above: high
+_AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+
+
+class Lowering:
+    """One request on its way; `dropped` fills as it is written."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._said = conversation
+        self.dropped: list[str] = []
+
+    def body(self, *, counts_only: bool = False) -> JSON:
+        said = self._said
+        items: list[JSON] = []
+        for turn in said.turns:
+            self._turn(turn, items)
+        body: JSON = {"input": items}
+        tools = [written for tool in said.tools if (written := self._tool(tool)) is not None]
+        if tools:
+            body["tools"] = tools
+            if said.tool_choice is not None:
+                body["tool_choice"] = _choice(said.tool_choice, said.tools)
+        if (text := _text(said)) is not None:
+            body["text"] = text
+        if (reasoning := _reasoning(said.thinking)) is not None:
+            body["reasoning"] = reasoning
+        if not counts_only:
+            self._rest(body, has_tools=bool(tools))
+        for name in said.unwritten(_WRITTEN):
+            self._lose(name)
+        return body
+
+    def _rest(self, body: JSON, *, has_tools: bool) -> None:
+        said = self._said
+        for name in _SAME:
+            if (value := getattr(said, name)) is not None:
+                body[name] = value
+        if not has_tools:
+            body.pop("parallel_tool_calls", None)
+        if body.get("service_tier") not in _TIERS and body.pop("service_tier", None) is not None:
+            self._lose("service_tier")
+        if said.max_tokens is not None:
+            body["max_output_tokens"] = max(said.max_tokens, _LEAST_TOKENS)
+        if said.user is not None:
+            body["safety_identifier" if len(said.user) <= _LONGEST_ID else "user"] = said.user
+        include = ["reasoning.encrypted_content"]
+        if said.logprobs:
+            include.append("message.output_text.logprobs")
+        if said.modalities and said.modalities != ["text"]:
+            self._lose("modalities")
+        body["include"] = include
+        body["store"] = False
+
+    def _lose(self, name: str) -> None:
+        if name not in self.dropped:
+            self.dropped.append(name)
+
+    # -- items
+
+    def _turn(self, turn: Turn, items: list[JSON]) -> None:
+        if turn.name:
+            self._lose("messages[].name")
+        if turn.role == "assistant":
+            self._assistant(turn, items)
+            return
+        if turn.role == "tool":
+            items.extend(self._result(part) for part in turn.parts if isinstance(part, ToolResultPart))
+            return
+        content = [written for part in turn.parts if (written := self._input(part)) is not None]
+        if content:
+            role = "user" if turn.role == "user" else "developer"
+            items.append({"type": "message", "role": role, "content": content})
+
+    def _assistant(self, turn: Turn, items: list[JSON]) -> None:
+        content: list[JSON] = []
+
+        def close() -> None:
+            if content:
+                items.append({"type": "message", "role": "assistant", "content": list(content)})
+                content.clear()
+
+        for part in turn.parts:
+            match part:
+                case TextPart():
+                    if part.text:
+                        content.append({"type": "output_text", "text": part.text, "annotations": []})
+                case RefusalPart():
+                    content.append({"type": "refusal", "refusal": part.text})
+                case ToolCallPart():
+                    close()
+                    items.append(_call(part))
+                case ReasoningPart():
+                    close()
+                    self._reasoning(part, items)
+                case NativePart(dialect="responses"):
+                    close()
+                    items.append(part.body)
+                case NativePart():
+                    self._lose(f"messages[].{part.body.get('type', part.dialect)}")
+                case MediaPart():
+                    self._lose(f"messages[].{part.kind}")
+        close()
+
+    def _reasoning(self, part: ReasoningPart, items: list[JSON]) -> None:
+        opaque = part.signature or part.redacted
+        if part.issuer != "responses" or not opaque:
+            self._lose("messages[].reasoning")
+            return
+        summary = [{"type": "summary_text", "text": part.text}] if part.text else []
+        item: JSON = {"type": "reasoning", "summary": summary, "encrypted_content": opaque}
+        if part.id:
+            item["id"] = part.id
+        items.append(item)
+
+    def _result(self, part: ToolResultPart) -> JSON:
+        if part.is_error:
+            self._lose("messages[].tool_result.is_error")
+        output: Any
+        if all(isinstance(inner, TextPart) for inner in part.content):
+            output = "".join(inner.text for inner in part.content if isinstance(inner, TextPart))
+        else:
+            output = [written for inner in part.content if (written := self._input(inner)) is not None]
+        kind = "custom_tool_call_output" if part.kind == "custom" else "function_call_output"
+        return {"type": kind, "call_id": _id(part.call_id), "output": output}
+
+    def _input(self, part: Part) -> JSON | None:
+        match part:
+            case TextPart():
+                return {"type": "input_text", "text": part.text} if part.text else None
+            case MediaPart():
+                return self._media(part)
+            case NativePart():
+                self._lose(f"messages[].{part.body.get('type', part.dialect)}")
+        return None
+
+    def _media(self, part: MediaPart) -> JSON | None:
+        url = part.url or f"data:{part.media_type or 'application/octet-stream'};base64,{part.data}"
+        if part.kind == "image" or part.media_type.startswith("image/"):
+            image: JSON = {"type": "input_image", "detail": part.detail or "auto"}
+            return image | ({"file_id": part.file_id} if part.file_id else {"image_url": url})
+        if part.kind == "audio" and part.data is not None and part.media_type in _AUDIO:
+            audio = {"data": part.data, "format": _AUDIO[part.media_type]}
+            return {"type": "input_audio", "input_audio": audio}
+        if part.kind == "file":
+            if part.file_id:
+                return {"type": "input_file", "file_id": part.file_id}
+            if part.url:
+                return {"type": "input_file", "file_url": part.url}
+            return {"type": "input_file", "file_data": url, "filename": part.name or "document.pdf"}
+        self._lose(f"messages[].{part.kind}")
+        return None
+
+    def _tool(self, tool: Tool) -> JSON | None:
+        if tool.kind == "native":
+            if tool.dialect == "responses" and tool.native is not None:
+                return tool.native
+            self._lose(f"tools.{tool.name}")
+            return None
+        written: JSON = {"type": tool.kind, "name": tool.name}
+        if tool.description:
+            written["description"] = tool.description
+        if tool.kind == "custom":
+            if tool.format is not None:
+                written["format"] = tool.format
+            return written
+        written["parameters"] = tool.parameters or {"type": "object", "properties": {}}
+        written["strict"] = tool.strict is True  # the interface's own default is true
+        return written
+
+
+def _id(call_id: str) -> str:
+    """OpenAI refuses ids of tool calls above 64 characters; other vendors make longer ones."""
+    if len(call_id) <= _LONGEST_ID:
+        return call_id
+    return "call_" + hashlib.blake2b(call_id.encode(), digest_size=16).hexdigest()
+
+
+def _call(part: ToolCallPart) -> JSON:
+    call_id = _id(part.id)
+    if part.kind == "custom":
+        return {"type": "custom_tool_call", "call_id": call_id, "name": part.name, "input": part.arguments}
+    arguments = part.arguments or "{}"
+    return {"type": "function_call", "call_id": call_id, "name": part.name, "arguments": arguments}
+
+
+def _choice(choice: ToolChoice, tools: list[Tool]) -> str | JSON:
+    customs = {tool.name for tool in tools if tool.kind == "custom"}
+
+    def named(name: str) -> JSON:
+        return {"type": "custom" if name in customs else "function", "name": name}
+
+    if choice.mode == "named" and choice.name is not None:
+        return named(choice.name)
+    if choice.allowed and choice.mode in ("auto", "required"):
+        return {
+            "type": "allowed_tools",
+            "mode": choice.mode,
+            "tools": [named(name) for name in choice.allowed],
+        }
+    return choice.mode
+
+
+def _text(said: Conversation) -> JSON | None:
+    text: JSON = {}
+    if said.format is not None:
+        text["format"] = _format(said.format)
+    if said.verbosity is not None:
+        text["verbosity"] = said.verbosity
+    return text or None
+
+
+def _format(wanted: Format) -> JSON:
+    if wanted.kind == "json_object" or wanted.schema is None:
+        return {"type": "json_object"}
+    written: JSON = {"type": "json_schema", "name": wanted.name, "schema": wanted.schema}
+    written["strict"] = wanted.strict is True  # the interface's own default is true
+    if wanted.description:
+        written["description"] = wanted.description
+    return written
+
+
+def _reasoning(thinking: Thinking | None) -> JSON | None:
+    if thinking is None:
+        return None
+    effort = thinking.effort
+    if effort is None and thinking.budget_tokens:
+        effort = next((name for most, name in _EFFORTS if thinking.budget_tokens <= most), "high")
+    written: JSON = {}
+    if effort is not None:
+        written["effort"] = effort
+    if thinking.visible is not False and effort != "none":
+        written["summary"] = "auto"
+    return written or None
