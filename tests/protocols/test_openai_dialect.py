@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 from typed_events import answers, said, typed
 from wire_help import WEATHER, WIRE, chat_body, check_chat_stream, new_call, recorded
+from wire_help import events as events_of
 
 from penstock.lib.sse import SSESplitter
 from penstock.protocols import openai_chat
@@ -121,6 +122,14 @@ def test_an_empty_call_has_arguments_and_a_custom_one_none() -> None:
     again = read(told([*events[:3], ToolDelta(1, "ls"), events[3]], tools=[WEATHER]))
     assert [call["arguments"] for call in said(again)["calls"]] == ["{}", "ls"]
     assert [event.kind for event in again if isinstance(event, ToolStart)] == ["function", "custom"]
+
+
+def test_a_call_is_one_entry_of_its_chunk() -> None:
+    encoder = openai_chat.encoder(openai_chat.decode(chat_body(stream=True, tools=[WEATHER])), new_call())
+    data = encoder.stream([typed(ToolStart(0, "a", "now"), ToolDelta(0, '{"x":'), ToolDelta(0, "1}"))])
+    (chunk,) = events_of(data)
+    (piece,) = chunk["choices"][0]["delta"]["tool_calls"]
+    assert piece["function"] == {"name": "now", "arguments": '{"x":1}'}
 
 
 def test_a_thought_signature_travels_in_google_s_own_place() -> None:

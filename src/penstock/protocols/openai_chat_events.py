@@ -106,10 +106,15 @@ class Blocks:
         choice["delta"].setdefault("tool_calls", []).append(piece)
 
     def tool_delta(self, event: ToolDelta, choice: JSON) -> None:
+        """Adds to what this chunk says of the call already: clients count the entries of a chunk as calls."""
         is_custom = (event.choice, event.index) in self._customs
-        payload = {"input": event.arguments} if is_custom else {"arguments": event.arguments}
-        piece = {"index": event.index, "custom" if is_custom else "function": payload}
-        choice["delta"].setdefault("tool_calls", []).append(piece)
+        kind, key = ("custom", "input") if is_custom else ("function", "arguments")
+        pieces = choice["delta"].setdefault("tool_calls", [])
+        for piece in pieces:
+            if piece["index"] == event.index:
+                piece[kind][key] = piece[kind].get(key, "") + event.arguments
+                return
+        pieces.append({"index": event.index, kind: {key: event.arguments}})
 
     def refusal(self, event: RefusalText, choice: JSON) -> None:
         delta = choice["delta"]
