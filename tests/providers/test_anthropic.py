@@ -16,6 +16,7 @@ from penstock.providers.profiles import profile
 from penstock.types.conversation import (
     Conversation,
     Format,
+    ReasoningPart,
     TextPart,
     Tool,
     ToolCallPart,
@@ -154,6 +155,43 @@ def test_thinking_that_anthropic_never_signed_is_left_out() -> None:
     ]
     assert outgoing.dropped == ("messages[].thinking",)
     assert len(messages[1]["content"]) == 5
+
+
+def test_without_the_thoughts_before_its_calls_it_is_not_asked_to_think() -> None:
+    """A conversation that another vendor's model began, in the middle of its tool use."""
+    thought = {"type": "thinking", "thinking": "a", "signature": seal("gemini", "s")}
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": "x"}
+    messages = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": [thought, call]},
+        {"role": "user", "content": [result]},
+    ]
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    outgoing = CODEC.encode(own(messages=messages, thinking=thinking), DEPLOYMENT)
+    assert "thinking" not in sent(outgoing)
+    assert outgoing.dropped == ("messages[].thinking", "thinking")
+    messages.append({"role": "assistant", "content": "done"})
+    messages.append({"role": "user", "content": "thanks"})
+    assert CODEC.encode(own(messages=messages, thinking=thinking), DEPLOYMENT).dropped == (
+        "messages[].thinking",
+    )
+
+
+def test_a_copy_gets_its_unsigned_thinking_back() -> None:
+    copy = Deployment("dep", "deepseek-reasoner", CODEC, OPERATIONS)
+    thinking = {"type": "thinking", "thinking": "a", "signature": ""}
+    question = {"role": "user", "content": "q"}
+    messages = [
+        question,
+        {"role": "assistant", "content": [thinking, {"type": "text", "text": "x"}]},
+        question,
+    ]
+    assert sent(CODEC.encode(own(messages=messages), copy))["messages"] == messages
+    said = Conversation([HI, Turn("assistant", [ReasoningPart("a"), TextPart("x")]), HI])
+    outgoing = CODEC.encode(foreign(said), copy)
+    assert sent(outgoing)["messages"][1]["content"][0] == thinking
+    assert outgoing.dropped == ()
 
 
 def test_counting_takes_what_counting_knows() -> None:

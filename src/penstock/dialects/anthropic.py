@@ -122,11 +122,16 @@ def redacted_data_of(issuer: str, redacted: str) -> str:
     return redacted if issuer == "anthropic" else seal(issuer, redacted)
 
 
-def is_foreign(block: JSON) -> bool:
-    """Whether a thinking block is one that Anthropic never made: it would refuse the whole request."""
+def is_foreign(block: JSON, *, signs: bool) -> bool:
+    """Whether a thinking block is none that the target may get: Anthropic refuses a whole request for one.
+
+    signs: the model signs its thinking, as Claude does; those of others do not, and want it back so.
+    """
     kind = block.get("type")
     if kind == "thinking":
         signature = block.get("signature")
-        return not signature or (signature.__class__ is str and signature.startswith("penstock."))
+        if not signature:
+            return signs
+        return signature.__class__ is str and signature.startswith("penstock.")
     data = block.get("data")
     return kind == "redacted_thinking" and data.__class__ is str and data.startswith("penstock.")

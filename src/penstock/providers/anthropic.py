@@ -17,7 +17,8 @@ import msgspec
 
 from penstock.dialects.anthropic import JSON, THOUGHT_SIGNATURE, VERSION, VERSIONS, is_foreign
 from penstock.providers.anthropic_errors import map_error
-from penstock.providers.anthropic_lower import Lowering
+from penstock.providers.anthropic_lower import Lowering, has_lost_thoughts
+from penstock.providers.anthropic_models import abilities
 from penstock.providers.anthropic_reader import CountReader, EventReader, MessagesReader
 from penstock.providers.anthropic_typed import Names, Typed
 from penstock.providers.profiles import Profile, plain_connection
@@ -57,7 +58,11 @@ class AnthropicCodec:
     counts = True
 
     def __init__(
-        self, quirks: Quirks | None = None, *, name: str = "The upstream", version: str = VERSION
+        self,
+        quirks: Quirks | None = None,
+        *,
+        name: str = "The upstream",
+        version: str = VERSION,
     ) -> None:
         self.quirks = quirks or Quirks()
         self.name = name
@@ -68,7 +73,12 @@ class AnthropicCodec:
         dropped: list[str] = []
         schema: JSON | None = None
         if chat.dialect == "anthropic":
-            body = {**chat.body, "messages": _own_messages(chat.body["messages"], dropped)}
+            signs = abilities(deployment.model).signs
+            messages = _own_messages(chat.body["messages"], dropped, signs=signs)
+            body = {**chat.body, "messages": messages}
+            if dropped and has_lost_thoughts(messages) and body.get("thinking", {}).get("type") == "enabled":
+                del body["thinking"]  # refused without the thoughts that led to the calls
+                dropped.append("thinking")
             headers = chat.forward
             if all(name != "anthropic-version" for name, _ in headers):
                 headers = (("anthropic-version", self.version), *headers)
@@ -94,7 +104,10 @@ class AnthropicCodec:
 
     def _lowering(self, request: ChatRequest, deployment: Deployment) -> Lowering:
         return Lowering(
-            request.conversation(), deployment.model, version=self.version, max_output=deployment.max_output
+            request.conversation(),
+            deployment.model,
+            version=self.version,
+            max_output=deployment.max_output,
         )
 
     def reader(self, request: Request, deployment: Deployment) -> Reader:
@@ -117,7 +130,8 @@ def connect(profile: Profile, credentials: Credentials, name: str) -> Connection
     version = credentials.api_version or VERSION
     if version not in VERSIONS:
         raise ValueError(f"api_version {version!r} is none of Anthropic's: {', '.join(VERSIONS)}")
-    return plain_connection(profile, credentials, AnthropicCodec(profile.quirks, name=name, version=version))
+    codec = AnthropicCodec(profile.quirks, name=name, version=version)
+    return plain_connection(profile, credentials, codec)
 
 
 def _chat(request: Request) -> ChatRequest:
@@ -126,25 +140,22 @@ def _chat(request: Request) -> ChatRequest:
     return request
 
 
-def _own_messages(messages: list[JSON], dropped: list[str]) -> list[JSON]:
-    """The client's messages without what Anthropic never made: it would refuse the whole request for them."""
+def _own_messages(messages: list[JSON], dropped: list[str], *, signs: bool) -> list[JSON]:
+    """The client's messages without thinking that the model never made: it is refused."""
     written = messages
     for at, message in enumerate(messages):
-        if message["role"] != "assistant" or message["content"].__class__ is not list:
+        content: Any = message["content"]
+        if message["role"] != "assistant" or content.__class__ is not list:
             continue
-        content: list[Any] = message["content"]
-        if not any(is_foreign(block) or THOUGHT_SIGNATURE in block for block in content):
+        own = [block for block in content if not is_foreign(block, signs=signs)]
+        is_marked = any(THOUGHT_SIGNATURE in block for block in own)
+        if len(own) == len(content) and not is_marked:
             continue
-        if any(map(is_foreign, content)) and "messages[].thinking" not in dropped:
+        if len(own) < len(content) and "messages[].thinking" not in dropped:
             dropped.append("messages[].thinking")
-        own = [
-            {key: value for key, value in block.items() if key != THOUGHT_SIGNATURE}
-            for block in content
-            if not is_foreign(block)
-        ]
+        if is_marked:
+            own = [{k: v for k, v in block.items() if k != THOUGHT_SIGNATURE} for block in own]
         if written is messages:
             written = list(messages)
         written[at] = {**message, "content": own}
-    return (
-        [message for message in written if message["content"] != []] if written is not messages else messages
-    )
+    return written if written is messages else [row for row in written if row["content"] != []]

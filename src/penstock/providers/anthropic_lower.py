@@ -90,7 +90,12 @@ class Lowering:
     """One request on its way; `dropped` fills as it is written."""
 
     def __init__(
-        self, conversation: Conversation, model: str, *, version: str, max_output: int | None
+        self,
+        conversation: Conversation,
+        model: str,
+        *,
+        version: str,
+        max_output: int | None,
     ) -> None:
         self._said = conversation
         self._can = abilities(model)
@@ -153,18 +158,14 @@ class Lowering:
 
     def _messages(self, turns: list[Turn]) -> list[JSON]:
         messages: list[JSON] = []
-        for at, turn in enumerate(turns):
+        written = [(turn, blocks) for turn in turns if (blocks := self._blocks(turn))]
+        for at, (turn, blocks) in enumerate(written):
             role = "user" if turn.role == "tool" else turn.role
             if role == "system":
-                is_last = at + 1 == len(turns) or turns[at + 1].role == "assistant"
+                is_last = at + 1 == len(written) or written[at + 1][0].role == "assistant"
                 after_user = bool(messages) and messages[-1]["role"] == "user"
                 if not (self._can.system_turns and is_last and after_user):
                     role = "user"
-            blocks = self._blocks(turn)
-            if turn.name:
-                self._lose("messages[].name")
-            if not blocks:
-                continue
             if messages and messages[-1]["role"] == role:
                 messages[-1]["content"] += blocks
             else:
@@ -181,6 +182,8 @@ class Lowering:
 
     def _blocks(self, turn: Turn) -> list[JSON]:
         blocks: list[JSON] = []
+        if turn.name:
+            self._lose("messages[].name")
         is_assistant = turn.role == "assistant"
         for part in turn.parts:
             block = self._block(part, is_assistant=is_assistant)
@@ -229,6 +232,8 @@ class Lowering:
                 return {"type": "redacted_thinking", "data": part.redacted}
             if part.signature:
                 return {"type": "thinking", "thinking": part.text, "signature": part.signature}
+        elif part.text and not self._can.signs and not part.signature:
+            return {"type": "thinking", "thinking": part.text, "signature": ""}
         self._lose("messages[].reasoning")
         return None
 
@@ -444,7 +449,7 @@ class Lowering:
             written = {"type": "adaptive"}
             if budget is not None and effort is None and self._can.efforts:
                 body.setdefault("output_config", {})["effort"] = self._effort(_effort_of(budget))
-        elif body.get("tool_choice", {}).get("type") in ("any", "tool") or _has_lost_thoughts(messages):
+        elif body.get("tool_choice", {}).get("type") in ("any", "tool") or has_lost_thoughts(messages):
             self._lose("thinking")
             return
         else:
@@ -591,12 +596,14 @@ def _object_of(arguments: str) -> JSON | None:
     return decoded if isinstance(decoded, dict) else None
 
 
-def _has_lost_thoughts(messages: list[JSON]) -> bool:
+def has_lost_thoughts(messages: list[JSON]) -> bool:
     """Whether the turn in progress called tools without the thinking that led there."""
-    if messages[-1]["role"] != "user" or messages[-1]["content"][0]["type"] != "tool_result":
+    last: str | list[JSON] = messages[-1]["content"]
+    if isinstance(last, str) or not any(block["type"] == "tool_result" for block in last):
         return False
-    calling = next(message for message in reversed(messages) if message["role"] == "assistant")
-    return calling["content"][0]["type"] not in ("thinking", "redacted_thinking")
+    said = (message["content"] for message in reversed(messages) if message["role"] == "assistant")
+    calling: str | list[JSON] = next(said, "")
+    return isinstance(calling, str) or calling[0]["type"] not in ("thinking", "redacted_thinking")
 
 
 def _effort_of(budget: int) -> str:

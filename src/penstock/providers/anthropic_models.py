@@ -15,6 +15,8 @@ about-claude/models/migration-guide; for 5.5 also
 openrouter.ai/docs/cookbook/evaluate-and-optimize/model-migrations/claude-5-5.
 
 A model that is none of Claude's (servers that copy the dialect) is taken as the oldest: budgets and sampling.
+Those named in `_UNSIGNED` think without signing, and want their thinking back in tool use
+(NousResearch/hermes-agent#16748: DeepSeek refuses a turn that has lost it).
 """
 
 import re
@@ -24,6 +26,7 @@ from typing import NamedTuple
 _AFTER = re.compile(r"claude-(?P<line>[a-z]+)-(?P<major>\d{1,2})(?:[-.](?P<minor>\d{1,2}))?(?!\d)")
 _BEFORE = re.compile(r"claude-(?P<major>\d{1,2})(?:[-.](?P<minor>\d{1,2}))?-(?P<line>[a-z]+)")
 _UNNUMBERED = re.compile(r"claude-(?P<line>mythos|fable)")
+_UNSIGNED = re.compile(r"deepseek|kimi|moonshot|glm|minimax|qwen|mimo|doubao|gpt-oss", re.IGNORECASE)
 _ALWAYS_THINK = frozenset({"mythos", "fable"})
 _THREE = frozenset({"low", "medium", "high"})
 
@@ -38,6 +41,7 @@ class Abilities(NamedTuple):
     prefill: bool = True  # goes on from a final assistant turn
     system_turns: bool = False  # messages of role system
     formats: bool = False  # output_config.format, strict tools
+    signs: bool = True  # its thinking
 
 
 @lru_cache(maxsize=256)
@@ -46,7 +50,9 @@ def abilities(model: str) -> Abilities:
     if found is not None:
         return _abilities(found["line"], (int(found["major"]), int(found["minor"] or 0)))
     unnumbered = _UNNUMBERED.search(model)
-    return Abilities() if unnumbered is None else _abilities(unnumbered["line"], (5, 0))
+    if unnumbered is not None:
+        return _abilities(unnumbered["line"], (5, 0))
+    return Abilities(signs=_UNSIGNED.search(model) is None)
 
 
 def _abilities(line: str, version: tuple[int, int]) -> Abilities:
