@@ -1,7 +1,7 @@
-"""LangChain's own standard tests of a chat model: four client classes, each with four vendors' servers behind us.
+"""LangChain's standard tests of a chat model: four client classes, each with four vendors' servers behind.
 
-One gateway process, started as a user starts it; behind it the doubles of `penstock.testing`, which answer as the
-vendors do and refuse what the vendors refuse. A cell is a class made of one client and one upstream:
+One gateway process, started as a user starts it; behind it the doubles of `penstock.testing`, which answer as
+the vendors do and refuse what the vendors refuse. A cell is a class made of one client and one upstream:
 
     client                                    upstream
     chat       ChatOpenAI                     chat       OpenAI's Chat Completions
@@ -20,6 +20,7 @@ import functools
 import gc
 import inspect
 import json
+import operator
 import subprocess
 import threading
 import time
@@ -31,6 +32,8 @@ from typing import Any, ClassVar
 import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from platforms import PENSTOCK, environment
@@ -58,7 +61,12 @@ UPSTREAMS = {
     "anthropic": ("anthropic", AnthropicDouble, "/v1"),
     "gemini": ("gemini", GeminiDouble, "/v1beta"),
 }
-CLIENTS = ("chat", "responses", "anthropic", "gemini")
+SIGNATURES = {
+    "chat": '"reasoning_content":',
+    "responses": '"encrypted_content":',
+    "anthropic": '"signature":',
+    "gemini": '"thoughtSignature":',
+}
 KEY = "sk-matrix"
 
 PNG = base64.b64decode(
@@ -69,7 +77,7 @@ WAV = b"RIFF$\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0@\x1f\0\0@\x1f\0\0\1\0\x08\0data\0\
 
 
 class RestGemini(ChatGoogleGenerativeAI):
-    """Its REST transport has no async half: without an async client it falls back to the sync one on a thread."""
+    """Its REST transport has no async half: without an async client it takes the sync one on a thread."""
 
     @property
     def async_client(self) -> None:
@@ -81,6 +89,7 @@ class Plant:
 
     def __init__(self, home: Path) -> None:
         self.doubles = {name: row[1]() for name, row in UPSTREAMS.items()}
+        self.doubles["responses"].strict_reasoning = True
         self._stop = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._up = threading.Event()
@@ -196,7 +205,7 @@ def vcr() -> None:
 
 @pytest.fixture(autouse=True)
 def own_loop(request: pytest.FixtureRequest) -> None:
-    """Async tests in one plain loop: the clients keep their sockets open in it, which our own runner refuses."""
+    """Async tests in one plain loop: the clients keep sockets open in it, which our own runner refuses."""
     test = request.node.obj
     if inspect.iscoroutinefunction(test):
 
@@ -247,6 +256,38 @@ class Cell(ChatModelIntegrationTests):
     def supports_pdf_inputs(self) -> bool:
         return True
 
+    @property
+    def thinking(self) -> dict[str, Any]:
+        """What turns thinking on."""
+        raise NotImplementedError
+
+    @pytest.mark.parametrize("streams", [False, True])
+    def test_thoughts_survive_a_loop_of_tools(self, streams: bool) -> None:
+        """Ten turns, one call each: the double refuses a thought that is lost, moved or changed."""
+
+        @tool
+        def look_up(place: str) -> str:
+            """Look a place up."""
+            return f"{place} is fine."
+
+        model = self.chat_model_class(**{**self.chat_model_params, **self.thinking}).bind_tools([look_up])
+        messages: list[Any] = [HumanMessage("Call look_up for Paris 10 times, one at a time.")]
+        for _ in range(12):
+            if streams:
+                said: Any = functools.reduce(operator.add, model.stream(messages))
+            else:
+                said = model.invoke(messages)
+            messages.append(said)
+            if not said.tool_calls:
+                break
+            messages += [look_up.invoke(call) for call in said.tool_calls]
+        told = [message.content for message in messages if isinstance(message, ToolMessage)]
+        assert told == ["Paris is fine."] * 10
+        assert said.text.count("Paris is fine.") == 10
+        target = self.client if self.upstream == "direct" else self.upstream
+        last = json.dumps(plants[0].doubles[target].requests[-1].body)
+        assert last.count(SIGNATURES[target]) == (0 if target == "chat" else 10)
+
 
 class OpenAICell(Cell):
     @property
@@ -267,6 +308,18 @@ class ChatCell(OpenAICell):
     client = "chat"
 
     @property
+    def thinking(self) -> dict[str, Any]:
+        return {"reasoning_effort": "low"}
+
+    @property
+    def supports_anthropic_inputs(self) -> bool:
+        return True
+
+    @property
+    def supports_image_tool_message(self) -> bool:
+        return self.upstream not in {"direct", "chat"}  # a tool message is text at OpenAI's
+
+    @property
     def supports_audio_inputs(self) -> bool:
         # Sounds are Chat Completions' and Gemini's; Anthropic and Responses have no block for them.
         return self.upstream in {"direct", "chat", "gemini"}
@@ -278,6 +331,11 @@ class ResponsesCell(OpenAICell):
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {**super().chat_model_params, "use_responses_api": True}
+
+    @property
+    def thinking(self) -> dict[str, Any]:
+        encrypted = ["reasoning.encrypted_content"]
+        return {"reasoning": {"effort": "low", "summary": "auto"}, "include": encrypted, "store": False}
 
     @property
     def supports_image_tool_message(self) -> bool:
@@ -298,6 +356,10 @@ class AnthropicCell(Cell):
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": self.model_name, "base_url": self.root(""), "api_key": KEY, "max_retries": 0}
+
+    @property
+    def thinking(self) -> dict[str, Any]:
+        return {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 4096}
 
     @property
     def supports_image_tool_message(self) -> bool:
@@ -328,6 +390,27 @@ class GeminiCell(Cell):
             "max_retries": 0,
         }
         return {**params, "transport": "rest"}
+
+    @property
+    def thinking(self) -> dict[str, Any]:
+        return {"thinking_budget": 1024, "include_thoughts": True}
+
+    @property
+    def supports_json_mode(self) -> bool:
+        return True
+
+    @property
+    def supports_audio_inputs(self) -> bool:
+        # Sounds are Chat Completions' and Gemini's; Anthropic and Responses have no block for them.
+        return self.upstream in {"direct", "chat", "gemini"}
+
+    @property
+    def supports_image_tool_message(self) -> bool:
+        return True
+
+    @property
+    def supports_pdf_tool_message(self) -> bool:
+        return True
 
     @property
     def supports_model_override(self) -> bool:
