@@ -474,7 +474,7 @@ def test_redacted_thoughts_and_own_signatures() -> None:
     parts = [{"text": "", "thought": True, "thoughtSignature": sealed_redacted("anthropic", "EmwK+/==")}]
     found = lifted({"role": "model", "parts": parts}, HELLO).turns[0].parts
     assert found == [ReasoningPart("", None, "EmwK+/==", "anthropic")]
-    assert opened("CpYBAVSoXO6abc==") == ("gemini", "CpYBAVSoXO6abc==")
+    assert opened("CpYBAVSoXO6abQ==") == ("gemini", "CpYBAVSoXO6abQ==")
     assert sealed("gemini", "abc") == "abc"
     assert opened(sealed("anthropic", "x")[:14]) != ("anthropic", "x")
 

@@ -123,7 +123,7 @@ def test_thoughts_then_parallel_calls() -> None:
     assert found[1] == Reasoning("**Looking up**\n\nTwo cities, so two calls.")
     starts = [event for event in found if isinstance(event, ToolStart)]
     assert [(one.index, one.name) for one in starts] == [(0, "weather"), (1, "weather"), (2, "now")]
-    assert starts[0].signature == "CpYBAVSoXO6abc=="
+    assert starts[0].signature == "CpYBAVSoXO6abQ=="
     assert starts[1].signature is None
     assert len({one.id for one in starts}) == 3
     assert all(one.id for one in starts)
