@@ -228,9 +228,10 @@ async def test_faults() -> None:
         with pytest.raises(errors.ServerError, match="error in the stream"):
             async for _ in await client.models.generate_content_stream(model=MODEL, contents="Hello!"):
                 pass
-        up.behaviour = {"x-test-split": "3"}
+        up.behaviour = {"x-test-split": "3", "x-test-no-usage": "1"}
         _, chunks = await whole_and_streamed(client, "say 你好", config())
         assert parts(chunks)[0].text == "你好"
+        assert [chunk.usage_metadata for chunk in chunks] == [None]
         image = types.Part.from_bytes(data=base64.b64decode("aGk="), mime_type="image/png")
         seen, _ = await whole_and_streamed(client, [types.Content(role="user", parts=[image])], config())
         assert "image/png" in seen.text

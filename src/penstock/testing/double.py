@@ -2,7 +2,7 @@
 
 A double (`upstream.py`, `anthropic.py`, `gemini.py`, ...) decides; this module listens, records and sends.
 Its directives are explained in `upstream.py` and mean the same everywhere: an event is one event of the
-vendor's own stream, whatever its framing.
+vendor's own stream, whatever its framing. `x-test-echo` and `x-test-no-done` are `upstream.py`'s alone.
 """
 
 import argparse
@@ -256,11 +256,11 @@ class Double:
         return body
 
 
-def _without(value: Any, keys: frozenset[str]) -> Any:
+def without(value: Any, keys: frozenset[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
+        return {key: without(item, keys) for key, item in value.items() if key not in keys}
     if isinstance(value, list):
-        return [_without(item, keys) for item in value]
+        return [without(item, keys) for item in value]
     return value
 
 
@@ -396,9 +396,9 @@ class _Connection(asyncio.Protocol):
         if text is not None:
             body = text.encode()
         elif answer.events is not None:  # non-sse: what such servers send is the last chunk
-            body = msgspec.json.encode(_without(answer.events[-1], told.keys("omit")))
+            body = msgspec.json.encode(without(answer.events[-1], told.keys("omit")))
         else:
-            body = msgspec.json.encode(_without(answer.body, told.keys("omit")))
+            body = msgspec.json.encode(without(answer.body, told.keys("omit")))
         if told.count("malformed") is not None:
             body = body[: len(body) // 2]
         head = self._head(request, told, answer._replace(events=None), len(body))
@@ -459,7 +459,7 @@ class _Connection(asyncio.Protocol):
     def _lines(self, told: Directives, answer: Answer) -> Iterator[bytes]:
         omitted, malformed, framing = told.keys("omit"), told.count("malformed"), answer.framing
         for number, event in enumerate(answer.events or ()):
-            data = msgspec.json.encode(_without(event, omitted) if omitted else event)
+            data = msgspec.json.encode(without(event, omitted) if omitted else event)
             yield self._line(
                 told, framing, data[: len(data) // 2] if number == malformed else data, event, number
             )

@@ -3,10 +3,13 @@
 import itertools
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from penstock.testing.brain import Ask, Brain, Called, Finish, Reply, Seals, words
-from penstock.testing.double import Answer, Directives, Double, Json, Recorded
+from penstock.testing.double import Answer, Directives, Double, Json, Recorded, without
+
+
+_USAGE: Final = frozenset(["usage", "usageMetadata"])
 
 
 class Refused(Exception):
@@ -37,7 +40,11 @@ class Vendor(Double):
                 raise Refused(self.wrong_key, 401)
             if request.method == "POST" and (status := request.directives.count("status")) is not None:
                 raise Refused(f"The test asked for {status}.", status)
-            return self.respond(request)
+            answer = self.respond(request)
+            if request.directives.flag("no-usage"):
+                events = None if answer.events is None else without(answer.events, _USAGE)
+                answer = answer._replace(body=without(answer.body, _USAGE), events=events)
+            return answer
         except Refused as exc:
             return self.refuse(exc)
 
