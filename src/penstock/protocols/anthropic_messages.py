@@ -23,6 +23,7 @@ from penstock.protocols.anthropic_lift import lift
 from penstock.protocols.anthropic_schema import (
     BLOCK_SHAPE,
     BLOCK_TYPES,
+    NULLABLE,
     RESULT_TYPES,
     SHAPE,
     AnyTool,
@@ -32,7 +33,6 @@ from penstock.protocols.anthropic_schema import (
     OneTool,
     ThinkingEnabled,
     Tool,
-    blocks_with_nulls,
 )
 from penstock.protocols.checking import Checker
 from penstock.protocols.openai_schema import drop_nulls
@@ -113,12 +113,19 @@ def _drop_nulls(body: JSON) -> None:
         for message in messages:
             content = message.get("content") if message.__class__ is dict else None
             if content.__class__ is list:
-                blocks = blocks_with_nulls(content)
-                drop_nulls(blocks, BLOCK_SHAPE)
-                for block in blocks:
-                    if block["type"] == "tool_result" and block.get("content").__class__ is list:
-                        drop_nulls(blocks_with_nulls(block["content"]), BLOCK_SHAPE)
+                _drop_nulls_of_blocks(content)
     drop_nulls(body, SHAPE)
+
+
+def _drop_nulls_of_blocks(blocks: list[Any]) -> None:
+    for block in blocks:
+        kind = block.get("type") if block.__class__ is dict else None
+        if kind not in NULLABLE:
+            continue
+        if None in block.values() or "source" in block or "cache_control" in block:
+            drop_nulls(block, BLOCK_SHAPE)
+        if kind == "tool_result" and block.get("content").__class__ is list:
+            _drop_nulls_of_blocks(block["content"])
 
 
 def _known_only(body: JSON) -> JSON:

@@ -244,9 +244,9 @@ class MessagesBody(Body, kw_only=True):
 # Where a null is an absent field. Tool inputs, schemas and what server tools returned are not here: a null
 # there means null.
 _SOURCE: Shape = {"content": {"source": {}, "cache_control": {}}}
-_BLOCK: Shape = {"source": _SOURCE, "cache_control": {}}
+BLOCK_SHAPE: Shape = {"source": _SOURCE, "cache_control": {}}
 SHAPE: Shape = {
-    "system": _BLOCK,
+    "system": BLOCK_SHAPE,
     "tools": {"cache_control": {}},
     "tool_choice": {},
     "thinking": {},
@@ -254,12 +254,5 @@ SHAPE: Shape = {
     "cache_control": {},
     "metadata": {},
 }
-_NULLABLE = frozenset({"text", "image", "document", "search_result", "tool_use", "thinking", "tool_result"})
-
-
-def blocks_with_nulls(blocks: list[Any]) -> list[Any]:
-    """The blocks in which a null means nothing."""
-    return [block for block in blocks if block.__class__ is dict and block.get("type") in _NULLABLE]
-
-
-BLOCK_SHAPE = _BLOCK
+# Blocks in which a null means nothing.
+NULLABLE = frozenset({"text", "image", "document", "search_result", "tool_use", "thinking", "tool_result"})

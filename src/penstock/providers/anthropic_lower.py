@@ -24,6 +24,8 @@ use whose first thoughts are lost.
 import base64
 import binascii
 import re
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -97,7 +99,7 @@ class Lowering:
         version: str,
         max_output: int | None,
     ) -> None:
-        self._said = conversation
+        self._asked = conversation
         self._can = abilities(model)
         if version != "2023-06-01":
             self._can = self._can._replace(sampling=False)
@@ -109,15 +111,15 @@ class Lowering:
 
     def names(self) -> Names:
         """How tools are called there; for the reader."""
-        tools = [tool for tool in self._said.tools if tool.kind != "native"]
+        tools = [tool for tool in self._asked.tools if tool.kind != "native"]
         renamed = {new: tool.name for tool in tools if (new := self._tool_names[tool.name]) != tool.name}
         customs = frozenset(self._tool_names[tool.name] for tool in tools if tool.kind == "custom")
         return Names(renamed, customs, self._forced())
 
     def _forced(self) -> str | None:
         """The name of the tool whose arguments are the answer, where one is forced for its form."""
-        wanted = self._said.format
-        if wanted is None or self._said.tools or self._wants_thinking():
+        wanted = self._asked.format
+        if wanted is None or self._asked.tools or self._wants_thinking():
             return None
         schema = wanted.schema
         if schema is not None and (self._can.formats or schema.get("type") != "object"):
@@ -125,7 +127,7 @@ class Lowering:
         return self._tool_names[wanted.name]
 
     def body(self, *, counts_only: bool = False) -> JSON:
-        said = self._said
+        said = self._asked
         self.names()  # tools' names come first: a call of an unknown tool gets what is left
         system, turns = _hoisted(said.turns)
         messages = self._messages(turns)
@@ -192,27 +194,19 @@ class Lowering:
         return blocks
 
     def _block(self, part: Part, *, is_assistant: bool) -> JSON | None:
-        match part:
-            case TextPart():
-                return _text(part)
-            case MediaPart():
-                if is_assistant:
-                    self._lose(f"messages[].{part.kind}")
-                    return None
-                return self._media(part)
-            case ReasoningPart():
-                return self._thought(part)
-            case ToolCallPart():
-                return self._call(part)
-            case ToolResultPart():
-                return self._result(part)
-            case RefusalPart():
-                return _text(TextPart(part.text))
-            case NativePart():
-                if part.dialect == "anthropic":
-                    return part.body
-                self._lose(f"messages[].{part.body.get('type', part.dialect)}")
-                return None
+        if is_assistant and part.__class__ is MediaPart:
+            self._lose(f"messages[].{part.kind}")
+            return None
+        return _WRITE[part.__class__](self, part)
+
+    def _said(self, part: TextPart | RefusalPart) -> JSON | None:
+        return _text(part)
+
+    def _native(self, part: NativePart) -> JSON | None:
+        if part.dialect == "anthropic":
+            return part.body
+        self._lose(f"messages[].{part.body.get('type', part.dialect)}")
+        return None
 
     def _texts(self, turns: list[Turn]) -> list[JSON]:
         blocks: list[JSON] = []
@@ -328,7 +322,7 @@ class Lowering:
     # -- tools
 
     def _tools(self, body: JSON, messages: list[JSON]) -> None:
-        said = self._said
+        said = self._asked
         choice = said.tool_choice
         allowed = set(choice.allowed) if choice is not None else set()
         tools = [
@@ -395,7 +389,7 @@ class Lowering:
     # -- thinking, limits and the rest
 
     def _format(self, body: JSON) -> None:
-        wanted = self._said.format
+        wanted = self._asked.format
         if wanted is None:
             return
         forced = self._forced()
@@ -417,7 +411,7 @@ class Lowering:
 
     def _words(self) -> str:
         """How the answer's form is asked for where it can only be asked for."""
-        wanted = self._said.format
+        wanted = self._asked.format
         if wanted is None or self._forced() is not None:
             return ""
         if wanted.schema is None:
@@ -429,7 +423,7 @@ class Lowering:
         return f"{said}\n{schema}"
 
     def _thinking(self, body: JSON, messages: list[JSON]) -> None:
-        thinking = self._said.thinking
+        thinking = self._asked.thinking
         if thinking is None:
             return
         effort, budget = thinking.effort, thinking.budget_tokens
@@ -460,7 +454,7 @@ class Lowering:
         body["thinking"] = written
 
     def _wants_thinking(self) -> bool:
-        wish = self._said.thinking
+        wish = self._asked.thinking
         if wish is None or wish.enabled is False or wish.effort == "none":
             return False
         return bool(wish.enabled) or wish.effort is not None or wish.budget_tokens is not None
@@ -471,7 +465,7 @@ class Lowering:
         return "low" if effort in ("minimal", "low") else "max" if effort == "max" else "high"
 
     def _limits(self, body: JSON) -> None:
-        said = self._said
+        said = self._asked
         self._max_tokens(body)
         thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
         for name in ("temperature", "top_p", "top_k"):
@@ -505,7 +499,7 @@ class Lowering:
         """The client's limit is a law; without one there is room for the thinking and an answer."""
         thinking = body.get("thinking") or {}
         budget = thinking.get("budget_tokens", 0)
-        limit = self._said.max_tokens
+        limit = self._asked.max_tokens
         if limit is None:
             limit = self._max_output or USUAL_MAX_TOKENS
             if limit <= budget and self._max_output is None:
@@ -564,10 +558,22 @@ def _hoisted(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
     return turns[:at], turns[at:]
 
 
-def _text(part: TextPart) -> JSON | None:
+def _text(part: TextPart | RefusalPart) -> JSON | None:
     if not part.text.strip(_BLANK):
         return None
-    return _cached({"type": "text", "text": part.text}, part.cache)
+    block = {"type": "text", "text": part.text}
+    return _cached(block, part.cache) if part.__class__ is TextPart else block
+
+
+_WRITE: dict[type, Callable[[Lowering, Any], JSON | None]] = {
+    TextPart: Lowering._said,  # noqa: SLF001 - a table of its own methods
+    RefusalPart: Lowering._said,  # noqa: SLF001
+    MediaPart: Lowering._media,  # noqa: SLF001
+    ReasoningPart: Lowering._thought,  # noqa: SLF001
+    ToolCallPart: Lowering._call,  # noqa: SLF001
+    ToolResultPart: Lowering._result,  # noqa: SLF001
+    NativePart: Lowering._native,  # noqa: SLF001
+}
 
 
 def _cached(block: JSON, cache: JSON | None) -> JSON:
