@@ -8,7 +8,6 @@ from typing import Any, Final
 from penstock.testing.brain import Ask, Brain, Called, Finish, Reply, Seals, words
 from penstock.testing.double import Answer, Directives, Double, Json, Recorded, without
 
-
 _USAGE: Final = frozenset(["usage", "usageMetadata"])
 
 
@@ -41,12 +40,12 @@ class Vendor(Double):
             if request.method == "POST" and (status := request.directives.count("status")) is not None:
                 raise Refused(f"The test asked for {status}.", status)
             answer = self.respond(request)
-            if request.directives.flag("no-usage"):
-                events = None if answer.events is None else without(answer.events, _USAGE)
-                answer = answer._replace(body=without(answer.body, _USAGE), events=events)
-            return answer
         except Refused as exc:
             return self.refuse(exc)
+        if request.directives.flag("no-usage"):
+            events = None if answer.events is None else without(answer.events, _USAGE)
+            answer = answer._replace(body=without(answer.body, _USAGE), events=events)
+        return answer
 
     def refuse(self, exc: Refused) -> Answer:
         return self.error(exc.status, exc.message)
