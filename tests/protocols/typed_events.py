@@ -23,6 +23,7 @@ from penstock.types.events import (
 from penstock.types.usage import Usage
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8)
+SIGNATURES = st.text("ABCxyz019+/=", min_size=1, max_size=8)
 ARGUMENTS = st.dictionaries(TEXTS, TEXTS | st.integers(-9, 9) | st.none(), max_size=2).map(json.dumps)
 
 
@@ -40,7 +41,7 @@ def answers(draw: st.DrawFn, issuer: str = "anthropic") -> list[Event]:
     for _ in range(draw(st.integers(0, 2))):
         events += [Reasoning(text) for text in draw(st.lists(TEXTS, max_size=3))]
         if draw(st.booleans()):
-            events.append(ReasoningEnd(draw(TEXTS), issuer=issuer))
+            events.append(ReasoningEnd(draw(SIGNATURES), issuer=issuer))
         events += [Text(text) for text in draw(st.lists(TEXTS, min_size=1, max_size=3))]
     calls = draw(st.lists(ARGUMENTS, max_size=3))
     left: list[tuple[int, list[Event]]] = []

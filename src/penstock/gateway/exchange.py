@@ -92,6 +92,10 @@ class Exchange(msgspec.Struct, eq=False):
     _waiter: asyncio.Future[None] | None = None  # for more of it
 
     @property
+    def connection(self) -> Connection:
+        return self._connection
+
+    @property
     def is_local(self) -> bool:
         """The peer is this machine (loopback or a Unix socket)."""
         peer = self._connection.peer

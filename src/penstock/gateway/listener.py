@@ -172,6 +172,16 @@ class Listener(asyncio.Protocol):
         """Cuts the connection at once: what is still unsent is lost."""
         self._transport.abort()
 
+    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+        """What the client sends from now on is `protocol`'s, which tells `connection_lost` when it is.
+
+        For an exchange whose answer was the switch to another protocol. Its task goes on to be this
+        connection's, so that a shutdown waits for it.
+        """
+        self._deadline = _NEVER
+        self._transport.set_protocol(protocol)
+        return self._transport
+
     # -- asyncio's side --------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

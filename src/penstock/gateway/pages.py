@@ -15,7 +15,7 @@ from penstock.config.snapshot import ModelRow, Snapshot
 from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
-from penstock.protocols import anthropic_models, openai_models, openapi, speaks_anthropic
+from penstock.protocols import anthropic_models, dialect_of, gemini_models, openai_models, openapi
 from penstock.telemetry.metrics import PoolRow
 from penstock.types.errors import ModelNotFound, PermissionDenied
 
@@ -43,13 +43,17 @@ class Pages:
         self._document = b""  # of /openapi.json, once somebody asked
         self._at = {
             "/v1/models": Page(self._models),
+            "/v1beta/models": Page(self._gemini_models),
             "/health": Page(self._health),
             "/health/live": Page(self._live),
             "/health/ready": Page(self._ready),
             "/metrics": Page(self._metrics),
             "/openapi.json": Page(self._openapi),
         }
-        self._below = {"/v1/models/": Page(self._model)}
+        self._below = {
+            "/v1/models/": Page(self._model),
+            "/v1beta/models/": Page(self._gemini_model),
+        }
 
     def find(self, path: str) -> Page | None:
         found = self._at.get(path)
@@ -72,16 +76,25 @@ class Pages:
 
     async def _models(self, exchange: Exchange) -> None:
         rows = self._rows(exchange)
-        if speaks_anthropic(exchange.headers):
-            page = anthropic_models.page_of(query_of(exchange))
-            await send_json(exchange, anthropic_models.listing(rows, **page))
-        else:
-            await send_json(exchange, openai_models.listing(rows))
+        match dialect_of(exchange.headers):
+            case "anthropic":
+                page = anthropic_models.page_of(query_of(exchange))
+                await send_json(exchange, anthropic_models.listing(rows, **page))
+            case "gemini":
+                await send_json(exchange, gemini_models.listing(rows))
+            case "openai":
+                await send_json(exchange, openai_models.listing(rows))
 
     async def _model(self, exchange: Exchange) -> None:
         row = self._row(exchange, exchange.path.removeprefix("/v1/models/"))
-        shape = anthropic_models if speaks_anthropic(exchange.headers) else openai_models
-        await send_json(exchange, shape.single(row))
+        await send_json(exchange, _SHAPES[dialect_of(exchange.headers)](row))
+
+    async def _gemini_models(self, exchange: Exchange) -> None:
+        await send_json(exchange, gemini_models.listing(self._rows(exchange)))
+
+    async def _gemini_model(self, exchange: Exchange) -> None:
+        row = self._row(exchange, exchange.path.removeprefix("/v1beta/models/"))
+        await send_json(exchange, gemini_models.single(row))
 
     # -- health
 
@@ -122,6 +135,13 @@ class Pages:
         if not self._document:
             self._document = msgspec.json.encode(openapi.document(self._version))
         await send_json(exchange, self._document)
+
+
+_SHAPES: dict[str, Callable[[ModelRow], bytes]] = {
+    "openai": openai_models.single,
+    "anthropic": anthropic_models.single,
+    "gemini": gemini_models.single,
+}
 
 
 def query_of(exchange: Exchange) -> list[tuple[str, str]]:

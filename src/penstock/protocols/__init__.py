@@ -6,10 +6,13 @@ errors_of    the shape of an error where no inbound protocol was reached: an unk
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from penstock.protocols import (
     anthropic_errors,
     anthropic_messages,
+    gemini,
+    gemini_errors,
     openai_chat,
     openai_completions,
     openai_embeddings,
@@ -37,19 +40,33 @@ INBOUND: Mapping[str, Inbound] = {
 ErrorBody = Callable[[PenstockError, str], bytes]
 
 
-def find(path: str, query: bytes) -> Inbound | None:  # noqa: ARG001
-    return None
+def find(path: str, query: bytes) -> Inbound | None:
+    """The inbound format of a path that names the model or the action."""
+    return gemini.find(path, query)
 
 
 def errors_of(path: str, headers: Mapping[bytes, bytes]) -> ErrorBody:
-    inbound = INBOUND.get(path)
+    inbound = INBOUND.get(path) or find(path, b"")
     if inbound is not None:
         return inbound.error_body
-    if path.startswith("/v1/messages") or (path.startswith("/v1/models") and speaks_anthropic(headers)):
+    if path.startswith("/v1/models"):
+        return _MODEL_ERRORS[dialect_of(headers)]
+    if path.startswith("/v1/messages"):
         return anthropic_errors.error_body
+    if path.startswith("/v1beta/"):
+        return _MODEL_ERRORS["gemini"]
     return openai_chat.error_body
 
 
-def speaks_anthropic(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether the client of a path that two dialects share (/v1/models) is one of Anthropic's."""
-    return b"anthropic-version" in headers
+def dialect_of(headers: Mapping[bytes, bytes]) -> Literal["openai", "anthropic", "gemini"]:
+    """Whose client asks at a path that several dialects share (/v1/models)."""
+    if b"anthropic-version" in headers:
+        return "anthropic"
+    return "gemini" if b"x-goog-api-key" in headers else "openai"
+
+
+_MODEL_ERRORS: Mapping[str, ErrorBody] = {
+    "openai": openai_chat.error_body,
+    "anthropic": anthropic_errors.error_body,
+    "gemini": lambda error, _: gemini_errors.error_body(error),
+}

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.dialects.responses import unbound
 from penstock.protocols.responses_lift import SIGNED
 from penstock.types.call import Call
 from penstock.types.conversation import seal
@@ -509,11 +510,11 @@ def _usage_body(usage: Usage, raw: JSON | None) -> JSON:
 def _opaque(end: ReasoningEnd, *, has_text: bool) -> str | None:
     """What a client gives back so that the issuer sees it again; responses_lift reads it."""
     if end.redacted is not None:
-        return end.redacted if end.issuer == "responses" else seal(end.issuer, end.redacted)
+        return seal(end.issuer, end.redacted)
     if end.signature is None:
         return None
-    if end.issuer == "responses":
-        return end.signature
+    if end.issuer == "responses":  # only a target of this dialect issues it, and that is not translated
+        return unbound(end.signature)[1]
     return seal(end.issuer, end.signature if has_text else SIGNED + end.signature)
 
 

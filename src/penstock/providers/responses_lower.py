@@ -16,6 +16,7 @@ Nothing is stored at OpenAI (`store: false`), so reasoning comes back encrypted.
 import hashlib
 from typing import Any
 
+from penstock.dialects.responses import unbound
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -168,9 +169,10 @@ class Lowering:
             self._lose("messages[].reasoning")
             return
         summary = [{"type": "summary_text", "text": part.text}] if part.text else []
-        item: JSON = {"type": "reasoning", "summary": summary, "encrypted_content": opaque}
-        if part.id:
-            item["id"] = part.id
+        item_id, encrypted = unbound(opaque)
+        item: JSON = {"type": "reasoning", "summary": summary, "encrypted_content": encrypted}
+        if item_id or part.id:
+            item["id"] = item_id or part.id
         items.append(item)
 
     def _result(self, part: ToolResultPart) -> JSON:

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.dialects.responses import bound
 from penstock.providers.openai_errors import error_in_answer
 from penstock.providers.openai_usage import JSON, count, decode_object
 from penstock.types.errors import UpstreamError, UpstreamInvalid
@@ -311,11 +312,10 @@ def _started(response: JSON) -> Started:
 
 
 def _reasoning_end(item: JSON) -> list[Event]:
-    opaque = item.get("encrypted_content")
-    if not isinstance(opaque, str):
-        opaque = None
-    item_id = item.get("id")
-    return [ReasoningEnd(opaque, None, "responses", item_id if isinstance(item_id, str) else None)]
+    opaque, item_id = item.get("encrypted_content"), item.get("id")
+    name = item_id if isinstance(item_id, str) else None
+    signature = bound(name, opaque) if isinstance(opaque, str) else None
+    return [ReasoningEnd(signature, None, "responses", name)]
 
 
 def _citation(annotation: JSON) -> Citation | None:

@@ -1,0 +1,74 @@
+"""Agents of every dialect against models of every dialect, turn after turn.
+
+The doubles are as strict as the vendors: signed reasoning must come back unchanged with the calls it led to, every
+call must be answered, once, in place.
+"""
+
+import warnings
+from typing import Any
+
+import pytest
+from agents import AGENTS
+from gateways import KEY, gateway
+
+from penstock.testing.anthropic import AnthropicDouble
+from penstock.testing.chat import ChatDouble
+from penstock.testing.gemini import GeminiDouble
+from penstock.testing.responses import ResponsesDouble
+
+DOUBLES: dict[str, tuple[str, Any, str]] = {  # upstream -> provider kind, double, path of its base URL
+    "openai": ("openai", ChatDouble, ""),
+    "responses": ("openai-responses", ResponsesDouble, ""),
+    "anthropic": ("anthropic", AnthropicDouble, "/v1"),
+    "gemini": ("gemini", GeminiDouble, "/v1beta"),
+}
+CONFIG = """
+builtin: off
+providers:
+  up: {{kind: {kind}, base_url: "{url}", api_key: sk-upstream-secret}}
+deployments:
+  m: {{provider: up, model: upstream-model}}
+keys:
+  test: {{secret: {key}}}
+"""
+
+
+async def converse(client: str, upstream: str, *, turns: int, stream: bool) -> None:
+    kind, double, path = DOUBLES[upstream]
+    async with double() as up:
+        config = CONFIG.format(kind=kind, url=up.url + path, key=KEY)
+        async with gateway(config) as gate:
+            agent = AGENTS[client](gate.url, KEY, stream=stream)
+            try:
+                said = await agent.converse(turns)
+            finally:
+                await agent.close()
+            for turn, text in enumerate(said):
+                if turn % 5 != 4:
+                    assert str(turn + turn + 1) in text, (turn, text)
+            assert agent.calls >= turns * 4 // 5
+            if upstream != "openai":  # that format does not show reasoning
+                assert agent.thoughts >= turns
+            bugs = await gate.metric("penstock_requests_total", 'code="internal_error"')
+            assert bugs == 0
+
+
+PAIRS = [(client, upstream) for client in AGENTS for upstream in DOUBLES]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize(("client", "upstream"), PAIRS)
+async def test_an_agent_goes_on_for_ten_turns(client: str, upstream: str, stream: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        await converse(client, upstream, turns=10, stream=stream)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("client", "upstream"), PAIRS)
+async def test_and_for_two_hundred(client: str, upstream: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        await converse(client, upstream, turns=200, stream=True)
