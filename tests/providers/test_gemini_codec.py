@@ -10,6 +10,7 @@ from google.genai import types as sdk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.dialects.gemini import sealed
 from penstock.lib.sse import SSESplitter
 from penstock.providers.gemini import GeminiCodec
 from penstock.providers.gemini_schema_subset import narrowed, subset
@@ -289,6 +290,24 @@ def test_the_same_dialect_is_kept_as_it_is() -> None:
 
 
 # -- requests
+
+
+def test_what_others_signed_does_not_go_to_google() -> None:
+    foreign = sealed("anthropic", "proof")
+    parts = [
+        {"text": "hm", "thought": True, "thoughtSignature": foreign},
+        {"text": "x", "thoughtSignature": foreign},
+        {"functionCall": {"name": "f"}, "thoughtSignature": "c2ln"},
+    ]
+    alone = {"role": "model", "parts": parts[:1]}
+    hello = {"parts": [{"text": "x"}]}
+    body = {"contents": [hello, {"role": "model", "parts": parts}, alone, hello]}
+    out = CODEC.encode(ChatRequest("public", body, dialect="gemini"), deployment())
+    kept = {"role": "model", "parts": [{"text": "x"}, parts[2]]}
+    assert json.loads(out.body)["contents"] == [hello, kept, hello]
+    assert out.dropped == ("messages[].reasoning",)
+    assert len(body["contents"]) == 4
+    assert len(parts[1]) == 2
 
 
 def test_paths() -> None:

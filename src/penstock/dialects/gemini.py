@@ -10,6 +10,7 @@ signatures   bytes, too, so a foreign one travels as base64 of its sealed text: 
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from penstock.types.conversation import seal, unseal
@@ -104,6 +105,7 @@ def opened(signature: str) -> tuple[str, str]:
 
 
 _SEALED = base64.b64encode(seal("", "")[:9].encode()).decode()  # "penstock.": 9 bytes, 12 letters
+_MARK = b'"' + _SEALED.encode()
 _REDACTED = "redacted:"  # before the data of a block that only its issuer can read; no base64 has a colon
 
 
@@ -116,3 +118,25 @@ def split_redacted(signature: str) -> tuple[str | None, str | None]:
     if signature.startswith(_REDACTED):
         return None, signature.removeprefix(_REDACTED)
     return signature, None
+
+
+def without_foreign(contents: list[JSON], encoded: bytes) -> list[JSON] | None:
+    """`contents` without what other vendors signed, which Google would refuse; None = there is none.
+
+    `encoded`: the request as JSON, where a look at the bytes tells whether it needs one at the parts.
+    """
+    if _MARK not in encoded:
+        return None
+    return [
+        {**content, "parts": list(_own_parts(content["parts"]))} if content.get("parts") else content
+        for content in contents
+    ]
+
+
+def _own_parts(parts: list[JSON]) -> Iterator[JSON]:
+    for part in parts:
+        signature = part.get("thoughtSignature")
+        if not isinstance(signature, str) or opened(signature)[0] == "gemini":
+            yield part
+        elif not part.get("thought"):
+            yield {key: value for key, value in part.items() if key != "thoughtSignature"}

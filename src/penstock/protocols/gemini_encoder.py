@@ -275,8 +275,8 @@ class GeminiEncoder:
             if piece is None:
                 piece = said[index] = {"content": {"parts": [], "role": "model"}, "index": index}
             _join(piece["content"]["parts"], parts)
-            if event.__class__ is Text and event.logprobs:  # type: ignore[union-attr]
-                _join_logprobs(piece, _logprobs(event.logprobs))  # type: ignore[union-attr]
+            if event.__class__ is Text and event.logprobs:
+                _join_logprobs(piece, _logprobs(event.logprobs))
         return {"candidates": list(said.values()), **self._same} if said else None
 
     def _native(self, body: JSON) -> JSON | None:

@@ -17,7 +17,7 @@ googleSearch and other tools of Google's           native tools
 what has no place                                  other, by its path
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -239,7 +239,7 @@ def _kind(media_type: str) -> Any:
 # -- tools
 
 
-def _tools(tools: list[JSON]) -> Iterator[Tool]:
+def _tools(tools: Iterable[JSON]) -> Iterator[Tool]:
     for tool in tools:
         for function in tool.get("functionDeclarations") or ():
             parameters = function.get("parametersJsonSchema")

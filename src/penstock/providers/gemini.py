@@ -8,8 +8,9 @@
 
 A model of another kind is named with it: tunedModels/mine.
 
-A Gemini client's body goes on as it was written: the model is in the path alone. Others are written by
-gemini_lower.py; answers are read in gemini_reader.py and gemini_vectors.py, refusals in gemini_errors.py.
+A Gemini client's body goes on as it was written, but for thoughts that another vendor signed: the model is in
+the path alone. Others are written by gemini_lower.py; answers are read in gemini_reader.py and
+gemini_vectors.py, refusals in gemini_errors.py.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from penstock.dialects.gemini import JSON
+from penstock.dialects.gemini import JSON, without_foreign
 from penstock.providers.gemini_errors import map_error
 from penstock.providers.gemini_lower import Lowering, is_fetched_by_google
 from penstock.providers.gemini_reader import CountReader, GeminiReader
@@ -64,6 +65,12 @@ class GeminiCodec:
             body = request.body
             if "model" in body:
                 body = {key: value for key, value in body.items() if key != "model"}
+            encoded = _encode(body)
+            own = without_foreign(body["contents"], encoded)
+            if own is not None:
+                body = {**body, "contents": [content for content in own if content.get("parts") != []]}
+                encoded = _encode(body)
+                dropped = ("messages[].reasoning",)
         else:
             lowering = Lowering(request.conversation(), deployment.model, ids=self.ids)
             body = lowering.body()
@@ -71,18 +78,19 @@ class GeminiCodec:
                 raise UnsupportedParameter(
                     "Nothing of the messages can be told to this model.", param="messages"
                 )
+            encoded = _encode(body)
             dropped, schema = tuple(lowering.dropped), lowering.schema
         if request.counts_only:
             return Outgoing(f"{path}:countTokens", _encode(self.count_body(body, deployment.model)))
         if request.stream:
             return Outgoing(
                 f"{path}:streamGenerateContent?alt=sse",
-                _encode(body),
+                encoded,
                 is_stream=True,
                 dropped=dropped,
                 schema=schema,
             )
-        return Outgoing(f"{path}:generateContent", _encode(body), dropped=dropped, schema=schema)
+        return Outgoing(f"{path}:generateContent", encoded, dropped=dropped, schema=schema)
 
     # -- what Vertex AI does otherwise
 

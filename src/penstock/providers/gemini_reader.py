@@ -118,7 +118,7 @@ class GeminiReader:
             raise UpstreamInvalid(f"{self._name} sent what is not a JSON object.")
         if body.get("error"):
             raise error_in_answer(self._name, body)
-        return body  # type: ignore[no-any-return]
+        return body
 
     # -- the same dialect
 
@@ -385,7 +385,7 @@ def _count(given: Any) -> int:
     number = int(given) if given.__class__ is str and len(given) <= 16 else given
     if number.__class__ is not int or not 0 <= number <= _MOST_TOKENS:
         raise ValueError("no count of tokens")
-    return number  # type: ignore[no-any-return]
+    return number
 
 
 def _audio(details: Any) -> int:
@@ -401,7 +401,7 @@ def _text(value: Any) -> str:
 def _required(value: Any) -> str:
     if value.__class__ is not str:
         raise TypeError("no text")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _signature(value: Any) -> str:

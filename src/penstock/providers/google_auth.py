@@ -47,7 +47,7 @@ class Key(Protocol):
 
 
 class ServiceAccount:
-    quota_project = None
+    quota_project: str | None = None
 
     def __init__(self, told: dict[str, Any]) -> None:
         self.token_url = _url(told.get("token_uri"))
@@ -84,7 +84,7 @@ class ServiceAccount:
 
 
 class AuthorizedUser:
-    project = None
+    project: str | None = None
 
     def __init__(self, told: dict[str, Any]) -> None:
         self.token_url = _url(told.get("token_uri"))
