@@ -131,6 +131,19 @@ def test_the_client_s_version_and_betas_go_along() -> None:
     )
 
 
+def test_sampling_is_sent_under_the_version_that_takes_it() -> None:
+    """LangChain sets a temperature, and the SDK below it the newest version, which refuses any."""
+    forward = (("anthropic-version", "2026-10-21"), ("anthropic-beta", "a"))
+    outgoing = CODEC.encode(own(forward=forward, temperature=0.3), DEPLOYMENT)
+    assert outgoing.headers == (("anthropic-version", "2023-06-01"), ("anthropic-beta", "a"))
+    assert sent(outgoing)["temperature"] == 0.3
+    newest = Deployment("dep", "claude-opus-5", CODEC, OPERATIONS)
+    outgoing = CODEC.encode(own(forward=forward, temperature=0.3, top_k=1), newest)
+    assert outgoing.headers == forward
+    assert outgoing.dropped == ("temperature", "top_k")
+    assert not {"temperature", "top_k"} & set(sent(outgoing))
+
+
 def test_thinking_that_anthropic_never_signed_is_left_out() -> None:
     mine = {"type": "thinking", "thinking": "a", "signature": "sig"}
     theirs = [

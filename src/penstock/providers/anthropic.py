@@ -6,8 +6,8 @@
     counts_only      /messages/count_tokens   without what only the answer needs
 
 `anthropic-version` is the client's where it speaks this dialect, else the provider's api_version, else
-2023-06-01 (which still takes temperature). The answers are read in anthropic_reader.py, refusals in
-anthropic_errors.py.
+2023-06-01 (which still takes temperature, and is sent for that). The answers are read in anthropic_reader.py,
+refusals in anthropic_errors.py.
 """
 
 from collections.abc import Sequence
@@ -46,6 +46,8 @@ _COUNTED = frozenset(
     }
 )
 
+_SAMPLING = ("temperature", "top_p", "top_k")
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -79,9 +81,7 @@ class AnthropicCodec:
             if dropped and has_lost_thoughts(messages) and body.get("thinking", {}).get("type") == "enabled":
                 del body["thinking"]  # refused without the thoughts that led to the calls
                 dropped.append("thinking")
-            headers = chat.forward
-            if all(name != "anthropic-version" for name, _ in headers):
-                headers = (("anthropic-version", self.version), *headers)
+            headers = self._own_headers(chat, body, deployment, dropped)
         else:
             lowering = self._lowering(chat, deployment)
             body = lowering.body(counts_only=chat.counts_only)
@@ -101,6 +101,26 @@ class AnthropicCodec:
         return Outgoing(
             "/messages", _encode(body), headers, is_stream=is_stream, dropped=tuple(dropped), schema=schema
         )
+
+    def _own_headers(
+        self, request: ChatRequest, body: JSON, deployment: Deployment, dropped: list[str]
+    ) -> tuple[tuple[str, str], ...]:
+        """The client's, with a version under which the model takes the sampling that was asked for.
+
+        The newest version refuses temperature, top_p and top_k whatever they are; frameworks on top of the
+        official SDK, which sends that version, still set them.
+        """
+        others = tuple(row for row in request.forward if row[0] != "anthropic-version")
+        version = next((row[1] for row in request.forward if row[0] == "anthropic-version"), self.version)
+        sampling = [name for name in _SAMPLING if name in body]
+        if sampling and version == VERSIONS[-1]:
+            if abilities(deployment.model).sampling:
+                version = VERSION
+            else:
+                for name in sampling:
+                    del body[name]
+                dropped += sampling
+        return (("anthropic-version", version), *others)
 
     def _lowering(self, request: ChatRequest, deployment: Deployment) -> Lowering:
         return Lowering(
