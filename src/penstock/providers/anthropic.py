@@ -17,9 +17,10 @@ import msgspec
 
 from penstock.dialects.anthropic import JSON, THOUGHT_SIGNATURE, VERSION, VERSIONS, is_foreign
 from penstock.providers.anthropic_errors import map_error
-from penstock.providers.anthropic_lower import Lowering, has_lost_thoughts
+from penstock.providers.anthropic_lower import Lowering
 from penstock.providers.anthropic_models import abilities
 from penstock.providers.anthropic_reader import CountReader, EventReader, MessagesReader
+from penstock.providers.anthropic_turns import has_lost_thoughts
 from penstock.providers.anthropic_typed import Names, Typed
 from penstock.providers.profiles import Profile, plain_connection
 from penstock.types.conversation import Dialect

@@ -23,7 +23,6 @@ use whose first thoughts are lost.
 
 import base64
 import binascii
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +30,7 @@ import msgspec
 
 from penstock.providers.anthropic_models import abilities
 from penstock.providers.anthropic_schemas import closed
+from penstock.providers.anthropic_turns import BLANK, Letters, has_lost_thoughts, hoisted, pair, trim
 from penstock.providers.anthropic_typed import Names
 from penstock.types.conversation import (
     JSON,
@@ -78,9 +78,7 @@ _BUDGETS = {
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-_WRONG = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_NAME = 128
-_BLANK = " \t\r\n\f\v"
 # What Anthropic needs between an assistant's turns and their borders, and other dialects do not.
 _OPENING = "(The conversation begins with the assistant.)"
 _GO_ON = "Go on."
@@ -104,8 +102,8 @@ class Lowering:
         if version != "2023-06-01":
             self._can = self._can._replace(sampling=False)
         self._max_output = max_output
-        self._ids = _Letters(None)
-        self._tool_names = _Letters(_LONGEST_NAME)
+        self._ids = Letters(None)
+        self._tool_names = Letters(_LONGEST_NAME)
         self.dropped: list[str] = []
         self.schema: JSON | None = None  # what the answer is to be checked against by us
 
@@ -129,7 +127,7 @@ class Lowering:
     def body(self, *, counts_only: bool = False) -> JSON:
         said = self._asked
         self.names()  # tools' names come first: a call of an unknown tool gets what is left
-        system, turns = _hoisted(said.turns)
+        system, turns = hoisted(said.turns)
         messages = self._messages(turns)
         blocks = self._texts(system)
         words = self._words()
@@ -174,10 +172,10 @@ class Lowering:
                 messages.append({"role": role, "content": blocks})
         if messages and messages[0]["role"] == "assistant":
             messages.insert(0, {"role": "user", "content": [{"type": "text", "text": _OPENING}]})
-        self._pair(messages)
+        pair(messages)
         if messages and messages[-1]["role"] == "assistant":
             if self._can.prefill:
-                _trim(messages[-1]["content"])
+                trim(messages[-1]["content"])
             else:
                 messages.append({"role": "user", "content": [{"type": "text", "text": _GO_ON}]})
         return messages
@@ -290,34 +288,8 @@ class Lowering:
                 text = base64.b64decode(part.data, validate=True).decode()
             except (binascii.Error, ValueError):
                 return None
-            return {"type": "text", "media_type": "text/plain", "data": text} if text.strip(_BLANK) else None
+            return {"type": "text", "media_type": "text/plain", "data": text} if text.strip(BLANK) else None
         return None
-
-    def _pair(self, messages: list[JSON]) -> None:
-        """Results come first in the message after their calls, in their order; each call has one."""
-        calls: list[str] = []
-        for message in messages:
-            content = message["content"]
-            results = {b["tool_use_id"]: b for b in content if b["type"] == "tool_result"}
-            given = sum(block["type"] == "tool_result" for block in content)
-            lacking = [call for call in calls if call not in results]
-            if message["role"] == "system" and not results:
-                continue
-            if lacking:
-                raise InvalidRequest(
-                    f"The tool call {lacking[0]!r} has no result after it.", param="messages"
-                )
-            if len(results) > len(calls) or given > len(results):
-                extra = next((one for one in results if one not in calls), next(iter(results)))
-                raise InvalidRequest(
-                    f"The tool result {extra!r} does not follow the one call it belongs to.", param="messages"
-                )
-            if results:
-                rest = [block for block in content if block["type"] != "tool_result"]
-                message["content"] = [results[call] for call in calls] + rest
-            calls = [block["id"] for block in content if block["type"] == "tool_use"]
-        if calls:
-            raise InvalidRequest(f"The tool call {calls[0]!r} has no result after it.", param="messages")
 
     # -- tools
 
@@ -482,7 +454,7 @@ class Lowering:
                 body[name] = value
             elif not (value == 1 and name != "top_k"):  # 1 is what happens anyway
                 self._lose(name)
-        stops = [stop for stop in said.stop if stop.strip(_BLANK)]
+        stops = [stop for stop in said.stop if stop.strip(BLANK)]
         if stops:
             body["stop_sequences"] = stops
         if len(stops) < len(said.stop):
@@ -533,33 +505,8 @@ _LEAST_TOP_P = 0.95  # while it thinks
 _ANY_OBJECT: JSON = {"type": "object"}
 
 
-class _Letters(dict[str, str]):
-    """Any text -> one of Anthropic's letters, always the same and never the same for two."""
-
-    def __init__(self, longest: int | None) -> None:
-        super().__init__()
-        self._longest = longest
-        self._taken: set[str] = set()
-
-    def __missing__(self, text: str) -> str:
-        made = plain = _WRONG.sub("_", text)[: self._longest] or "_"
-        number = 1
-        while made in self._taken:
-            number += 1
-            made = f"{plain[: (self._longest or len(plain) + 8) - 8]}_{number}"
-        self._taken.add(made)
-        self[text] = made
-        return made
-
-
-def _hoisted(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
-    """The system turns at the start, and the rest."""
-    at = next((at for at, turn in enumerate(turns) if turn.role != "system"), len(turns))
-    return turns[:at], turns[at:]
-
-
 def _text(part: TextPart | RefusalPart) -> JSON | None:
-    if not part.text.strip(_BLANK):
+    if not part.text.strip(BLANK):
         return None
     block = {"type": "text", "text": part.text}
     return _cached(block, part.cache) if part.__class__ is TextPart else block
@@ -585,13 +532,6 @@ def _cached(block: JSON, cache: JSON | None) -> JSON:
     return block
 
 
-def _trim(content: list[JSON]) -> None:
-    """Anthropic goes on from an answer that was begun, and refuses one that ends in blanks."""
-    last = content[-1]
-    if last["type"] == "text":
-        last["text"] = last["text"].rstrip(_BLANK)
-
-
 def _object_of(arguments: str) -> JSON | None:
     if not arguments.strip():
         return {}
@@ -600,16 +540,6 @@ def _object_of(arguments: str) -> JSON | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     return decoded if isinstance(decoded, dict) else None
-
-
-def has_lost_thoughts(messages: list[JSON]) -> bool:
-    """Whether the turn in progress called tools without the thinking that led there."""
-    last: str | list[JSON] = messages[-1]["content"]
-    if isinstance(last, str) or not any(block["type"] == "tool_result" for block in last):
-        return False
-    said = (message["content"] for message in reversed(messages) if message["role"] == "assistant")
-    calling: str | list[JSON] = next(said, "")
-    return isinstance(calling, str) or calling[0]["type"] not in ("thinking", "redacted_thinking")
 
 
 def _effort_of(budget: int) -> str:
