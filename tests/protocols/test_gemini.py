@@ -283,6 +283,26 @@ def test_both_spellings_say_the_same() -> None:
     }
 
 
+def test_enums_as_numbers() -> None:
+    """As Google's generated REST clients write them."""
+    found = lifted(
+        tools=[
+            {
+                "functionDeclarations": [
+                    {"name": "f", "parameters": {"type": 6, "properties": {"a": {"type": 1}}}}
+                ]
+            }
+        ],
+        toolConfig={"functionCallingConfig": {"mode": 2}},
+        generationConfig={"responseModalities": [1, 2], "thinkingConfig": {"thinkingLevel": 1}},
+        safetySettings=[{"category": 7, "threshold": 4}],
+    )
+    assert found.tools[0].parameters == {"type": "object", "properties": {"a": {"type": "string"}}}
+    assert found.tool_choice == ToolChoice("required")
+    assert found.modalities == ["text", "image"]
+    assert found.thinking == Thinking(effort="low")
+
+
 def test_names_of_the_user_are_not_touched() -> None:
     body = {
         "contents": [{"parts": [{"functionCall": {"name": "a_b", "args": {"x_y": None}}}], "role": "model"}]

@@ -27,6 +27,17 @@ FREE = frozenset(
 )
 # Where a list is meant and one object is often written; Google's parser takes it, too.
 _LISTS = frozenset({"contents", "parts", "tools", "functionDeclarations", "safetySettings", "requests"})
+# Google's generated REST clients write enums as numbers ($alt=json;enum-encoding=int).
+ENUMS: dict[str, tuple[str, ...]] = {
+    "mode": ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"),
+    "responseModalities": ("MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "AUDIO"),
+    "thinkingLevel": ("THINKING_LEVEL_UNSPECIFIED", "LOW", "HIGH", "MEDIUM", "MINIMAL"),
+    "taskType": (
+        *("TASK_TYPE_UNSPECIFIED", "RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT", "SEMANTIC_SIMILARITY"),
+        *("CLASSIFICATION", "CLUSTERING", "QUESTION_ANSWERING", "FACT_VERIFICATION", "CODE_RETRIEVAL_QUERY"),
+    ),
+}
+TYPES = ("TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL")
 _MIDDLE = re.compile(r"(?<=[a-zA-Z0-9])_([a-z0-9])")
 _URLSAFE = str.maketrans("-_", "+/")
 
@@ -65,6 +76,8 @@ def canonical(value: Any) -> Any:
             name = camel(key)
             if name in FREE:
                 out[name] = inner
+            elif name in ENUMS:
+                out[name] = enum_name(inner, ENUMS[name])
             elif name in _LISTS and inner.__class__ is dict:
                 out[name] = [canonical(inner)]
             elif inner.__class__ is dict or inner.__class__ is list:
@@ -73,6 +86,13 @@ def canonical(value: Any) -> Any:
                 out[name] = inner
         return out
     return [canonical(inner) for inner in value] if value.__class__ is list else value
+
+
+def enum_name(value: Any, names: tuple[str, ...]) -> Any:
+    """The name of an enum's number, or of each in a list; what is no such number stays."""
+    if value.__class__ is list:
+        return [enum_name(inner, names) for inner in value]
+    return names[value] if value.__class__ is int and 0 <= value < len(names) else value
 
 
 def standard_base64(text: str) -> str:

@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from penstock.dialects.gemini import canonical, standard_base64
+from penstock.dialects.gemini import TYPES, canonical, enum_name, standard_base64
 from penstock.protocols import gemini_errors
 from penstock.protocols.checking import Checker
 from penstock.protocols.gemini_encoder import GeminiEncoder
@@ -316,7 +316,7 @@ def _check_tools(checked: GenerateBody) -> set[str]:
                     f"`{path}`: `parameters` and `parametersJsonSchema` exclude each other.", param=path
                 )
             schema = function.parameters or function.parameters_json_schema or {}
-            kind = schema.get("type", "object")
+            kind = enum_name(schema.get("type", "object"), TYPES)
             if not isinstance(kind, str) or kind.lower() not in ("object", "type_unspecified"):
                 key = "parameters" if function.parameters else "parametersJsonSchema"
                 raise InvalidRequest(

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.dialects.gemini import camel, opened, split_redacted, standard_base64
+from penstock.dialects.gemini import TYPES, camel, enum_name, opened, split_redacted, standard_base64
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -267,10 +267,12 @@ def json_schema(schema: Any) -> JSON:
         return {}
     out: JSON = {}
     nullable = False
-    for given, value in schema.items():
-        key = camel(given)
+    for given, told in schema.items():
+        key, value = camel(given), told
         if value is None:
             continue
+        if key == "type":
+            value = enum_name(value, TYPES)
         match key:
             case "type" if isinstance(value, str):
                 if value != "TYPE_UNSPECIFIED":
@@ -348,5 +350,5 @@ def _format(config: JSON) -> Format | None:
     return Format("json_object") if schema is None else Format("json_schema", schema=schema)
 
 
-def _tier(tier: str | None) -> str | None:
-    return tier.lower().removeprefix("service_tier_") if tier else None
+def _tier(tier: Any) -> str | None:
+    return tier.lower().removeprefix("service_tier_") if tier and isinstance(tier, str) else None

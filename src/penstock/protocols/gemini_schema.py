@@ -70,7 +70,7 @@ class FunctionDeclaration(Struct, rename="camel"):
     description: str | None = None
     parameters: JSON | None = None
     parameters_json_schema: JSON | None = None
-    behavior: str | None = None
+    behavior: str | int | None = None
 
 
 class Tool(Struct, rename="camel"):
@@ -110,13 +110,13 @@ class GenerationConfig(Struct, rename="camel"):
     response_json_schema: Any = None
     response_modalities: list[str] | None = None
     thinking_config: ThinkingConfig | None = None
-    media_resolution: str | None = None
+    media_resolution: str | int | None = None
     speech_config: JSON | None = None
 
 
 class SafetySetting(Struct, rename="camel"):
-    category: str
-    threshold: str
+    category: str | int
+    threshold: str | int
 
 
 class GenerateBody(Struct, rename="camel"):
@@ -128,7 +128,7 @@ class GenerateBody(Struct, rename="camel"):
     safety_settings: list[SafetySetting] | None = None
     cached_content: str | None = None
     labels: dict[str, str] | None = None
-    service_tier: str | None = None
+    service_tier: str | int | None = None
 
 
 class EmbedBody(Struct, rename="camel"):
