@@ -38,7 +38,6 @@ from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from platforms import PENSTOCK, environment
 
-from penstock.providers.profiles import PROFILES
 from penstock.testing.anthropic import AnthropicDouble
 from penstock.testing.chat import ChatDouble
 from penstock.testing.gemini import GeminiDouble
@@ -116,8 +115,6 @@ class Plant:
         home = self._home
         providers, deployments = [], []
         for name, (kind, _, path) in UPSTREAMS.items():
-            if kind not in PROFILES:
-                continue
             double = self.doubles[name]
             url = f"http://127.0.0.1:{double.port}{path}"
             providers.append(f"  {name}: {{kind: {kind}, base_url: '{url}', api_key: sk-upstream}}")

@@ -73,6 +73,18 @@ async def test_tools_and_their_results() -> None:
         assert (named.choices[0].finish_reason, len(named.choices[0].message.tool_calls or [])) == ("stop", 1)
 
 
+async def test_calls_in_turns() -> None:
+    async with ChatDouble(interleaves=True) as up, sdk(up) as client:
+        body = ask("What is the weather in Paris and in Rome?", tools=[WEATHER], stream=True)
+        arguments, order = ["", ""], []
+        async for chunk in await client.chat.completions.create(**body):
+            for call in chunk.choices[0].delta.tool_calls or ():
+                order.append(call.index)
+                arguments[call.index] += call.function.arguments
+        assert arguments == ['{"city": "Paris"}', '{"city": "Rome"}']
+        assert order[:4] == [0, 1, 0, 1]
+
+
 async def test_reasoning_limits_and_ends() -> None:
     async with ChatDouble(shows_reasoning=True) as up, sdk(up) as client:
         thought = await client.chat.completions.create(**ask(reasoning_effort="low"))

@@ -11,9 +11,11 @@ refuses is a 400 with the vendor's words, code and param. What is checked beyond
     content parts by role; ids of at most 40 characters; options that need others (tools, stream)
 
 `shows_reasoning` adds `reasoning_content`, as DeepSeek and others do; OpenAI itself only counts it.
+`interleaves` streams parallel calls piece by piece in turns: the format allows it, and some servers do.
 POST /v1/chat/completions, GET /v1/models.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -79,9 +81,10 @@ _FILE: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/]+=*$")
 
 
 class ChatDouble(OpenAIVendor):
-    def __init__(self, *, shows_reasoning: bool = False, **options: Any) -> None:
+    def __init__(self, *, shows_reasoning: bool = False, interleaves: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.shows_reasoning = shows_reasoning
+        self.interleaves = interleaves
 
     def respond(self, request: Recorded) -> Answer:
         match request.method, request.path.removeprefix("/v1"):
@@ -130,7 +133,8 @@ class ChatDouble(OpenAIVendor):
         if body.get("stream") is True:
             wants_usage = (body.get("stream_options") or {}).get("include_usage") is True
             shown = usage if wants_usage and not told.flag("no-usage") else None
-            return Answer({}, list(_chunks(base, every, reply, finish, shown)))
+            streams = [list(_deltas(message, reply, interleaved=self.interleaves)) for message in every]
+            return Answer({}, list(_chunks(base, streams, finish, shown)))
         choices = [
             {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
             for index, message in enumerate(every)
@@ -162,33 +166,42 @@ class ChatDouble(OpenAIVendor):
 # -- streaming -------------------------------------------------------------------------------------------
 
 
-def _chunks(base: Json, every: list[Json], reply: Reply, finish: str, usage: Json | None) -> Iterator[Json]:
+def _chunks(base: Json, streams: list[list[Json]], finish: str, usage: Json | None) -> Iterator[Json]:
     """All choices in step, then their ends, then the usage."""
     base = {**base, "object": "chat.completion.chunk"}
     extra = {} if usage is None else {"usage": None}
-    streams = [list(_deltas(message, reply)) for message in every]
     for step in range(len(streams[0])):
         for index, deltas in enumerate(streams):
             choice = {"index": index, "delta": deltas[step], "logprobs": None, "finish_reason": None}
             yield {**base, "choices": [choice], **extra}
-    for index in range(len(every)):
+    for index in range(len(streams)):
         choice = {"index": index, "delta": {}, "logprobs": None, "finish_reason": finish}
         yield {**base, "choices": [choice], **extra}
     if usage is not None:
         yield {**base, "choices": [], "usage": usage}
 
 
-def _deltas(message: Json, reply: Reply) -> Iterator[Json]:
+def _deltas(message: Json, reply: Reply, *, interleaved: bool) -> Iterator[Json]:
     yield {"role": "assistant", "content": None if reply.calls and not reply.text else "", "refusal": None}
     if "reasoning_content" in message:
         yield from ({"reasoning_content": word} for word in words(reply.thought))
     yield from ({"content": word} for word in words(reply.text))
     yield from ({"refusal": word} for word in words(reply.refusal))
-    for index, call in enumerate(message.get("tool_calls", ())):
-        function = {**call["function"], "arguments": ""}
-        yield {"tool_calls": [{"index": index, **call, "function": function}]}
-        for piece in pieces(call["function"]["arguments"]):
-            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+    calls = [_call_deltas(index, call) for index, call in enumerate(message.get("tool_calls", ()))]
+    if interleaved:
+        in_turns = itertools.chain.from_iterable(itertools.zip_longest(*calls))
+        yield from (delta for delta in in_turns if delta is not None)
+    else:
+        yield from itertools.chain.from_iterable(calls)
+
+
+def _call_deltas(index: int, call: Json) -> list[Json]:
+    """The first has id and name, the others pieces of the arguments."""
+    opened = {"index": index, **call, "function": {**call["function"], "arguments": ""}}
+    parts = [
+        {"index": index, "function": {"arguments": piece}} for piece in pieces(call["function"]["arguments"])
+    ]
+    return [{"tool_calls": [part]} for part in [opened, *parts]]
 
 
 # -- reading ---------------------------------------------------------------------------------------------

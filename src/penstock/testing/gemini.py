@@ -206,9 +206,9 @@ class GeminiDouble(Vendor):
         every = [list(self._parts(reply, shows=shows, thinks=ask.thinking)) for _ in range(count)]
         early = {**more, "usageMetadata": {"promptTokenCount": prompt, "totalTokenCount": prompt}}
         chunks: list[Json] = [
-            {"candidates": [{"content": {"parts": [part], "role": "model"}, "index": index}], **early}
+            {"candidates": [{"content": {"parts": group, "role": "model"}, "index": index}], **early}
             for index, parts in enumerate(every)
-            for part in parts
+            for group in _grouped(parts)
         ]
         whole = [_candidate(index, _joined(parts), finish) for index, parts in enumerate(every)]
         if chunks and count == 1:  # the last part and the end come together
@@ -356,6 +356,13 @@ def _candidate(index: int, parts: list[Json], finish: str) -> Json:
     """Without parts there is no content, but for the role."""
     content = {"parts": parts, "role": "model"} if parts else {"role": "model"}
     return {"content": content, "finishReason": finish, "index": index}
+
+
+def _grouped(parts: list[Json]) -> list[list[Json]]:
+    """The parts of each chunk: a word is one, all calls together are one."""
+    words_said = [[part] for part in parts if "functionCall" not in part]
+    calls = [part for part in parts if "functionCall" in part]
+    return [*words_said, calls] if calls else words_said
 
 
 def _joined(parts: list[Json]) -> list[Json]:
