@@ -95,7 +95,10 @@ async def serve(options: Options) -> None:
                 running = tasks.spawn(group, fleet.run(), "fleet")
                 reporting = tasks.spawn(group, _report(fleet, options), "status")
                 with _signals(server):
-                    await server.serve_to_the_end(listening)
+                    try:
+                        await server.serve_to_the_end(listening)
+                    finally:
+                        await app.aclose()
                 reporting.cancel()
                 running.cancel()
 

@@ -1,7 +1,7 @@
 """An agent's loop in the SDK of each dialect: it asks, runs the tools that are called, and asks again.
 
-One conversation, the same in every dialect: thinking on, two tools, some turns with two calls at once. The agent
-keeps what its SDK gives it and sends that back, as the vendor's documentation shows.
+One conversation, the same in every dialect: thinking on, two tools, some turns with two calls at once. The
+agent keeps what its SDK gives it and sends that back, as the vendor's documentation shows.
 """
 
 import json

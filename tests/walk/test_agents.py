@@ -1,7 +1,7 @@
 """Agents of every dialect against models of every dialect, turn after turn.
 
-The doubles are as strict as the vendors: signed reasoning must come back unchanged with the calls it led to, every
-call must be answered, once, in place.
+The doubles are as strict as the vendors: signed reasoning must come back unchanged with the calls it led to,
+every call must be answered, once, in place.
 """
 
 import warnings

@@ -1,7 +1,7 @@
 """What both sides of OpenAI's Responses dialect know of sealed reasoning.
 
-`encrypted_content` is good only together with the id of its item, and other dialects have no place for that id:
-there the two travel as one text.
+`encrypted_content` is good only together with the id of its item, and other dialects have no place for that
+id: there the two travel as one text.
 """
 
 _BETWEEN = "|"  # in neither: ids are letters, digits and _, the content is base64

@@ -19,6 +19,8 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.pages import Pages
 from penstock.gateway.responder import send_error
+from penstock.gateway.responses import PATH as RESPONSES
+from penstock.gateway.responses import Responses
 from penstock.lib.ids import is_sane_id, new_id
 from penstock.protocols import errors_of, find
 from penstock.telemetry.metrics import PoolRow
@@ -47,7 +49,12 @@ class App:
         self.snapshot = snapshot
         self._deps = deps
         self._inbound = inbound
-        self._pages = Pages(lambda: self.snapshot, deps, pools, version)
+        self._responses = Responses(deps.clock)
+        self._pages = Pages(lambda: self.snapshot, deps, pools, version, self._responses)
+
+    async def aclose(self) -> None:
+        """Ends what runs without a client."""
+        await self._responses.aclose()
 
     def __call__(self, exchange: Exchange) -> Awaitable[None]:
         """Answers one request. Not async: a frame less for each event of a stream to pass through."""
@@ -58,6 +65,8 @@ class App:
             exchange.id = new_id("req_")
         inbound = self._inbound.get(exchange.path) or find(exchange.path, exchange.query)
         if inbound is not None and exchange.method == "POST":
+            if exchange.path == RESPONSES:
+                return self._responses.create(exchange, self.snapshot, self._deps)
             return pipeline.run(exchange, inbound, self.snapshot, self._deps)
         return self._other(exchange, known=inbound is not None)
 

@@ -156,6 +156,10 @@ class Exchange(msgspec.Struct, eq=False):
             raise await self._too_large(limit)
         return await self._read_slowly(limit)
 
+    def unread(self, body: bytes) -> None:
+        """Puts a body back that `read_body` gave, for who reads it next."""
+        self._body, self._body_bytes = [body], len(body)
+
     async def _read_slowly(self, limit: int) -> bytes:
         """A body that has not arrived yet, all of it."""
         parts: list[bytes] = []

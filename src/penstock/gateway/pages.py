@@ -15,6 +15,7 @@ from penstock.config.snapshot import ModelRow, Snapshot
 from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
+from penstock.gateway.responses import Responses
 from penstock.protocols import anthropic_models, dialect_of, gemini_models, openai_models, openapi
 from penstock.telemetry.metrics import PoolRow
 from penstock.types.errors import ModelNotFound, PermissionDenied
@@ -35,11 +36,13 @@ class Pages:
         deps: Deps,
         pools: Callable[[], list[PoolRow]],
         version: str,
+        responses: Responses,
     ) -> None:
         self._snapshot = snapshot
         self._deps = deps
         self._pools = pools
         self._version = version
+        self._responses = responses
         self._document = b""  # of /openapi.json, once somebody asked
         self._at = {
             "/v1/models": Page(self._models),
@@ -53,6 +56,7 @@ class Pages:
         self._below = {
             "/v1/models/": Page(self._model),
             "/v1beta/models/": Page(self._gemini_model),
+            "/v1/responses/": Page(self._response, (*READS, "DELETE", "POST")),
         }
 
     def find(self, path: str) -> Page | None:
@@ -95,6 +99,9 @@ class Pages:
     async def _gemini_model(self, exchange: Exchange) -> None:
         row = self._row(exchange, exchange.path.removeprefix("/v1beta/models/"))
         await send_json(exchange, gemini_models.single(row))
+
+    async def _response(self, exchange: Exchange) -> None:
+        await self._responses.page(exchange, self._snapshot(), dict(query_of(exchange)))
 
     # -- health
 

@@ -4,6 +4,8 @@
     |- InvalidRequest            400  the caller's fault; `param` names the JSON path
     |  |- UnsupportedParameter   400
     |  |- ContextLengthExceeded  400
+    |  |- PreviousResponseNotFound  400  a response to go on from is not kept, or not this caller's
+    |  |- ResponseNotFound       404
     |  |- RequestTooLarge        413
     |  `- UnsupportedMediaType   415
     |- InvalidApiKey             401  never says whether a key exists
@@ -70,6 +72,17 @@ class UnsupportedParameter(InvalidRequest):
 
 class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
+
+
+class ResponseNotFound(InvalidRequest):
+    """A response that is not kept, or not this caller's."""
+
+    code = "response_not_found"
+    status = 404
+
+
+class PreviousResponseNotFound(InvalidRequest):
+    code = "previous_response_not_found"
 
 
 class RequestTooLarge(InvalidRequest):

@@ -1,0 +1,200 @@
+"""What the Responses API keeps between requests, through the official SDK."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import openai
+import pytest
+from gateways import KEY, Gateway, gateway, remote
+
+from penstock.testing.upstream import Upstream
+
+TWO_KEYS = """
+  other: {secret: sk-other}
+"""
+
+
+@asynccontextmanager
+async def door() -> AsyncIterator[tuple[openai.AsyncOpenAI, Upstream, Gateway]]:
+    async with Upstream() as up, gateway(remote(up.url, TWO_KEYS)) as gate:
+        client = openai.AsyncOpenAI(
+            base_url=f"{gate.url}/v1", api_key=KEY, max_retries=0, _strict_response_validation=True
+        )
+        try:
+            yield client, up, gate
+        finally:
+            await client.close()
+
+
+def sent(up: Upstream) -> list[tuple[str, Any]]:
+    return [(message["role"], message["content"]) for message in up.requests[-1].body["messages"]]
+
+
+async def test_a_conversation_goes_on_from_the_response_before() -> None:
+    async with door() as (client, up, _):
+        up.behaviour = {"x-test-content": "one"}
+        first = await client.responses.create(model="m", input="hello", instructions="be brief")
+        up.behaviour = {"x-test-content": "two"}
+        second = await client.responses.create(model="m", input="and?", previous_response_id=first.id)
+        assert sent(up) == [("user", "hello"), ("assistant", "one"), ("user", "and?")]
+        assert second.previous_response_id == first.id
+        third = await client.responses.create(model="m", input="so?", previous_response_id=second.id)
+        assert [text for _, text in sent(up)] == ["hello", "one", "and?", "two", "so?"]
+        assert third.output_text == "two"
+
+
+async def test_a_tool_s_result_goes_on_from_its_call() -> None:
+    tool: Any = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": False}
+    async with door() as (client, up, _):
+        up.plan.append({"x-test-tool-call": 'look:{"a": 1}'})
+        first = await client.responses.create(model="m", input="look", tools=[tool])
+        (call,) = first.output
+        assert call.type == "function_call"
+        result: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "42"}]
+        await client.responses.create(model="m", input=result, previous_response_id=first.id, tools=[tool])
+        assert [role for role, _ in sent(up)] == ["user", "assistant", "tool"]
+
+
+async def test_a_response_is_kept_listed_and_deleted() -> None:
+    async with door() as (client, _, _):
+        made = await client.responses.create(model="m", input="hello", metadata={"a": "b"})
+        again = await client.responses.retrieve(made.id)
+        assert again == made
+        items = await client.responses.input_items.list(made.id)
+        assert [item.content[0].text for item in items.data] == ["hello"]  # type: ignore[union-attr]
+        await client.responses.delete(made.id)
+        with pytest.raises(openai.NotFoundError) as raised:
+            await client.responses.retrieve(made.id)
+        assert raised.value.code == "response_not_found"
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.responses.create(model="m", input="x", previous_response_id=made.id)
+        assert (refused.value.code, refused.value.param) == (
+            "previous_response_not_found",
+            "previous_response_id",
+        )
+
+
+async def test_what_is_not_stored_is_not_there() -> None:
+    async with door() as (client, _, _):
+        made = await client.responses.create(model="m", input="hello", store=False)
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(made.id)
+
+
+async def test_another_key_sees_nothing() -> None:
+    async with door() as (client, _, gate):
+        made = await client.responses.create(model="m", input="hello")
+        async with openai.AsyncOpenAI(base_url=f"{gate.url}/v1", api_key="sk-other", max_retries=0) as other:
+            with pytest.raises(openai.NotFoundError):
+                await other.responses.retrieve(made.id)
+            with pytest.raises(openai.BadRequestError):
+                await other.responses.create(model="m", input="x", previous_response_id=made.id)
+            with pytest.raises(openai.NotFoundError):
+                await other.responses.delete(made.id)
+        assert (await client.responses.retrieve(made.id)).id == made.id
+
+
+async def test_items_are_listed_in_pages() -> None:
+    async with door() as (client, _, _):
+        given: Any = [{"role": "user", "content": f"{number}"} for number in range(5)]
+        made = await client.responses.create(model="m", input=given)
+        first = await client.responses.input_items.list(made.id, limit=2, order="asc")
+        assert [item.content[0].text for item in first.data] == ["0", "1"]  # type: ignore[union-attr]
+        assert first.has_more
+        rest = [item.content[0].text async for item in first]  # type: ignore[union-attr]
+        assert rest == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_background_response_is_polled() -> None:
+    async with door() as (client, up, _):
+        up.behaviour = {"x-test-delay-between": "0.01", "x-test-content": "done at last"}
+        made = await client.responses.create(model="m", input="hello", background=True)
+        assert made.status == "in_progress"
+        while made.status in ("queued", "in_progress"):
+            await asyncio.sleep(0.02)
+            made = await client.responses.retrieve(made.id)
+        assert (made.status, made.output_text) == ("completed", "done at last")
+
+
+async def test_a_background_stream_is_followed_again_where_it_broke() -> None:
+    async with door() as (client, up, _):
+        up.behaviour = {"x-test-delay-between": "0.01", "x-test-tokens": "20"}
+        seen: list[int] = []
+        texts: list[str] = []
+        response_id = ""
+        stream = await client.responses.create(model="m", input="hello", background=True, stream=True)
+        async for event in stream:
+            seen.append(event.sequence_number)
+            if event.type == "response.created":
+                response_id = event.response.id
+            if event.type == "response.output_text.delta":
+                texts.append(event.delta)
+            if len(texts) == 5:
+                break
+        await stream.close()
+        again = await client.responses.retrieve(response_id, stream=True, starting_after=seen[-1])
+        async for event in again:
+            seen.append(event.sequence_number)
+            if event.type == "response.output_text.delta":
+                texts.append(event.delta)
+        assert seen == list(range(len(seen)))
+        final = await client.responses.retrieve(response_id)
+        assert final.status == "completed"
+        assert final.output_text == "".join(texts)
+
+
+async def test_a_background_response_is_cancelled_and_its_upstream_let_go() -> None:
+    async with door() as (client, up, gate):
+        up.behaviour = {"x-test-delay-between": "0.01", "x-test-tokens": "10000"}
+        made = await client.responses.create(model="m", input="hello", background=True)
+        await asyncio.sleep(0.1)
+        cancelled = await client.responses.cancel(made.id)
+        assert cancelled.status == "cancelled"
+        assert (await client.responses.retrieve(made.id)).status == "cancelled"
+        await asyncio.wait_for(up.requests[-1].ended.wait(), 5)
+        assert up.requests[-1].cancelled_at is not None
+        assert await gate.settled("penstock_requests_total", at_least=1) == 1
+        with pytest.raises(openai.BadRequestError):
+            whole = await client.responses.create(model="m", input="x", store=True, max_output_tokens=16)
+            await client.responses.cancel(whole.id)
+
+
+async def test_a_background_request_that_is_refused_is_answered_at_once() -> None:
+    async with door() as (client, up, _):
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.create(model="nope", input="x", background=True)
+        up.plan.append({"x-test-status": "500"})
+        made = await client.responses.create(model="m", input="x", background=True)
+        while made.status == "in_progress":
+            await asyncio.sleep(0.01)
+            made = await client.responses.retrieve(made.id)
+        assert made.status == "failed"
+        assert made.error is not None
+
+
+async def test_a_server_that_stops_leaves_no_background_behind() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        up.behaviour = {"x-test-delay-between": "0.01", "x-test-tokens": "100000"}
+        asked = {"model": "m", "input": "x", "background": True}
+        answer = await gate.post("/v1/responses", asked)
+        assert answer.json["status"] == "in_progress"
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [
+        ("/v1/responses/resp_nope", "GET", 404),
+        ("/v1/responses/resp_nope/cancel", "POST", 404),
+        ("/v1/responses/resp_nope", "PUT", 405),
+        ("/v1/responses", "GET", 405),
+    ],
+)
+async def test_what_is_not_there_is_said(path: str, method: str, status: int) -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        answer = await gate.get(path, method=method)
+        assert answer.status == status
+        assert answer.json["error"]["code"]
+        nobody = await gate.get("/v1/responses/resp_x", headers={"authorization": "Bearer wrong"})
+        assert nobody.status == 401
