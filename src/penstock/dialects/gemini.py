@@ -41,6 +41,8 @@ TYPES = ("TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", 
 _MIDDLE = re.compile(r"(?<=[a-zA-Z0-9])_([a-z0-9])")
 _URLSAFE = str.maketrans("-_", "+/")
 
+CALL = "call"  # the issuer of a signature that is a call's id: ours
+
 FINISHED: dict[str, FinishReason] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",

@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.dialects.gemini import REASONS, sealed, sealed_redacted
+from penstock.dialects.gemini import CALL, REASONS, sealed, sealed_redacted
 from penstock.protocols import gemini_errors
 from penstock.types.call import Call
 from penstock.types.errors import InternalError, PenstockError, UpstreamInvalid
@@ -84,8 +84,8 @@ class _Call:
                     f"The model called {self.name!r} with arguments that are no JSON object."
                 )
         part: JSON = {"functionCall": {"id": self.id, "name": self.name, "args": arguments}}
-        if self.signature:
-            part["thoughtSignature"] = self.signature
+        # Clients that drop ids give signatures back: the thoughts before this call are found by its id.
+        part["thoughtSignature"] = self.signature or sealed(CALL, self.id)
         return part
 
 

@@ -5,7 +5,8 @@ Gemini                                             Conversation
 systemInstruction                                  system turn
 role model                                         assistant turn
 role user, function, none                          user turn; its functionResponses a tool turn before it
-functionCall without id                            an id made of its place, `_call_id`
+functionCall                                       ToolCallPart; the id in its signature (GeminiEncoder), its own,
+                                                     else one made of its place
 functionResponse                                   ToolResultPart of the call with its id, else of the first
                                                      unanswered call of its name
   response {"output"|"result": x}, {"error": x}      the text x, or x as JSON; an error
@@ -22,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.dialects.gemini import TYPES, camel, enum_name, opened, split_redacted, standard_base64
+from penstock.dialects.gemini import CALL, TYPES, camel, enum_name, opened, split_redacted, standard_base64
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -213,9 +214,10 @@ def _reasoning(text: str, signature: str) -> ReasoningPart:
 def _call(call: JSON, signature: str | None, calls: Calls) -> ToolCallPart:
     arguments = _encode(call.get("args") or {}).decode()
     if signature:
-        issuer, signature = opened(signature)
-        if issuer != "gemini":
-            signature = None
+        issuer, opaque = opened(signature)
+        if issuer == CALL:
+            call = {**call, "id": opaque}
+        signature = opaque if issuer == "gemini" else None
     return ToolCallPart(calls.add(call), call["name"], arguments, signature=signature)
 
 
