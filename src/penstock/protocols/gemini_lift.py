@@ -5,8 +5,8 @@ Gemini                                             Conversation
 systemInstruction                                  system turn
 role model                                         assistant turn
 role user, function, none                          user turn; its functionResponses a tool turn before it
-functionCall                                       ToolCallPart; the id in its signature (GeminiEncoder), its own,
-                                                     else one made of its place
+functionCall                                       ToolCallPart; the id in its signature (GeminiEncoder),
+                                                     its own, else one made of its place
 functionResponse                                   ToolResultPart of the call with its id, else of the first
                                                      unanswered call of its name
   response {"output"|"result": x}, {"error": x}      the text x, or x as JSON; an error
