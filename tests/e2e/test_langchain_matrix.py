@@ -8,6 +8,7 @@ the vendors do and refuse what the vendors refuse. A cell is a class made of one
     responses  ChatOpenAI(use_responses_api)  responses  OpenAI's Responses API
     anthropic  ChatAnthropic                  anthropic  Anthropic's Messages API
     gemini     ChatGoogleGenerativeAI         gemini     Gemini's generateContent
+                                              gemini-3   the same, but that it thinks and signs always
                                               direct     the client's own vendor, without us between
 
 `direct` is the measure: what fails there is the client class's own, and stands below as a property with its
@@ -59,14 +60,21 @@ UPSTREAMS = {
     "responses": ("openai-responses", ResponsesDouble, "/v1"),
     "anthropic": ("anthropic", AnthropicDouble, "/v1"),
     "gemini": ("gemini", GeminiDouble, "/v1beta"),
+    "gemini-3": ("gemini", functools.partial(GeminiDouble, always_thinks=True), "/v1beta"),
 }
 SIGNATURES = {
     "chat": '"reasoning_content":',
     "responses": '"encrypted_content":',
     "anthropic": '"signature":',
     "gemini": '"thoughtSignature":',
+    "gemini-3": '"thoughtSignature":',
 }
 KEY = "sk-matrix"
+_BEHIND = "the signature behind a Gemini 3 text goes out as a thinking block behind that text"
+KNOWN = {  # what is still wrong, and fails when it is put right: the line goes then
+    ("TestAnthropicToGemini3", "test_stream"): _BEHIND,
+    ("TestAnthropicToGemini3", "test_astream"): _BEHIND,
+}
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -119,8 +127,9 @@ class Plant:
             url = f"http://127.0.0.1:{double.port}{path}"
             providers.append(f"  {name}: {{kind: {kind}, base_url: '{url}', api_key: sk-upstream}}")
             # Behind each cell stands a second name, for the tests that choose the model at the call.
+            model = "gemini-3-pro" if name == "gemini-3" else "m"  # by its name we know what it demands
             deployments += [
-                f"  {name}{more}: {{provider: {name}, model: m{more}}}" for more in ("", "-second")
+                f"  {name}{more}: {{provider: {name}, model: {model}{more}}}" for more in ("", "-second")
             ]
         config = home / "penstock.yaml"
         config.write_text(
@@ -212,6 +221,13 @@ def own_loop(request: pytest.FixtureRequest) -> None:
 
         del run.__wrapped__
         request.node.obj = run
+
+
+@pytest.fixture(autouse=True)
+def known(request: pytest.FixtureRequest) -> None:
+    reason = KNOWN.get((request.node.parent.name, request.node.originalname))
+    if reason is not None:
+        request.node.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 @pytest.fixture(autouse=True)
@@ -319,7 +335,7 @@ class ChatCell(OpenAICell):
     @property
     def supports_audio_inputs(self) -> bool:
         # Sounds are Chat Completions' and Gemini's; Anthropic and Responses have no block for them.
-        return self.upstream in {"direct", "chat", "gemini"}
+        return self.upstream in {"direct", "chat", "gemini", "gemini-3"}
 
 
 class ResponsesCell(OpenAICell):
@@ -399,7 +415,7 @@ class GeminiCell(Cell):
     @property
     def supports_audio_inputs(self) -> bool:
         # Sounds are Chat Completions' and Gemini's; Anthropic and Responses have no block for them.
-        return self.upstream in {"direct", "chat", "gemini"}
+        return self.upstream in {"direct", "chat", "gemini", "gemini-3"}
 
     @property
     def supports_image_tool_message(self) -> bool:
@@ -416,6 +432,8 @@ class GeminiCell(Cell):
 
 for base in (ChatCell, ResponsesCell, AnthropicCell, GeminiCell):
     for to in ("direct", *UPSTREAMS):
-        name = f"Test{base.client.capitalize()}To{to.capitalize()}"
+        if base is GeminiCell and to == "gemini-3":
+            continue  # a signature behind streamed text is a second text to this class: `direct`, too
+        name = f"Test{base.client.capitalize()}To{to.capitalize().replace('-', '')}"
         globals()[name] = type(name, (base,), {"upstream": to, "__module__": __name__})
 del base
