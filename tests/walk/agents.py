@@ -68,6 +68,7 @@ class Agent(ABC):
     @abstractmethod
     def answer(self, results: list[tuple[str, str, str]]) -> None: ...
 
+    @abstractmethod
     async def close(self) -> None:
         """Lets the connections go."""
 

@@ -1,12 +1,14 @@
 """What the Responses API keeps between requests, through the official SDK."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
 import pytest
+import websockets
 from gateways import KEY, Gateway, gateway, remote
 
 from penstock.testing.upstream import Upstream
@@ -156,8 +158,9 @@ async def test_a_background_response_is_cancelled_and_its_upstream_let_go() -> N
         await asyncio.wait_for(up.requests[-1].ended.wait(), 5)
         assert up.requests[-1].cancelled_at is not None
         assert await gate.settled("penstock_requests_total", at_least=1) == 1
+        up.behaviour = {}
+        whole = await client.responses.create(model="m", input="x")
         with pytest.raises(openai.BadRequestError):
-            whole = await client.responses.create(model="m", input="x", store=True, max_output_tokens=16)
             await client.responses.cancel(whole.id)
 
 
@@ -180,6 +183,58 @@ async def test_a_server_that_stops_leaves_no_background_behind() -> None:
         asked = {"model": "m", "input": "x", "background": True}
         answer = await gate.post("/v1/responses", asked)
         assert answer.json["status"] == "in_progress"
+
+
+async def test_a_websocket_asks_for_one_response_after_the_other() -> None:
+    async with door() as (client, up, _):
+        up.behaviour = {"x-test-content": "one two"}
+        async with client.responses.connect() as connection:
+            texts = []
+            response_id = None
+            for text in ("hello", "and?"):
+                await connection.response.create(
+                    model="m", input=text, store=False, previous_response_id=response_id or openai.omit
+                )
+                async for event in connection:
+                    if event.type == "response.output_text.delta":
+                        texts.append(event.delta)
+                    if event.type == "response.completed":
+                        response_id = event.response.id
+                        break
+            assert "".join(texts) == "one twoone two"
+            assert [text for _, text in sent(up)] == ["hello", "one two", "and?"]
+
+
+async def test_what_is_wrong_in_a_websocket_is_an_event() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        url = gate.url.replace("http", "ws") + "/v1/responses"
+        headers = {"authorization": f"Bearer {KEY}"}
+        async with websockets.connect(url, additional_headers=headers) as socket:
+            for message, code, param in (
+                ("{", "invalid_request", None),
+                ('{"type": "x"}', "invalid_request", "type"),
+                ('{"type": "response.create", "model": "nope", "input": "x"}', "model_not_found", "model"),
+                ('{"type": "response.create", "model": "m", "input": 3}', "invalid_request", "input"),
+            ):
+                await socket.send(message)
+                answer = json.loads(await socket.recv())
+                assert answer["type"] == "error"
+                assert (answer["error"]["code"], answer["error"]["param"]) == (code, param)
+            await socket.send('{"type": "response.create", "model": "m", "input": "x"}')
+            assert json.loads(await socket.recv())["type"] == "response.created"
+        with pytest.raises(websockets.exceptions.InvalidStatus):
+            await websockets.connect(url, additional_headers={"authorization": "Bearer wrong"})
+
+
+async def test_a_websocket_that_goes_lets_its_upstream_go() -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        up.behaviour = {"x-test-delay-between": "0.01", "x-test-tokens": "10000"}
+        url = gate.url.replace("http", "ws") + "/v1/responses"
+        async with websockets.connect(url, additional_headers={"x-api-key": KEY}) as socket:
+            await socket.send('{"type": "response.create", "model": "m", "input": "x"}')
+            await socket.recv()
+        await asyncio.wait_for(up.requests[-1].ended.wait(), 5)
+        assert up.requests[-1].cancelled_at is not None
 
 
 @pytest.mark.parametrize(

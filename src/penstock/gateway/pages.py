@@ -15,10 +15,11 @@ from penstock.config.snapshot import ModelRow, Snapshot
 from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
+from penstock.gateway.responses import PATH as RESPONSES
 from penstock.gateway.responses import Responses
 from penstock.protocols import anthropic_models, dialect_of, gemini_models, openai_models, openapi
 from penstock.telemetry.metrics import PoolRow
-from penstock.types.errors import ModelNotFound, PermissionDenied
+from penstock.types.errors import MethodNotAllowed, ModelNotFound, PermissionDenied
 
 METRICS_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 READS = ("GET", "HEAD")
@@ -45,6 +46,7 @@ class Pages:
         self._responses = responses
         self._document = b""  # of /openapi.json, once somebody asked
         self._at = {
+            RESPONSES: Page(self._socket, ("GET", "POST")),
             "/v1/models": Page(self._models),
             "/v1beta/models": Page(self._gemini_models),
             "/health": Page(self._health),
@@ -99,6 +101,13 @@ class Pages:
     async def _gemini_model(self, exchange: Exchange) -> None:
         row = self._row(exchange, exchange.path.removeprefix("/v1beta/models/"))
         await send_json(exchange, gemini_models.single(row))
+
+    async def _socket(self, exchange: Exchange) -> None:
+        if exchange.headers.get(b"x-grade", b"").lower() != b"websocket":  # as the Listener renames `upgrade`
+            raise MethodNotAllowed(
+                "/v1/responses answers POST; GET is for WebSocket clients.", allowed="POST"
+            )
+        await self._responses.converse(exchange, self._snapshot(), self._deps)
 
     async def _response(self, exchange: Exchange) -> None:
         await self._responses.page(exchange, self._snapshot(), dict(query_of(exchange)))

@@ -3,8 +3,9 @@
 POST /v1/responses                    `store` (the default): the response and what led to it are kept
   previous_response_id                the earlier conversation comes before the input
   item_reference in the input         the item that is kept
-  background                          the answer is made without its client, who asks for it or follows it later
-GET  /v1/responses/{id}               as it is now; ?stream=true&starting_after=N follows one in the background
+  background                          the answer is made without its client, who polls or follows it
+GET  /v1/responses                    WebSocket: response.create messages, each answered by its events
+GET  /v1/responses/{id}               as it is now; ?stream=true&starting_after=N follows a background one
 DELETE /v1/responses/{id}
 POST /v1/responses/{id}/cancel        a background response
 GET  /v1/responses/{id}/input_items   ?order=asc|desc&after=&limit=
@@ -25,8 +26,11 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.detached import Detached, detached
 from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
 from penstock.gateway.responder import stream_lines
+from penstock.gateway.websocket import Socket, accept
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
+from penstock.lib.ids import new_id
+from penstock.lib.sse import SSESplitter
 from penstock.protocols import responses
 from penstock.protocols.responses_encoder import ResponsesEncoder, response_id
 from penstock.types.call import Call
@@ -45,6 +49,7 @@ JSON = dict[str, Any]
 PATH = "/v1/responses"
 KEPT_S = 24 * 3600.0
 KEPT_BYTES = 256 * 1024 * 1024
+CONNECTION_BYTES = 8 * 1024 * 1024  # of responses that are not stored, while their WebSocket is open
 MAX_PAGE = 100
 USUAL_PAGE = 20
 PING_S = 15.0
@@ -174,8 +179,10 @@ class Create(Plain):
 
     operation: Operation = "chat"
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, local: Store | None = None) -> None:
+        """`local`: of one connection, which may go on from responses that are not stored."""
         self._store = store
+        self._local = local
         self.decode = responses.CREATE.decode
         self.error_body = responses.CREATE.error_body
 
@@ -187,12 +194,13 @@ class Create(Plain):
         items = self._recall(owner, request.body)
         request.body["input"] = items
         encoder = ResponsesEncoder(request, call)
-        if request.body.get("store") is False:
+        store = self._local if request.body.get("store") is False else self._store
+        if store is None:
             return encoder
         kept = Kept(owner, encoder.response, items, is_background=request.body.get("background") is True)
         if kept.is_background:
-            self._store.keep(kept)
-        return Recorder(encoder, kept, self._store)
+            store.keep(kept)
+        return Recorder(encoder, kept, store)
 
     def _recall(self, owner: str, body: JSON) -> list[JSON]:
         """The input as items, after those of the response it goes on from."""
@@ -203,6 +211,8 @@ class Create(Plain):
         if earlier is None:
             return items
         kept = self._store.find(owner, earlier)
+        if kept is None and self._local is not None:
+            kept = self._local.find(owner, earlier)
         if kept is None:
             raise PreviousResponseNotFound(
                 f"Previous response with id {str(earlier)[:100]!r} not found.", param="previous_response_id"
@@ -263,7 +273,7 @@ class Responses:
             await exchange.send(200, _encode(kept.response), _json_lines(exchange))
 
     async def _background_body(self, exchange: Exchange, snapshot: Snapshot) -> JSON | None:
-        """The body when it says `background`; else it is put back, and whatever is wrong found by the walk."""
+        """The body when it says `background`; else it is put back, and the walk finds whatever is wrong."""
         try:
             pipeline.authenticate(snapshot, exchange)
             raw = await exchange.read_body(snapshot.body_limit_bytes)
@@ -309,6 +319,31 @@ class Responses:
             kept.events.append(b"event: response.failed\ndata: %b\n\n" % _encode(failed))
             self.store.keep(kept)
         kept.changed()
+
+    async def converse(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
+        """A WebSocket: one response after the other, in the order they are asked for."""
+        exchange.keeps_alive = False  # a client whose handshake is refused waits for the end
+        pipeline.authenticate(snapshot, exchange)
+        socket = await accept(exchange, limit=snapshot.body_limit_bytes)
+        inbound = Create(self.store, Store(deps.clock, kept_bytes=CONNECTION_BYTES))
+        sink = _Frames(socket)
+        try:
+            while (text := await socket.receive()) is not None:
+                run = detached(exchange, b"", sink)
+                run.id, run.task = new_id("req_"), asyncio.current_task()
+                try:
+                    run.body = _asked(text)
+                except InvalidRequest as error:
+                    await sink.whole(error.status, inbound.error_body(error, run.id))
+                    continue
+                socket.on_lost = run.lost
+                await pipeline.run(run, inbound, snapshot, deps)
+                socket.on_lost = None
+        except ClientLeft:
+            pass
+        finally:
+            await socket.close()
+            exchange.is_ended = True
 
     async def page(self, exchange: Exchange, snapshot: Snapshot, query: dict[str, str]) -> None:
         """What is asked of one response. Raises ResponseNotFound, InvalidRequest."""
@@ -403,6 +438,37 @@ class _Background:
 
     async def piece(self, data: bytes) -> None:
         """The recorder has it."""
+
+
+class _Frames:
+    """Sends an answer's events as messages of a WebSocket."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+        self._splitter = SSESplitter()
+
+    async def whole(self, status: int, body: bytes) -> None:
+        error = _decode(body).get("error")
+        await self._socket.send(_encode({"type": "error", "status": status, "error": error}))
+
+    async def piece(self, data: bytes) -> None:
+        for event in self._splitter.feed_data(data):
+            await self._socket.send(event)
+
+
+def _asked(text: str) -> bytes:
+    """The body of a response.create message. Raises InvalidRequest."""
+    try:
+        message = _decode(text.encode())
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as exc:
+        raise InvalidRequest(f"The message is not valid JSON: {exc}.") from exc
+    kind = message.get("type") if isinstance(message, dict) else None
+    if kind != "response.create":
+        raise InvalidRequest("`type` must be response.create.", param="type")
+    body = {key: value for key, value in message.items() if key not in ("type", "background")}
+    if body.pop("generate", None) is False:
+        raise InvalidRequest("`generate: false` has nothing to warm up here.", param="generate")
+    return _encode({**body, "stream": True})
 
 
 def _message(text: str) -> JSON | None:

@@ -1,6 +1,6 @@
-"""A client connection that speaks WebSocket from now on (RFC 6455): an Exchange's GET, taken over.
+"""A client connection that speaks WebSocket from now on (RFC 6455), taken over from an Exchange.
 
-    socket = await accept(exchange, limit=...)     the handshake is answered; the HTTP parser is out of the way
+    socket = await accept(exchange, limit=...)     answers the handshake; HTTP's parser is out of the way
     text = await socket.receive()                  the next message, None once the client has gone
     await socket.send(text)                        waits while the client is behind
 
@@ -10,9 +10,9 @@ websockets' sans-I/O protocol knows the frames; the connection, its task and its
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from typing import Any, cast
 
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.frames import CloseCode, Opcode
 from websockets.http11 import Request
@@ -32,11 +32,15 @@ MAX_WAITING = 16  # messages that came and were not taken: then reading stops
 async def accept(exchange: Exchange, *, limit: int) -> "Socket":
     """Answers the handshake. `limit`: bytes of one message. Raises InvalidRequest when it is none."""
     protocol = ServerProtocol(max_size=limit)
-    headers = Headers()
+    lines = [b"GET %b HTTP/1.1" % exchange.path.encode("ascii", "replace")]
     for name, value in exchange.headers.items():
         # The Listener renames this one, so that HTTP's parser goes on (see there).
-        headers["upgrade" if name == b"x-grade" else name.decode("latin-1")] = value.decode("latin-1")
-    response = protocol.accept(Request(exchange.path, headers))
+        lines.append(b"%b: %b" % (b"upgrade" if name == b"x-grade" else name, value))
+    protocol.receive_data(b"\r\n".join(lines) + b"\r\n\r\n")
+    requests = [event for event in protocol.events_received() if isinstance(event, Request)]
+    if not requests:
+        raise InvalidRequest("The WebSocket handshake failed: it is no request.")
+    response = protocol.accept(requests[0])
     if response.status_code != 101:
         said = response.body.decode(errors="replace").strip() if response.body else "no WebSocket handshake"
         raise InvalidRequest(f"The WebSocket handshake failed: {said}")
@@ -65,11 +69,8 @@ class Socket(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._pinger = asyncio.get_running_loop().call_later(PING_S, self._ping)
+        self.on_lost: Callable[[], None] | None = None  # what to do at once when the client goes
         self._flush()
-
-    @property
-    def is_lost(self) -> bool:
-        return self._is_lost
 
     async def receive(self) -> str | None:
         """The next message; None once there is none to come."""
@@ -132,6 +133,8 @@ class Socket(asyncio.Protocol):
         self._pinger.cancel()
         self._changed.set()
         self._writable.set()
+        if self.on_lost is not None:
+            self.on_lost()
         self._listener.connection_lost(exc)
 
     def pause_writing(self) -> None:
