@@ -197,7 +197,8 @@ class _Server(uvicorn.Server):
             await asyncio.shield(serving)
         except asyncio.CancelledError:
             self.stop()
-            await asyncio.wait(running)
+            if running:  # it may have ended in the same moment
+                await asyncio.wait(running)
             raise
 
     def stop(self) -> None:

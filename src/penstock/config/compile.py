@@ -381,24 +381,34 @@ def problems(
 def _provider_problems(settings: Settings) -> Iterator[Problem]:
     for name, written in settings.providers.items():
         path = f"providers.{name}"
-        profile = PROFILES[written.kind]
-        if written.base_url is None and profile.base_url is None:
-            yield Problem(path, f"base_url is missing: {written.kind} is {profile.title}")
-        elif written.base_url is not None:
+        found = list(_one_provider(path, written))
+        yield from found
+        if not found:
             try:
-                Origin.parse(written.base_url)
-            except ValueError as exc:
-                yield Problem(f"{path}.base_url", str(exc))
-        has_credentials = written.api_key is not None or "authorization" in map(str.lower, written.headers)
-        if profile.env and written.base_url is None and not has_credentials:
-            yield Problem(path, f'api_key is missing; write api_key: "${{{profile.env[0]}}}"')
-        if written.api_key is not None and not _is_header_value(written.api_key):
-            yield Problem(f"{path}.api_key", "holds characters that cannot be sent in a header")
-        for header, value in written.headers.items():
-            if not _HEADER_NAME.fullmatch(header) or header.lower() in _OUR_HEADERS:
-                yield Problem(f"{path}.headers.{header}", "is not a header that can be set here")
-            elif not _is_header_value(value):
-                yield Problem(f"{path}.headers.{header}", "holds characters that cannot be sent in a header")
+                _remote(name, written)
+            except ValueError as exc:  # the dialect's own demands: a project, a region, a readable key file
+                yield Problem(path, str(exc))
+
+
+def _one_provider(path: str, written: schema.Provider) -> Iterator[Problem]:
+    profile = PROFILES[written.kind]
+    if written.base_url is None and profile.base_url is None:
+        yield Problem(path, f"base_url is missing: {written.kind} is {profile.title}")
+    elif written.base_url is not None:
+        try:
+            Origin.parse(written.base_url)
+        except ValueError as exc:
+            yield Problem(f"{path}.base_url", str(exc))
+    has_credentials = written.api_key is not None or "authorization" in map(str.lower, written.headers)
+    if profile.env and written.base_url is None and not has_credentials:
+        yield Problem(path, f'api_key is missing; write api_key: "${{{profile.env[0]}}}"')
+    if written.api_key is not None and not _is_header_value(written.api_key):
+        yield Problem(f"{path}.api_key", "holds characters that cannot be sent in a header")
+    for header, value in written.headers.items():
+        if not _HEADER_NAME.fullmatch(header) or header.lower() in _OUR_HEADERS:
+            yield Problem(f"{path}.headers.{header}", "is not a header that can be set here")
+        elif not _is_header_value(value):
+            yield Problem(f"{path}.headers.{header}", "holds characters that cannot be sent in a header")
 
 
 def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:

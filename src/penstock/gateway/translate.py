@@ -24,12 +24,15 @@ async def prepare(call: Call, request: ChatRequest, codec: Codec, deps: Deps) ->
     conversation = request.conversation()
     if call.key is not None:
         deps.thoughts.recall(call.key.name, conversation)
-    if codec.needs_media:
-        wanted = [part for part in media_of(conversation) if part.url and part.url.startswith("http")]
-        if wanted:
-            fetched = await asyncio.gather(*(deps.media.fetch(part.url or "") for part in wanted))
-            for part, (media_type, data) in zip(wanted, fetched, strict=True):
-                part.media_type, part.data, part.url = media_type, data, None
+    wanted = [part for part in media_of(conversation) if is_fetched(part.url, codec)]
+    if wanted:
+        fetched = await asyncio.gather(*(deps.media.fetch(part.url or "") for part in wanted))
+        for part, (media_type, data) in zip(wanted, fetched, strict=True):
+            part.media_type, part.data, part.url = media_type, data, None
+
+
+def is_fetched(url: str | None, codec: Codec) -> bool:
+    return url is not None and url.startswith(("http://", "https://")) and not codec.takes_url(url)
 
 
 def media_of(conversation: Conversation) -> list[MediaPart]:

@@ -57,7 +57,6 @@ class AnthropicCodec:
 
     dialect: Dialect = "anthropic"
     operations = OPERATIONS
-    needs_media = False
     counts = True
 
     def __init__(
@@ -141,6 +140,9 @@ class AnthropicCodec:
         is_plain = not said.tools and said.format is None
         names = Names() if is_plain else self._lowering(chat, deployment).names()
         return EventReader(self.name, Typed(names))
+
+    def takes_url(self, url: str) -> bool:  # noqa: ARG002 - of the Protocol
+        return True
 
     def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:
         return map_error(self.name, status, headers, body)

@@ -37,7 +37,6 @@ class GeminiCodec:
 
     dialect: Dialect = "gemini"
     operations: frozenset[Operation] = frozenset({"chat", "embedding"})
-    needs_media = True
     counts = True
     ids = True  # functionCall.id and functionResponse.id are known
 

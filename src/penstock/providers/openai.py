@@ -49,7 +49,6 @@ class OpenAICodec:
 
     dialect: Dialect = "openai"
     operations = OPERATIONS
-    needs_media = False
     counts = False
 
     def __init__(self, quirks: Quirks | None = None, *, name: str = "The upstream") -> None:
@@ -146,6 +145,9 @@ class OpenAICodec:
         schema = schema_of(own.body)
         is_forced = schema is not None and force(dict(own.body), schema) is not None
         return ForcedReader if is_forced else CompletionReader
+
+    def takes_url(self, url: str) -> bool:  # noqa: ARG002 - of the Protocol
+        return True
 
     def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:
         return map_error(self.name, status, headers, body)

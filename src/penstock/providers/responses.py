@@ -44,7 +44,6 @@ class ResponsesCodec:
 
     dialect: Dialect = "responses"
     operations = OPERATIONS
-    needs_media = False
     counts = True
 
     def __init__(self, quirks: Quirks | None = None, *, name: str = "The upstream") -> None:
@@ -74,6 +73,9 @@ class ResponsesCodec:
         if chat.counts_only:
             return CountReader(self.name)
         return ResponsesReader(self.name) if chat.dialect == "responses" else EventReader(self.name)
+
+    def takes_url(self, url: str) -> bool:  # noqa: ARG002 - of the Protocol
+        return True
 
     def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:
         return map_error(self.name, status, headers, body)

@@ -123,13 +123,10 @@ class Codec(Protocol):
     """An outbound wire format.
 
     dialect: a request of it travels as the client wrote it, any other is written from its Conversation.
-    needs_media: the vendor takes no http(s) URLs: what a MediaPart points to is fetched by us before
-    `encode`. counts: it answers a ChatRequest with `counts_only` by Counted.
     """
 
     dialect: Dialect
     operations: frozenset[Operation]
-    needs_media: bool
     counts: bool
 
     def encode(self, request: Request, deployment: "Deployment") -> Outgoing:
@@ -137,6 +134,10 @@ class Codec(Protocol):
         ...
 
     def reader(self, request: Request, deployment: "Deployment") -> Reader: ...
+
+    def takes_url(self, url: str) -> bool:
+        """Whether the vendor fetches media from there; else it is fetched before `encode`."""
+        ...
 
     def map_error(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> PenstockError:
         """A non-2xx answer, as our error: the caller's own mistakes stay the caller's (400 with param)."""
