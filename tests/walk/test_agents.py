@@ -12,22 +12,28 @@ from agents import AGENTS
 from gateways import KEY, gateway
 
 from penstock.testing.anthropic import AnthropicDouble
+from penstock.testing.bedrock import BedrockDouble
 from penstock.testing.chat import ChatDouble
 from penstock.testing.gemini import GeminiDouble
 from penstock.testing.responses import ResponsesDouble
 
+SECRET = "aws-secret"
 DOUBLES: dict[str, tuple[str, Any, str]] = {  # upstream -> provider kind, double, path of its base URL
     "openai": ("openai", ChatDouble, ""),
     "responses": ("openai-responses", ResponsesDouble, ""),
     "anthropic": ("anthropic", AnthropicDouble, "/v1"),
     "gemini": ("gemini", GeminiDouble, "/v1beta"),
+    "bedrock": ("bedrock", lambda: BedrockDouble(secret_access_key=SECRET), ""),
+}
+CREDENTIALS = {
+    "bedrock": f"region: us-east-1, access_key_id: AKIDEXAMPLE, secret_access_key: {SECRET}",
 }
 CONFIG = """
 builtin: off
 providers:
-  up: {{kind: {kind}, base_url: "{url}", api_key: sk-upstream-secret}}
+  up: {{kind: {kind}, base_url: "{url}", {credentials}}}
 deployments:
-  m: {{provider: up, model: upstream-model}}
+  m: {{provider: up, model: {model}}}
 keys:
   test: {{secret: {key}}}
 """
@@ -36,7 +42,13 @@ keys:
 async def converse(client: str, upstream: str, *, turns: int, stream: bool) -> None:
     kind, double, path = DOUBLES[upstream]
     async with double() as up:
-        config = CONFIG.format(kind=kind, url=up.url + path, key=KEY)
+        config = CONFIG.format(
+            kind=kind,
+            url=up.url + path,
+            key=KEY,
+            credentials=CREDENTIALS.get(upstream, "api_key: sk-upstream-secret"),
+            model="anthropic.claude-3-7-sonnet" if upstream == "bedrock" else "upstream-model",
+        )
         async with gateway(config) as gate:
             agent = AGENTS[client](gate.url, KEY, stream=stream)
             try:

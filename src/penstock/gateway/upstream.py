@@ -26,6 +26,7 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.structured import MAX_TRIES, Checked, SchemaMismatch
 from penstock.gateway.translate import prepare, watched
 from penstock.lib import http1
+from penstock.lib.eventstream import BadFrame, FrameSplitter
 from penstock.lib.sse import EventTooLarge, SSESplitter
 from penstock.providers.openai_completions import estimated_prompt_tokens
 from penstock.providers.openai_lower import own_request
@@ -282,6 +283,7 @@ class Splitter(Protocol):
 
 _SPLITTERS: dict[Framing, Callable[[], Splitter]] = {
     "sse": SSESplitter,
+    "aws": FrameSplitter,
 }
 _MEDIA_TYPES: dict[Framing, tuple[bytes, ...]] = {
     "sse": (b"text/event-stream",),
@@ -307,7 +309,7 @@ def _read_events(splitter: Splitter, data: bytes, reader: Reader) -> tuple[list[
             delta = reader.event(event)
             if delta is not None:
                 deltas.append(delta)
-    except EventTooLarge as exc:
+    except (EventTooLarge, BadFrame) as exc:
         return deltas, UpstreamInvalid(f"{exc}.")
     except PenstockError as error:
         return deltas, error

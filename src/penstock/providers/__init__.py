@@ -17,5 +17,6 @@ CONNECTORS = Registry(
         "gemini": "penstock.providers.gemini:connect",
         "vertex": "penstock.providers.vertex:connect",
         "anthropic": "penstock.providers.anthropic:connect",
+        "bedrock": "penstock.providers.bedrock:connect",
     },
 )

@@ -72,6 +72,14 @@ _ROWS = (
         codec="responses",
     ),
     Profile(
+        "bedrock",
+        "AWS Bedrock",
+        "https://bedrock-runtime.us-east-1.amazonaws.com",  # of the region that the provider names
+        (),  # AWS_* variables sign for it; they are not adopted
+        "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
+        codec="bedrock",
+    ),
+    Profile(
         "deepseek",
         "DeepSeek",
         "https://api.deepseek.com/v1",

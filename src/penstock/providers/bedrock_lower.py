@@ -1,0 +1,399 @@
+"""A Conversation as a request to Bedrock's Converse API: for clients of every dialect.
+
+Conversation                    Converse
+------------------------------  -----------------------------------------------------------------------------
+system turns at the start       system
+system turns later              text of the user
+tool turns                      toolResult blocks at the start of the user turn
+ReasoningPart                   reasoningContent, if Bedrock or Anthropic signed it; else nothing
+ToolCallPart                    toolUse with its input as an object; ids and names in the vendor's letters
+media                           image, document, video, audio by their bytes or s3:// address
+cache                           a cachePoint block behind the part; at most four
+tools                           toolConfig; a call in the history needs it, so without tools the names that
+                                  were used are declared again, and the model is told not to call them
+tool_choice none                no tools, likewise
+Thinking                        additionalModelRequestFields.thinking for Claude, else reported
+Format json_schema              outputConfig.textFormat
+"""
+
+import base64
+import binascii
+import re
+from typing import Any
+
+import msgspec
+
+from penstock.types.conversation import (
+    JSON,
+    Conversation,
+    MediaPart,
+    NativePart,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    Thinking,
+    Tool,
+    ToolCallPart,
+    ToolResultPart,
+    Turn,
+)
+from penstock.types.errors import InvalidRequest, UnsupportedParameter
+
+_WRITTEN = frozenset(
+    {
+        *("tools", "tool_choice", "max_tokens", "temperature", "top_p", "stop", "format", "thinking"),
+        *("metadata",),
+    }
+)
+BREAKPOINTS = 4
+LEAST_BUDGET = 1_024
+_BUDGETS = {"minimal": 1_024, "low": 4_096, "medium": 12_288, "high": 24_576, "xhigh": 32_768, "max": 32_768}
+_IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
+_DOCUMENTS = {
+    "application/pdf": "pdf",
+    "text/csv": "csv",
+    "application/msword": "doc",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    "application/vnd.ms-excel": "xls",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "text/html": "html",
+    "text/plain": "txt",
+    "text/markdown": "md",
+}
+_FILMS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
+_SOUNDS = {
+    "audio/mpeg": "mp3",
+    "audio/mp3": "mp3",
+    "audio/wav": "wav",
+    "audio/x-wav": "wav",
+    "audio/flac": "flac",
+}
+_WRONG = re.compile(r"[^a-zA-Z0-9_-]")
+_WRONG_TITLE = re.compile(r"[^a-zA-Z0-9 ()\[\]-]+")
+_LONGEST = 64
+_OPENING = "(The conversation begins with the assistant.)"
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Lowering:
+    """One request on its way; `dropped` fills as it is written."""
+
+    def __init__(self, conversation: Conversation, model: str) -> None:
+        self._said = conversation
+        self._is_claude = "claude" in model or "anthropic" in model
+        self._documents = 0
+        self._points = 0
+        self.dropped: list[str] = []
+
+    def body(self) -> JSON:
+        said = self._said
+        leading = 0
+        while leading < len(said.turns) and said.turns[leading].role == "system":
+            leading += 1
+        messages = self._messages(said.turns[leading:])
+        body: JSON = {}
+        if system := self._system(said.turns[:leading]):
+            if messages:
+                body["system"] = system
+            else:
+                messages = [{"role": "user", "content": system}]
+        if not messages:
+            raise UnsupportedParameter("Nothing of the messages can be told to this model.", param="messages")
+        body["messages"] = messages
+        if (config := self._tools(messages)) is not None:
+            body["toolConfig"] = config
+        thinking = self._thinking()
+        if (inference := self._inference(thinking)) is not None:
+            body["inferenceConfig"] = inference
+        if thinking is not None:
+            body["additionalModelRequestFields"] = {"thinking": thinking}
+        if said.top_k is not None:
+            if self._is_claude and thinking is None:
+                body.setdefault("additionalModelRequestFields", {})["top_k"] = said.top_k
+            else:
+                self._lose("top_k")
+        if said.format is not None:
+            self._format(body)
+        if said.metadata:
+            body["requestMetadata"] = {key: str(value)[:256] for key, value in said.metadata.items()}
+        for name in said.unwritten(_WRITTEN | {"top_k"}):
+            self._lose(name)
+        return body
+
+    def names(self) -> dict[str, str]:
+        """Tools that are called otherwise there: their name -> ours. For the reader."""
+        return {_name(tool.name): tool.name for tool in self._said.tools if _name(tool.name) != tool.name}
+
+    def _lose(self, name: str) -> None:
+        if name not in self.dropped:
+            self.dropped.append(name)
+
+    # -- messages
+
+    def _system(self, turns: list[Turn]) -> list[JSON]:
+        blocks: list[JSON] = []
+        for turn in turns:
+            for part in turn.parts:
+                if isinstance(part, TextPart):
+                    self._add(part, {"text": part.text} if part.text.strip() else None, blocks)
+                else:
+                    self._lose(f"messages[].{type(part).__name__}")
+        return blocks
+
+    def _messages(self, turns: list[Turn]) -> list[JSON]:
+        messages: list[JSON] = []
+        for turn in turns:
+            role = "assistant" if turn.role == "assistant" else "user"
+            blocks: list[JSON] = []
+            for part in turn.parts:
+                self._add(part, self._block(part, is_assistant=role == "assistant"), blocks)
+            if turn.name:
+                self._lose("messages[].name")
+            if not blocks:
+                continue
+            if messages and messages[-1]["role"] == role:
+                messages[-1]["content"] += blocks
+            else:
+                messages.append({"role": role, "content": blocks})
+        if messages and messages[0]["role"] == "assistant":
+            messages.insert(0, {"role": "user", "content": [{"text": _OPENING}]})
+        _pair(messages)
+        return messages
+
+    def _add(self, part: Part, block: JSON | None, blocks: list[JSON]) -> None:
+        if block is None:
+            return
+        blocks.append(block)
+        cache = getattr(part, "cache", None)
+        if cache is not None and self._points < BREAKPOINTS:
+            self._points += 1
+            point: JSON = {"type": "default"}
+            if cache.get("ttl") in ("5m", "1h"):
+                point["ttl"] = cache["ttl"]
+            blocks.append({"cachePoint": point})
+
+    def _block(self, part: Part, *, is_assistant: bool) -> JSON | None:
+        match part:
+            case TextPart(text):
+                return {"text": text} if text.strip() else None
+            case RefusalPart(text):
+                return {"text": text} if text.strip() else None
+            case MediaPart():
+                if is_assistant:
+                    self._lose(f"messages[].{part.kind}")
+                    return None
+                return self._media(part)
+            case ReasoningPart():
+                return self._thought(part)
+            case ToolCallPart():
+                return {
+                    "toolUse": {"toolUseId": _id(part.id), "name": _name(part.name), "input": _input(part)}
+                }
+            case ToolResultPart():
+                return self._result(part)
+            case NativePart():
+                self._lose(f"messages[].{part.body.get('type', part.dialect)}")
+        return None
+
+    def _thought(self, part: ReasoningPart) -> JSON | None:
+        if part.issuer in ("bedrock", "anthropic") and self._is_claude:
+            if part.redacted is not None:
+                return {"reasoningContent": {"redactedContent": part.redacted}}
+            if part.signature:
+                text = {"text": part.text, "signature": part.signature}
+                return {"reasoningContent": {"reasoningText": text}}
+        self._lose("messages[].reasoning")
+        return None
+
+    def _result(self, part: ToolResultPart) -> JSON:
+        content: list[JSON] = []
+        for inner in part.content:
+            if isinstance(inner, TextPart):
+                if inner.text:
+                    content.append({"text": inner.text})
+            elif (block := self._media(inner)) is not None:
+                content.append(block)
+        result: JSON = {"toolUseId": _id(part.call_id), "content": content or [{"text": "(nothing)"}]}
+        if part.is_error:
+            result["status"] = "error"
+        return {"toolResult": result}
+
+    def _media(self, part: MediaPart) -> JSON | None:
+        source = _source(part)
+        kind = part.media_type
+        if source is not None:
+            if kind in _IMAGES:
+                return {"image": {"format": _IMAGES[kind], "source": source}}
+            if kind in _FILMS:
+                return {"video": {"format": _FILMS[kind], "source": source}}
+            if kind in _SOUNDS:
+                return {"audio": {"format": _SOUNDS[kind], "source": source}}
+            if kind in _DOCUMENTS:
+                self._documents += 1
+                name = _WRONG_TITLE.sub(" ", part.name or "").strip()[:200]
+                return {
+                    "document": {
+                        "format": _DOCUMENTS[kind],
+                        "name": name or f"document {self._documents}",
+                        "source": source,
+                    }
+                }
+        self._lose(f"messages[].{part.kind}")
+        return None
+
+    # -- the rest
+
+    def _tools(self, messages: list[JSON]) -> JSON | None:
+        said = self._said
+        choice = said.tool_choice
+        mode = choice.mode if choice is not None else "auto"
+        allowed = set(choice.allowed) if choice is not None else set()
+        tools = [
+            written
+            for tool in said.tools
+            if (not allowed or tool.name in allowed) and (written := self._tool(tool)) is not None
+        ]
+        if not tools or mode == "none":
+            return _remembered(messages)
+        config: JSON = {"tools": tools}
+        if choice is not None and mode == "required":
+            config["toolChoice"] = {"any": {}}
+        elif choice is not None and mode == "named" and choice.name is not None:
+            config["toolChoice"] = {"tool": {"name": _name(choice.name)}}
+        return config
+
+    def _tool(self, tool: Tool) -> JSON | None:
+        if tool.kind == "native":
+            self._lose(f"tools.{tool.name}")
+            return None
+        schema: JSON = tool.parameters or {"type": "object", "properties": {}}
+        if tool.kind == "custom":
+            schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+        spec: JSON = {"name": _name(tool.name), "inputSchema": {"json": schema}}
+        if tool.description:
+            spec["description"] = tool.description
+        return {"toolSpec": spec}
+
+    def _thinking(self) -> JSON | None:
+        wanted: Thinking | None = self._said.thinking
+        if wanted is None or wanted.enabled is False:
+            return None
+        budget = wanted.budget_tokens or (_BUDGETS.get(wanted.effort) if wanted.effort else None)
+        if budget is None:
+            return None
+        choice = self._said.tool_choice
+        if not self._is_claude or (choice is not None and choice.mode in ("required", "named")):
+            self._lose("thinking")
+            return None
+        return {"type": "enabled", "budget_tokens": max(budget, LEAST_BUDGET)}
+
+    def _inference(self, thinking: JSON | None) -> JSON | None:
+        said = self._said
+        config: JSON = {}
+        if said.max_tokens is not None:
+            config["maxTokens"] = said.max_tokens
+        if thinking is not None:
+            least = thinking["budget_tokens"] + 1_024
+            config["maxTokens"] = max(said.max_tokens or 0, least)
+            for name in ("temperature", "top_p"):
+                if getattr(said, name) not in (None, 1):
+                    self._lose(name)
+        else:
+            if said.temperature is not None:
+                if said.temperature > 1 and self._is_claude:
+                    self._lose("temperature")
+                else:
+                    config["temperature"] = said.temperature
+            if said.top_p is not None:
+                config["topP"] = said.top_p
+        if said.stop:
+            config["stopSequences"] = said.stop
+        return config or None
+
+    def _format(self, body: JSON) -> None:
+        wanted = self._said.format
+        if wanted is None:
+            return
+        if wanted.kind == "json_object" or wanted.schema is None:
+            self._lose("format")
+            return
+        schema: JSON = {"schema": _encode(wanted.schema).decode(), "name": _name(wanted.name)}
+        if wanted.description:
+            schema["description"] = wanted.description
+        text = {"type": "json_schema", "structure": {"jsonSchema": schema}}
+        body["outputConfig"] = {"textFormat": text}
+
+
+def _remembered(messages: list[JSON]) -> JSON | None:
+    """Bedrock refuses tool blocks in the history without a toolConfig."""
+    used = dict.fromkeys(
+        block["toolUse"]["name"] for message in messages for block in message["content"] if "toolUse" in block
+    )
+    if not used:
+        return None
+    empty = {"json": {"type": "object", "properties": {}}}
+    said = "Not available any more; do not call it."
+    return {
+        "tools": [{"toolSpec": {"name": name, "description": said, "inputSchema": empty}} for name in used]
+    }
+
+
+def _pair(messages: list[JSON]) -> None:
+    """Results come first in the message after their calls; each call has one. Raises InvalidRequest."""
+    calls: list[str] = []
+    for message in messages:
+        content = message["content"]
+        results = {b["toolResult"]["toolUseId"]: b for b in content if "toolResult" in b}
+        lacking = [call for call in calls if call not in results]
+        extra = [one for one in results if one not in calls]
+        if lacking:
+            raise InvalidRequest(f"The tool call {lacking[0]!r} has no result after it.", param="messages")
+        if extra:
+            raise InvalidRequest(
+                f"The tool result {extra[0]!r} does not follow the call it belongs to.", param="messages"
+            )
+        if results:
+            rest = [block for block in content if "toolResult" not in block]
+            message["content"] = [results[call] for call in calls] + rest
+        calls = [block["toolUse"]["toolUseId"] for block in content if "toolUse" in block]
+    if calls:
+        raise InvalidRequest(f"The tool call {calls[0]!r} has no result after it.", param="messages")
+
+
+def _source(part: MediaPart) -> JSON | None:
+    if part.url is not None:
+        return {"s3Location": {"uri": part.url}} if part.url.startswith("s3://") else None
+    if part.data is None:
+        return None
+    try:
+        base64.b64decode(part.data, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return {"bytes": part.data}
+
+
+def _input(part: ToolCallPart) -> Any:
+    if part.kind == "custom":
+        return {"input": part.arguments}
+    try:
+        found = _decode(part.arguments or "{}")
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise InvalidRequest(
+            f"The arguments of the tool call {part.id[:80]!r} are no JSON object.", param="messages"
+        ) from exc
+    if not isinstance(found, dict):
+        raise InvalidRequest(
+            f"The arguments of the tool call {part.id[:80]!r} are no JSON object.", param="messages"
+        )
+    return found
+
+
+def _id(call_id: str) -> str:
+    return _WRONG.sub("_", call_id)[:_LONGEST] or "_"
+
+
+def _name(name: str) -> str:
+    return _WRONG.sub("_", name)[:_LONGEST] or "_"

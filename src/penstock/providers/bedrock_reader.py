@@ -1,0 +1,270 @@
+"""Reads answers of Bedrock's Converse API: whole, and streamed as `{"<event>": {...}}` (lib/eventstream.py).
+
+event                                   typed events
+--------------------------------------  --------------------------------------------------------------------
+messageStart                            Started
+contentBlockStart toolUse               ToolStart
+contentBlockDelta text, toolUse.input   Text, ToolDelta
+contentBlockDelta reasoningContent      Reasoning; its signature or redacted content at the block's end
+contentBlockDelta citation              Citation
+contentBlockStop                        ToolEnd, ReasoningEnd
+messageStop                             Finish, held until
+metadata                                UsageReport: the stream is complete
+...Exception                            the error
+
+inputTokens leave cache reads and writes out; our usage has them in.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from penstock.providers.openai_usage import JSON, count, decode_object
+from penstock.types.errors import (
+    InvalidRequest,
+    PenstockError,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamRateLimited,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from penstock.types.events import (
+    Citation,
+    Delta,
+    Event,
+    Events,
+    Finish,
+    FinishReason,
+    Reasoning,
+    ReasoningEnd,
+    Started,
+    Text,
+    ToolDelta,
+    ToolEnd,
+    ToolStart,
+    UsageReport,
+)
+from penstock.types.usage import Usage
+
+# None: the answer is broken, not finished.
+_REASONS: dict[str, FinishReason | None] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+    "malformed_model_output": None,
+    "malformed_tool_use": None,
+}
+EXCEPTIONS: dict[str, type[PenstockError]] = {
+    "throttlingException": UpstreamRateLimited,
+    "validationException": InvalidRequest,
+    "modelStreamErrorException": UpstreamError,
+    "modelTimeoutException": UpstreamTimeout,
+    "internalServerException": UpstreamUnavailable,
+    "serviceUnavailableException": UpstreamUnavailable,
+}
+_CONTENT = frozenset({Text, Reasoning, ToolStart, ToolDelta, Citation})
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class ConverseReader:
+    """`names`: tools that are called otherwise there; `customs`: those with one text as their input."""
+
+    def __init__(self, name: str, names: dict[str, str], customs: frozenset[str]) -> None:
+        self._name = name
+        self._names = names
+        self._customs = customs
+        self._calls = 0
+        self._open = ""  # the sort of the block that is open
+        self._arguments: list[str] = []
+        self._is_custom = False
+        self._signature: str | None = None
+        self._has_thought = False
+        self._finish: Finish | None = None
+        self.is_complete = False
+        self.is_done = False
+
+    def event(self, data: bytes) -> Delta | None:
+        try:
+            ((kind, body),) = _decode(data).items()
+            read = _READ.get(kind)
+            if read is not None:
+                events = read(self, body)
+            elif kind == "metadata":
+                return self._end(body)
+            elif kind in EXCEPTIONS or kind.endswith("Exception"):
+                raise failure(self._name, kind, body)
+            else:
+                return None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise UpstreamInvalid(f"{self._name} sent an event that is not JSON.") from exc
+        except (AttributeError, TypeError, KeyError, ValueError) as exc:
+            raise UpstreamInvalid(f"{self._name} sent an event of an unknown shape.") from exc
+        return Events(events, None, events[0].__class__ in _CONTENT) if events else None
+
+    def answer(self, body: bytes) -> Delta:
+        decoded = decode_object(body, self._name)
+        events: list[Event] = [Started()]
+        try:
+            for block in decoded["output"]["message"]["content"]:
+                self._whole(block, events)
+            self._stopped(decoded)
+            end = self._end(decoded)
+        except (AttributeError, TypeError, KeyError, ValueError) as exc:
+            raise UpstreamInvalid(f"{self._name} sent an answer of an unknown shape.") from exc
+        return Events([*events, *end.events], end.usage, has_content=True)
+
+    # -- streamed
+
+    def _started(self, body: JSON) -> list[Event]:  # noqa: ARG002 - one signature
+        return [Started()]
+
+    def _block_start(self, body: JSON) -> list[Event]:
+        use = body["start"].get("toolUse")
+        if use is None:
+            return []
+        self._open = "tool"
+        self._arguments = []
+        name = _text(use["name"])
+        self._is_custom = name in self._customs
+        kind: Any = "custom" if self._is_custom else "function"
+        return [ToolStart(self._calls, _text(use["toolUseId"]), self._names.get(name, name), kind)]
+
+    def _block_delta(self, body: JSON) -> list[Event]:
+        delta = body["delta"]
+        text = delta.get("text")
+        if text is not None:
+            return [Text(_text(text))] if text else []
+        if "toolUse" in delta:
+            piece = _text(delta["toolUse"].get("input") or "")
+            if not piece:
+                return []
+            self._arguments.append(piece)
+            return [] if self._is_custom else [ToolDelta(self._calls, piece)]
+        if "reasoningContent" in delta:
+            return self._thought(delta["reasoningContent"])
+        if "citation" in delta:
+            return [_citation(delta["citation"])]
+        return []
+
+    def _thought(self, thought: JSON) -> list[Event]:
+        self._open = "reasoning"
+        if thought.get("signature"):
+            self._signature = _text(thought["signature"])
+        if thought.get("redactedContent"):
+            self._open = ""
+            return [ReasoningEnd(None, _text(thought["redactedContent"]), "bedrock")]
+        if thought.get("text"):
+            self._has_thought = True
+            return [Reasoning(_text(thought["text"]))]
+        return []
+
+    def _block_stop(self, body: JSON) -> list[Event]:  # noqa: ARG002 - blocks come one after the other
+        kind, self._open = self._open, ""
+        if kind == "reasoning":
+            signature, self._signature = self._signature, None
+            has_thought, self._has_thought = self._has_thought, False
+            if signature or has_thought:
+                return [ReasoningEnd(signature, None, "bedrock" if signature else "")]
+        if kind == "tool":
+            return self._tool_end()
+        return []
+
+    def _tool_end(self) -> list[Event]:
+        index = self._calls
+        self._calls += 1
+        arguments = "".join(self._arguments)
+        events: list[Event] = []
+        if self._is_custom:
+            given = _decode(arguments or "{}")
+            text = given.get("input")
+            events.append(ToolDelta(index, text if isinstance(text, str) else arguments))
+        elif not arguments:
+            events.append(ToolDelta(index, "{}"))
+        events.append(ToolEnd(index))
+        return events
+
+    def _stopped(self, body: JSON) -> list[Event]:
+        reason = _text(body["stopReason"])
+        known = _REASONS.get(reason, "stop")
+        if known is None:
+            raise UpstreamError(f"{self._name} gave the answer up (stopReason {reason!r}).")
+        self._finish = Finish(known, native=reason)
+        return []
+
+    # -- both
+
+    def _end(self, body: JSON) -> Events:
+        if self._finish is None:
+            raise UpstreamInvalid(f"{self._name} ended its answer without a stopReason.")
+        usage = read_usage(body.get("usage"))
+        events: list[Event] = [] if usage is None else [UsageReport(usage)]
+        self.is_complete = self.is_done = True
+        return Events([*events, self._finish], usage)
+
+    def _whole(self, block: JSON, events: list[Event]) -> None:
+        if "toolUse" in block:
+            use = block["toolUse"]
+            events += self._block_start({"start": {"toolUse": use}})
+            given = _encode(use.get("input") or {}).decode()
+            events += self._block_delta({"delta": {"toolUse": {"input": given}}})
+            events += self._block_stop({})
+        elif "reasoningContent" in block:
+            thought = block["reasoningContent"]
+            events += self._thought(thought.get("reasoningText") or thought)
+            events += self._block_stop({})
+        elif "citationsContent" in block:
+            cited = block["citationsContent"]
+            events += [Text(_text(part["text"])) for part in cited.get("content") or () if part.get("text")]
+            events += map(_citation, cited.get("citations") or ())
+        elif block.get("text"):
+            events.append(Text(_text(block["text"])))
+
+
+_READ: dict[str, Callable[[ConverseReader, JSON], list[Event]]] = {
+    "messageStart": ConverseReader._started,  # noqa: SLF001 - a table of its own methods
+    "contentBlockStart": ConverseReader._block_start,  # noqa: SLF001
+    "contentBlockDelta": ConverseReader._block_delta,  # noqa: SLF001
+    "contentBlockStop": ConverseReader._block_stop,  # noqa: SLF001
+    "messageStop": ConverseReader._stopped,  # noqa: SLF001
+}
+
+
+def read_usage(raw: Any) -> Usage | None:
+    if not isinstance(raw, dict):
+        return None
+    read, written = count(raw.get("cacheReadInputTokens")), count(raw.get("cacheWriteInputTokens"))
+    return Usage(
+        count(raw.get("inputTokens")) + read + written,
+        count(raw.get("outputTokens")),
+        read,
+        cache_write_tokens=written,
+    )
+
+
+def failure(name: str, kind: str, body: Any) -> PenstockError:
+    said = body.get("message") if isinstance(body, dict) else None
+    error = EXCEPTIONS.get(kind, UpstreamError)
+    return error(f"{name}: {said}" if isinstance(said, str) and said else f"{name} failed ({kind}).")
+
+
+def _citation(cited: JSON) -> Citation:
+    source = cited.get("sourceContent") or ()
+    texts = [part.get("text") or "" for part in source]
+    location = cited.get("location") or {}
+    web = location.get("web") or {}
+    url = str(web.get("url") or cited.get("source") or "")
+    return Citation(url, str(cited.get("title") or ""), "".join(texts), native=cited)
+
+
+def _text(value: Any) -> str:
+    if value.__class__ is not str:
+        raise TypeError("no text")
+    return str(value)
