@@ -18,5 +18,6 @@ CONNECTORS = Registry(
         "vertex": "penstock.providers.vertex:connect",
         "anthropic": "penstock.providers.anthropic:connect",
         "bedrock": "penstock.providers.bedrock:connect",
+        "azure": "penstock.providers.azure:connect",
     },
 )

@@ -72,6 +72,16 @@ _ROWS = (
         codec="responses",
     ),
     Profile(
+        "azure",
+        "Azure OpenAI",
+        None,
+        (),
+        "https://learn.microsoft.com/azure/ai-foundry/openai/reference",
+        auth="api-key",
+        quirks=_OPENAI,
+        codec="azure",
+    ),
+    Profile(
         "bedrock",
         "AWS Bedrock",
         "https://bedrock-runtime.us-east-1.amazonaws.com",  # of the region that the provider names
