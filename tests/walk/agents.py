@@ -269,7 +269,8 @@ class Gemini(Agent):
             )
             async for chunk in stream:
                 if chunk.candidates and chunk.candidates[0].content:
-                    parts += chunk.candidates[0].content.parts or []
+                    for part in chunk.candidates[0].content.parts or []:
+                        _join(parts, part)
         else:
             answer = await models.generate_content(model="m", contents=self.contents, config=self.config)
             assert answer.candidates is not None
@@ -296,6 +297,16 @@ class Gemini(Agent):
     async def close(self) -> None:
         await self.client.aio.aclose()
         self.client.close()
+
+
+def _join(parts: list[Any], part: Any) -> None:
+    """Pieces of one text are one part: the SDK's own writing of a long history is slow for each part."""
+    last = parts[-1] if parts else None
+    if last and last.text and part.text and last.thought == part.thought and not last.thought_signature:
+        last.text += part.text
+        last.thought_signature = part.thought_signature
+    else:
+        parts.append(part)
 
 
 AGENTS: dict[str, type[Agent]] = {
