@@ -70,12 +70,6 @@ SIGNATURES = {
     "gemini-3": '"thoughtSignature":',
 }
 KEY = "sk-matrix"
-_BEHIND = "the signature behind a Gemini 3 text goes out as a thinking block behind that text"
-KNOWN = {  # what is still wrong, and fails when it is put right: the line goes then
-    ("TestAnthropicToGemini3", "test_stream"): _BEHIND,
-    ("TestAnthropicToGemini3", "test_astream"): _BEHIND,
-}
-
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -221,13 +215,6 @@ def own_loop(request: pytest.FixtureRequest) -> None:
 
         del run.__wrapped__
         request.node.obj = run
-
-
-@pytest.fixture(autouse=True)
-def known(request: pytest.FixtureRequest) -> None:
-    reason = KNOWN.get((request.node.parent.name, request.node.originalname))
-    if reason is not None:
-        request.node.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 @pytest.fixture(autouse=True)

@@ -201,6 +201,8 @@ class Writer:
                 return
             if event.redacted is None and not event.signature:
                 return
+            if event.issuer == "gemini" and self._current("text") is not None:
+                return  # of the text before it (Gemini 3): asked for, not demanded, and no thinking
             block = self._thinking(out)
         signature = signature_of(event.issuer, event.signature, event.redacted, event.id)
         self._add(block, {"type": "signature_delta", "signature": signature}, out)
