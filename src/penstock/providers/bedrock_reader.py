@@ -87,6 +87,8 @@ class ConverseReader:
         self._is_custom = False
         self._signature: str | None = None
         self._has_thought = False
+        self._is_torn = False  # a call's arguments were no JSON object: is the answer cut?
+        self._held: list[Event] = []  # the end of a call without arguments: likewise
         self._finish: Finish | None = None
         self.is_complete = False
         self.is_done = False
@@ -115,7 +117,7 @@ class ConverseReader:
         try:
             for block in decoded["output"]["message"]["content"]:
                 self._whole(block, events)
-            self._stopped(decoded)
+            events += self._stopped(decoded)
             end = self._end(decoded)
         except (AttributeError, TypeError, KeyError, ValueError) as exc:
             raise UpstreamInvalid(f"{self._name} sent an answer of an unknown shape.") from exc
@@ -127,18 +129,22 @@ class ConverseReader:
         return [Started()]
 
     def _block_start(self, body: JSON) -> list[Event]:
+        events = self._settle(is_cut=False)
         use = body["start"].get("toolUse")
         if use is None:
-            return []
+            return events
         self._open = "tool"
         self._arguments = []
         name = _text(use["name"])
         self._is_custom = name in self._customs
         kind: Any = "custom" if self._is_custom else "function"
-        return [ToolStart(self._calls, _text(use["toolUseId"]), self._names.get(name, name), kind)]
+        events.append(ToolStart(self._calls, _text(use["toolUseId"]), self._names.get(name, name), kind))
+        return events
 
     def _block_delta(self, body: JSON) -> list[Event]:
         delta = body["delta"]
+        if (self._held or self._is_torn) and "toolUse" not in delta:
+            return [*self._settle(is_cut=False), *self._block_delta(body)]
         text = delta.get("text")
         if text is not None:
             return [Text(_text(text))] if text else []
@@ -181,15 +187,24 @@ class ConverseReader:
         index = self._calls
         self._calls += 1
         arguments = "".join(self._arguments)
-        events: list[Event] = []
-        if self._is_custom:
-            given = _decode(arguments or "{}")
-            text = given.get("input")
-            events.append(ToolDelta(index, text if isinstance(text, str) else arguments))
-        elif not arguments:
-            events.append(ToolDelta(index, "{}"))
-        events.append(ToolEnd(index))
-        return events
+        if not arguments:
+            self._held = [ToolDelta(index, "" if self._is_custom else "{}"), ToolEnd(index)]
+            return []
+        given = _object_of(arguments)
+        if given is None:
+            self._is_torn = True
+            return []
+        if not self._is_custom:
+            return [ToolEnd(index)]
+        text = given.get("input")
+        return [ToolDelta(index, text if isinstance(text, str) else arguments), ToolEnd(index)]
+
+    def _settle(self, *, is_cut: bool) -> list[Event]:
+        """What comes after a call says whether its arguments may be in pieces, or not there at all."""
+        if self._is_torn and not is_cut:
+            raise UpstreamInvalid(f"{self._name} called a tool with arguments that are no JSON object.")
+        held, self._held = self._held, []
+        return [] if is_cut else held
 
     def _stopped(self, body: JSON) -> list[Event]:
         reason = _text(body["stopReason"])
@@ -197,7 +212,7 @@ class ConverseReader:
         if known is None:
             raise UpstreamError(f"{self._name} gave the answer up (stopReason {reason!r}).")
         self._finish = Finish(known, native=reason)
-        return []
+        return self._settle(is_cut=known == "length")
 
     # -- both
 
@@ -262,6 +277,14 @@ def _citation(cited: JSON) -> Citation:
     web = location.get("web") or {}
     url = str(web.get("url") or cited.get("source") or "")
     return Citation(url, str(cited.get("title") or ""), "".join(texts), native=cited)
+
+
+def _object_of(text: str) -> JSON | None:
+    try:
+        found = _decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _text(value: Any) -> str:
