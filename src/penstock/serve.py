@@ -31,9 +31,9 @@ from penstock.config.snapshot import Snapshot
 from penstock.engines import ENGINES
 from penstock.gateway.app import App
 from penstock.gateway.deps import Deps
+from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
 from penstock.gateway.thoughts import Thoughts
-from penstock.gateway.listener import Listener
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
 from penstock.protocols import INBOUND

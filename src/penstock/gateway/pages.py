@@ -17,9 +17,16 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
 from penstock.gateway.responses import PATH as RESPONSES
 from penstock.gateway.responses import Responses
-from penstock.protocols import anthropic_models, dialect_of, gemini_models, openai_models, openapi
+from penstock.protocols import (
+    anthropic_models,
+    dialect_of,
+    gemini_models,
+    ollama_models,
+    openai_models,
+    openapi,
+)
 from penstock.telemetry.metrics import PoolRow
-from penstock.types.errors import MethodNotAllowed, ModelNotFound, PermissionDenied
+from penstock.types.errors import InvalidRequest, MethodNotAllowed, ModelNotFound, PermissionDenied
 
 METRICS_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 READS = ("GET", "HEAD")
@@ -49,6 +56,10 @@ class Pages:
             RESPONSES: Page(self._socket, ("GET", "POST")),
             "/v1/models": Page(self._models),
             "/v1beta/models": Page(self._gemini_models),
+            "/api/tags": Page(self._ollama_tags),
+            "/api/ps": Page(self._ollama_ps),
+            "/api/show": Page(self._ollama_show, ("POST",)),
+            "/api/version": Page(self._ollama_version),
             "/health": Page(self._health),
             "/health/live": Page(self._live),
             "/health/ready": Page(self._ready),
@@ -101,6 +112,23 @@ class Pages:
     async def _gemini_model(self, exchange: Exchange) -> None:
         row = self._row(exchange, exchange.path.removeprefix("/v1beta/models/"))
         await send_json(exchange, gemini_models.single(row))
+
+    async def _ollama_tags(self, exchange: Exchange) -> None:
+        await send_json(exchange, ollama_models.tags(self._rows(exchange)))
+
+    async def _ollama_ps(self, exchange: Exchange) -> None:
+        await send_json(exchange, ollama_models.ps(self._rows(exchange)))
+
+    async def _ollama_show(self, exchange: Exchange) -> None:
+        pipeline.authenticate(self._snapshot(), exchange)
+        body = pipeline.decode_json(await exchange.read_body(self._snapshot().body_limit_bytes))
+        name = body.get("model") or body.get("name")
+        if not isinstance(name, str):
+            raise InvalidRequest("`model` is required.", param="model")
+        await send_json(exchange, ollama_models.show(self._row(exchange, name)))
+
+    async def _ollama_version(self, exchange: Exchange) -> None:
+        await send_json(exchange, ollama_models.version(self._version))
 
     async def _socket(self, exchange: Exchange) -> None:
         if exchange.headers.get(b"x-grade", b"").lower() != b"websocket":  # as the Listener renames `upgrade`

@@ -27,6 +27,7 @@ from penstock.gateway.structured import MAX_TRIES, Checked, SchemaMismatch
 from penstock.gateway.translate import prepare, watched
 from penstock.lib import http1
 from penstock.lib.eventstream import BadFrame, FrameSplitter
+from penstock.lib.lines import LineSplitter
 from penstock.lib.sse import EventTooLarge, SSESplitter
 from penstock.providers.openai_completions import estimated_prompt_tokens
 from penstock.providers.openai_lower import own_request
@@ -283,6 +284,7 @@ class Splitter(Protocol):
 
 _SPLITTERS: dict[Framing, Callable[[], Splitter]] = {
     "sse": SSESplitter,
+    "lines": LineSplitter,
     "aws": FrameSplitter,
 }
 _MEDIA_TYPES: dict[Framing, tuple[bytes, ...]] = {

@@ -13,6 +13,7 @@ from penstock.protocols import (
     anthropic_messages,
     gemini,
     gemini_errors,
+    ollama,
     openai_chat,
     openai_completions,
     openai_embeddings,
@@ -31,6 +32,10 @@ INBOUND: Mapping[str, Inbound] = {
     "/v1/responses/input_tokens": responses.COUNT,
     "/v1/messages": anthropic_messages.MESSAGES,
     "/v1/messages/count_tokens": anthropic_messages.COUNT,
+    "/api/chat": ollama.CHAT,
+    "/api/generate": ollama.GENERATE,
+    "/api/embed": ollama.EMBED,
+    "/api/embeddings": ollama.EMBEDDINGS,
     "/v1/rerank": rerank.V1,
     "/v2/rerank": rerank.V2,
     "/rerank": tei.RERANK,
@@ -55,6 +60,8 @@ def errors_of(path: str, headers: Mapping[bytes, bytes]) -> ErrorBody:
         return anthropic_errors.error_body
     if path.startswith("/v1beta/"):
         return _MODEL_ERRORS["gemini"]
+    if path.startswith("/api/"):
+        return ollama.CHAT.error_body
     return openai_chat.error_body
 
 

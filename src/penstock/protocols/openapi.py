@@ -13,6 +13,7 @@ import msgspec
 
 from penstock.protocols import (
     anthropic_schema,
+    ollama,
     openai_embeddings,
     openai_schema,
     rerank,
@@ -170,6 +171,15 @@ _ANTHROPIC = (
         error="AnthropicError",
     ),
 )
+_OLLAMA = tuple(
+    Row(path, "post", title, body, answer, "application/x-ndjson" if streams else "", "OllamaError")
+    for path, title, body, answer, streams in (
+        ("/api/chat", "A chat (Ollama)", ollama.ChatBody, _object("model message done"), True),
+        ("/api/generate", "A completion (Ollama)", ollama.GenerateBody, _object("model response done"), True),
+        ("/api/embed", "Embeddings (Ollama)", ollama.EmbedBody, _object("model embeddings"), False),
+        ("/api/embeddings", "An embedding (Ollama)", ollama.EmbeddingsBody, _object("embedding"), False),
+    )
+)
 _HEALTH = (
     Row(
         "/health",
@@ -188,7 +198,7 @@ _HEALTH = (
         statuses=(503,),
     ),
 )
-ROWS: tuple[Row, ...] = (*_OPENAI, *_RESPONSES, *_ANTHROPIC, *_RERANK, *_HEALTH)
+ROWS: tuple[Row, ...] = (*_OPENAI, *_RESPONSES, *_ANTHROPIC, *_OLLAMA, *_RERANK, *_HEALTH)
 
 # What any request may be answered beside 200; a body adds those of `_BODY_STATUSES`.
 _STATUSES = (401, 403, 404, 429, 500, 502, 503, 504)
@@ -208,6 +218,7 @@ _ERRORS: JSON = {
         request_id=_TEXT,
     ),
     "CohereError": _object("message", message=_TEXT, id=_TEXT),
+    "OllamaError": _object("error", error=_TEXT),
     "TEIError": _object("error error_type", error=_TEXT, error_type=_TEXT),
 }
 
