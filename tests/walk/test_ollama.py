@@ -148,9 +148,8 @@ async def test_errors_are_one_text(path: str, body: Any, words: str) -> None:
 async def test_an_error_in_a_stream_is_its_last_line() -> None:
     async with door() as (client, up, _):
         up.behaviour = {"x-test-cut": "3"}
-        parts = []
+        stream = await client.chat("m", [{"role": "user", "content": "x"}], stream=True)
+        first = await anext(stream)
+        assert not first.done
         with pytest.raises(ollama.ResponseError):
-            async for part in await client.chat("m", [{"role": "user", "content": "x"}], stream=True):
-                parts.append(part)  # noqa: PERF401 - it raises in between
-        assert parts
-        assert not parts[-1].done
+            [part async for part in stream]

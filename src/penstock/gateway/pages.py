@@ -21,9 +21,11 @@ from penstock.protocols import (
     anthropic_models,
     dialect_of,
     gemini_models,
+    kserve,
     ollama_models,
     openai_models,
     openapi,
+    tei,
 )
 from penstock.telemetry.metrics import PoolRow
 from penstock.types.errors import InvalidRequest, MethodNotAllowed, ModelNotFound, PermissionDenied
@@ -60,6 +62,10 @@ class Pages:
             "/api/ps": Page(self._ollama_ps),
             "/api/show": Page(self._ollama_show, ("POST",)),
             "/api/version": Page(self._ollama_version),
+            "/info": Page(self._tei_info),
+            "/v2": Page(self._kserve),
+            "/v2/health/live": Page(self._kserve_live),
+            "/v2/health/ready": Page(self._kserve_ready),
             "/health": Page(self._health),
             "/health/live": Page(self._live),
             "/health/ready": Page(self._ready),
@@ -69,6 +75,7 @@ class Pages:
         self._below = {
             "/v1/models/": Page(self._model),
             "/v1beta/models/": Page(self._gemini_model),
+            "/v2/models/": Page(self._kserve_model),
             "/v1/responses/": Page(self._response, (*READS, "DELETE", "POST")),
         }
 
@@ -129,6 +136,32 @@ class Pages:
 
     async def _ollama_version(self, exchange: Exchange) -> None:
         await send_json(exchange, ollama_models.version(self._version))
+
+    async def _tei_info(self, exchange: Exchange) -> None:
+        name = self._snapshot().defaults.get("embedding") or self._snapshot().defaults.get("rerank")
+        if name is None:
+            raise ModelNotFound("No model answers here without a name.")
+        await send_json(exchange, tei.info(self._row(exchange, name), self._version))
+
+    async def _kserve(self, exchange: Exchange) -> None:
+        await send_json(exchange, kserve.server(self._version))
+
+    async def _kserve_live(self, exchange: Exchange) -> None:
+        await send_json(exchange, kserve.live())
+
+    async def _kserve_ready(self, exchange: Exchange) -> None:
+        is_ready = self._is_ready()
+        await send_json(exchange, kserve.ready(is_ready=is_ready), status=200 if is_ready else 503)
+
+    async def _kserve_model(self, exchange: Exchange) -> None:
+        name = exchange.path.removeprefix("/v2/models/")
+        if name.endswith("/ready"):
+            row = self._row(exchange, name.removesuffix("/ready"))
+            is_ready = self._is_ready()
+            body = kserve.model_ready(row, is_ready=is_ready)
+            await send_json(exchange, body, status=200 if is_ready else 503)
+        else:
+            await send_json(exchange, kserve.model(self._row(exchange, name)))
 
     async def _socket(self, exchange: Exchange) -> None:
         if exchange.headers.get(b"x-grade", b"").lower() != b"websocket":  # as the Listener renames `upgrade`

@@ -5,8 +5,8 @@ event                 in the delta
 Text                  content (and the choice's logprobs)
 Reasoning             reasoning_content
 ReasoningEnd          reasoning_details, as OpenRouter has them: the block's text and its sealed signature,
-                        or what only its issuer can read. A client that sends them back goes on using tools; for
-                        one that does not, the gateway remembers (gateway/thoughts.py)
+                        or what only its issuer can read. A client that sends them back goes on using tools;
+                        for one that does not, the gateway remembers (gateway/thoughts.py)
 ToolStart, ToolDelta  tool_calls; Gemini's signature in extra_content.google.thought_signature, as Google's
                         own OpenAI-compatible door writes it
 RefusalText           refusal

@@ -13,8 +13,10 @@ import msgspec
 
 from penstock.protocols import (
     anthropic_schema,
+    cohere_embed,
     ollama,
     openai_embeddings,
+    openai_moderations,
     openai_schema,
     rerank,
     responses_schema,
@@ -94,6 +96,13 @@ _OPENAI = (
         "The models this key may use",
         answer=_object("object data", object={"const": "list"}, data=_array(_MODEL)),
     ),
+    Row(
+        "/v1/moderations",
+        "post",
+        "Moderations",
+        openai_moderations.Body,
+        _object("id model results", results=_array({"type": "object"})),
+    ),
     Row("/v1/models/{model}", "get", "One model", answer=_MODEL, statuses=(404,)),
 )
 _RERANK = (
@@ -171,6 +180,17 @@ _ANTHROPIC = (
         error="AnthropicError",
     ),
 )
+_COHERE = tuple(
+    Row(
+        f"/v{version}/embed",
+        "post",
+        f"Embeddings (Cohere v{version})",
+        cohere_embed.Body,
+        _object("id embeddings response_type"),
+        error="CohereError",
+    )
+    for version in (1, 2)
+)
 _OLLAMA = tuple(
     Row(path, "post", title, body, answer, "application/x-ndjson" if streams else "", "OllamaError")
     for path, title, body, answer, streams in (
@@ -198,7 +218,7 @@ _HEALTH = (
         statuses=(503,),
     ),
 )
-ROWS: tuple[Row, ...] = (*_OPENAI, *_RESPONSES, *_ANTHROPIC, *_OLLAMA, *_RERANK, *_HEALTH)
+ROWS: tuple[Row, ...] = (*_OPENAI, *_RESPONSES, *_ANTHROPIC, *_OLLAMA, *_COHERE, *_RERANK, *_HEALTH)
 
 # What any request may be answered beside 200; a body adds those of `_BODY_STATUSES`.
 _STATUSES = (401, 403, 404, 429, 500, 502, 503, 504)

@@ -3,6 +3,7 @@
     /embed    {inputs, normalize = true, truncate = false, dimensions?}            -> [[float]]
     /rerank   {query, texts, raw_scores, return_text, truncate, all false}         -> [{index, score, text?}]
               {query, documents, ...}: the shape of /v1/rerank, which llama.cpp and vLLM serve here, too
+    /info     of the model that answers where none is named
     errors    {error, error_type}: Validation, Empty, Overloaded, Unhealthy, Backend
 
 No `model` is needed: without one the gateway takes the default route of the operation.
@@ -16,6 +17,7 @@ from msgspec import Meta, Struct
 from penstock.protocols import rerank
 from penstock.protocols.checking import Checker
 from penstock.protocols.openai_embeddings import MAX_INPUTS, WholeEncoder, as_floats, embedding_inputs
+from penstock.protocols.openai_models import ModelRow
 from penstock.protocols.openai_schema import drop_nulls
 from penstock.types.call import Call
 from penstock.types.errors import (
@@ -156,6 +158,28 @@ def _error_type(error: PenstockError) -> str:
             return "Empty"
         case _:
             return "Validation" if error.status < 500 else "Backend"
+
+
+def info(row: ModelRow, version: str) -> bytes:
+    """GET /info, of the model that answers where none is named."""
+    is_embedding = "embedding" in (row.extras.get("operations") or ())
+    kind: dict[str, Any] = {"embedding": {"pooling": "mean"}} if is_embedding else {"reranker": {}}
+    context = row.extras.get("context")
+    return _encode(
+        {
+            "model_id": row.id,
+            "model_sha": None,
+            "model_dtype": "float32",
+            "model_type": kind,
+            "max_concurrent_requests": 512,
+            "max_input_length": context or 512,
+            "max_batch_tokens": context or 512,
+            "max_client_batch_size": MAX_INPUTS,
+            "auto_truncate": False,
+            "tokenization_workers": 1,
+            "version": version,
+        }
+    )
 
 
 EMBED = Embed()

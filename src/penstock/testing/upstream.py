@@ -62,7 +62,7 @@ class Upstream(Double):
                     {"id": m, "object": "model", "created": now, "owned_by": "test"} for m in self.models
                 ]
                 return Answer({"object": "list", "data": models})
-            case "POST", "/chat/completions" | "/completions" | "/embeddings" | "/rerank":
+            case "POST", "/chat/completions" | "/completions" | "/embeddings" | "/rerank" | "/moderations":
                 if (status := request.directives.count("status")) is not None:
                     return _error(status, f"The test asked for {status}.")
                 if not isinstance(request.body, dict):
@@ -277,6 +277,14 @@ def _embeddings(body: Json, told: Directives, clock: Clock) -> Answer:  # noqa: 
     return Answer(answer if told.flag("no-usage") else answer | {"usage": usage})
 
 
+def _moderation(body: Json, told: Directives, clock: Clock) -> Answer:  # noqa: ARG001 - one shape for all routes
+    given = body.get("input")
+    inputs = given if isinstance(given, list) and all(isinstance(one, str) for one in given) else [given]
+    empty: Json = {"categories": {}, "category_scores": {}, "category_applied_input_types": {}}
+    results = [{"flagged": "violence" in str(one), **empty} for one in inputs]
+    return Answer({"id": f"modr-{next(_ids)}", "model": body.get("model"), "results": results})
+
+
 def _rerank(body: Json, told: Directives, clock: Clock) -> Answer:  # noqa: ARG001 - one shape for all routes
     query, documents = body.get("query"), body.get("documents")
     if not isinstance(query, str) or not isinstance(documents, list):
@@ -307,6 +315,7 @@ _ROUTES = {
     "/completions": _completions,
     "/embeddings": _embeddings,
     "/rerank": _rerank,
+    "/moderations": _moderation,
 }
 
 
