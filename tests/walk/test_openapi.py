@@ -91,6 +91,11 @@ def test_no_request_breaks_a_promise(door: str, path: str, method: str, mode: Ge
     def check(case: Any) -> None:
         if isinstance(case.body, dict) and "model" in case.body and mode is GenerationMode.POSITIVE:
             case.body["model"] = "m"  # so that requests go all the way
+        for key in ("dimensions", "output_dimension"):
+            if isinstance(case.body, dict) and isinstance(case.body.get(key), int):
+                case.body[key] = min(
+                    case.body[key], 64
+                )  # the double makes as many numbers as it is asked for
         case.headers = {"authorization": f"Bearer {KEY}"}
         case.call_and_validate(base_url=door, checks=checks)
 
