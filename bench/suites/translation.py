@@ -20,7 +20,6 @@ from penstock.providers.profiles import profile
 from penstock.types.call import Call
 from penstock.types.deployment import Codec, Credentials, Deployment
 from penstock.types.events import Event, Events, Finish, Started, Text, UsageReport
-from penstock.types.requests import ChatRequest
 from penstock.types.usage import Usage
 from penstock.types.wire import Inbound
 
@@ -76,7 +75,8 @@ def run(bench: Bench) -> dict[str, Any]:
 def _inbound(dialect: str) -> Inbound:
     path = PATHS[dialect]
     found = INBOUND.get(path) or find(path, b"alt=sse")
-    assert found is not None
+    if found is None:
+        raise RuntimeError(f"{path} answers nothing")
     return found
 
 
@@ -131,7 +131,6 @@ def _time(work: Callable[[], object]) -> float:
 
 def _request(dialect: str) -> bytes:
     own = INBOUND[PATHS["openai"]].decode(json.loads(json.dumps(CONVERSATION)))
-    assert isinstance(own, ChatRequest)
     codec = _codec(dialect)
     body: dict[str, Any] = json.loads(codec.encode(own, _deployment(codec)).body)
     if dialect != "gemini":  # there the path says both

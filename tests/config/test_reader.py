@@ -15,7 +15,7 @@ MANY = """\
 server: {port: 99999, hots: 1}
 providers:
   up: {kind: opnai}
-  claude: {kind: cohere}
+  claude: {kind: tei}
 deployments:
   m: {provider: upp, model: x}
   q: {model: qwen3:4c}

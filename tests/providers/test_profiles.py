@@ -3,6 +3,16 @@ import pytest
 from penstock.lib.registry import UnknownName
 from penstock.providers import CONNECTORS
 from penstock.providers.profiles import PROFILES, Profile, profile
+from penstock.types.deployment import Credentials
+
+ASKS = {"openai-compatible", "azure"}  # the address is the user's
+OTHER_CREDENTIALS = {"vertex", "bedrock", "openai-responses", *ASKS}  # no variable of their own is adopted
+HEADERS = {
+    "anthropic": "x-api-key",
+    "gemini": "x-goog-api-key",
+    "vertex": "x-goog-api-key",
+    "azure": "api-key",
+}
 
 
 @pytest.mark.parametrize("row", PROFILES.values(), ids=list(PROFILES))
@@ -10,13 +20,19 @@ def test_every_row_is_whole(row: Profile) -> None:
     assert profile(row.kind) is row
     assert row.codec in CONNECTORS
     assert row.source
+    assert (row.base_url is None) is (row.kind in ASKS)
     if row.base_url is None:
-        assert row.kind == "openai-compatible"
         return
+    is_local = row.base_url.startswith("http://127.0.0.1:")
     assert not row.base_url.endswith("/")
-    assert row.base_url.startswith("http://127.0.0.1:" if row.is_local else "https://")
-    assert bool(row.env) is not row.is_local
-    assert row.auth == ("none" if row.is_local else "bearer")
+    assert is_local or row.base_url.startswith("https://")
+    assert is_local or not row.is_local
+    assert bool(row.env) is not (is_local or row.kind in OTHER_CREDENTIALS)
+    assert row.auth == ("none" if is_local else HEADERS.get(row.kind, "bearer"))
+
+
+def test_there_are_many() -> None:
+    assert len([row for row in PROFILES.values() if row.codec == "openai"]) >= 25
 
 
 def test_no_variable_belongs_to_two() -> None:
@@ -24,9 +40,16 @@ def test_no_variable_belongs_to_two() -> None:
     assert len(names) == len(set(names))
 
 
-def test_every_codec_loads() -> None:
-    for name in CONNECTORS:
-        assert CONNECTORS.load(name)().operations
+@pytest.mark.parametrize("row", PROFILES.values(), ids=list(PROFILES))
+def test_every_row_connects(row: Profile) -> None:
+    said = Credentials(
+        base_url=row.base_url or "https://mine.example", api_key="k", region="us-central1", project="p"
+    )
+    made = CONNECTORS.load(row.codec)(row, said, row.title)
+    assert made.codec.operations
+    assert made.codec.dialect
+    sent = {name: value for name, value in made.headers.items() if "k" in value}
+    assert bool(sent) is not (row.auth == "none")
 
 
 def test_an_unknown_kind() -> None:

@@ -1,7 +1,7 @@
 """Outbound wire formats.
 
 profiles     vendor -> dialect, address, quirks: one row each
-CONNECTORS   dialect -> connect(profile, credentials, name): a provider of the configuration, ready to be called
+CONNECTORS   dialect -> connect(profile, credentials, name): a configured provider, ready to be called
 CODECS       dialect -> codec class, for the servers of our own engines
 """
 

@@ -1,7 +1,7 @@
 """Answers of a JSON schema from vendors of OpenAI's dialect that know `json_object` at most.
 
-no tools in the request     the schema becomes the parameters of one tool that must be called; its arguments are
-                              the answer (`ForcedReader`)
+no tools in the request     the schema becomes the parameters of one tool that must be called; its arguments
+                              are the answer (`ForcedReader`)
 tools, or a schema whose    `json_object`, and the schema in a system message: a forced tool would keep the
   root is no object           model from calling the others
 

@@ -3,7 +3,7 @@
 kind       what `providers.<name>.kind` says in penstock.yaml
 base_url   where its OpenAI-compatible routes begin; None = the user must say
 env        variables that hold its key, the first that is set wins; empty = no key is needed
-auth       bearer: `Authorization: Bearer <key>`; none: local servers; any other value: the header the key is in
+auth       bearer: `Authorization: Bearer <key>`; none: local servers; else the header that the key is in
 quirks     how it departs from OpenAI's dialect
 source     where base_url and env were read (2026-11-20)
 """
@@ -37,6 +37,8 @@ _OPENAI = Quirks(
 )
 # The other way round: these do not know max_completion_tokens, and an unknown limit would be no limit.
 _MAX_TOKENS = (("max_completion_tokens", "max_tokens"),)
+# What these take beside OpenAI's sampling fields.
+_SAMPLING = frozenset({"top_k", "min_p", "repetition_penalty"})
 # Answers 422 to any field it does not know (anon-kode#53, eca#231, eca#315, openclaude#739), and to
 # reasoning fields in history (crush#1590); sends usage in the last chunk unasked.
 _MISTRAL = Quirks(
@@ -134,6 +136,7 @@ _ROWS = (
         "https://openrouter.ai/api/v1",
         ("OPENROUTER_API_KEY",),
         "https://openrouter.ai/docs/quickstart",
+        quirks=Quirks(knows=_SAMPLING),
     ),
     Profile(
         "xai",
@@ -206,6 +209,78 @@ _ROWS = (
         quirks=Quirks(rename_chat=_MAX_TOKENS),
     ),
     Profile(
+        "minimax",
+        "MiniMax",
+        "https://api.minimax.io/v1",
+        ("MINIMAX_API_KEY",),
+        "https://platform.minimax.io/docs (keys of the Chinese site: https://api.minimaxi.com/v1)",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "volcengine",
+        "Volcengine Ark (Doubao)",
+        "https://ark.cn-beijing.volces.com/api/v3",
+        ("ARK_API_KEY", "VOLCENGINE_API_KEY"),
+        "https://www.volcengine.com/docs/82379",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "huggingface",
+        "Hugging Face router",
+        "https://router.huggingface.co/v1",
+        ("HUGGINGFACE_API_KEY",),  # HF_TOKEN is for downloads: finding it must not make a provider
+        "https://huggingface.co/docs/inference-providers",
+    ),
+    Profile(
+        "deepinfra",
+        "DeepInfra",
+        "https://api.deepinfra.com/v1/openai",
+        ("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"),
+        "https://deepinfra.com/docs/openai_api",
+        quirks=Quirks(rename_chat=_MAX_TOKENS, knows=_SAMPLING),
+    ),
+    Profile(
+        "novita",
+        "Novita AI",
+        "https://api.novita.ai/openai/v1",
+        ("NOVITA_API_KEY",),
+        "https://novita.ai/docs",
+        quirks=Quirks(rename_chat=_MAX_TOKENS, knows=_SAMPLING),
+    ),
+    Profile(
+        "hyperbolic",
+        "Hyperbolic",
+        "https://api.hyperbolic.xyz/v1",
+        ("HYPERBOLIC_API_KEY",),
+        "https://docs.hyperbolic.xyz",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "cohere",
+        "Cohere (compatibility API: chat and embeddings)",
+        "https://api.cohere.ai/compatibility/v1",
+        ("COHERE_API_KEY", "CO_API_KEY"),
+        "https://docs.cohere.com/docs/compatibility-api",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "ai21",
+        "AI21",
+        "https://api.ai21.com/studio/v1",
+        ("AI21_API_KEY",),
+        "https://docs.ai21.com",
+        quirks=Quirks(rename_chat=_MAX_TOKENS),
+    ),
+    Profile(
+        "llamacpp-server",
+        "llama.cpp server",
+        "http://127.0.0.1:8080/v1",
+        (),
+        "https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
+        auth="none",
+        quirks=Quirks(rename_chat=_MAX_TOKENS, knows=_SAMPLING),
+    ),
+    Profile(
         "ollama",
         "Ollama",
         "http://127.0.0.1:11434/v1",
@@ -222,6 +297,7 @@ _ROWS = (
         (),
         "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
         auth="none",
+        quirks=Quirks(knows=_SAMPLING),
         is_local=True,
     ),
     Profile(
@@ -231,6 +307,7 @@ _ROWS = (
         (),
         "https://docs.sglang.ai/basic_usage/openai_api_completions.html",
         auth="none",
+        quirks=Quirks(knows=_SAMPLING),
         is_local=True,
     ),
     Profile(

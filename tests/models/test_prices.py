@@ -1,0 +1,149 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.models import prices
+from penstock.models.prices import ModelFacts, PriceTableError, Row, Tier, cost, find
+from penstock.providers.profiles import PROFILES
+from penstock.types.usage import Usage
+
+OTHERS = {"cohere", "minimax", "voyage"}  # priced, without a profile of their own yet
+
+COUNTS = st.integers(0, 10**7)
+PRICES = st.none() | st.integers(0, 10**9)
+ROWS = st.builds(
+    Row,
+    model=st.just("m"),
+    input=st.integers(0, 10**9),
+    output=st.integers(0, 10**9),
+    cached=PRICES,
+    cache_write=PRICES,
+    audio_input=PRICES,
+    audio_output=PRICES,
+)
+
+
+@st.composite
+def usages(draw: st.DrawFn) -> Usage:
+    plain, cached, written, heard = (draw(COUNTS) for _ in range(4))
+    said, spoken = draw(COUNTS), draw(COUNTS)
+    return Usage(
+        plain + cached + written + heard,
+        said + spoken,
+        cached,
+        draw(st.integers(0, said)),
+        cache_write_tokens=written,
+        audio_prompt_tokens=heard,
+        audio_completion_tokens=spoken,
+    )
+
+
+def facts(row: Row) -> ModelFacts:
+    return ModelFacts("v", row, "https://x", "2026-01-01")
+
+
+def test_the_table_is_whole() -> None:
+    table = prices.builtin()
+    rows = {id(one.row): one for one in table.values()}.values()
+    assert len(rows) >= 150
+    for one in rows:
+        assert one.source.startswith("https://")
+        assert one.date
+        assert one.vendor in PROFILES or one.vendor in OTHERS
+        assert one.row.input is not None or one.row.output is not None
+
+
+@pytest.mark.parametrize(
+    ("vendor", "name", "model"),
+    [
+        ("openai", "gpt-4o-mini", "gpt-4o-mini"),
+        ("openai", "gpt-5-mini-2025-08-07", "gpt-5-mini"),
+        ("anthropic", "claude-haiku-4-5-20251001", "claude-haiku-4-5"),
+        ("gemini", "models/gemini-2.5-pro", "gemini-2.5-pro"),
+        (
+            "bedrock",
+            "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "regional.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+    ],
+)
+def test_a_model_is_found_by_the_names_it_goes_by(vendor: str, name: str, model: str) -> None:
+    found = find(vendor, name)
+    assert found is not None
+    assert found.row.model == model
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-mini-but-other", "gpt", "", "claude-haiku-4-5"])
+def test_nothing_is_guessed(name: str) -> None:
+    assert find("openai", name) is None
+
+
+@given(ROWS, usages())
+def test_every_token_is_billed_once_at_its_own_price(row: Row, usage: Usage) -> None:
+    heard, spoken = usage.audio_prompt_tokens, usage.audio_completion_tokens
+    plain = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens - heard
+    assert row.input is not None
+    assert row.output is not None
+    expected = plain * row.input + (usage.completion_tokens - spoken) * row.output
+    expected += usage.cached_tokens * (row.input if row.cached is None else row.cached)
+    expected += usage.cache_write_tokens * (row.input if row.cache_write is None else row.cache_write)
+    expected += heard * (row.input if row.audio_input is None else row.audio_input)
+    expected += spoken * (row.output if row.audio_output is None else row.audio_output)
+    assert cost(facts(row), usage) == expected
+
+
+@given(ROWS, usages(), usages())
+def test_cost_is_linear(row: Row, one: Usage, other: Usage) -> None:
+    both = Usage(
+        one.prompt_tokens + other.prompt_tokens,
+        one.completion_tokens + other.completion_tokens,
+        one.cached_tokens + other.cached_tokens,
+        one.reasoning_tokens + other.reasoning_tokens,
+        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
+        audio_prompt_tokens=one.audio_prompt_tokens + other.audio_prompt_tokens,
+        audio_completion_tokens=one.audio_completion_tokens + other.audio_completion_tokens,
+    )
+    parts = (cost(facts(row), one) or 0) + (cost(facts(row), other) or 0)
+    assert cost(facts(row), both) == parts
+
+
+def test_what_is_not_known_is_not_zero() -> None:
+    row = Row(model="m", input=1_000_000)
+    assert cost(facts(row), Usage(10, 0)) == 10_000_000
+    assert cost(facts(row), Usage(10, 1)) is None
+
+
+def test_a_long_prompt_is_billed_whole_at_its_tier() -> None:
+    tier = Tier(above_input_tokens=200_000, input=2_500_000, output=15_000_000)
+    row = Row(model="m", input=1_250_000, output=10_000_000, cached=125_000, tiers=(tier,))
+    assert cost(facts(row), Usage(200_000, 1)) == 200_000 * 1_250_000 + 10_000_000
+    assert cost(facts(row), Usage(200_001, 1)) == 200_001 * 2_500_000 + 15_000_000
+    assert cost(facts(row), Usage(200_001, 0, 1)) == 200_000 * 2_500_000 + 125_000
+
+
+HEAD = "- {vendor: v, source: 'https://x', date: 2026-01-01, models: "
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "no price table"),
+        ("3", "array"),
+        (HEAD + "[{model: a, input: 1, price: 2}]}", "price"),
+        (HEAD + "[{model: a, input: -1}]}", ">= 0"),
+        (HEAD + "[{model: a, input: 1.5}]}", "int"),
+        (HEAD + "[{model: a, input: 1}, {model: b, aliases: [a], input: 1}]}", "priced twice"),
+        ("- {vendor: v, source: x, date: 2026-01-01, models: [{model: a}]}", "source"),
+    ],
+)
+def test_a_bad_table_is_refused_with_its_path(text: str, words: str) -> None:
+    with pytest.raises(PriceTableError, match=words):
+        prices.read(text)
+
+
+def test_starting_the_command_line_reads_no_table() -> None:
+    code = "import sys, penstock.cli; penstock.cli.main; sys.exit('penstock.models.prices' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
