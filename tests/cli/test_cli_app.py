@@ -35,6 +35,8 @@ def test_the_commands_of_this_release() -> None:
         "models rm",
         "check",
         "doctor",
+        "prices list",
+        "prices update",
     }
 
 

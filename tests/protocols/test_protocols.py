@@ -11,7 +11,7 @@ from penstock.types.errors import InvalidRequest
 @pytest.mark.parametrize("path", INBOUND)
 def test_every_path_has_what_an_inbound_needs(path: str) -> None:
     inbound = INBOUND[path]
-    assert inbound.operation in ("chat", "completion", "embedding", "rerank")
+    assert inbound.operation in ("chat", "completion", "embedding", "rerank", "moderation")
     for name in ("decode", "encoder", "error_body"):
         assert callable(getattr(inbound, name))
     with pytest.raises(InvalidRequest):

@@ -172,6 +172,35 @@ def test_calls_and_results_that_do_not_fit_are_the_caller_s(turns: list[Turn]) -
         sent(Conversation(turns))
 
 
+def test_ids_and_names_that_look_alike_stay_apart() -> None:
+    turns = [
+        Turn("user", [TextPart("a")]),
+        Turn("assistant", [ToolCallPart("a.1", "f.x"), ToolCallPart("a:1", "f:x")]),
+        Turn("tool", [ToolResultPart("a:1", [TextPart("two")]), ToolResultPart("a.1", [TextPart("one")])]),
+    ]
+    _, body = sent(Conversation(turns, [Tool("f.x"), Tool("f:x")]))
+    names = [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]]
+    assert len(set(names)) == 2
+    calls = [block["toolUse"] for block in body["messages"][1]["content"]]
+    assert [call["name"] for call in calls] == names
+    results = [block["toolResult"] for block in body["messages"][2]["content"]]
+    assert [result["toolUseId"] for result in results] == [call["toolUseId"] for call in calls]
+    assert [result["content"][0]["text"] for result in results] == ["one", "two"]
+
+
+def test_later_claudes_are_not_told_what_they_refuse() -> None:
+    conversation = Conversation(
+        [Turn("user", [TextPart("a")])], temperature=0.5, top_p=0.9, thinking=Thinking(effort="low")
+    )
+    outgoing, body = sent(conversation, "anthropic.claude-opus-4-7-v1:0")
+    assert body["additionalModelRequestFields"]["thinking"] == {"type": "adaptive"}
+    assert "inferenceConfig" not in body
+    assert sorted(outgoing.dropped) == ["temperature", "top_p"]
+    plain = Conversation([Turn("user", [TextPart("a")])], temperature=0.5, top_p=0.9)
+    outgoing, body = sent(plain, "anthropic.claude-sonnet-4-5-v1:0")
+    assert (body["inferenceConfig"], outgoing.dropped) == ({"temperature": 0.5}, ("top_p",))
+
+
 def test_nothing_to_say_is_refused() -> None:
     with pytest.raises(UnsupportedParameter):
         sent(Conversation([Turn("user", [TextPart(" ")])]))

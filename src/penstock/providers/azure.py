@@ -89,7 +89,9 @@ class EntraSigner:
             raise UpstreamCredentials(
                 "Entra ID refused to give a token.", detail=f"status {status}: {said}"
             ) from exc
-        self._token = str(token)
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+            raise UpstreamCredentials("Entra ID gave no token.", detail=f"status {status}")
+        self._token = token
         self._until_s = self._clock.monotonic() + max(0.0, lasts_s - EARLY_S)
 
 

@@ -23,6 +23,8 @@ from typing import Any
 
 import msgspec
 
+from penstock.providers.anthropic_models import abilities
+from penstock.providers.anthropic_turns import Letters
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -69,7 +71,6 @@ _SOUNDS = {
     "audio/x-wav": "wav",
     "audio/flac": "flac",
 }
-_WRONG = re.compile(r"[^a-zA-Z0-9_-]")
 _WRONG_TITLE = re.compile(r"[^a-zA-Z0-9 ()\[\]-]+")
 _LONGEST = 64
 _OPENING = "(The conversation begins with the assistant.)"
@@ -84,6 +85,11 @@ class Lowering:
     def __init__(self, conversation: Conversation, model: str) -> None:
         self._said = conversation
         self._is_claude = "claude" in model or "anthropic" in model
+        self._can = abilities(model)
+        self._ids = Letters(_LONGEST)
+        self._names = Letters(_LONGEST)
+        for tool in conversation.tools:  # theirs first: a call of an unknown tool gets what is left
+            self._names[tool.name]
         self._documents = 0
         self._points = 0
         self.dropped: list[str] = []
@@ -111,7 +117,7 @@ class Lowering:
         if thinking is not None:
             body["additionalModelRequestFields"] = {"thinking": thinking}
         if said.top_k is not None:
-            if self._is_claude and thinking is None:
+            if self._is_claude and thinking is None and self._can.sampling:
                 body.setdefault("additionalModelRequestFields", {})["top_k"] = said.top_k
             else:
                 self._lose("top_k")
@@ -125,7 +131,7 @@ class Lowering:
 
     def names(self) -> dict[str, str]:
         """Tools that are called otherwise there: their name -> ours. For the reader."""
-        return {_name(tool.name): tool.name for tool in self._said.tools if _name(tool.name) != tool.name}
+        return {new: tool.name for tool in self._said.tools if (new := self._names[tool.name]) != tool.name}
 
     def _lose(self, name: str) -> None:
         if name not in self.dropped:
@@ -189,9 +195,8 @@ class Lowering:
             case ReasoningPart():
                 return self._thought(part)
             case ToolCallPart():
-                return {
-                    "toolUse": {"toolUseId": _id(part.id), "name": _name(part.name), "input": _input(part)}
-                }
+                use = {"toolUseId": self._ids[part.id], "name": self._names[part.name]}
+                return {"toolUse": {**use, "input": _input(part)}}
             case ToolResultPart():
                 return self._result(part)
             case NativePart():
@@ -216,7 +221,7 @@ class Lowering:
                     content.append({"text": inner.text})
             elif (block := self._media(inner)) is not None:
                 content.append(block)
-        result: JSON = {"toolUseId": _id(part.call_id), "content": content or [{"text": "(nothing)"}]}
+        result: JSON = {"toolUseId": self._ids[part.call_id], "content": content or [{"text": "(nothing)"}]}
         if part.is_error:
             result["status"] = "error"
         return {"toolResult": result}
@@ -233,14 +238,9 @@ class Lowering:
                 return {"audio": {"format": _SOUNDS[kind], "source": source}}
             if kind in _DOCUMENTS:
                 self._documents += 1
-                name = _WRONG_TITLE.sub(" ", part.name or "").strip()[:200]
-                return {
-                    "document": {
-                        "format": _DOCUMENTS[kind],
-                        "name": name or f"document {self._documents}",
-                        "source": source,
-                    }
-                }
+                name = _WRONG_TITLE.sub(" ", part.name or "document").strip()[:180]
+                name = f"{name} {self._documents}" if self._documents > 1 or not name else name
+                return {"document": {"format": _DOCUMENTS[kind], "name": name, "source": source}}
         self._lose(f"messages[].{part.kind}")
         return None
 
@@ -262,7 +262,7 @@ class Lowering:
         if choice is not None and mode == "required":
             config["toolChoice"] = {"any": {}}
         elif choice is not None and mode == "named" and choice.name is not None:
-            config["toolChoice"] = {"tool": {"name": _name(choice.name)}}
+            config["toolChoice"] = {"tool": {"name": self._names[choice.name]}}
         return config
 
     def _tool(self, tool: Tool) -> JSON | None:
@@ -272,7 +272,7 @@ class Lowering:
         schema: JSON = tool.parameters or {"type": "object", "properties": {}}
         if tool.kind == "custom":
             schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-        spec: JSON = {"name": _name(tool.name), "inputSchema": {"json": schema}}
+        spec: JSON = {"name": self._names[tool.name], "inputSchema": {"json": schema}}
         if tool.description:
             spec["description"] = tool.description
         return {"toolSpec": spec}
@@ -283,11 +283,15 @@ class Lowering:
             return None
         budget = wanted.budget_tokens or (_BUDGETS.get(wanted.effort) if wanted.effort else None)
         if budget is None:
-            return None
+            if wanted.enabled is None:
+                return None
+            budget = _BUDGETS["medium"]
         choice = self._said.tool_choice
         if not self._is_claude or (choice is not None and choice.mode in ("required", "named")):
             self._lose("thinking")
             return None
+        if not self._can.budgets:
+            return {"type": "adaptive"}
         return {"type": "enabled", "budget_tokens": max(budget, LEAST_BUDGET)}
 
     def _inference(self, thinking: JSON | None) -> JSON | None:
@@ -295,9 +299,9 @@ class Lowering:
         config: JSON = {}
         if said.max_tokens is not None:
             config["maxTokens"] = said.max_tokens
-        if thinking is not None:
-            least = thinking["budget_tokens"] + 1_024
-            config["maxTokens"] = max(said.max_tokens or 0, least)
+        if thinking is not None or (self._is_claude and not self._can.sampling):
+            if thinking is not None and "budget_tokens" in thinking:
+                config["maxTokens"] = max(said.max_tokens or 0, thinking["budget_tokens"] + 1_024)
             for name in ("temperature", "top_p"):
                 if getattr(said, name) not in (None, 1):
                     self._lose(name)
@@ -308,7 +312,10 @@ class Lowering:
                 else:
                     config["temperature"] = said.temperature
             if said.top_p is not None:
-                config["topP"] = said.top_p
+                if self._is_claude and "temperature" in config and not self._can.both_samplings:
+                    self._lose("top_p")
+                else:
+                    config["topP"] = said.top_p
         if said.stop:
             config["stopSequences"] = said.stop
         return config or None
@@ -320,7 +327,7 @@ class Lowering:
         if wanted.kind == "json_object" or wanted.schema is None:
             self._lose("format")
             return
-        schema: JSON = {"schema": _encode(wanted.schema).decode(), "name": _name(wanted.name)}
+        schema: JSON = {"schema": _encode(wanted.schema).decode(), "name": self._names[wanted.name]}
         if wanted.description:
             schema["description"] = wanted.description
         text = {"type": "json_schema", "structure": {"jsonSchema": schema}}
@@ -389,11 +396,3 @@ def _input(part: ToolCallPart) -> Any:
             f"The arguments of the tool call {part.id[:80]!r} are no JSON object.", param="messages"
         )
     return found
-
-
-def _id(call_id: str) -> str:
-    return _WRONG.sub("_", call_id)[:_LONGEST] or "_"
-
-
-def _name(name: str) -> str:
-    return _WRONG.sub("_", name)[:_LONGEST] or "_"
