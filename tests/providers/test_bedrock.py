@@ -201,6 +201,17 @@ def test_later_claudes_are_not_told_what_they_refuse() -> None:
     assert (body["inferenceConfig"], outgoing.dropped) == ({"temperature": 0.5}, ("top_p",))
 
 
+def test_thinking_is_off_where_the_thoughts_of_a_tool_s_turn_are_lost() -> None:
+    turns = [
+        Turn("user", [TextPart("a")]),
+        Turn("assistant", [ToolCallPart("c", "f")]),
+        Turn("tool", [ToolResultPart("c", [TextPart("x")])]),
+    ]
+    outgoing, body = sent(Conversation(turns, [Tool("f")], thinking=Thinking(effort="low")))
+    assert "additionalModelRequestFields" not in body
+    assert outgoing.dropped == ("thinking",)
+
+
 def test_nothing_to_say_is_refused() -> None:
     with pytest.raises(UnsupportedParameter):
         sent(Conversation([Turn("user", [TextPart(" ")])]))

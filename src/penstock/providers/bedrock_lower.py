@@ -112,6 +112,9 @@ class Lowering:
         if (config := self._tools(messages)) is not None:
             body["toolConfig"] = config
         thinking = self._thinking()
+        if thinking is not None and _has_lost_thoughts(messages):
+            thinking = None
+            self._lose("thinking")
         if (inference := self._inference(thinking)) is not None:
             body["inferenceConfig"] = inference
         if thinking is not None:
@@ -332,6 +335,14 @@ class Lowering:
             schema["description"] = wanted.description
         text = {"type": "json_schema", "structure": {"jsonSchema": schema}}
         body["outputConfig"] = {"textFormat": text}
+
+
+def _has_lost_thoughts(messages: list[JSON]) -> bool:
+    """Whether the turn in progress called tools without the thinking that led there, which is refused."""
+    if len(messages) < 2 or not any("toolResult" in block for block in messages[-1]["content"]):
+        return False
+    calling = messages[-2]
+    return calling["role"] == "assistant" and "reasoningContent" not in calling["content"][0]
 
 
 def _remembered(messages: list[JSON]) -> JSON | None:
