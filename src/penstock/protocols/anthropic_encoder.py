@@ -29,7 +29,7 @@ from penstock.protocols import anthropic_errors
 from penstock.protocols.anthropic_blocks import Writer
 from penstock.types.call import Call
 from penstock.types.errors import InternalError, PenstockError, UpstreamInvalid
-from penstock.types.events import Answer, Chunk, Counted, Delta, Events
+from penstock.types.events import Answer, Chunk, Delta, Events
 from penstock.types.requests import Request
 from penstock.types.usage import Usage
 from penstock.types.wire import EVENT_STREAM
@@ -271,35 +271,6 @@ _NATIVE = {
     "message_stop": MessagesEncoder._message_stop,  # noqa: SLF001
     "ping": MessagesEncoder._ping,  # noqa: SLF001
 }
-
-
-class CountEncoder:
-    """The answer of count_tokens. There is no stream of it."""
-
-    stream_type = EVENT_STREAM
-    ping = b""
-
-    _tokens: int | None = None
-
-    def stream(self, deltas: Sequence[Delta]) -> bytes:  # noqa: ARG002 - of the Protocol
-        raise InternalError("a count is no stream")
-
-    def stream_end(self) -> bytes:
-        raise InternalError("a count is no stream")
-
-    def stream_error(self, error: PenstockError) -> bytes:  # noqa: ARG002
-        raise InternalError("a count is no stream")
-
-    def fold(self, deltas: Sequence[Delta]) -> None:
-        for delta in deltas:
-            if not isinstance(delta, Counted):
-                raise InternalError(f"{type(delta).__name__} is no count")
-            self._tokens = delta.tokens
-
-    def answer(self) -> bytes:
-        if self._tokens is None:
-            raise UpstreamInvalid("The upstream did not count the tokens.")
-        return _encode({"input_tokens": self._tokens})
 
 
 class Fold:

@@ -18,7 +18,7 @@ import binascii
 from typing import Any
 
 from penstock.protocols import anthropic_errors
-from penstock.protocols.anthropic_encoder import CountEncoder, MessagesEncoder
+from penstock.protocols.anthropic_encoder import MessagesEncoder
 from penstock.protocols.anthropic_lift import lift
 from penstock.protocols.anthropic_schema import (
     BLOCK_SHAPE,
@@ -35,6 +35,7 @@ from penstock.protocols.anthropic_schema import (
     Tool,
 )
 from penstock.protocols.checking import Checker
+from penstock.protocols.counting import CountEncoder
 from penstock.protocols.openai_schema import drop_nulls
 from penstock.types.call import Call
 from penstock.types.errors import InvalidRequest, PenstockError
@@ -84,7 +85,7 @@ class CountTokens(Messages):
         return ChatRequest(checked.model, body, dialect="anthropic", lift=lift, counts_only=True)
 
     def encoder(self, request: Request, call: Call) -> Encoder:  # noqa: ARG002 - a number needs neither
-        return CountEncoder()
+        return CountEncoder("input_tokens")
 
 
 MESSAGES = Messages()

@@ -28,6 +28,7 @@ import msgspec
 from penstock.dialects.gemini import TYPES, canonical, enum_name, standard_base64
 from penstock.protocols import gemini_errors
 from penstock.protocols.checking import Checker
+from penstock.protocols.counting import CountEncoder
 from penstock.protocols.gemini_encoder import GeminiEncoder
 from penstock.protocols.gemini_lift import Calls, lift
 from penstock.protocols.gemini_schema import (
@@ -40,7 +41,7 @@ from penstock.protocols.gemini_schema import (
 from penstock.protocols.openai_embeddings import WholeEncoder, as_floats
 from penstock.types.call import Call
 from penstock.types.errors import InvalidRequest, PenstockError, UpstreamInvalid
-from penstock.types.events import Counted, Vectors
+from penstock.types.events import Vectors
 from penstock.types.requests import ChatRequest, EmbeddingRequest, Operation, Request
 from penstock.types.wire import Encoder, Inbound, Plain
 
@@ -126,7 +127,7 @@ class Count(_Gemini):
         return request
 
     def encoder(self, request: Request, call: Call) -> Encoder:  # noqa: ARG002 - of the Protocol
-        return CountEncoder()
+        return CountEncoder("totalTokens")
 
 
 class Embed(_Gemini):
@@ -185,14 +186,6 @@ def _embedded(parts: list[Part], path: str) -> str:
     if not text:
         raise InvalidRequest(f"`{path}content.parts` holds no text.", param=f"{path}content.parts")
     return text
-
-
-class CountEncoder(WholeEncoder):
-    def answer(self) -> bytes:
-        delta = self._delta
-        if not isinstance(delta, Counted):
-            raise UpstreamInvalid("The upstream's answer holds no count of tokens.")
-        return _encode({"totalTokens": delta.tokens})
 
 
 class EmbedEncoder(WholeEncoder):

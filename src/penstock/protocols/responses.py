@@ -16,8 +16,9 @@ from typing import Any
 
 from penstock.protocols import openai_errors
 from penstock.protocols.checking import Checker, check_base64, check_data_url
+from penstock.protocols.counting import CountEncoder
 from penstock.protocols.openai_schema import drop_nulls
-from penstock.protocols.responses_encoder import CountEncoder, ResponsesEncoder
+from penstock.protocols.responses_encoder import ResponsesEncoder
 from penstock.protocols.responses_lift import lift
 from penstock.protocols.responses_schema import ITEM_TYPES, SHAPE, TOOL_TYPES, CountBody, CreateBody
 from penstock.types.call import Call
@@ -72,7 +73,7 @@ class Count(Create):
         return ChatRequest(checked.model, body, dialect="responses", lift=lift, counts_only=True)
 
     def encoder(self, request: Request, call: Call) -> Encoder:  # noqa: ARG002 - a number needs neither
-        return CountEncoder()
+        return CountEncoder("input_tokens", {"object": "response.input_tokens"})
 
 
 CREATE = Create()

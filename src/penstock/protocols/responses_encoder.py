@@ -29,7 +29,6 @@ from penstock.types.events import (
     Answer,
     Chunk,
     Citation,
-    Counted,
     Delta,
     Events,
     Finish,
@@ -409,33 +408,6 @@ _WRITE: dict[type, Callable[[Items, Any, list[JSON]], None]] = {
     Citation: Items.citation,
     Image: Items.image,
 }
-
-
-class CountEncoder(SSE):
-    """The answer of input_tokens. There is no stream of it."""
-
-    def __init__(self) -> None:
-        self._tokens: int | None = None
-
-    def stream(self, deltas: Sequence[Delta]) -> bytes:  # noqa: ARG002 - of the Protocol
-        raise InternalError("a count is no stream")
-
-    def stream_end(self) -> bytes:
-        raise InternalError("a count is no stream")
-
-    def stream_error(self, error: PenstockError) -> bytes:  # noqa: ARG002
-        raise InternalError("a count is no stream")
-
-    def fold(self, deltas: Sequence[Delta]) -> None:
-        for delta in deltas:
-            if not isinstance(delta, Counted):
-                raise InternalError(f"{type(delta).__name__} is no count")
-            self._tokens = delta.tokens
-
-    def answer(self) -> bytes:
-        if self._tokens is None:
-            raise UpstreamInvalid("The upstream did not count the tokens.")
-        return _encode({"object": "response.input_tokens", "input_tokens": self._tokens})
 
 
 def response_id(call: Call) -> str:
