@@ -60,11 +60,14 @@ def update(
     data_dir: options.DataDir = None,
 ) -> None:
     """Take a newer table. It is checked in full first: a bad one changes nothing."""
-    from penstock.models.prices import FILE, load, read
+    from penstock.models.prices import FILE, PriceTableError, builtin, load, read
 
     with told():
         folder = _folder(data_dir)
-        old = load(folder)
+        try:
+            old = load(folder)
+        except PriceTableError:  # ours is broken: the newer one takes its place
+            old = builtin()
         text = _fetched(source)
         new = read(text)
         added = [key for key in new if key not in old]

@@ -26,7 +26,7 @@ FILE: Final = "prices.yaml"  # also of the user's table, in the data folder
 
 Price = Annotated[int, Meta(ge=0)]  # micro-USD per million tokens
 
-_DATE = re.compile(r"[-@](?:20\d{2}-?\d{2}-?\d{2}|\d{3,4})$")
+_DATE = re.compile(r"[-@]20\d{2}-?\d{2}-?\d{2}$")
 _REGIONS = re.compile(r"^(?:us|eu|apac|au|jp|ca|us-gov)\.")
 
 
@@ -134,19 +134,20 @@ def _names(model: str) -> Iterator[str]:
 def cost(facts: ModelFacts, usage: Usage) -> int | None:
     """Pico-USD; None when a price that is needed is not known.
 
-    Cached, cache-written and audio tokens are parts of the prompt (types/usage.py) and billed once, at their
-    own price where there is one; reasoning is part of the completion and costs as much.
+    Cached, cache-written and audio tokens are parts of the prompt (types/usage.py), billed once and at their
+    own price; reasoning is part of the completion and costs as much.
     """
     prices = _prices(facts.row, usage.prompt_tokens)
-    plain = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens - usage.audio_prompt_tokens
-    said = usage.completion_tokens - usage.audio_completion_tokens
+    plain = max(0, usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens)
+    heard = min(usage.audio_prompt_tokens, plain)  # what was heard from a cache is billed as cached
+    spoken = min(usage.audio_completion_tokens, usage.completion_tokens)
     parts = (
-        (max(0, plain), prices.input),
-        (usage.cached_tokens, _first(prices.cached, prices.input)),
-        (usage.cache_write_tokens, _first(prices.cache_write, prices.input)),
-        (usage.audio_prompt_tokens, _first(prices.audio_input, prices.input)),
-        (max(0, said), prices.output),
-        (usage.audio_completion_tokens, _first(prices.audio_output, prices.output)),
+        (plain - heard, prices.input),
+        (usage.cached_tokens, prices.cached),
+        (usage.cache_write_tokens, prices.cache_write),
+        (heard, prices.audio_input),
+        (usage.completion_tokens - spoken, prices.output),
+        (spoken, prices.audio_output),
     )
     total = 0
     for tokens, price in parts:
