@@ -118,11 +118,11 @@ def _kept(path: Path, fresh: str) -> str:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
-            write_atomically(draft, fresh.encode() + b"\n")
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)
-            draft.unlink()
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as draft:
+                draft.write(fresh.encode() + b"\n")
+                draft.flush()
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft.name, path)
         kept = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not text"

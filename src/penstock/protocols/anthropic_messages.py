@@ -121,7 +121,7 @@ def _drop_nulls(body: JSON) -> None:
 def _drop_nulls_of_blocks(blocks: list[Any]) -> None:
     for block in blocks:
         kind = block.get("type") if block.__class__ is dict else None
-        if kind not in NULLABLE:
+        if kind.__class__ is not str or kind not in NULLABLE:
             continue
         if None in block.values() or "source" in block or "cache_control" in block:
             drop_nulls(block, BLOCK_SHAPE)

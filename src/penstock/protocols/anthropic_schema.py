@@ -53,6 +53,15 @@ class Text(Struct, tag_field="type", tag="text"):
     citations: list[AnyObject] | None = None
 
 
+class OnlyText(Struct):
+    """A Text where nothing else may stand: of a lone tagged struct msgspec does not ask for the tag."""
+
+    type: Literal["text"]
+    text: str
+    cache_control: Cache | None = None
+    citations: list[AnyObject] | None = None
+
+
 class Image(Struct, tag_field="type", tag="image"):
     source: Base64Source | URLSource | FileSource
     cache_control: Cache | None = None
@@ -73,7 +82,7 @@ class Document(Struct, tag_field="type", tag="document"):
 class SearchResult(Struct, tag_field="type", tag="search_result"):
     source: str
     title: str
-    content: list[Text]
+    content: list[OnlyText]
     cache_control: Cache | None = None
 
 
@@ -217,7 +226,7 @@ class Metadata(Struct):
 class Body(Struct, kw_only=True):
     model: NotEmpty
     messages: Annotated[list[Message], Meta(min_length=1, max_length=100_000)]
-    system: str | list[Text] | None = None
+    system: str | list[OnlyText] | None = None
     tools: list[Tool] | None = None
     tool_choice: Auto | AnyTool | OneTool | NoTool | None = None
     thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | ThinkingBetweenTools | None = None

@@ -210,7 +210,7 @@ def _reasoning(message: JSON) -> list[Part]:
     blocks = message.get("thinking_blocks")
     if isinstance(blocks, list) and blocks:
         return [
-            _part(block)
+            _part({key: value for key, value in block.items() if isinstance(value, str)})
             for block in blocks
             if isinstance(block, dict) and block.get("type") in ("thinking", "redacted_thinking")
         ]
@@ -222,12 +222,12 @@ def _detail(detail: Any) -> ReasoningPart | None:
     if not isinstance(detail, dict):
         return None
     issuer = _ISSUERS.get(str(detail.get("format")), "")
-    part_id = detail.get("id")
-    text = detail.get("text") or detail.get("summary") or ""
-    if detail.get("type") == "reasoning.encrypted":
-        issuer, data = unseal(detail.get("data") or "", issuer)
+    said = {key: value for key, value in detail.items() if isinstance(value, str)}
+    part_id = said.get("id")
+    if said.get("type") == "reasoning.encrypted":
+        issuer, data = unseal(said.get("data", ""), issuer)
         return ReasoningPart(redacted=data, issuer=issuer, id=part_id)
-    part = _signed(text if isinstance(text, str) else "", detail.get("signature"), issuer)
+    part = _signed(said.get("text") or said.get("summary", ""), said.get("signature"), issuer)
     part.id = part_id
     return part
 

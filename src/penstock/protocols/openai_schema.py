@@ -35,7 +35,13 @@ Metadata = Annotated[
 ]
 
 
-class TextPart(Struct, tag_field="type", tag="text"):
+class Cacheable(Struct):
+    """Anthropic's mark of a prefix to keep; clients of several vendors send it on parts, calls and tools."""
+
+    cache_control: dict[str, Any] | None = None
+
+
+class TextPart(Cacheable, tag_field="type", tag="text", kw_only=True):
     text: str
 
 
@@ -44,7 +50,7 @@ class ImageURL(Struct):
     detail: Literal["auto", "low", "high"] | None = None
 
 
-class ImagePart(Struct, tag_field="type", tag="image_url"):
+class ImagePart(Cacheable, tag_field="type", tag="image_url", kw_only=True):
     image_url: ImageURL
 
 
@@ -53,7 +59,7 @@ class InputAudio(Struct):
     format: Literal["wav", "mp3"]
 
 
-class AudioPart(Struct, tag_field="type", tag="input_audio"):
+class AudioPart(Cacheable, tag_field="type", tag="input_audio", kw_only=True):
     input_audio: InputAudio
 
 
@@ -63,7 +69,7 @@ class File(Struct):
     file_id: str | None = None
 
 
-class FilePart(Struct, tag_field="type", tag="file"):
+class FilePart(Cacheable, tag_field="type", tag="file", kw_only=True):
     file: File
 
 
@@ -71,11 +77,11 @@ class MediaURL(Struct):
     url: str
 
 
-class VideoURLPart(Struct, tag_field="type", tag="video_url"):
+class VideoURLPart(Cacheable, tag_field="type", tag="video_url", kw_only=True):
     video_url: MediaURL
 
 
-class AudioURLPart(Struct, tag_field="type", tag="audio_url"):
+class AudioURLPart(Cacheable, tag_field="type", tag="audio_url", kw_only=True):
     audio_url: MediaURL
 
 
@@ -84,14 +90,22 @@ class RefusalPart(Struct, tag_field="type", tag="refusal"):
 
 
 class ThinkingPart(Struct, tag_field="type", tag="thinking"):
-    pass
+    thinking: str | None = None
+    signature: str | None = None
 
 
 class RedactedThinkingPart(Struct, tag_field="type", tag="redacted_thinking"):
-    pass
+    data: str | None = None
 
 
-TextContent = str | Annotated[list[TextPart], Meta(min_length=1)]
+class OnlyText(Cacheable, kw_only=True):
+    """A TextPart where nothing else may stand: of a lone tagged struct msgspec does not ask for the tag."""
+
+    type: Literal["text"]
+    text: str
+
+
+TextContent = str | Annotated[list[OnlyText], Meta(min_length=1)]
 UserContent = (
     str
     | Annotated[
@@ -114,12 +128,12 @@ class CustomCall(Struct):
     input: str
 
 
-class FunctionToolCall(Struct, tag_field="type", tag="function"):
+class FunctionToolCall(Cacheable, tag_field="type", tag="function", kw_only=True):
     id: str
     function: FunctionCall
 
 
-class CustomToolCall(Struct, tag_field="type", tag="custom"):
+class CustomToolCall(Cacheable, tag_field="type", tag="custom", kw_only=True):
     id: str
     custom: CustomCall
 
@@ -154,7 +168,7 @@ class Assistant(Struct, tag_field="role", tag="assistant"):
     name: str | None = None
 
 
-class Tool(Struct, tag_field="role", tag="tool"):
+class Tool(Cacheable, tag_field="role", tag="tool", kw_only=True):
     content: ToolContent
     tool_call_id: str
 
@@ -176,7 +190,7 @@ class FunctionObject(Struct):
     strict: bool | None = None
 
 
-class FunctionTool(Struct, tag_field="type", tag="function"):
+class FunctionTool(Cacheable, tag_field="type", tag="function", kw_only=True):
     function: FunctionObject
 
 
@@ -199,7 +213,7 @@ class CustomObject(Struct):
     format: TextFormat | GrammarFormat | None = None
 
 
-class CustomTool(Struct, tag_field="type", tag="custom"):
+class CustomTool(Cacheable, tag_field="type", tag="custom", kw_only=True):
     custom: CustomObject
 
 

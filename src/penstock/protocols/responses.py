@@ -175,7 +175,7 @@ def _check_choice(body: JSON) -> None:
     tools = body.get("tools")
     if not tools:
         raise InvalidRequest("`tool_choice` needs `tools`.", param="tool_choice")
-    if choice.__class__ is dict and choice.get("type") in TOOL_TYPES:
+    if choice.__class__ is dict and str(choice.get("type")) in TOOL_TYPES:
         known = [tool.get("name") for tool in tools if tool["type"] == choice["type"]]
         if choice.get("name") not in known:
             said = ", ".join(str(name) for name in known)
