@@ -293,7 +293,7 @@ _WRITE: dict[type, Callable[[Writer, Any, list[JSON]], None]] = {
 
 def _citation(event: Citation) -> JSON | None:
     """As a web search's result; without a URL as a place in a document."""
-    if event.native is not None and event.native.get("type") in _LOCATIONS:
+    if event.native is not None and str(event.native.get("type")) in _LOCATIONS:
         return event.native
     if event.url:
         return {

@@ -167,7 +167,7 @@ class Typed:
                 if block["thinking"]:
                     events.append(Reasoning(_text(block["thinking"])))
                     self._thought = True
-                self._signature = block.get("signature") or None
+                self._signature = _text(block.get("signature") or "") or None
             case "redacted_thinking":
                 events.append(ReasoningEnd(redacted=_text(block["data"]), issuer="anthropic"))
             case _:

@@ -149,6 +149,8 @@ class ConverseReader:
         if text is not None:
             return [Text(_text(text))] if text else []
         if "toolUse" in delta:
+            if self._open != "tool":
+                raise TypeError("arguments outside a call")
             piece = _text(delta["toolUse"].get("input") or "")
             if not piece:
                 return []

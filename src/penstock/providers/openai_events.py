@@ -17,6 +17,7 @@ usage                                           UsageReport
 
 from typing import Any
 
+from penstock.dialects import openai_logprobs
 from penstock.dialects.openai_calls import JSON, ToolCalls
 from penstock.providers.openai_completions import CompletionReader
 from penstock.types.conversation import unseal
@@ -123,7 +124,8 @@ class _Choice:
             content = delta.get("content")
             if content:
                 logprobs = choice.get("logprobs")
-                events.append(Text(content, index, logprobs if isinstance(logprobs, dict) else None))
+                tokens = openai_logprobs.of_tokens(_object(logprobs).get("content")) if logprobs else None
+                events.append(Text(content, index, tokens))
             if len(delta) > 1 or not content:
                 self._rest(delta, events)
         reason = choice.get("finish_reason")

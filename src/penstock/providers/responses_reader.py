@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.dialects import openai_logprobs
 from penstock.dialects.responses import bound
 from penstock.providers.openai_errors import error_in_answer
 from penstock.providers.openai_usage import JSON, count, decode_object
@@ -134,8 +135,7 @@ class EventReader:
 
     def _text(self, body: JSON) -> list[Event]:
         text = _str(body["delta"])
-        logprobs = body.get("logprobs")
-        return [Text(text, logprobs={"content": logprobs} if logprobs else None)] if text else []
+        return [Text(text, logprobs=openai_logprobs.of_tokens(body.get("logprobs")))] if text else []
 
     def _refusal(self, body: JSON) -> list[Event]:
         return [RefusalText(_str(body["delta"]))]
@@ -198,8 +198,8 @@ class EventReader:
                 if part["type"] == "refusal":
                     events.append(RefusalText(_str(part["refusal"])))
                     continue
-                logprobs = part.get("logprobs")
-                events.append(Text(_str(part["text"]), logprobs={"content": logprobs} if logprobs else None))
+                tokens = openai_logprobs.of_tokens(part.get("logprobs"))
+                events.append(Text(_str(part["text"]), logprobs=tokens))
                 found = map(_citation, part.get("annotations") or ())
                 events.extend(citation for citation in found if citation is not None)
             return
