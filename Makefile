@@ -4,6 +4,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 RUN   := $(VENV)/.installed
 DEV   := $(VENV)/.installed-dev
+NODE  := tests/node
 PYTHON ?= $(shell for v in 3.14 3.13 3.12 3.11 3; do command -v python$$v; done 2>/dev/null | while read p; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo "$$p" && break; done)
 
@@ -38,14 +39,16 @@ bench: $(DEV)    ## measure Penstock beside its peers, under 15 minutes; ONLY=st
 bench-all: $(DEV) ## measure all of it, for as long as it takes
 	$(BIN)/python -m bench --all
 
-lock:            ## resolve pyproject.toml into the two lock files (needs uv)
+lock:            ## resolve pyproject.toml and package.json into their lock files (needs uv)
 	uv pip compile pyproject.toml $(LOCK) --group build -o requirements.lock
 	uv pip compile pyproject.toml $(LOCK) --group build --group test --group check -o requirements-dev.lock
+	$(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 LOCK := --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate
 
 clean:           ## delete .venv
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(NODE)/node_modules
 
+NPM = PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(NODE) --omit=optional --ignore-scripts --no-audit --no-fund --loglevel error
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing. Debian/Ubuntu: sudo apt install python3 python3-venv   macOS: brew install python"; exit 1; }
@@ -56,6 +59,7 @@ $(RUN): requirements.lock pyproject.toml | $(BIN)/python
 	$(PIP) install --require-hashes -r requirements.lock
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(RUN)
-$(DEV): requirements-dev.lock $(RUN)
+$(DEV): requirements-dev.lock $(NODE)/package-lock.json $(RUN)
 	$(PIP) install --require-hashes -r requirements-dev.lock
+	$(NPM) install --no-save --force # the versions and hashes of the lock file; a package for Linux does not stop a Mac
 	@touch $(DEV)

@@ -10,7 +10,9 @@ import asyncio
 import inspect
 import os
 import stat
+import sysconfig
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +37,18 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def node() -> Path:
+    """The program, once the clients in tests/node are installed beside it."""
+    found = Path(sysconfig.get_path("scripts")) / "node"
+    if not found.exists() or not (Path(__file__).parent / "node" / "node_modules" / "ai").exists():
+        message = "node and its packages are not installed: make setup-dev"
+        if os.environ.get("PENSTOCK_TEST_REQUIRE_ALL") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
 
 
 @pytest.fixture(scope="session")

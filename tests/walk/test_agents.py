@@ -4,12 +4,18 @@ The doubles are as strict as the vendors: signed reasoning must come back unchan
 every call must be answered, once, in place.
 """
 
+import asyncio
+import contextlib
+import json
+import subprocess
 import warnings
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from agents import AGENTS
-from gateways import KEY, gateway
+from gateways import KEY, Gateway, gateway
 
 from penstock.testing.anthropic import AnthropicDouble
 from penstock.testing.bedrock import BedrockDouble
@@ -39,7 +45,9 @@ keys:
 """
 
 
-async def converse(client: str, upstream: str, *, turns: int, stream: bool) -> None:
+@contextlib.asynccontextmanager
+async def before(upstream: str) -> AsyncIterator[Gateway]:
+    """A gateway before a double; a bug in it fails the test."""
     kind, double, path = DOUBLES[upstream]
     async with double() as up:
         config = CONFIG.format(
@@ -50,19 +58,29 @@ async def converse(client: str, upstream: str, *, turns: int, stream: bool) -> N
             model="anthropic.claude-3-7-sonnet" if upstream == "bedrock" else "upstream-model",
         )
         async with gateway(config) as gate:
-            agent = AGENTS[client](gate.url, KEY, stream=stream)
-            try:
-                said = await agent.converse(turns)
-            finally:
-                await agent.close()
-            for turn, text in enumerate(said):
-                if turn % 5 != 4:
-                    assert str(turn + turn + 1) in text, (turn, text)
-            assert agent.calls >= turns * 4 // 5
-            if upstream != "openai":  # that format does not show reasoning
-                assert agent.thoughts >= turns
-            bugs = await gate.metric("penstock_requests_total", 'code="internal_error"')
-            assert bugs == 0
+            yield gate
+            assert await gate.metric("penstock_requests_total", 'code="internal_error"') == 0
+
+
+def check(upstream: str, said: list[str], *, calls: int, thoughts: int) -> None:
+    turns = len(said)
+    for turn, text in enumerate(said):
+        if turn % 5 != 4:
+            assert str(turn + turn + 1) in text, (turn, text)
+    assert calls >= turns * 4 // 5
+    if upstream != "openai":  # that format does not show reasoning
+        assert thoughts >= turns
+
+
+async def converse(client: str, upstream: str, *, turns: int, stream: bool) -> None:
+    async with before(upstream) as gate:
+        agent = AGENTS[client](gate.url, KEY, stream=stream)
+        try:
+            said = await agent.converse(turns)
+        finally:
+            await agent.close()
+        assert len(said) == turns
+        check(upstream, said, calls=agent.calls, thoughts=agent.thoughts)
 
 
 PAIRS = [(client, upstream) for client in AGENTS for upstream in DOUBLES]
@@ -84,3 +102,26 @@ async def test_and_for_two_hundred(client: str, upstream: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         await converse(client, upstream, turns=200, stream=True)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("upstream", DOUBLES)
+async def test_and_every_client_for_node(node: Path, upstream: str) -> None:
+    """The official SDKs and the Vercel AI SDK with each of its providers: nine, streamed and whole."""
+    turns = 10
+    async with before(upstream) as gate:
+        process = await asyncio.create_subprocess_exec(
+            str(node),  # uvloop takes no Path
+            str(Path(__file__).parent.parent / "node" / "agents.mjs"),
+            *(gate.url, KEY, str(turns)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+    found = [json.loads(line) for line in out.splitlines()]
+    assert len({(one["client"], one["stream"]) for one in found}) == 18
+    for one in found:
+        assert one["error"] is None, (one["client"], one["error"])
+        assert len(one["said"]) == turns
+        check(upstream, one["said"], calls=one["calls"], thoughts=one["thoughts"])
