@@ -15,7 +15,6 @@ MANY = """\
 server: {port: 99999, hots: 1}
 providers:
   up: {kind: opnai}
-  claude: {kind: tei}
 deployments:
   m: {provider: upp, model: x}
   q: {model: qwen3:4c}
@@ -23,6 +22,7 @@ routes:
   slow:
     targets: [{deployment: mm}]
     timeouts: {first_token: 200}
+    strategy: fastest
 builtin: maybe
 """
 
@@ -35,16 +35,16 @@ def test_all_problems_of_a_file_are_reported_at_once_in_its_order() -> None:
         ["my.yaml:1", "server.port"],
         ["my.yaml:1", "server.hots"],
         ["my.yaml:3", "providers.up.kind"],
-        ["my.yaml:4", "providers.claude.kind"],
-        ["my.yaml:6", "deployments.m.provider"],
-        ["my.yaml:7", "deployments.q.model"],
-        ["my.yaml:10", "routes.slow.targets[0].deployment"],
-        ["my.yaml:11", "routes.slow.timeouts.first_token"],
+        ["my.yaml:5", "deployments.m.provider"],
+        ["my.yaml:6", "deployments.q.model"],
+        ["my.yaml:9", "routes.slow.targets[0].deployment"],
+        ["my.yaml:10", "routes.slow.timeouts.first_token"],
+        ["my.yaml:11", "routes.slow.strategy"],
         ["my.yaml:12", "builtin"],
     ]
     assert lines[1].endswith("allowed: host, port, secret, body_limit, media_hosts; did you mean 'host'?")
     assert "did you mean 'openai'?" in lines[2]
-    assert "not in this release" in lines[3]
+    assert "not in this release" in lines[7]
 
 
 TABLE = [

@@ -109,3 +109,27 @@ def test_the_store_is_bounded_in_bytes() -> None:
     assert 8 <= len(thoughts) <= 10
     thoughts.remember("alice", {"huge": None}, [ReasoningPart("x" * 100_000)])
     assert 8 <= len(thoughts) <= 10
+
+
+def test_a_client_that_drops_ids_is_known_by_what_it_called() -> None:
+    thoughts = Thoughts(FakeClock())
+    watcher = Watcher(thoughts, "alice", by_content=True)
+    start, *rest = (
+        ToolStart(0, "call_1", "look", signature="g1"),
+        ToolDelta(0, '{"b":1,'),
+        ToolDelta(0, '"a":2}'),
+    )
+    for event in [
+        Reasoning("hm"),
+        ReasoningEnd("s1", issuer="anthropic"),
+        start,
+        *rest,
+        Finish("tool_calls"),
+    ]:
+        watcher.see([Events([event])])
+    for arguments, is_found in (('{"a": 2, "b": 1}', True), ('{"a": 2, "b": 2}', False)):
+        call = ToolCallPart("call_1_0", "look", arguments, is_id_ours=True)
+        conversation = Conversation([Turn("assistant", [call])])
+        thoughts.recall("alice", conversation)
+        assert (len(conversation.turns[0].parts) == 2) is is_found
+        assert (call.signature == "g1") is is_found

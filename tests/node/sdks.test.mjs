@@ -89,7 +89,7 @@ test("openai: responses that are kept, followed and deleted", async () => {
   const first = await openai.responses.create({ model, input: "Hello!", temperature: 0, max_output_tokens: 40 });
   assert.ok(first.output_text);
   const next = await openai.responses
-    .stream({ model, input: "And then?", previous_response_id: first.id, max_output_tokens: 40 })
+    .stream({ model, input: "And then?", previous_response_id: first.id, max_output_tokens: 40, temperature: 0 })
     .finalResponse();
   assert.equal(next.previous_response_id, first.id);
   assert.equal((await openai.responses.retrieve(first.id)).output_text, first.output_text);
@@ -140,7 +140,7 @@ test("openai: a stream that is left stops", async () => {
 });
 
 test("anthropic: messages, whole and streamed", async () => {
-  const asked = { model, messages, max_tokens: 40 };
+  const asked = { model, messages, max_tokens: 40, temperature: 0 };
   const whole = await anthropic.messages.create(asked);
   assert.equal(whole.type, "message");
   assert.ok(whole.content[0].text);
@@ -154,7 +154,7 @@ test("anthropic: messages, whole and streamed", async () => {
 });
 
 test("anthropic: tools, structured output and counts", async () => {
-  const asked = { model, messages: [{ role: "user", content: "An animal, as JSON." }], max_tokens: 100 };
+  const asked = { model, messages: [{ role: "user", content: "An animal, as JSON." }], max_tokens: 100, temperature: 0 };
   const tools = [{ name: "show", input_schema: schema }];
   const called = await anthropic.messages.create({ ...asked, tools, tool_choice: { type: "any" } });
   assert.equal(called.stop_reason, "tool_use");
@@ -192,7 +192,12 @@ test("gemini: generate, stream, count, embed, models", async () => {
   const shaped = await gemini.models.generateContent({
     model,
     contents: "An animal, as JSON.",
-    config: { responseMimeType: "application/json", responseJsonSchema: schema, maxOutputTokens: 100 },
+    config: {
+      responseMimeType: "application/json",
+      responseJsonSchema: schema,
+      maxOutputTokens: 100,
+      temperature: 0,
+    },
   });
   isAnimal(shaped.text);
   const counted = await gemini.models.countTokens({ model, contents: "Hello!" });
@@ -201,7 +206,7 @@ test("gemini: generate, stream, count, embed, models", async () => {
   assert.deepEqual(embedded.embeddings.map((one) => one.values.length), [384, 384]);
   const models = await all(await gemini.models.list());
   assert.ok(models.some((one) => one.name === `models/${model}`));
-  const chat = gemini.chats.create({ model, config: { maxOutputTokens: 20 } });
+  const chat = gemini.chats.create({ model, config: { maxOutputTokens: 20, temperature: 0 } });
   await chat.sendMessage({ message: "Hello!" });
   assert.ok((await chat.sendMessage({ message: "And then?" })).candidates.length);
 });
@@ -224,7 +229,7 @@ test("ollama: chat, generate, embed and what it lists", async () => {
   assert.ok(whole.done && whole.message.content && whole.eval_count > 0);
   const pieces = await all(await ollama.chat({ model, messages, options, stream: true }));
   assert.equal(pieces.map((piece) => piece.message.content).join(""), whole.message.content);
-  const generated = await ollama.generate({ model, prompt: "An animal, as JSON.", format: schema });
+  const generated = await ollama.generate({ model, prompt: "An animal, as JSON.", format: schema, options });
   isAnimal(generated.response);
   const embedded = await ollama.embed({ model: encoder, input: ["one", "two"] });
   assert.deepEqual(embedded.embeddings.map((one) => one.length), [384, 384]);
@@ -270,7 +275,7 @@ const PROVIDERS = {
 
 for (const [name, make] of Object.entries(PROVIDERS)) {
   test(`ai-sdk ${name}: text, stream and object`, async () => {
-    const asked = { model: make(), maxOutputTokens: 100, maxRetries: 0 };
+    const asked = { model: make(), maxOutputTokens: 100, maxRetries: 0, temperature: 0 };
     const whole = await generateText({ ...asked, prompt: "Hello!" });
     assert.ok(whole.text);
     assert.ok(whole.usage.outputTokens > 0);

@@ -277,6 +277,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/rerank": {"model": "m", "query": "q", "documents": [{"text": "a"}, "b"], "top_n": 1},
     "/v2/rerank": {"model": "m", "query": "q", "documents": ["a", "b"], "top_n": 1},
     "/rerank": {"query": "q", "texts": ["a"], "raw_scores": True},
+    "/predict": {"inputs": [["a"], ["a", "b"]], "raw_scores": True, "truncation_direction": "Right"},
     "/embed": {"inputs": ["a"], "truncate": True, "normalize": True},
 }
 BODIES["/v1/responses/input_tokens"] = {

@@ -1,17 +1,19 @@
 import json
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 from openai.types import Model
 
 from penstock.protocols import INBOUND, openai_errors, openai_models
 from penstock.types.errors import InvalidRequest
+from penstock.types.requests import Operation
 
 
 @pytest.mark.parametrize("path", INBOUND)
 def test_every_path_has_what_an_inbound_needs(path: str) -> None:
     inbound = INBOUND[path]
-    assert inbound.operation in ("chat", "completion", "embedding", "rerank", "moderation")
+    assert inbound.operation in get_args(Operation)
     for name in ("decode", "encoder", "error_body"):
         assert callable(getattr(inbound, name))
     with pytest.raises(InvalidRequest):

@@ -239,9 +239,9 @@ def test_refusals(status: int, kind: str, said: str, error: type[Exception]) -> 
 
 def test_embeddings() -> None:
     deployment = Deployment("d", "cohere.embed-v4:0", CODEC, CODEC.operations)
-    request = EmbeddingRequest("m", ["a", "b"], dimensions=256, purpose="query")
+    request = EmbeddingRequest("m", ["a", "b"], dimensions=2, purpose="query")
     body = json.loads(CODEC.encode(request, deployment).body)
-    assert (body["texts"], body["input_type"], body["output_dimension"]) == (["a", "b"], "search_query", 256)
+    assert (body["texts"], body["input_type"], body["output_dimension"]) == (["a", "b"], "search_query", 2)
     answer = CODEC.reader(request, deployment).answer(b'{"embeddings": {"float": [[1, 2], [3, 4.5]]}}')
     assert isinstance(answer, Vectors)
     assert answer.vectors == [[1.0, 2.0], [3.0, 4.5]]

@@ -5,7 +5,7 @@ from penstock.providers import CONNECTORS
 from penstock.providers.profiles import PROFILES, Profile, profile
 from penstock.types.deployment import Credentials
 
-ASKS = {"openai-compatible", "azure"}  # the address is the user's
+ASKS = {"openai-compatible", "azure", "tei"}  # the address is the user's
 OTHER_CREDENTIALS = {"vertex", "bedrock", "openai-responses", *ASKS}  # no variable of their own is adopted
 HEADERS = {
     "anthropic": "x-api-key",
@@ -28,7 +28,7 @@ def test_every_row_is_whole(row: Profile) -> None:
     assert is_local or row.base_url.startswith("https://")
     assert is_local or not row.is_local
     assert bool(row.env) is not (is_local or row.kind in OTHER_CREDENTIALS)
-    assert row.auth == ("none" if is_local else HEADERS.get(row.kind, "bearer"))
+    assert row.auth == HEADERS.get(row.kind, "bearer")
 
 
 def test_there_are_many() -> None:
@@ -48,8 +48,7 @@ def test_every_row_connects(row: Profile) -> None:
     made = CONNECTORS.load(row.codec)(row, said, row.title)
     assert made.codec.operations
     assert made.codec.dialect
-    sent = {name: value for name, value in made.headers.items() if "k" in value}
-    assert bool(sent) is not (row.auth == "none")
+    assert any("k" in value for value in made.headers.values())  # a local server may want one, too
 
 
 def test_an_unknown_kind() -> None:

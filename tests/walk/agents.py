@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import anthropic
-import httpx2
+import ollama
 import openai
 from google import genai
 from google.genai import types as gemini_types
@@ -299,6 +299,46 @@ class Gemini(Agent):
         self.client.close()
 
 
+class Ollama(Agent):
+    """Ollama's chat; its client drops the ids of calls."""
+
+    def __init__(self, url: str, key: str, *, stream: bool) -> None:
+        super().__init__(url, key, stream=stream)
+        self.client = ollama.AsyncClient(host=url, headers={"authorization": f"Bearer {key}"})
+        self.messages: list[Any] = [{"role": "system", "content": SYSTEM}]
+        self.tools: list[Any] = [
+            {"type": "function", "function": {"name": name, "description": said, "parameters": SCHEMA}}
+            for name, said in TOOLS.items()
+        ]
+
+    def ask(self, text: str) -> None:
+        self.messages.append({"role": "user", "content": text})
+
+    async def step(self) -> tuple[str, list[tuple[str, str, dict[str, Any]]]]:
+        wanted: Any = {"messages": self.messages, "tools": self.tools, "think": True}
+        if self.stream:
+            said = ollama.Message(role="assistant", content="", thinking="")
+            calls: list[Any] = []
+            async for part in await self.client.chat("m", stream=True, **wanted):
+                said.content = (said.content or "") + (part.message.content or "")
+                said.thinking = (said.thinking or "") + (part.message.thinking or "")
+                calls += part.message.tool_calls or []
+            said.tool_calls = calls
+        else:
+            said = (await self.client.chat("m", **wanted)).message
+        self.thoughts += bool(said.thinking)
+        self.messages.append(said)
+        return said.content or "", [
+            ("", call.function.name, dict(call.function.arguments)) for call in said.tool_calls or ()
+        ]
+
+    def answer(self, results: list[tuple[str, str, str]]) -> None:
+        self.messages += [{"role": "tool", "tool_name": name, "content": text} for _, name, text in results]
+
+    async def close(self) -> None:
+        await self.client._client.aclose()
+
+
 def _join(parts: list[Any], part: Any) -> None:
     """Pieces of one text are one part: the SDK's own writing of a long history is slow for each part."""
     last = parts[-1] if parts else None
@@ -314,5 +354,5 @@ AGENTS: dict[str, type[Agent]] = {
     "responses": Responses,
     "anthropic": Claude,
     "gemini": Gemini,
+    "ollama": Ollama,
 }
-HTTP_ERRORS = (openai.APIError, anthropic.APIError, httpx2.HTTPError)

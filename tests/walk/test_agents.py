@@ -21,6 +21,7 @@ from penstock.testing.anthropic import AnthropicDouble
 from penstock.testing.bedrock import BedrockDouble
 from penstock.testing.chat import ChatDouble
 from penstock.testing.gemini import GeminiDouble
+from penstock.testing.ollama import OllamaDouble
 from penstock.testing.responses import ResponsesDouble
 
 SECRET = "aws-secret"
@@ -29,6 +30,7 @@ DOUBLES: dict[str, tuple[str, Any, str]] = {  # upstream -> provider kind, doubl
     "responses": ("openai-responses", ResponsesDouble, ""),
     "anthropic": ("anthropic", AnthropicDouble, "/v1"),
     "gemini": ("gemini", GeminiDouble, "/v1beta"),
+    "ollama": ("ollama-native", OllamaDouble, ""),
     "bedrock": ("bedrock", lambda: BedrockDouble(secret_access_key=SECRET), ""),
 }
 CREDENTIALS = {

@@ -60,7 +60,14 @@ BUILTINS: Final[dict[str, str]] = {
 }
 BUILTIN_EMBEDDING_CONTEXT: Final = 256
 MINTED_KEY: Final = "minted"
-OPERATIONS: Final[tuple[Operation, ...]] = ("chat", "completion", "embedding", "rerank", "moderation")
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    "chat",
+    "completion",
+    "embedding",
+    "rerank",
+    "classification",
+    "moderation",
+)
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _OUR_HEADERS: Final = frozenset(

@@ -194,7 +194,6 @@ LATER: Final[dict[str, str]] = {
 # Likewise for values.
 LATER_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "routes.*.strategy": ("least-loaded", "affinity", "cheapest", "fastest", "difficulty"),
-    "providers.*.kind": ("tei",),
     "deployments.*.engine": ("vllm", "sglang", "tgi", "trtllm", "tei", "infinity", "ollama", "deepspeed"),
 }
 

@@ -161,7 +161,9 @@ def find_route(snapshot: Snapshot, key: VirtualKey, request: Request, operation:
     """
     name = request.model or snapshot.defaults.get(operation, "")
     if not name:
-        raise InvalidRequest("No model was named, and there is no default for this operation.", param="model")
+        raise InvalidRequest(
+            f"No model was named, and there is none that serves {operation} by default.", param="model"
+        )
     route = snapshot.find_route(name)
     if route is None or not key.may_use(route.name):
         raise ModelNotFound(

@@ -5,10 +5,14 @@ reasoning before the calls does not come back with them. Their own clients retur
 no place for it, and most clients drop fields they do not know. So it is remembered here under each tool
 call's id and put back where the history has lost it.
 
+Some of Ollama's clients do not even keep the ids of calls. For them thoughts are found by what was called,
+name and arguments: of two equal calls the later one's thoughts are given to both; its proof is as good.
+
 A key's thoughts are found by that key only. The store is bounded in bytes and entries expire: a conversation
 that goes on later is answered as if the client had dropped its reasoning, which it has.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -86,7 +90,8 @@ class Thoughts:
         now_s = self._clock.monotonic()
         for part in turn.parts:
             if isinstance(part, ToolCallPart):
-                thought = self._by_call.get((owner, part.id))
+                found = content_key(part.name, part.arguments) if part.is_id_ours else part.id
+                thought = self._by_call.get((owner, found))
                 if thought is not None and thought.expires_s > now_s:
                     yield part, thought
 
@@ -97,13 +102,19 @@ class Thoughts:
 
 
 class Watcher:
-    """Follows the events of one answer and remembers the thoughts of its first choice."""
+    """Follows the events of one answer and remembers the thoughts of its first choice.
 
-    __slots__ = ("_calls", "_owner", "_parts", "_text", "_thoughts")
+    by_content: for a client that may drop the ids of calls.
+    """
 
-    def __init__(self, thoughts: Thoughts, owner: str) -> None:
+    __slots__ = ("_arguments", "_by_content", "_calls", "_names", "_owner", "_parts", "_text", "_thoughts")
+
+    def __init__(self, thoughts: Thoughts, owner: str, *, by_content: bool = False) -> None:
         self._thoughts = thoughts
         self._owner = owner
+        self._by_content = by_content
+        self._names: dict[int, tuple[str, str | None]] = {}  # index of a call -> name, signature
+        self._arguments: dict[int, list[str]] = {}
         self._text: list[str] = []  # of the block that is open
         self._parts: list[ReasoningPart] = []
         self._calls: dict[str, str | None] = {}
@@ -113,8 +124,9 @@ class Watcher:
             if delta.__class__ is Events:
                 for event in delta.events:
                     kind = event.__class__
-                    if kind is not Text and kind is not ToolDelta:  # nearly all events are one of these
-                        self._see(event)
+                    if kind is Text or (kind is ToolDelta and not self._by_content):
+                        continue  # nearly all events are one of these
+                    self._see(event)
 
     def _see(self, event: object) -> None:
         match event:
@@ -125,8 +137,16 @@ class Watcher:
             case ToolStart(choice=0):
                 self._close(None)
                 self._calls[event.id] = event.signature
+                self._names[event.index] = (event.name, event.signature)
+            case ToolDelta(index, arguments, 0):
+                self._arguments.setdefault(index, []).append(arguments)
             case Finish(choice=0):
                 self._close(None)
+                if self._by_content:
+                    self._calls |= {
+                        content_key(name, "".join(self._arguments.get(index, ()))): signature
+                        for index, (name, signature) in self._names.items()
+                    }
                 if self._calls and (self._parts or any(self._calls.values())):
                     self._thoughts.remember(self._owner, self._calls, self._parts)
 
@@ -137,3 +157,12 @@ class Watcher:
             self._parts.append(ReasoningPart(text, end.signature, end.redacted, end.issuer, end.id))
         elif text:
             self._parts.append(ReasoningPart(text))
+
+
+def content_key(name: str, arguments: str) -> str:
+    """The same for the same call, however its arguments are written. No id of a vendor looks like this."""
+    try:
+        written = msgspec.json.encode(msgspec.json.decode(arguments or "{}"), order="sorted")
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        written = arguments.encode("utf-8", "replace")
+    return f"= {name} {hashlib.sha256(written).hexdigest()}"

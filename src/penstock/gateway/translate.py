@@ -46,11 +46,11 @@ def media_of(conversation: Conversation) -> list[MediaPart]:
     return found
 
 
-def watched(call: Call, emit: Emit, deps: Deps) -> Emit:
+def watched(call: Call, request: ChatRequest, emit: Emit, deps: Deps) -> Emit:
     """`emit` that remembers thoughts on the way."""
     if call.key is None:
         return emit
-    watcher = Watcher(deps.thoughts, call.key.name)
+    watcher = Watcher(deps.thoughts, call.key.name, by_content=request.dialect == "ollama")
 
     async def seen(deltas: Sequence[Delta]) -> None:
         watcher.see(deltas)

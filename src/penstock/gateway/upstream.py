@@ -115,7 +115,7 @@ async def _attempt(
     if request.__class__ is ChatRequest and request.dialect != deployment.codec.dialect:
         call.dialect = deployment.codec.dialect
         await prepare(call, request, deployment.codec, deps)
-        emit = watched(call, emit, deps)
+        emit = watched(call, request, emit, deps)
     outgoing = _encode(call, request, deployment, is_strict=route.strict)
     checked = None
     if outgoing.schema is not None:

@@ -45,6 +45,7 @@ INBOUND: Mapping[str, Inbound] = {
     "/v2/rerank": rerank.V2,
     "/rerank": tei.RERANK,
     "/embed": tei.EMBED,
+    "/predict": tei.PREDICT,
 }
 
 ErrorBody = Callable[[PenstockError, str], bytes]

@@ -149,7 +149,9 @@ def _answered(waiting: list[ToolCallPart], name: str | None) -> ToolCallPart | N
 def _call(call: JSON, message: int, at: int) -> ToolCallPart:
     function = call["function"]
     arguments = _encode(function.get("arguments") or {}).decode()
-    return ToolCallPart(str(call.get("id") or f"call_{message}_{at}"), function["name"], arguments)
+    if call.get("id"):
+        return ToolCallPart(str(call["id"]), function["name"], arguments)
+    return ToolCallPart(f"call_{message}_{at}", function["name"], arguments, is_id_ours=True)
 
 
 def _image(data: str) -> MediaPart:

@@ -131,6 +131,14 @@ _RERANK = (
         error="TEIError",
     ),
     Row(
+        "/predict",
+        "post",
+        "Labels of texts (TEI)",
+        tei.PredictBody,
+        {"type": "array"},
+        error="TEIError",
+    ),
+    Row(
         "/embed",
         "post",
         "Embeddings (TEI)",

@@ -1,8 +1,10 @@
-"""Hugging Face text-embeddings-inference 1.9: POST /embed and POST /rerank (its docs/openapi.json).
+"""Hugging Face text-embeddings-inference 1.9: POST /embed, /rerank and /predict (its docs/openapi.json).
 
     /embed    {inputs, normalize = true, truncate = false, dimensions?}            -> [[float]]
     /rerank   {query, texts, raw_scores, return_text, truncate, all false}         -> [{index, score, text?}]
               {query, documents, ...}: the shape of /v1/rerank, which llama.cpp and vLLM serve here, too
+    /predict  {inputs, raw_scores, truncate, both false}                           -> [{label, score}]
+              inputs: a text or a pair of texts, or a list of [text] and [text, text]: then a list of such
     /info     of the model that answers where none is named
     errors    {error, error_type}: Validation, Empty, Overloaded, Unhealthy, Backend
 
@@ -27,9 +29,17 @@ from penstock.types.errors import (
     UpstreamInvalid,
     UpstreamRateLimited,
 )
-from penstock.types.events import Ranking, Vectors
-from penstock.types.requests import EmbeddingRequest, Operation, Request, RerankRequest
+from penstock.types.events import Labels, Ranking, Vectors
+from penstock.types.requests import (
+    ClassificationRequest,
+    EmbeddingRequest,
+    Operation,
+    Request,
+    RerankRequest,
+)
 from penstock.types.wire import Encoder, Plain
+
+TEXTS_OF_A_PAIR = 2
 
 _encode = msgspec.json.Encoder().encode
 
@@ -54,9 +64,19 @@ class RerankBody(Struct):
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
 
 
+class PredictBody(Struct):
+    inputs: str | Annotated[list[str | list[str]], Meta(min_length=1, max_length=MAX_INPUTS)]
+    model: str = ""
+    raw_scores: bool = False
+    truncate: bool = False
+    truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
+
+
+_check_predict = Checker(PredictBody)
 _check_embed = Checker(EmbedBody)
 _check_rerank = Checker(RerankBody)
 _OWN_EMBED = frozenset(EmbedBody.__struct_fields__) - {"truncation_direction", "prompt_name"}
+_OWN_PREDICT = frozenset(PredictBody.__struct_fields__) - {"truncation_direction"}
 _OWN_RERANK = frozenset(RerankBody.__struct_fields__) - {"truncation_direction"}
 
 
@@ -110,6 +130,50 @@ class Rerank(Plain):
 
     def error_body(self, error: PenstockError, call_id: str) -> bytes:  # noqa: ARG002 - the id is in x-request-id
         return error_body(error)
+
+
+class Predict(Plain):
+    operation: Operation = "classification"
+
+    def decode(self, body: dict[str, Any]) -> ClassificationRequest:
+        drop_nulls(body, {})
+        checked = _check_predict.check(body)
+        given = [checked.inputs] if isinstance(checked.inputs, str) else checked.inputs
+        is_one = isinstance(given[0], str)
+        rows = cast("list[list[str]]", [given] if is_one else given)
+        for number, row in enumerate(rows):
+            path = "inputs" if is_one else f"inputs[{number}]"
+            if isinstance(row, str) or not all(isinstance(text, str) for text in row):
+                raise InvalidRequest(f"`{path}` must be like the others: texts, or lists.", param=path)
+            if not 1 <= len(row) <= TEXTS_OF_A_PAIR:
+                raise InvalidRequest(f"`{path}` must be a text or a pair of texts.", param=path)
+            if not all(row):
+                raise InvalidRequest(f"`{path}` must not be empty.", param=path)
+        return ClassificationRequest(
+            checked.model,
+            rows,
+            checked.raw_scores,
+            checked.truncate,
+            {key: value for key, value in body.items() if key not in _OWN_PREDICT},
+            is_one,
+        )
+
+    def encoder(self, request: Request, call: Call) -> Encoder:  # noqa: ARG002 - a bare array names nothing
+        return PredictEncoder(is_one=bool(cast("ClassificationRequest", request).inbound))
+
+    def error_body(self, error: PenstockError, call_id: str) -> bytes:  # noqa: ARG002 - the id is in x-request-id
+        return error_body(error)
+
+
+class PredictEncoder(WholeEncoder):
+    def __init__(self, *, is_one: bool) -> None:
+        super().__init__()
+        self._is_one = is_one
+
+    def answer(self) -> bytes:
+        if not isinstance(self._delta, Labels):
+            raise UpstreamInvalid("The upstream's answer holds no labels.")
+        return _encode(self._delta.labels[0] if self._is_one else self._delta.labels)
 
 
 class EmbedEncoder(WholeEncoder):
@@ -184,3 +248,4 @@ def info(row: ModelRow, version: str) -> bytes:
 
 EMBED = Embed()
 RERANK = Rerank()
+PREDICT = Predict()

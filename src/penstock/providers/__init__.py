@@ -19,5 +19,8 @@ CONNECTORS = Registry(
         "anthropic": "penstock.providers.anthropic:connect",
         "bedrock": "penstock.providers.bedrock:connect",
         "azure": "penstock.providers.azure:connect",
+        "ollama": "penstock.providers.ollama:connect",
+        "cohere": "penstock.providers.cohere:connect",
+        "tei": "penstock.providers.tei:connect",
     },
 )

@@ -18,8 +18,10 @@ from penstock.lib.clock import Clock, SystemClock
 from penstock.lib.sigv4 import Keys, sign
 from penstock.providers.bedrock_lower import Lowering
 from penstock.providers.bedrock_reader import ConverseReader
+from penstock.providers.cohere import EmbedReader, embed_body
 from penstock.providers.openai_usage import count, decode_object
 from penstock.providers.profiles import Profile, plain_connection
+from penstock.providers.vectors import read_vectors, texts_of
 from penstock.types.conversation import Dialect
 from penstock.types.deployment import (
     Address,
@@ -51,12 +53,6 @@ JSON = dict[str, Any]
 OPERATIONS: frozenset[Operation] = frozenset({"chat", "embedding"})
 KEY_VARIABLE = "AWS_BEARER_TOKEN_BEDROCK"
 _REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
-_PURPOSES = {
-    "query": "search_query",
-    "document": "search_document",
-    "classification": "classification",
-    "clustering": "clustering",
-}
 _TOO_LONG = ("too long", "context window", "maximum context", "too many input tokens", "exceeds the maximum")
 
 _encode = msgspec.json.Encoder().encode
@@ -86,7 +82,8 @@ class BedrockCodec:
 
     def reader(self, request: Request, deployment: Deployment) -> Reader:
         if isinstance(request, EmbeddingRequest):
-            return VectorReader(request, self.name)
+            made = EmbedReader if "cohere" in deployment.model else TitanReader
+            return made(request, self.name)
         conversation = _chat(request).conversation()
         names = Lowering(conversation, deployment.model).names()
         customs = frozenset(tool.name for tool in conversation.tools if tool.kind == "custom")
@@ -203,20 +200,12 @@ def _chat(request: Request) -> ChatRequest:
 
 
 def _embedding(request: EmbeddingRequest, model: str) -> JSON:
-    texts = [text for text in request.inputs if isinstance(text, str)]
-    if len(texts) != len(request.inputs):
-        raise UnsupportedParameter("This model takes texts, not tokens.", param="input")
     if "cohere" in model:
-        body: JSON = {"texts": texts, "input_type": _PURPOSES.get(request.purpose or "", "search_document")}
-        body["embedding_types"] = ["float"]
-        if request.dimensions is not None:
-            body["output_dimension"] = request.dimensions
-        if request.truncate:
-            body["truncate"] = "END"
-        return body
+        return embed_body(request)
+    texts = texts_of(request)
     if len(texts) != 1:
         raise UnsupportedParameter("This model takes one text a request.", param="input")
-    body = {"inputText": texts[0]}
+    body: JSON = {"inputText": texts[0]}
     if request.dimensions is not None:
         body["dimensions"] = request.dimensions
     if not request.normalize:
@@ -224,8 +213,8 @@ def _embedding(request: EmbeddingRequest, model: str) -> JSON:
     return body
 
 
-class VectorReader:
-    """Cohere's and Titan's embeddings."""
+class TitanReader:
+    """{"embedding": [...]}, of one text."""
 
     def __init__(self, request: EmbeddingRequest, name: str) -> None:
         self._request = request
@@ -238,16 +227,7 @@ class VectorReader:
 
     def answer(self, body: bytes) -> Delta:
         decoded = decode_object(body, self._name)
-        found = decoded.get("embeddings")
-        rows = found.get("float") if isinstance(found, dict) else found
-        if rows is None and isinstance(decoded.get("embedding"), list):
-            rows = [decoded["embedding"]]
-        if not isinstance(rows, list) or len(rows) != len(self._request.inputs):
-            raise UpstreamInvalid(f"{self._name} sent no embedding for some of the inputs.")
-        try:
-            vectors: list[bytes | list[float]] = [[float(number) for number in row] for row in rows]
-        except (TypeError, ValueError) as exc:
-            raise UpstreamInvalid(f"{self._name} sent an embedding that is no list of numbers.") from exc
+        vectors = read_vectors([decoded.get("embedding")], self._request, self._name)
         self.is_complete = True
         tokens = decoded.get("inputTextTokenCount")
-        return Vectors(vectors, Usage(count(tokens)) if tokens is not None else None)
+        return Vectors([*vectors], Usage(count(tokens)) if tokens is not None else None)

@@ -10,13 +10,13 @@ wants that.
 """
 
 import math
-from typing import Any
 
 import msgspec
 
 from penstock.dialects.gemini import JSON
 from penstock.providers.gemini_errors import error_in_answer
-from penstock.types.errors import UnsupportedParameter, UpstreamInvalid
+from penstock.providers.vectors import read_vectors, texts_of
+from penstock.types.errors import UpstreamInvalid
 from penstock.types.events import Delta, Vectors
 from penstock.types.requests import EmbeddingRequest
 from penstock.types.usage import Usage
@@ -27,14 +27,7 @@ TASKS = {
     "classification": "CLASSIFICATION",
     "clustering": "CLUSTERING",
 }
-_FLOAT32_MAX = 3.4028234663852886e38
 _decode = msgspec.json.Decoder().decode
-
-
-def texts_of(request: EmbeddingRequest) -> list[str]:
-    if request.inputs and not isinstance(request.inputs[0], str):
-        raise UnsupportedParameter("`input`: this model takes texts, not token ids.", param="input")
-    return request.inputs  # type: ignore[return-value]
 
 
 def batch_body(request: EmbeddingRequest, model: str) -> JSON:
@@ -84,7 +77,7 @@ class EmbeddingReader:
                 rows = [row["embeddings"] for row in decoded["predictions"]]
             else:
                 rows = decoded["embeddings"]
-            vectors = [_values(row["values"]) for row in rows]
+            given = [row["values"] for row in rows]
             tokens = sum(int((row.get("statistics") or {}).get("token_count", 0)) for row in rows)
             if (decoded.get("usageMetadata") or {}).get("promptTokenCount"):
                 tokens = int(decoded["usageMetadata"]["promptTokenCount"])
@@ -93,32 +86,11 @@ class EmbeddingReader:
             *(AttributeError, TypeError, KeyError, ValueError, OverflowError),
         ) as exc:
             raise UpstreamInvalid(f"{self._name} sent embeddings of an unknown shape.") from exc
-        wanted = len(self._request.inputs)
-        if len(vectors) != wanted:
-            raise UpstreamInvalid(f"{self._name} sent {len(vectors)} embeddings for {wanted} inputs.")
-        self._check_dimensions({len(vector) for vector in vectors})
+        vectors = read_vectors(given, self._request, self._name)
         if self._request.dimensions is not None and self._request.normalize:
             vectors = [_of_length_one(vector) for vector in vectors]
         self.is_complete = True
         return Vectors([*vectors], Usage(prompt_tokens=tokens) if tokens else None)
-
-    def _check_dimensions(self, sizes: set[int]) -> None:
-        if len(sizes) != 1 or 0 in sizes:
-            raise UpstreamInvalid(f"{self._name} sent embeddings of different or no length.")
-        asked = self._request.dimensions
-        if asked is not None and sizes != {asked}:
-            raise UnsupportedParameter(
-                f"`dimensions`: this model gives {sizes.pop()} dimensions and cannot give {asked}.",
-                param="dimensions",
-            )
-
-
-def _values(given: Any) -> list[float]:
-    if not isinstance(given, list) or not set(map(type, given)) <= {int, float}:
-        raise TypeError("not a list of numbers")
-    if max(map(abs, given), default=0) > _FLOAT32_MAX:
-        raise ValueError("not a float32")
-    return [float(number) for number in given]
 
 
 def _of_length_one(vector: list[float]) -> list[float]:

@@ -26,7 +26,7 @@ from penstock.providers.openai_vectors import EmbeddingReader, ModerationReader,
 from penstock.providers.profiles import Profile, plain_connection
 from penstock.types.conversation import Dialect
 from penstock.types.deployment import Connection, Credentials, Deployment, Outgoing, Quirks, Reader
-from penstock.types.errors import PenstockError
+from penstock.types.errors import InternalError, PenstockError
 from penstock.types.requests import (
     ChatRequest,
     CompletionRequest,
@@ -76,6 +76,8 @@ class OpenAICodec:
                 return Outgoing("/moderations", self._finish(body))
             case RerankRequest():
                 return Outgoing("/rerank", self._finish(_rerank_body(request, deployment.model)))
+            case _:
+                raise InternalError(f"{self.name} does not do {request.operation}")
 
     def _completion(
         self,
@@ -136,6 +138,8 @@ class OpenAICodec:
                 return ModerationReader(self.name)
             case RerankRequest():
                 return RerankReader(request, self.name)
+            case _:
+                raise InternalError(f"{self.name} does not do {request.operation}")
 
     def _reader_for(self, request: ChatRequest | CompletionRequest) -> type[CompletionReader]:
         """How a vendor without schemas answers: by the forced tool, if there is one."""

@@ -9,12 +9,11 @@ import msgspec
 from penstock.lib.floats import from_float32
 from penstock.providers.openai_errors import error_in_answer
 from penstock.providers.openai_usage import JSON, count, decode_object, read_usage
-from penstock.types.errors import UnsupportedParameter, UpstreamInvalid
+from penstock.providers.vectors import check_dimensions, read_vector
+from penstock.types.errors import UpstreamInvalid
 from penstock.types.events import Answer, Delta, Ranked, Ranking, Vectors
 from penstock.types.requests import EmbeddingRequest, RerankRequest
 from penstock.types.usage import Usage
-
-_FLOAT32_MAX = 3.4028234663852886e38
 
 _decode = msgspec.json.Decoder().decode
 
@@ -44,21 +43,11 @@ class EmbeddingReader:
             raise UpstreamInvalid(f"{self._name} sent no embedding for some of the inputs.") from exc
         if len(rows) != wanted:
             raise UpstreamInvalid(f"{self._name} sent {len(rows)} embeddings for {wanted} inputs.")
-        self._check_dimensions(vectors)
+        sizes = {len(v) // 4 if isinstance(v, bytes) else len(v) for v in vectors}
+        check_dimensions(sizes, self._request, self._name)
         self.is_complete = True
         raw = decoded.get("usage")
         return Vectors(vectors, read_usage(raw) if isinstance(raw, dict) else None)
-
-    def _check_dimensions(self, vectors: list[bytes | list[float]]) -> None:
-        sizes = {len(v) // 4 if isinstance(v, bytes) else len(v) for v in vectors}
-        if len(sizes) != 1 or 0 in sizes:
-            raise UpstreamInvalid(f"{self._name} sent embeddings of different or no length.")
-        asked = self._request.dimensions
-        if asked is not None and sizes != {asked}:
-            raise UnsupportedParameter(
-                f"`dimensions`: this model gives {sizes.pop()} dimensions and cannot give {asked}.",
-                param="dimensions",
-            )
 
 
 def _vector(given: Any) -> bytes | list[float]:
@@ -70,12 +59,7 @@ def _vector(given: Any) -> bytes | list[float]:
         if (b"\x7f" in high or b"\xff" in high) and not all(map(math.isfinite, from_float32(packed))):
             raise TypeError("not finite")
         return packed
-    if not isinstance(given, list):
-        raise TypeError("not a list")
-    kinds = set(map(type, given))
-    if not kinds <= {int, float} or max(map(abs, given), default=0) > _FLOAT32_MAX:
-        raise TypeError("not a list of float32 numbers")
-    return [float(number) for number in given] if int in kinds else given
+    return read_vector(given)
 
 
 class RerankReader:

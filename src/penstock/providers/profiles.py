@@ -2,8 +2,9 @@
 
 kind       what `providers.<name>.kind` says in penstock.yaml
 base_url   where its OpenAI-compatible routes begin; None = the user must say
-env        variables that hold its key, the first that is set wins; empty = no key is needed
-auth       bearer: `Authorization: Bearer <key>`; none: local servers; else the header that the key is in
+env        variables that hold its key, the first that is set wins; empty = none is looked for, and a local
+           server (vllm serve --api-key) needs none unless api_key says one
+auth       bearer: `Authorization: Bearer <key>`; else the header that the key is in
 quirks     how it departs from OpenAI's dialect
 source     where base_url and env were read (2026-11-20)
 """
@@ -23,7 +24,7 @@ class Profile(msgspec.Struct, frozen=True):
     base_url: str | None
     env: tuple[str, ...]
     source: str
-    auth: Literal["bearer", "none", "x-api-key", "api-key", "x-goog-api-key"] = "bearer"
+    auth: Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"] = "bearer"
     quirks: Quirks = Quirks()
     codec: str = "openai"  # the row of providers.CONNECTORS
     is_local: bool = False  # a server of the user's own, found by asking its port
@@ -257,11 +258,12 @@ _ROWS = (
     ),
     Profile(
         "cohere",
-        "Cohere (compatibility API: chat and embeddings)",
-        "https://api.cohere.ai/compatibility/v1",
+        "Cohere",
+        "https://api.cohere.com",
         ("COHERE_API_KEY", "CO_API_KEY"),
-        "https://docs.cohere.com/docs/compatibility-api",
+        "https://docs.cohere.com/reference; chat: https://docs.cohere.com/docs/compatibility-api",
         quirks=Quirks(rename_chat=_MAX_TOKENS),
+        codec="cohere",
     ),
     Profile(
         "ai21",
@@ -277,7 +279,6 @@ _ROWS = (
         "http://127.0.0.1:8080/v1",
         (),
         "https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
-        auth="none",
         quirks=Quirks(rename_chat=_MAX_TOKENS, knows=_SAMPLING),
     ),
     Profile(
@@ -286,9 +287,24 @@ _ROWS = (
         "http://127.0.0.1:11434/v1",
         (),
         "https://docs.ollama.com/api/openai-compatibility",
-        auth="none",
         quirks=Quirks(rename_chat=_MAX_TOKENS),
         is_local=True,
+    ),
+    Profile(
+        "ollama-native",
+        "Ollama (its own API)",
+        "http://127.0.0.1:11434",
+        (),
+        "https://docs.ollama.com/api",
+        codec="ollama",
+    ),
+    Profile(
+        "tei",
+        "Hugging Face text-embeddings-inference",
+        None,
+        (),
+        "https://huggingface.github.io/text-embeddings-inference",
+        codec="tei",
     ),
     Profile(
         "vllm",
@@ -296,7 +312,6 @@ _ROWS = (
         "http://127.0.0.1:8000/v1",
         (),
         "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
-        auth="none",
         quirks=Quirks(knows=_SAMPLING),
         is_local=True,
     ),
@@ -306,7 +321,6 @@ _ROWS = (
         "http://127.0.0.1:30000/v1",
         (),
         "https://docs.sglang.ai/basic_usage/openai_api_completions.html",
-        auth="none",
         quirks=Quirks(knows=_SAMPLING),
         is_local=True,
     ),
@@ -316,7 +330,6 @@ _ROWS = (
         "http://127.0.0.1:1234/v1",
         (),
         "https://lmstudio.ai/docs/api/endpoints/openai",
-        auth="none",
         quirks=Quirks(rename_chat=_MAX_TOKENS),
         is_local=True,
     ),
@@ -358,7 +371,7 @@ def plain_connection(row: Profile, credentials: Credentials, codec: Codec) -> Co
     origin, path = Origin.parse(credentials.base_url or row.base_url or "")
     address = Address(origin.scheme, origin.host, origin.port, origin.uds, path)
     headers: dict[str, str] = {}
-    if credentials.api_key is not None and row.auth != "none":
+    if credentials.api_key is not None:
         bearer = row.auth == "bearer"
         headers["authorization" if bearer else row.auth] = f"{'Bearer ' * bearer}{credentials.api_key}"
     return Connection(address, headers, codec)

@@ -65,6 +65,7 @@ class ToolCallPart(msgspec.Struct):
     kind: Literal["function", "custom"] = "function"
     signature: str | None = None  # Gemini's thought signature on a function call
     cache: JSON | None = None
+    is_id_ours: bool = False  # the client's format has no ids, or the client has dropped it
 
 
 class ToolResultPart(msgspec.Struct):

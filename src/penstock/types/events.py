@@ -6,7 +6,7 @@ read brought), an inbound protocol's encoder turns them into the client's bytes.
     the target speaks the client's dialect     Chunk*, or one Answer: the vendor's own objects, with every
                                                field it sent, known or not (architecture.md section 4)
     it does not                                Events*: typed events, the same for all dialects
-    embedding, rerank, ...                     Vectors, Ranking, Labelled, Counted
+    embedding, rerank, ...                     Vectors, Ranking, Labels, Counted
 
 An encoder may change the body of a Chunk or Answer in place: whoever keeps a delta (a cache, a follower of
 the same call) keeps a copy.
@@ -184,6 +184,18 @@ class Ranking(msgspec.Struct):
     usage: Usage | None = None
 
 
+class Label(msgspec.Struct):
+    label: str
+    score: float
+
+
+class Labels(msgspec.Struct):
+    """What a classifier makes of each input, in input order; the likeliest label first."""
+
+    labels: list[list[Label]]
+    usage: Usage | None = None
+
+
 class Counted(msgspec.Struct):
     """How many tokens a prompt is: by the served model's own tokenizer, or estimated from its length."""
 
@@ -192,4 +204,4 @@ class Counted(msgspec.Struct):
     usage: Usage | None = None  # nothing is consumed
 
 
-Delta = Chunk | Answer | Events | Vectors | Ranking | Counted
+Delta = Chunk | Answer | Events | Vectors | Ranking | Labels | Counted

@@ -14,7 +14,7 @@ import msgspec
 
 from penstock.types.conversation import Conversation, Dialect
 
-Operation = Literal["chat", "completion", "embedding", "rerank", "moderation"]
+Operation = Literal["chat", "completion", "embedding", "rerank", "classification", "moderation"]
 
 Lift = Callable[["ChatRequest"], Conversation]
 
@@ -105,4 +105,25 @@ class ModerationRequest(msgspec.Struct):
     stream: bool = False
 
 
-Request = ModerationRequest | ChatRequest | CompletionRequest | EmbeddingRequest | RerankRequest
+class ClassificationRequest(msgspec.Struct):
+    """`inputs`: one text, or a pair of texts, each."""
+
+    model: str
+    inputs: list[list[str]]
+    raw_scores: bool = False
+    truncate: bool = False
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+    inbound: Any = None  # as in EmbeddingRequest
+
+    operation: Operation = "classification"
+    stream: bool = False
+
+
+Request = (
+    ModerationRequest
+    | ChatRequest
+    | CompletionRequest
+    | EmbeddingRequest
+    | RerankRequest
+    | ClassificationRequest
+)
