@@ -34,7 +34,7 @@ def test_prices_are_listed(folder: list[str]) -> None:
     assert next(row for row in rows if row["model"] == "gpt-4o-mini")["input"] == 0.15
     code, out = run("list", "claude-haiku-4-5", *folder)
     assert code == 0
-    assert "claude-haiku" in out
+    assert "claude-haiku-4-5-20251001" in out
     assert run("list", "no-such-model", *folder)[0] == 1
 
 

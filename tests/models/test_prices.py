@@ -12,6 +12,17 @@ from penstock.types.usage import Usage
 
 OTHERS = {"voyage"}  # priced, without a profile of its own yet
 
+MOST_USED = [
+    *(
+        ("openai", f"gpt-{name}")
+        for name in ("5", "5-mini", "5-nano", "5.5", "4o", "4o-mini", "4.1", "4.1-mini")
+    ),
+    *(("openai", name) for name in ("o3", "o4-mini")),
+    *(("anthropic", f"claude-{name}") for name in ("opus-5", "sonnet-4-6", "sonnet-4-5", "haiku-4-5")),
+    *(("gemini", f"gemini-{name}") for name in ("2.5-pro", "2.5-flash", "3.1-pro-preview", "3.5-flash")),
+    ("mistral", "mistral-small-2603"),
+    ("moonshot", "kimi-k2.6"),
+]
 COUNTS = st.integers(0, 10**7)
 PRICES = st.none() | st.integers(0, 10**9)
 ROWS = st.builds(
@@ -21,6 +32,8 @@ ROWS = st.builds(
     output=st.integers(0, 10**9),
     cached=PRICES,
     cache_write=PRICES,
+    cache_write_1h=PRICES,
+    reasoning_output=PRICES,
     audio_input=PRICES,
     audio_output=PRICES,
 )
@@ -30,6 +43,7 @@ ROWS = st.builds(
 def usages(draw: st.DrawFn) -> Usage:
     plain, cached, written, heard = (draw(COUNTS) for _ in range(4))
     said, spoken = draw(COUNTS), draw(COUNTS)
+    hour = draw(st.integers(0, written))
     return Usage(
         plain + cached + written + heard,
         said + spoken,
@@ -38,6 +52,7 @@ def usages(draw: st.DrawFn) -> Usage:
         cache_write_tokens=written,
         audio_prompt_tokens=heard,
         audio_completion_tokens=spoken,
+        cache_write_1h_tokens=hour,
     )
 
 
@@ -53,7 +68,19 @@ def test_the_table_is_whole() -> None:
         assert one.source.startswith("https://")
         assert one.date
         assert one.vendor in PROFILES or one.vendor in OTHERS
-        assert one.row.input is not None or one.row.output is not None
+        assert any(price is not None for price in (one.row.input, one.row.output, one.row.query))
+
+
+def test_the_models_that_are_used_most_are_confirmed_and_whole() -> None:
+    for vendor, model in MOST_USED:
+        found = find(vendor, model)
+        assert found is not None, model
+        row = found.row
+        assert row.confirmed, model
+        assert row.context, model
+        assert row.max_output, model
+        assert "tools" in row.can, model
+        assert (row.cached or 0) < (row.input or 0) < (row.output or 0), model
 
 
 @pytest.mark.parametrize(
@@ -61,13 +88,16 @@ def test_the_table_is_whole() -> None:
     [
         ("openai", "gpt-4o-mini", "gpt-4o-mini"),
         ("openai", "gpt-5-mini-2025-08-07", "gpt-5-mini"),
-        ("anthropic", "claude-haiku-4-5-20251001", "claude-haiku-4-5"),
+        ("anthropic", "claude-haiku-4-5-20251001", "claude-haiku-4-5-20251001"),
+        ("anthropic", "claude-haiku-4-5-20991231", "claude-haiku-4-5"),
         ("gemini", "models/gemini-2.5-pro", "gemini-2.5-pro"),
         (
             "bedrock",
             "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
-            "regional.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "au.anthropic.claude-sonnet-4-5-20250929-v1:0",
         ),
+        ("fireworks", "accounts/fireworks/models/gpt-oss-120b", "gpt-oss-120b"),
+        ("azure", "gpt-4o", "gpt-4o"),
     ],
 )
 def test_a_model_is_found_by_the_names_it_goes_by(vendor: str, name: str, model: str) -> None:
@@ -85,12 +115,15 @@ def test_nothing_is_guessed(name: str) -> None:
 def test_every_token_is_billed_once_at_its_own_price(row: Row, usage: Usage) -> None:
     heard, spoken = usage.audio_prompt_tokens, usage.audio_completion_tokens
     plain = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens - heard
+    thought = 0 if row.reasoning_output is None else usage.reasoning_tokens
     parts = [
         (plain, row.input),
         (usage.cached_tokens, row.cached),
-        (usage.cache_write_tokens, row.cache_write),
+        (usage.cache_write_tokens - usage.cache_write_1h_tokens, row.cache_write),
+        (usage.cache_write_1h_tokens, row.cache_write_1h),
         (heard, row.audio_input),
-        (usage.completion_tokens - spoken, row.output),
+        (usage.completion_tokens - spoken - thought, row.output),
+        (thought, row.reasoning_output),
         (spoken, row.audio_output),
     ]
     if any(tokens and price is None for tokens, price in parts):
@@ -114,6 +147,7 @@ def test_cost_is_linear(row: Row, one: Usage, other: Usage) -> None:
         cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
         audio_prompt_tokens=one.audio_prompt_tokens + other.audio_prompt_tokens,
         audio_completion_tokens=one.audio_completion_tokens + other.audio_completion_tokens,
+        cache_write_1h_tokens=one.cache_write_1h_tokens + other.cache_write_1h_tokens,
     )
     parts = (cost(facts(row), one), cost(facts(row), other))
     assert cost(facts(row), both) == (None if None in parts else sum(part or 0 for part in parts))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.dialects.anthropic import read_usage, usage_body
 from penstock.lib.sse import SSESplitter
 from penstock.providers import CONNECTORS
 from penstock.providers.anthropic import OPERATIONS, AnthropicCodec
@@ -684,3 +685,18 @@ def test_any_object_is_a_forced_tool_or_asked_for_in_words() -> None:
     assert "JSON object" in sent(asked)["system"][0]["text"]
     assert "tool_choice" not in sent(asked)
     assert asked.schema == {"type": "object"}
+
+
+def test_cache_writes_are_told_apart_by_how_long_they_are_kept() -> None:
+    raw = {
+        "input_tokens": 5,
+        "cache_creation_input_tokens": 30,
+        "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20},
+        "output_tokens": 1,
+    }
+    usage = read_usage(raw)
+    assert (usage.prompt_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens) == (35, 30, 20)
+    assert usage_body(usage)["cache_creation"] == raw["cache_creation"]
+    assert (
+        read_usage({**raw, "cache_creation": {"ephemeral_1h_input_tokens": 99}}).cache_write_1h_tokens == 30
+    )

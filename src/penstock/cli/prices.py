@@ -11,7 +11,7 @@ from penstock.cli.output import say, say_json, told
 from penstock.types.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from penstock.models.prices import ModelFacts
+    from penstock.models.prices import ModelFacts, Prices
 
 DEFAULT_URL = "https://raw.githubusercontent.com/penstock/penstock/main/src/penstock/models/prices.yaml"
 MAX_BYTES = 8 * 1024 * 1024
@@ -109,30 +109,49 @@ def _fetched(source: str) -> str:
 
 
 def _row(facts: "ModelFacts") -> dict[str, Any]:
-    from penstock.models.prices import Prices
-
-    prices = {
-        name: None if (price := getattr(facts.row, name)) is None else price / PER_USD
-        for name in Prices.__struct_fields__
-    }
     return {
         "vendor": facts.vendor,
         "model": facts.row.model,
-        **prices,
+        **_dollars(facts.row),
+        "query": None if facts.row.query is None else facts.row.query / PER_USD,
         "context": facts.row.context,
-        "tiers": len(facts.row.tiers),
+        "max_output": facts.row.max_output,
+        "operation": facts.row.operation,
+        "takes": facts.row.takes,
+        "gives": facts.row.gives,
+        "can": facts.row.can,
+        "batch": None if facts.row.batch is None else _dollars(facts.row.batch),
+        "tiers": [
+            {"above_input_tokens": tier.above_input_tokens, **_dollars(tier)} for tier in facts.row.tiers
+        ],
+        "confirmed": facts.row.confirmed,
         "source": facts.source,
         "date": facts.date,
     }
 
 
+def _dollars(prices: "Prices") -> dict[str, float | None]:
+    from penstock.models.prices import Prices
+
+    return {
+        name: None if (price := getattr(prices, name)) is None else price / PER_USD
+        for name in Prices.__struct_fields__
+    }
+
+
 def _print(rows: list[dict[str, Any]]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     columns = ("input", "output", "cached", "cache_write")
-    table = Table("vendor", "model", *columns, "context", title="USD per million tokens")
+    table = Table(title="USD per million tokens", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("vendor", "model"):
+        table.add_column(name, overflow="fold")
+    for name in (*columns, "context", "max output"):
+        table.add_column(name.replace("_", " "), justify="right")
     for row in rows:
         shown = ["?" if row[name] is None else f"{row[name]:g}" for name in columns]
-        table.add_row(row["vendor"], row["model"], *shown, str(row["context"] or "?"))
+        limits = [str(row[name] or "?") for name in ("context", "max_output")]
+        table.add_row(row["vendor"], row["model"], *shown, *limits)
     Console().print(table)

@@ -28,7 +28,7 @@ from penstock.config.snapshot import ModelRow, Remote, Snapshot, key_hash
 from penstock.engines import ENGINES
 from penstock.lib.http1 import Origin
 from penstock.lib.registry import hint
-from penstock.models import catalogue, parse_source
+from penstock.models import catalogue, parse_source, prices
 from penstock.models.sources import HubSource, NamedSource, PathSource
 from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
@@ -73,6 +73,7 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _OUR_HEADERS: Final = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding"}
 )
+_VENDORS: Final = {"openai-responses": "openai"}  # kinds whose models are another's in the table of models
 _LOCAL_FIELDS: Final = ("engine", "context", "parallel", "threads", "replicas")
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
@@ -181,7 +182,10 @@ def _remote(name: str, written: schema.Provider) -> Remote:
     made: Connection = CONNECTORS.load(profile.codec)(profile, Credentials(**said), owner)
     headers = made.headers | {key.lower(): value for key, value in written.headers.items()}
     view = ReplicaView(name, "ready", made.address, tuple(headers.items()), signer=made.signer)
-    return Remote(name, made.codec, view, owner, is_open=written.models == "*")
+    vendor = _VENDORS.get(written.kind, written.kind)
+    is_known = vendor in prices.vendors()
+    is_open = written.models == "*"
+    return Remote(name, made.codec, view, owner, is_open=is_open, vendor=vendor if is_known else None)
 
 
 def _local(settings: Settings) -> Iterator[_Made]:
@@ -288,6 +292,7 @@ def _row(route: Route, created: int) -> ModelRow:
     parts = [target.deployment for target in route.targets]
     operations = frozenset.intersection(*(part.operations for part in parts))
     contexts = [part.max_context for part in parts if part.max_context is not None]
+    outputs = [part.max_output for part in parts if part.max_output is not None]
     only = parts[0] if len(parts) == 1 else None
     return ModelRow(
         route.name,
@@ -299,6 +304,7 @@ def _row(route: Route, created: int) -> ModelRow:
             else "shared by " + ", ".join(part.name for part in parts),
             "operations": [one for one in OPERATIONS if one in operations],
             "context": min(contexts) if contexts else None,
+            "max_output": min(outputs) if outputs else None,
         },
     )
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from penstock.models import prices
 from penstock.types.deployment import Codec, Deployment, Labels, Pool, ReplicaView, Route, Target
 from penstock.types.identity import VirtualKey
 from penstock.types.requests import Operation
@@ -31,21 +32,28 @@ class ModelRow(msgspec.Struct, frozen=True):
 
 
 class Remote(msgspec.Struct, frozen=True):
-    """A provider, ready to serve: `is_open` when it takes any model name."""
+    """A provider, ready to serve: `is_open` when it takes any model name.
+
+    vendor: what it is called in the table of models, where that has any of it.
+    """
 
     name: str
     codec: Codec
     view: ReplicaView
     owner: str
     is_open: bool = False
+    vendor: str | None = None
 
     def deployment(self, name: str, model: str, operations: frozenset[Operation] | None = None) -> Deployment:
+        facts = prices.find(self.vendor, model) if self.vendor is not None else None
         return Deployment(
             name=name,
             model=model,
             codec=self.codec,
             operations=self.codec.operations if operations is None else operations,
             remote=self.view,
+            max_context=facts.row.context if facts is not None else None,
+            max_output=facts.row.max_output if facts is not None else None,
             description=f"{model} on {self.owner}",
             owner=self.owner,
         )

@@ -59,7 +59,16 @@ def read_usage(raw: JSON) -> Usage:
     fresh, completion, cached, written = (count(raw.get(key)) for key in _COUNTS)
     details = raw.get("output_tokens_details")
     thought = count(details.get("thinking_tokens")) if details.__class__ is dict else 0
-    return Usage(fresh + cached + written, completion, cached, thought, cache_write_tokens=written)
+    by_ttl = raw.get("cache_creation")
+    hour = count(by_ttl.get("ephemeral_1h_input_tokens")) if by_ttl.__class__ is dict else 0
+    return Usage(
+        fresh + cached + written,
+        completion,
+        cached,
+        thought,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=min(hour, written),
+    )
 
 
 def usage_body(usage: Usage) -> JSON:
@@ -71,6 +80,10 @@ def usage_body(usage: Usage) -> JSON:
         "cache_read_input_tokens": cached,
         "output_tokens": usage.completion_tokens,
     }
+    if usage.cache_write_1h_tokens:
+        hour = usage.cache_write_1h_tokens
+        by_ttl = {"ephemeral_5m_input_tokens": written - hour, "ephemeral_1h_input_tokens": hour}
+        body["cache_creation"] = by_ttl
     if usage.reasoning_tokens:
         body["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
     return body

@@ -5,7 +5,8 @@
     read(text)                a table of the same form, checked; PriceTableError with every path
 
 A name is found exactly, as an alias, without a date at its end, and without what a platform puts around it
-(`models/`, Vertex's @version, Bedrock's region). Nothing fuzzier: a wrong price is worse than none.
+(`models/`, `accounts/fireworks/models/`, Vertex's @version, Bedrock's region). Nothing fuzzier: a wrong price
+is worse than none.
 """
 
 import re
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 import yaml
@@ -25,8 +26,10 @@ from penstock.types.usage import Usage
 FILE: Final = "prices.yaml"  # also of the user's table, in the data folder
 
 Price = Annotated[int, Meta(ge=0)]  # micro-USD per million tokens
+Modality = Literal["text", "image", "audio", "video", "file"]
 
 _DATE = re.compile(r"[-@]20\d{2}-?\d{2}-?\d{2}$")
+_PLACES = re.compile(r"^(?:models/|publishers/[^/]+/models/|accounts/fireworks/models/)")
 _REGIONS = re.compile(r"^(?:us|eu|apac|au|jp|ca|us-gov)\.")
 
 
@@ -41,9 +44,13 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     input: Price | None = None
     output: Price | None = None
     cached: Price | None = None  # input read from a prompt cache
-    cache_write: Price | None = None
+    cache_write: Price | None = None  # kept five minutes, or as long as the vendor keeps it
+    cache_write_1h: Price | None = None
+    reasoning_output: Price | None = None  # where it differs from `output`
     audio_input: Price | None = None
     audio_output: Price | None = None
+    image_input: Price | None = None
+    image_output: Price | None = None
 
 
 class Tier(Prices, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -53,10 +60,20 @@ class Tier(Prices, frozen=True, forbid_unknown_fields=True, omit_defaults=True, 
 
 
 class Row(Prices, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What is not known is absent: empty `can` does not say that it cannot."""
+
     model: Annotated[str, Meta(min_length=1)]
     aliases: tuple[str, ...] = ()
-    context: Annotated[int, Meta(ge=1)] | None = None
+    operation: Literal["embedding", "rerank"] | None = None  # None = chat or text completion
+    query: Price | None = None  # of a rerank model: micro-USD per million queries
+    batch: Prices | None = None
     tiers: tuple[Tier, ...] = ()
+    context: Annotated[int, Meta(ge=1)] | None = None
+    max_output: Annotated[int, Meta(ge=1)] | None = None
+    takes: tuple[Modality, ...] = ("text",)
+    gives: tuple[Modality, ...] = ("text",)
+    can: tuple[Literal["tools", "reasoning", "schemas"], ...] = ()
+    confirmed: bool = False  # two independent collections say the same price
 
 
 class Vendor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +118,11 @@ def builtin() -> Table:
     return read(resources.files("penstock.models").joinpath(FILE).read_text("utf-8"))
 
 
+@cache
+def vendors() -> frozenset[str]:
+    return frozenset(vendor for vendor, _ in builtin())
+
+
 def load(folder: Path | None) -> Table:
     """The builtin table, the user's over it. Raises PriceTableError, OSError."""
     path = folder / FILE if folder is not None else None
@@ -120,7 +142,7 @@ def find(vendor: str, model: str, table: Table | None = None) -> ModelFacts | No
 
 def _names(model: str) -> Iterator[str]:
     yield model
-    plain = model.removeprefix("models/")
+    plain = _PLACES.sub("", model)
     yield plain
     yield _DATE.sub("", plain)
     if _REGIONS.match(plain):
@@ -135,18 +157,23 @@ def cost(facts: ModelFacts, usage: Usage) -> int | None:
     """Pico-USD; None when a price that is needed is not known.
 
     Cached, cache-written and audio tokens are parts of the prompt (types/usage.py), billed once and at their
-    own price; reasoning is part of the completion and costs as much.
+    own price; reasoning is part of the completion and costs as much, unless it has a price of its own.
     """
     prices = _prices(facts.row, usage.prompt_tokens)
     plain = max(0, usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens)
     heard = min(usage.audio_prompt_tokens, plain)  # what was heard from a cache is billed as cached
+    hour = min(usage.cache_write_1h_tokens, usage.cache_write_tokens)
     spoken = min(usage.audio_completion_tokens, usage.completion_tokens)
+    said = usage.completion_tokens - spoken
+    thought = 0 if prices.reasoning_output is None else min(usage.reasoning_tokens, said)
     parts = (
         (plain - heard, prices.input),
         (usage.cached_tokens, prices.cached),
-        (usage.cache_write_tokens, prices.cache_write),
+        (usage.cache_write_tokens - hour, prices.cache_write),
+        (hour, prices.cache_write_1h),
         (heard, prices.audio_input),
-        (usage.completion_tokens - spoken, prices.output),
+        (said - thought, prices.output),
+        (thought, prices.reasoning_output),
         (spoken, prices.audio_output),
     )
     total = 0

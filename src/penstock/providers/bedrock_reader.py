@@ -258,11 +258,18 @@ def read_usage(raw: Any) -> Usage | None:
     if not isinstance(raw, dict):
         return None
     read, written = count(raw.get("cacheReadInputTokens")), count(raw.get("cacheWriteInputTokens"))
+    by_ttl = raw.get("cacheDetails")
+    hour = sum(
+        count(one.get("inputTokens"))
+        for one in (by_ttl if isinstance(by_ttl, list) else ())
+        if isinstance(one, dict) and one.get("ttl") == "1h"
+    )
     return Usage(
         count(raw.get("inputTokens")) + read + written,
         count(raw.get("outputTokens")),
         read,
         cache_write_tokens=written,
+        cache_write_1h_tokens=min(hour, written),
     )
 
 

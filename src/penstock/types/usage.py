@@ -20,6 +20,9 @@ class Usage(msgspec.Struct, frozen=True):
     cache_write_tokens: int = 0
     audio_prompt_tokens: int = 0
     audio_completion_tokens: int = 0
+    cache_write_1h_tokens: int = (
+        0  # those of `cache_write_tokens` that are kept an hour: Anthropic's price differs
+    )
 
     @property
     def total_tokens(self) -> int:
