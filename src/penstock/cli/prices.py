@@ -144,14 +144,13 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("input", "output", "cached", "cache_write")
+    columns = ("input", "output", "cached")  # the rest in --json: a terminal is narrow
     table = Table(title="USD per million tokens", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for name in ("vendor", "model"):
         table.add_column(name, overflow="fold")
-    for name in (*columns, "context", "max output"):
-        table.add_column(name.replace("_", " "), justify="right")
+    for name in (*columns, "context"):
+        table.add_column(name, justify="right")
     for row in rows:
         shown = ["?" if row[name] is None else f"{row[name]:g}" for name in columns]
-        limits = [str(row[name] or "?") for name in ("context", "max_output")]
-        table.add_row(row["vendor"], row["model"], *shown, *limits)
+        table.add_row(row["vendor"], row["model"], *shown, str(row["context"] or "?"))
     Console().print(table)
