@@ -633,3 +633,32 @@ def test_counts_are_lowered_without_limits() -> None:
     codec = AnthropicCodec()
     body = json.loads(codec.encode(request, DEPLOYMENT).body)
     assert COUNT.decode(body).counts_only
+
+
+def unmarked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Breakpoints move on with the conversation; they are no part of what was said."""
+    return [
+        {
+            **message,
+            "content": [{k: v for k, v in b.items() if k != "cache_control"} for b in message["content"]],
+        }
+        for message in messages
+    ]
+
+
+@given(foreign(), st.sampled_from(["claude-opus-5-5", "claude-fable-5-1", MIDDLE]))
+def test_a_conversation_that_goes_on_is_written_on(said: Conversation, model: str) -> None:
+    """Thoughts are bound to all that was before them: none of it may be written otherwise later.
+
+    https://platform.claude.com/docs/en/build-with-claude/preserved-thinking
+    """
+    whole = unmarked(lower(said, model)[0]["messages"])
+    for at, turn in enumerate(said.turns):
+        is_said = any(
+            isinstance(part, ToolCallPart) or (isinstance(part, TextPart) and part.text.strip())
+            for part in turn.parts
+        )
+        if turn.role == "assistant" and is_said and at and said.turns[at - 1].role in ("user", "tool"):
+            until = Conversation(said.turns[:at], tools=said.tools, thinking=said.thinking)
+            before = unmarked(lower(until, model)[0]["messages"])
+            assert whole[: len(before)] == before

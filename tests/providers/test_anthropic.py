@@ -21,6 +21,7 @@ from penstock.types.conversation import (
     TextPart,
     Tool,
     ToolCallPart,
+    ToolChoice,
     ToolResultPart,
     Turn,
     seal,
@@ -685,6 +686,14 @@ def test_any_object_is_a_forced_tool_or_asked_for_in_words() -> None:
     assert "JSON object" in sent(asked)["system"][0]["text"]
     assert "tool_choice" not in sent(asked)
     assert asked.schema == {"type": "object"}
+
+
+def test_who_always_thinks_cannot_be_made_to_call() -> None:
+    wanted = Conversation([HI], tools=[Tool("f")], tool_choice=ToolChoice("required"))
+    target = Deployment("d", "claude-opus-5-5", CODEC, CODEC.operations)
+    outgoing = CODEC.encode(foreign(wanted), target)
+    assert sent(outgoing)["tool_choice"] == {"type": "auto"}
+    assert outgoing.dropped == ("tool_choice",)
 
 
 def test_cache_writes_are_told_apart_by_how_long_they_are_kept() -> None:

@@ -58,21 +58,22 @@ def test_limits_become_words() -> None:
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("claude-3-7-sonnet-20250219", "budgets off sampling both prefill"),
-        ("claude-3-5-haiku-latest", "budgets off sampling both prefill"),
-        ("claude-sonnet-4-20250514", "budgets off sampling both prefill"),
-        ("claude-opus-4-1-20250805", "budgets off sampling prefill"),
-        ("claude-haiku-4-5-20251001", "budgets off sampling prefill formats"),
-        ("claude-opus-4-5", "budgets off efforts sampling prefill formats"),
-        ("claude-sonnet-4-6", "adaptive budgets off efforts sampling formats"),
-        ("claude-opus-4-7", "adaptive off efforts formats"),
-        ("anthropic/claude-opus-4.8", "adaptive off efforts system formats"),
-        ("claude-sonnet-5", "adaptive off efforts system formats"),
+        ("claude-3-7-sonnet-20250219", "budgets off sampling both prefill forces"),
+        ("claude-3-5-haiku-latest", "budgets off sampling both prefill forces"),
+        ("claude-sonnet-4-20250514", "budgets off sampling both prefill forces"),
+        ("claude-opus-4-1-20250805", "budgets off sampling prefill forces"),
+        ("claude-haiku-4-5-20251001", "budgets off sampling prefill formats forces"),
+        ("claude-opus-4-5", "budgets off efforts sampling prefill formats forces"),
+        ("claude-sonnet-4-6", "adaptive budgets off efforts sampling formats forces"),
+        ("claude-opus-4-7", "adaptive off efforts formats forces"),
+        ("anthropic/claude-opus-4.8", "adaptive off efforts system formats forces"),
+        ("claude-sonnet-5", "adaptive off efforts system formats forces"),
         ("claude-sonnet-5-5-20260928", "adaptive off efforts system formats"),
         ("claude-opus-5-5", "adaptive efforts system formats"),
+        ("claude-haiku-5-5", "adaptive off efforts system formats forces"),
         ("claude-fable-5-1", "adaptive efforts system formats"),
-        ("claude-mythos-preview", "adaptive efforts system formats"),
-        ("some-copy", "budgets off sampling both prefill"),
+        ("claude-mythos-preview", "adaptive efforts system formats forces"),
+        ("some-copy", "budgets off sampling both prefill forces"),
     ],
 )
 def test_what_models_take(model: str, expected: str) -> None:
@@ -87,6 +88,7 @@ def test_what_models_take(model: str, expected: str) -> None:
         "prefill": can.prefill,
         "system": can.system_turns,
         "formats": can.formats,
+        "forces": can.forces,
     }
     assert " ".join(name for name, has in found.items() if has) == expected
 

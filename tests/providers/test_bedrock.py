@@ -139,6 +139,15 @@ def test_tool_choice(choice: ToolChoice, written: Any) -> None:
     assert sent(conversation)[1]["toolConfig"].get("toolChoice") == written
 
 
+def test_who_always_thinks_cannot_be_made_to_call() -> None:
+    conversation = Conversation([Turn("user", [TextPart("hi")])], [Tool("look")], ToolChoice("required"))
+    request = ChatRequest("m", {}, dialect="openai", lift=lambda _: conversation)
+    target = Deployment("d", "us.anthropic.claude-opus-5-5", CODEC, CODEC.operations)
+    outgoing = CODEC.encode(request, target)
+    assert "toolChoice" not in json.loads(outgoing.body)["toolConfig"]
+    assert outgoing.dropped == ("tool_choice",)
+
+
 def test_a_schema_and_what_cannot_be_told() -> None:
     native = NativePart("anthropic", {"type": "server_tool_use"})
     conversation = Conversation(

@@ -313,6 +313,9 @@ class Lowering:
         body["tools"] = tools
         one_at_a_time = said.parallel_tool_calls is False
         mode = choice.mode if choice is not None else "auto"
+        if mode in ("required", "named") and not self._can.forces:
+            mode = "auto"
+            self._lose("tool_choice")
         written_choice: JSON
         match mode:
             case "none":

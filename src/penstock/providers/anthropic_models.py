@@ -2,7 +2,9 @@
 
     thinking adaptive                 from 4.6, and mythos and fable
     thinking enabled{budget_tokens}   up to 4.6; later ones refuse it
-    thinking disabled                 all but mythos, fable and 5.5; sonnet 5.5 has between_tools instead
+    thinking disabled                 all but mythos, fable and 5.5; sonnet 5.5 has between_tools instead,
+                                      haiku 5.5 can be told not to think
+    tool_choice any and tool          all but those of 5.5 that always think, mythos 5.1 and fable 5.1
     output_config.effort              opus 4.5, and from 4.6 (there also max); xhigh from 4.7
     temperature, top_p, top_k         up to 4.6; both of the first two together up to 4.0
     a final assistant turn            up to 4.5: later ones do not go on from it
@@ -11,8 +13,7 @@
 
 Sources, all on platform.claude.com/docs/en: build-with-claude/thinking-troubleshooting (a table by model),
 thinking-tool-workflows, effort, structured-outputs, mid-conversation-system-messages,
-about-claude/models/migration-guide; for 5.5 also
-openrouter.ai/docs/cookbook/evaluate-and-optimize/model-migrations/claude-5-5.
+about-claude/models/migration-guide, models/opus-5-5/whats-new-opus-5-5; haiku 5.5: LiteLLM's table of models.
 
 A model that is none of Claude's (servers that copy the dialect) is taken as the oldest: budgets and sampling.
 Those named in `_UNSIGNED` think without signing, and want their thinking back in tool use
@@ -41,6 +42,7 @@ class Abilities(NamedTuple):
     prefill: bool = True  # goes on from a final assistant turn
     system_turns: bool = False  # messages of role system
     formats: bool = False  # output_config.format, strict tools
+    forces: bool = True  # a tool: tool_choice any and tool
     signs: bool = True  # its thinking
 
 
@@ -63,8 +65,9 @@ def _abilities(line: str, version: tuple[int, int]) -> Abilities:
     elif line == "opus" and version == (4, 5):
         efforts = _THREE
     off: str | None = "disabled"
-    if line in _ALWAYS_THINK or version >= (5, 5):
+    if line in _ALWAYS_THINK or (version >= (5, 5) and line != "haiku"):
         off = "between_tools" if line == "sonnet" else None
+    since = (5, 1) if line in _ALWAYS_THINK else (5, 5)
     return Abilities(
         adaptive=version >= (4, 6),
         budgets=not only_adaptive,
@@ -75,4 +78,5 @@ def _abilities(line: str, version: tuple[int, int]) -> Abilities:
         prefill=version < (4, 6),
         system_turns=version >= (4, 8),
         formats=version >= (4, 5),
+        forces=line == "haiku" or version < since,
     )

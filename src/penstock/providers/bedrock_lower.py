@@ -262,6 +262,9 @@ class Lowering:
         if not tools or mode == "none":
             return _remembered(messages)
         config: JSON = {"tools": tools}
+        if mode in ("required", "named") and self._is_claude and not self._can.forces:
+            mode = "auto"
+            self._lose("tool_choice")
         if choice is not None and mode == "required":
             config["toolChoice"] = {"any": {}}
         elif choice is not None and mode == "named" and choice.name is not None:
@@ -290,7 +293,8 @@ class Lowering:
                 return None
             budget = _BUDGETS["medium"]
         choice = self._said.tool_choice
-        if not self._is_claude or (choice is not None and choice.mode in ("required", "named")):
+        is_forced = choice is not None and choice.mode in ("required", "named") and self._can.forces
+        if not self._is_claude or is_forced:
             self._lose("thinking")
             return None
         if not self._can.budgets:
