@@ -71,6 +71,12 @@ def test_the_table_is_whole() -> None:
         assert any(price is not None for price in (one.row.input, one.row.output, one.row.query))
 
 
+def test_a_vendor_s_part_is_the_same_table() -> None:
+    parts = [prices.builtin_of(vendor) for vendor in prices.vendors()]
+    assert {key: facts for part in parts for key, facts in part.items()} == prices.builtin()
+    assert prices.builtin_of("nobody") == {}
+
+
 def test_the_models_that_are_used_most_are_confirmed_and_whole() -> None:
     for vendor, model in MOST_USED:
         found = find(vendor, model)

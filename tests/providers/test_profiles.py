@@ -6,7 +6,10 @@ from penstock.providers.profiles import PROFILES, Profile, profile
 from penstock.types.deployment import Credentials
 
 ASKS = {"openai-compatible", "azure", "tei"}  # the address is the user's
-OTHER_CREDENTIALS = {"vertex", "bedrock", "openai-responses", *ASKS}  # no variable of their own is adopted
+OTHER_CREDENTIALS = {  # no variable is adopted: there is none, or it is for other things, too
+    *("vertex", "bedrock", "openai-responses", "github", "wandb", "scaleway"),
+    *ASKS,
+}
 HEADERS = {
     "anthropic": "x-api-key",
     "gemini": "x-goog-api-key",
