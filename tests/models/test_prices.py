@@ -72,7 +72,7 @@ def test_the_table_is_whole() -> None:
 
 
 def test_a_vendor_s_part_is_the_same_table() -> None:
-    parts = [prices.builtin_of(vendor) for vendor in prices.vendors()]
+    parts = [prices.builtin_of(vendor) for vendor in {vendor for vendor, _ in prices.builtin()}]
     assert {key: facts for part in parts for key, facts in part.items()} == prices.builtin()
     assert prices.builtin_of("nobody") == {}
 

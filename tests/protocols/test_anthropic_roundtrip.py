@@ -658,7 +658,9 @@ def test_a_conversation_that_goes_on_is_written_on(said: Conversation, model: st
             isinstance(part, ToolCallPart) or (isinstance(part, TextPart) and part.text.strip())
             for part in turn.parts
         )
-        if turn.role == "assistant" and is_said and at and said.turns[at - 1].role in ("user", "tool"):
+        last = said.turns[at - 1]
+        is_asked = last.role == "tool" or any(isinstance(p, TextPart) and p.text.strip() for p in last.parts)
+        if turn.role == "assistant" and is_said and at and last.role in ("user", "tool") and is_asked:
             until = Conversation(said.turns[:at], tools=said.tools, thinking=said.thinking)
             before = unmarked(lower(until, model)[0]["messages"])
             assert whole[: len(before)] == before

@@ -31,7 +31,7 @@ from penstock.types.errors import (
     UpstreamCredentials,
     UpstreamRateLimited,
 )
-from penstock.types.events import Vectors
+from penstock.types.events import Events, Image, ReasoningEnd, Vectors
 from penstock.types.requests import ChatRequest, EmbeddingRequest
 
 CODEC = BedrockCodec(name="up")
@@ -85,7 +85,7 @@ FULL = Conversation(
     ],
     tools=[Tool("look", "looks", {"type": "object", "properties": {}}), Tool("now", kind="custom")],
     tool_choice=ToolChoice("auto"),
-    max_tokens=100,
+    max_tokens=6_000,
     thinking=Thinking(effort="low"),
     stop=["END"],
     metadata={"team": "a"},
@@ -108,7 +108,7 @@ def test_a_conversation_is_what_the_service_s_model_allows() -> None:
     assert results[0]["toolResult"]["status"] == "error"
     assert results[2] == {"text": "go on"}
     assert body["additionalModelRequestFields"]["thinking"] == {"type": "enabled", "budget_tokens": 4096}
-    assert body["inferenceConfig"] == {"maxTokens": 5120, "stopSequences": ["END"]}
+    assert body["inferenceConfig"] == {"maxTokens": 6000, "stopSequences": ["END"]}
 
 
 def test_calls_in_the_history_need_a_toolconfig_even_without_tools() -> None:
@@ -137,6 +137,91 @@ def test_calls_in_the_history_need_a_toolconfig_even_without_tools() -> None:
 def test_tool_choice(choice: ToolChoice, written: Any) -> None:
     conversation = Conversation([Turn("user", [TextPart("hi")])], [Tool("look")], choice)
     assert sent(conversation)[1]["toolConfig"].get("toolChoice") == written
+
+
+@pytest.mark.parametrize(
+    ("limit", "budget", "written"),
+    [(3_000, 1_500, 3_000), (1_000, None, 1_000), (None, 4_096, 4_096 + 8_192)],
+)
+def test_the_client_s_limit_is_kept(limit: int | None, budget: int | None, written: int) -> None:
+    hi = [Turn("user", [TextPart("hi")])]
+    outgoing, body = sent(Conversation(hi, max_tokens=limit, thinking=Thinking(effort="low")))
+    thinking = body["additionalModelRequestFields"]["thinking"]
+    assert thinking.get("budget_tokens") == budget
+    assert body["inferenceConfig"]["maxTokens"] == written
+    assert outgoing.dropped == (("thinking",) if budget is None else ())
+
+
+@pytest.mark.parametrize(
+    ("model", "wish", "written"),
+    [
+        ("us.anthropic.claude-opus-5", Thinking(effort="max"), ("adaptive", "max")),
+        ("us.anthropic.claude-opus-5", Thinking(enabled=False), ("disabled", None)),
+        ("us.anthropic.claude-opus-5-5", Thinking(enabled=False), (None, "low")),
+        ("anthropic.claude-3-7-sonnet-20250219-v1:0", Thinking(enabled=False), (None, None)),
+        ("anthropic.claude-opus-4-5-20251101-v1:0", Thinking(effort="minimal"), ("enabled", "low")),
+    ],
+)
+def test_thinking_as_each_model_knows_it(model: str, wish: Thinking, written: Any) -> None:
+    _, body = sent(Conversation([Turn("user", [TextPart("hi")])], thinking=wish), model)
+    more = body.get("additionalModelRequestFields", {})
+    found = (more.get("thinking", {}).get("type"), more.get("output_config", {}).get("effort"))
+    assert found == written
+
+
+def test_cache_points_behind_tools_and_no_more_than_four() -> None:
+    cache = {"type": "ephemeral", "ttl": "1h"}
+    turns = [Turn("system", [TextPart(f"s{n}", cache) for n in range(4)]), Turn("user", [TextPart("a")])]
+    outgoing, body = sent(Conversation(turns, [Tool("look", cache=cache)]))
+    assert "cachePoint" not in str(body["toolConfig"])
+    assert str(body["system"]).count("cachePoint") == 4
+    assert outgoing.dropped == ("cache_control",)
+    outgoing, body = sent(Conversation(turns[1:], [Tool("look", cache=cache), Tool("now", strict=True)]))
+    tools = body["toolConfig"]["tools"]
+    assert tools[1] == {"cachePoint": {"type": "default", "ttl": "1h"}}
+    assert tools[2]["toolSpec"]["strict"] is True
+    assert outgoing.dropped == ()
+
+
+def test_what_metadata_and_documents_need() -> None:
+    pdf = MediaPart("file", "application/pdf", data="aGk=")
+    told = {"a": "x" * 257, "b": "y", **{f"k{n}": "v" for n in range(20)}}
+    outgoing, body = sent(Conversation([Turn("user", [pdf])], metadata=told))
+    assert len(body["requestMetadata"]) == 16
+    assert "a" not in body["requestMetadata"]
+    assert outgoing.dropped == ("metadata",)
+    assert "text" in body["messages"][0]["content"][0]
+
+
+def test_an_assistant_s_last_turn_is_not_gone_on_from_by_later_claudes() -> None:
+    turns = [Turn("user", [TextPart("a")]), Turn("assistant", [TextPart("b")])]
+    assert sent(Conversation(turns), "anthropic.claude-opus-5")[1]["messages"][-1]["role"] == "user"
+    assert sent(Conversation(turns))[1]["messages"][-1]["role"] == "assistant"
+
+
+def test_images_and_signatures_come_in_pieces() -> None:
+    request = ChatRequest(
+        "m", {}, dialect="openai", lift=lambda _: Conversation([Turn("user", [TextPart("a")])])
+    )
+    reader = CODEC.reader(request, Deployment("d", MODEL, CODEC, CODEC.operations))
+    pieces: list[dict[str, Any]] = [
+        {"messageStart": {"role": "assistant"}},
+        {"contentBlockDelta": {"delta": {"reasoningContent": {"text": "hm"}}}},
+        {"contentBlockDelta": {"delta": {"reasoningContent": {"signature": "ab"}}}},
+        {"contentBlockDelta": {"delta": {"reasoningContent": {"signature": "cd"}}}},
+        {"contentBlockStop": {}},
+        {"contentBlockStart": {"start": {"image": {"format": "png"}}}},
+        {"contentBlockDelta": {"delta": {"image": {"source": {"bytes": "aGkh"}}}}},
+        {"contentBlockDelta": {"delta": {"image": {"source": {"bytes": "aGkh"}}}}},
+        {"contentBlockStop": {}},
+    ]
+    found: list[Any] = []
+    for piece in pieces:
+        delta = reader.event(json.dumps(piece).encode())
+        if isinstance(delta, Events):
+            found += delta.events
+    assert ReasoningEnd("abcd", None, "bedrock") in found
+    assert Image("image/png", "aGkhaGkh") in found
 
 
 def test_who_always_thinks_cannot_be_made_to_call() -> None:

@@ -91,7 +91,8 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def gateway(config: str, *, drain_s: float = 1.0) -> AsyncIterator[Gateway]:
-    snapshot = compile_settings(load_text(config), secret=SECRET)
+    # as at a start, where no loop runs yet: files are read
+    snapshot = await asyncio.to_thread(lambda: compile_settings(load_text(config), secret=SECRET))
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     options = serve.Options(snapshot, port=0, drain_s=drain_s, on_ready=ready.set_result)
     async with asyncio.TaskGroup() as group, http1.Client() as client:

@@ -183,7 +183,7 @@ def _remote(name: str, written: schema.Provider) -> Remote:
     headers = made.headers | {key.lower(): value for key, value in written.headers.items()}
     view = ReplicaView(name, "ready", made.address, tuple(headers.items()), signer=made.signer)
     vendor = _VENDORS.get(written.kind, written.kind)
-    is_known = vendor in prices.vendors()
+    is_known = bool(prices.builtin_of(vendor))  # read now: a route made by a request must not wait for a file
     is_open = written.models == "*"
     return Remote(name, made.codec, view, owner, is_open=is_open, vendor=vendor if is_known else None)
 

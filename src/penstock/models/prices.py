@@ -120,12 +120,8 @@ def builtin() -> Table:
 
 @cache
 def builtin_of(vendor: str) -> Table:
-    """The rows of one vendor: the whole table takes a tenth of a second to read, which a start need not spend."""
+    """The rows of one vendor: the whole table takes a tenth of a second to read, too long for a start."""
     return read("".join(_groups().get(vendor, ())) or "[]")
-
-
-def vendors() -> frozenset[str]:
-    return frozenset(_groups())
 
 
 @cache

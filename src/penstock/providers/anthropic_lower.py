@@ -28,7 +28,15 @@ from typing import Any
 
 import msgspec
 
-from penstock.providers.anthropic_models import abilities
+from penstock.providers.anthropic_models import (
+    BUDGETS,
+    GO_ON,
+    LEAST_BUDGET,
+    OPENING,
+    USUAL_MAX_TOKENS,
+    abilities,
+    effort_of,
+)
 from penstock.providers.anthropic_schemas import closed
 from penstock.providers.anthropic_turns import BLANK, Letters, has_lost_thoughts, hoisted, pair, trim
 from penstock.providers.anthropic_typed import Names
@@ -48,8 +56,6 @@ from penstock.types.conversation import (
 )
 from penstock.types.errors import InvalidRequest, UnsupportedParameter
 
-USUAL_MAX_TOKENS = 8_192
-LEAST_BUDGET = 1_024
 BREAKPOINTS = 4
 
 _WRITTEN = frozenset(
@@ -67,21 +73,9 @@ _WRITTEN = frozenset(
         *("thinking", "format", "user", "service_tier"),
     }
 )
-_BUDGETS = {
-    "minimal": 1_024,
-    "low": 4_096,
-    "medium": 12_288,
-    "high": 24_576,
-    "xhigh": 32_768,
-    "max": 32_768,
-}
-_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _LONGEST_NAME = 128
-# What Anthropic needs between an assistant's turns and their borders, and other dialects do not.
-_OPENING = "(The conversation begins with the assistant.)"
-_GO_ON = "Go on."
 
 _decode = msgspec.json.Decoder().decode
 
@@ -171,13 +165,13 @@ class Lowering:
             else:
                 messages.append({"role": role, "content": blocks})
         if messages and messages[0]["role"] == "assistant":
-            messages.insert(0, {"role": "user", "content": [{"type": "text", "text": _OPENING}]})
+            messages.insert(0, {"role": "user", "content": [{"type": "text", "text": OPENING}]})
         pair(messages)
         if messages and messages[-1]["role"] == "assistant":
             if self._can.prefill:
                 trim(messages[-1]["content"])
             else:
-                messages.append({"role": "user", "content": [{"type": "text", "text": _GO_ON}]})
+                messages.append({"role": "user", "content": [{"type": "text", "text": GO_ON}]})
         return messages
 
     def _blocks(self, turn: Turn) -> list[JSON]:
@@ -410,19 +404,19 @@ class Lowering:
                 self._lose("thinking")
             return
         if effort is not None and self._can.efforts:
-            body.setdefault("output_config", {})["effort"] = self._effort(effort)
+            body.setdefault("output_config", {})["effort"] = self._can.effort(effort)
         if not self._wants_thinking():
             return
         written: JSON
         if self._can.adaptive:
             written = {"type": "adaptive"}
             if budget is not None and effort is None and self._can.efforts:
-                body.setdefault("output_config", {})["effort"] = self._effort(_effort_of(budget))
+                body.setdefault("output_config", {})["effort"] = self._can.effort(effort_of(budget))
         elif body.get("tool_choice", {}).get("type") in ("any", "tool") or has_lost_thoughts(messages):
             self._lose("thinking")
             return
         else:
-            wanted = budget or _BUDGETS.get(effort or "medium", _BUDGETS["medium"])
+            wanted = budget or BUDGETS.get(effort or "medium", BUDGETS["medium"])
             written = {"type": "enabled", "budget_tokens": max(LEAST_BUDGET, wanted)}
         if thinking.visible is not None:
             written["display"] = "summarized" if thinking.visible else "omitted"
@@ -433,11 +427,6 @@ class Lowering:
         if wish is None or wish.enabled is False or wish.effort == "none":
             return False
         return bool(wish.enabled) or wish.effort is not None or wish.budget_tokens is not None
-
-    def _effort(self, effort: str) -> str:
-        if effort in self._can.efforts:
-            return effort
-        return "low" if effort in ("minimal", "low") else "max" if effort == "max" else "high"
 
     def _limits(self, body: JSON) -> None:
         said = self._asked
@@ -543,7 +532,3 @@ def _object_of(arguments: str) -> JSON | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     return decoded if isinstance(decoded, dict) else None
-
-
-def _effort_of(budget: int) -> str:
-    return next((effort for effort in _EFFORTS if _BUDGETS[effort] >= budget), "max")

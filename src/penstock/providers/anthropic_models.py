@@ -28,6 +28,21 @@ _AFTER = re.compile(r"claude-(?P<line>[a-z]+)-(?P<major>\d{1,2})(?:[-.](?P<minor
 _BEFORE = re.compile(r"claude-(?P<major>\d{1,2})(?:[-.](?P<minor>\d{1,2}))?-(?P<line>[a-z]+)")
 _UNNUMBERED = re.compile(r"claude-(?P<line>mythos|fable)")
 _UNSIGNED = re.compile(r"deepseek|kimi|moonshot|glm|minimax|qwen|mimo|doubao|gpt-oss", re.IGNORECASE)
+# An effort as a budget of tokens, for models that know no efforts, and the other way round.
+BUDGETS = {
+    "minimal": 1_024,
+    "low": 4_096,
+    "medium": 12_288,
+    "high": 24_576,
+    "xhigh": 32_768,
+    "max": 32_768,
+}
+LEAST_BUDGET = 1_024
+USUAL_MAX_TOKENS = 8_192  # of an answer, where neither the client nor the table of models says more
+# What Claude needs between an assistant's turns and their borders, and other models do not.
+OPENING = "(The conversation begins with the assistant.)"
+GO_ON = "Go on."
+
 _ALWAYS_THINK = frozenset({"mythos", "fable"})
 _THREE = frozenset({"low", "medium", "high"})
 
@@ -44,6 +59,16 @@ class Abilities(NamedTuple):
     formats: bool = False  # output_config.format, strict tools
     forces: bool = True  # a tool: tool_choice any and tool
     signs: bool = True  # its thinking
+
+    def effort(self, wanted: str) -> str:
+        """The nearest that the model knows; only where it knows any."""
+        if wanted in self.efforts:
+            return wanted
+        return "low" if wanted in ("minimal", "low") else "max" if wanted == "max" else "high"
+
+
+def effort_of(budget: int) -> str:
+    return next((effort for effort in ("low", "medium", "high", "xhigh") if BUDGETS[effort] >= budget), "max")
 
 
 @lru_cache(maxsize=256)

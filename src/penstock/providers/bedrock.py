@@ -110,6 +110,8 @@ def _error(name: str, status: int, kind: str, said: str, retry_after_s: float | 
     match status:
         case 400 if any(words in said.lower() for words in _TOO_LONG):
             return ContextLengthExceeded(message, param="messages")
+        case 400 if kind == "ServiceQuotaExceededException":
+            return UpstreamRateLimited(f"{name}: our quota is used up.", detail=said)
         case 400 | 413 | 422:
             return InvalidRequest(message)
         case 401 | 403:

@@ -23,7 +23,15 @@ from typing import Any
 
 import msgspec
 
-from penstock.providers.anthropic_models import abilities
+from penstock.providers.anthropic_models import (
+    BUDGETS,
+    GO_ON,
+    LEAST_BUDGET,
+    OPENING,
+    USUAL_MAX_TOKENS,
+    abilities,
+    effort_of,
+)
 from penstock.providers.anthropic_turns import Letters
 from penstock.types.conversation import (
     JSON,
@@ -49,8 +57,8 @@ _WRITTEN = frozenset(
     }
 )
 BREAKPOINTS = 4
-LEAST_BUDGET = 1_024
-_BUDGETS = {"minimal": 1_024, "low": 4_096, "medium": 12_288, "high": 24_576, "xhigh": 32_768, "max": 32_768}
+_LONGEST_METADATA = 256
+_MOST_METADATA = 16
 _IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
 _DOCUMENTS = {
     "application/pdf": "pdf",
@@ -73,7 +81,6 @@ _SOUNDS = {
 }
 _WRONG_TITLE = re.compile(r"[^a-zA-Z0-9 ()\[\]-]+")
 _LONGEST = 64
-_OPENING = "(The conversation begins with the assistant.)"
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -111,23 +118,26 @@ class Lowering:
         body["messages"] = messages
         if (config := self._tools(messages)) is not None:
             body["toolConfig"] = config
-        thinking = self._thinking()
-        if thinking is not None and _has_lost_thoughts(messages):
+        more: JSON = {}  # fields of the model's own API
+        thinking = self._thinking(more)
+        if thinking is not None and thinking["type"] == "enabled" and _has_lost_thoughts(messages):
             thinking = None
             self._lose("thinking")
         if (inference := self._inference(thinking)) is not None:
             body["inferenceConfig"] = inference
         if thinking is not None:
-            body["additionalModelRequestFields"] = {"thinking": thinking}
+            more["thinking"] = thinking
         if said.top_k is not None:
             if self._is_claude and thinking is None and self._can.sampling:
-                body.setdefault("additionalModelRequestFields", {})["top_k"] = said.top_k
+                more["top_k"] = said.top_k
             else:
                 self._lose("top_k")
+        if more:
+            body["additionalModelRequestFields"] = more
         if said.format is not None:
             self._format(body)
         if said.metadata:
-            body["requestMetadata"] = {key: str(value)[:256] for key, value in said.metadata.items()}
+            self._metadata(body, said.metadata)
         for name in said.unwritten(_WRITTEN | {"top_k"}):
             self._lose(name)
         return body
@@ -168,21 +178,44 @@ class Lowering:
             else:
                 messages.append({"role": role, "content": blocks})
         if messages and messages[0]["role"] == "assistant":
-            messages.insert(0, {"role": "user", "content": [{"text": _OPENING}]})
+            messages.insert(0, {"role": "user", "content": [{"text": OPENING}]})
         _pair(messages)
+        for message in messages:
+            _name_documents(message["content"])
+        if messages and messages[-1]["role"] == "assistant" and self._is_claude and not self._can.prefill:
+            messages.append({"role": "user", "content": [{"text": GO_ON}]})
         return messages
 
     def _add(self, part: Part, block: JSON | None, blocks: list[JSON]) -> None:
-        if block is None:
+        if block is not None:
+            blocks.append(block)
+            self._mark(getattr(part, "cache", None), blocks)
+
+    def _mark(self, cache: JSON | None, blocks: list[JSON]) -> None:
+        """A cache point behind what was just written."""
+        if cache is None:
             return
-        blocks.append(block)
-        cache = getattr(part, "cache", None)
-        if cache is not None and self._points < BREAKPOINTS:
-            self._points += 1
-            point: JSON = {"type": "default"}
-            if cache.get("ttl") in ("5m", "1h"):
-                point["ttl"] = cache["ttl"]
-            blocks.append({"cachePoint": point})
+        if self._points == BREAKPOINTS:
+            self._lose("cache_control")
+            return
+        self._points += 1
+        point: JSON = {"type": "default"}
+        if cache.get("ttl") in ("5m", "1h"):
+            point["ttl"] = cache["ttl"]
+        blocks.append({"cachePoint": point})
+
+    def _metadata(self, body: JSON, metadata: JSON) -> None:
+        """At most sixteen texts of at most 256 characters (RequestMetadata)."""
+        kept = {
+            key: text
+            for key, value in metadata.items()
+            if 0 < len(key) <= _LONGEST_METADATA and len(text := str(value)) <= _LONGEST_METADATA
+        }
+        written = dict(list(kept.items())[:_MOST_METADATA])
+        if len(written) < len(metadata):
+            self._lose("metadata")
+        if written:
+            body["requestMetadata"] = written
 
     def _block(self, part: Part, *, is_assistant: bool) -> JSON | None:
         match part:
@@ -254,11 +287,11 @@ class Lowering:
         choice = said.tool_choice
         mode = choice.mode if choice is not None else "auto"
         allowed = set(choice.allowed) if choice is not None else set()
-        tools = [
-            written
-            for tool in said.tools
-            if (not allowed or tool.name in allowed) and (written := self._tool(tool)) is not None
-        ]
+        tools: list[JSON] = []
+        for tool in said.tools:
+            if (not allowed or tool.name in allowed) and (written := self._tool(tool)) is not None:
+                tools.append(written)
+                self._mark(tool.cache, tools)
         if not tools or mode == "none":
             return _remembered(messages)
         config: JSON = {"tools": tools}
@@ -281,34 +314,58 @@ class Lowering:
         spec: JSON = {"name": self._names[tool.name], "inputSchema": {"json": schema}}
         if tool.description:
             spec["description"] = tool.description
+        if tool.strict:
+            if self._is_claude and self._can.formats:
+                spec["strict"] = True
+            else:
+                self._lose("tools[].strict")
+        if tool.format is not None and tool.format.get("type") != "text":
+            self._lose("tools[].custom.format")
         return {"toolSpec": spec}
 
-    def _thinking(self) -> JSON | None:
+    def _thinking(self, more: JSON) -> JSON | None:
+        """The model's own `thinking`, and into `more` its effort; Claude's alone."""
         wanted: Thinking | None = self._said.thinking
-        if wanted is None or wanted.enabled is False:
+        if wanted is None:
             return None
-        budget = wanted.budget_tokens or (_BUDGETS.get(wanted.effort) if wanted.effort else None)
+        if wanted.enabled is False or wanted.effort == "none":
+            return self._thinking_off(more)
+        budget = wanted.budget_tokens or (BUDGETS.get(wanted.effort) if wanted.effort else None)
         if budget is None:
             if wanted.enabled is None:
                 return None
-            budget = _BUDGETS["medium"]
+            budget = BUDGETS["medium"]
         choice = self._said.tool_choice
         is_forced = choice is not None and choice.mode in ("required", "named") and self._can.forces
         if not self._is_claude or is_forced:
             self._lose("thinking")
             return None
+        if self._can.efforts:
+            effort = self._can.effort(wanted.effort or effort_of(budget))
+            more["output_config"] = {"effort": effort}
         if not self._can.budgets:
             return {"type": "adaptive"}
         return {"type": "enabled", "budget_tokens": max(budget, LEAST_BUDGET)}
+
+    def _thinking_off(self, more: JSON) -> JSON | None:
+        """Claude thinks unasked from 5 on; before that, and elsewhere, nothing needs to be said."""
+        if not self._is_claude or not self._can.adaptive:
+            return None
+        if self._can.off is None:  # as little as it can
+            more["output_config"] = {"effort": "low"}
+            self._lose("thinking")
+            return None
+        return {"type": self._can.off}
 
     def _inference(self, thinking: JSON | None) -> JSON | None:
         said = self._said
         config: JSON = {}
         if said.max_tokens is not None:
             config["maxTokens"] = said.max_tokens
-        if thinking is not None or (self._is_claude and not self._can.sampling):
-            if thinking is not None and "budget_tokens" in thinking:
-                config["maxTokens"] = max(said.max_tokens or 0, thinking["budget_tokens"] + 1_024)
+        thinks = thinking is not None and thinking["type"] in ("enabled", "adaptive")
+        if thinking is not None and "budget_tokens" in thinking:
+            self._make_room(thinking, config)
+        if thinks or (self._is_claude and not self._can.sampling):
             for name in ("temperature", "top_p"):
                 if getattr(said, name) not in (None, 1):
                     self._lose(name)
@@ -327,6 +384,20 @@ class Lowering:
             config["stopSequences"] = said.stop
         return config or None
 
+    def _make_room(self, thinking: JSON, config: JSON) -> None:
+        """The client's limit is a law: a budget beyond it is cut. Without one there is room for both."""
+        budget = thinking["budget_tokens"]
+        limit = config.get("maxTokens")
+        if limit is None:
+            config["maxTokens"] = budget + USUAL_MAX_TOKENS
+        elif budget >= limit:
+            if limit <= LEAST_BUDGET:
+                thinking.clear()
+                thinking["type"] = "disabled"
+                self._lose("thinking")
+            else:
+                thinking["budget_tokens"] = max(LEAST_BUDGET, limit // 2)
+
     def _format(self, body: JSON) -> None:
         wanted = self._said.format
         if wanted is None:
@@ -339,6 +410,12 @@ class Lowering:
             schema["description"] = wanted.description
         text = {"type": "json_schema", "structure": {"jsonSchema": schema}}
         body["outputConfig"] = {"textFormat": text}
+
+
+def _name_documents(blocks: list[JSON]) -> None:
+    """A document needs a text beside it."""
+    if any("document" in block for block in blocks) and not any("text" in block for block in blocks):
+        blocks.insert(0, {"text": "(a document)"})
 
 
 def _has_lost_thoughts(messages: list[JSON]) -> bool:

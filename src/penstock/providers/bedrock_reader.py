@@ -37,6 +37,7 @@ from penstock.types.events import (
     Events,
     Finish,
     FinishReason,
+    Image,
     Reasoning,
     ReasoningEnd,
     Started,
@@ -85,6 +86,7 @@ class ConverseReader:
         self._open = ""  # the sort of the block that is open
         self._arguments: list[str] = []
         self._is_custom = False
+        self._format = ""  # of the image that is open
         self._signature: str | None = None
         self._has_thought = False
         self._is_torn = False  # a call's arguments were no JSON object: is the answer cut?
@@ -132,6 +134,10 @@ class ConverseReader:
         events = self._settle(is_cut=False)
         use = body["start"].get("toolUse")
         if use is None:
+            picture = body["start"].get("image")
+            if picture is not None:
+                self._open, self._format = "image", _text(picture["format"])
+                self._arguments = []
             return events
         self._open = "tool"
         self._arguments = []
@@ -160,12 +166,16 @@ class ConverseReader:
             return self._thought(delta["reasoningContent"])
         if "citation" in delta:
             return [_citation(delta["citation"])]
+        if "image" in delta and self._open == "image":
+            if delta["image"].get("error"):
+                raise UpstreamInvalid(f"{self._name} could not make an image.")
+            self._arguments.append(_text((delta["image"].get("source") or {}).get("bytes") or ""))
         return []
 
     def _thought(self, thought: JSON) -> list[Event]:
         self._open = "reasoning"
-        if thought.get("signature"):
-            self._signature = _text(thought["signature"])
+        if thought.get("signature"):  # may come in pieces
+            self._signature = (self._signature or "") + _text(thought["signature"])
         if thought.get("redactedContent"):
             self._open = ""
             return [ReasoningEnd(None, _text(thought["redactedContent"]), "bedrock")]
@@ -183,7 +193,8 @@ class ConverseReader:
                 return [ReasoningEnd(signature, None, "bedrock" if signature else "")]
         if kind == "tool":
             return self._tool_end()
-        return []
+        data = "".join(self._arguments) if kind == "image" else ""
+        return [Image(f"image/{self._format}", data)] if data else []
 
     def _tool_end(self) -> list[Event]:
         index = self._calls
@@ -241,6 +252,10 @@ class ConverseReader:
             cited = block["citationsContent"]
             events += [Text(_text(part["text"])) for part in cited.get("content") or () if part.get("text")]
             events += map(_citation, cited.get("citations") or ())
+        elif "image" in block:
+            made = block["image"]
+            data = _text((made.get("source") or {}).get("bytes") or "")
+            events += [Image(f"image/{_text(made['format'])}", data)] if data else []
         elif block.get("text"):
             events.append(Text(_text(block["text"])))
 
