@@ -253,3 +253,14 @@ async def test_what_is_not_there_is_said(path: str, method: str, status: int) ->
         assert answer.json["error"]["code"]
         nobody = await gate.get("/v1/responses/resp_x", headers={"authorization": "Bearer wrong"})
         assert nobody.status == 401
+
+
+async def test_what_is_deleted_while_it_is_made_stays_deleted() -> None:
+    async with door() as (client, up, gate):
+        up.behaviour = {"x-test-delay-between": "0.05", "x-test-tokens": "100"}
+        made = await client.responses.create(model="m", input="hi", background=True)
+        await client.responses.delete(made.id)
+        await gate.settled("penstock_requests_total", at_least=1)
+        await asyncio.sleep(0.05)  # its task ends after it was counted
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(made.id)

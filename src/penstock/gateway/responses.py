@@ -39,6 +39,7 @@ from penstock.types.errors import (
     PenstockError,
     PreviousResponseNotFound,
     ResponseNotFound,
+    ServerStopping,
 )
 from penstock.types.events import Delta
 from penstock.types.requests import ChatRequest, Operation, Request
@@ -72,6 +73,7 @@ class Kept:
         self.run: Detached | None = None  # which makes it, while it does
         self.size = 0
         self.expires_s = 0.0
+        self.is_deleted = False  # and so it stays, though it may still be being made
         self._changed = asyncio.Event()
 
     @property
@@ -111,6 +113,8 @@ class Store:
 
     def keep(self, kept: Kept) -> None:
         """Also again, once it has grown."""
+        if kept.is_deleted:
+            return
         name = kept.response["id"]
         self.drop(name)
         kept.size = len(_encode([kept.response, kept.items])) + sum(map(len, kept.events))
@@ -120,12 +124,21 @@ class Store:
         for item in kept.response["output"]:
             if isinstance(item.get("id"), str):
                 self._items[kept.owner, item["id"]] = item
+        for name in self._outdated():
+            self.drop(name)
+
+    def _outdated(self) -> list[str]:
+        """What must go: the oldest, but for those that are being made."""
         now_s = self._clock.monotonic()
-        for name, oldest in list(self._by_id.items()):
-            if self._bytes <= self._kept_bytes and oldest.expires_s > now_s:
-                return
-            if oldest.run is None:  # one that is being made is needed
-                self.drop(name)
+        found: list[str] = []
+        excess = self._bytes - self._kept_bytes
+        for name, oldest in self._by_id.items():  # nearly always the first one says that none must
+            if excess <= 0 and oldest.expires_s > now_s:
+                break
+            if oldest.run is None:
+                found.append(name)
+                excess -= oldest.size
+        return found
 
     def drop(self, name: str) -> None:
         gone = self._by_id.pop(name, None)
@@ -263,6 +276,10 @@ class Responses:
         owner = pipeline.authenticate(snapshot, exchange).name
         kept = await self._begun(owner, run, sink, task)
         if kept is None:  # it was refused
+            if not sink.status:
+                raise ServerStopping(
+                    "The server is shutting down; try again.", retry_after_s=pipeline.RESTART_S
+                )
             await exchange.send(sink.status, sink.body, _json_lines(exchange))
             return
         kept.run = run
@@ -356,6 +373,7 @@ class Responses:
             case "GET" | "HEAD", "":
                 await self._get(exchange, kept, query)
             case "DELETE", "":
+                kept.is_deleted = True
                 self._stop(kept)
                 self.store.drop(name)
                 body = {"id": name, "object": "response.deleted", "deleted": True}
