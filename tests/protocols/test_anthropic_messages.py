@@ -426,3 +426,10 @@ def test_the_rest() -> None:
 def test_warming_a_cache_is_for_anthropic_alone() -> None:
     with pytest.raises(UnsupportedParameter):
         lifted(user(text("x")), max_tokens=0)
+
+
+def test_interleaved_thinking_may_be_longer_than_the_answer() -> None:
+    """A budget over all turns of tools: platform.claude.com/docs/en/build-with-claude/extended-thinking."""
+    thinking = {"type": "enabled", "budget_tokens": 4096}
+    request = MESSAGES.decode(body(thinking=thinking, tools=[WEATHER], max_tokens=1000))
+    assert request.conversation().thinking == Thinking(enabled=True, budget_tokens=4096)

@@ -7,7 +7,7 @@ contradict each other:
     tool_use                          one id, one call
     tools                             names are unique; a function has a name and an object schema
     tool_choice any, tool             needs tools; a named tool must be among them
-    thinking.budget_tokens            is below max_tokens
+    thinking.budget_tokens            is below max_tokens, but with tools: interleaved thinking may have more
     thinking enabled                  no tool_choice any or tool, as at Anthropic
     image and document sources        data is base64
 
@@ -311,7 +311,7 @@ def _check_choice(checked: Body) -> None:
 
 
 def _check_budget(thinking: ThinkingEnabled, checked: MessagesBody) -> None:
-    if thinking.budget_tokens >= checked.max_tokens:
+    if thinking.budget_tokens >= checked.max_tokens and not checked.tools:
         raise InvalidRequest(
             f"`thinking.budget_tokens` is {thinking.budget_tokens}; it must be below `max_tokens`"
             f" ({checked.max_tokens}).",
