@@ -88,6 +88,14 @@ async def test_with_tools_the_schema_is_told_in_words() -> None:
         assert answer.json["choices"][0]["finish_reason"] == "tool_calls"
 
 
+async def test_an_answer_that_is_nested_too_deeply_is_the_model_s_fault() -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    async with Upstream() as up, gateway(config(up.url)) as gate:
+        up.behaviour = {"x-test-content": "[" * 5_000}
+        answer = await gate.post("/v1/chat/completions", chat(response_format=WANTED, tools=[tool]))
+        assert answer.error == (502, "upstream_invalid", None)
+
+
 @pytest.mark.parametrize("reference", ["http://127.0.0.1:9/x.json", "file:///etc/passwd"])
 async def test_a_schema_reads_nothing(reference: str) -> None:
     wanted: dict[str, Any] = {

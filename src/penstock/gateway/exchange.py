@@ -180,6 +180,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     async def _too_large(self, limit: int) -> RequestTooLarge:
         await self._discard_body(DISCARD_BYTES, BODY_TIMEOUT_S)
+        self._body_bytes = limit + 1  # who reads it again is told the same
         return RequestTooLarge(
             f"The request body is above {limit} bytes; shorten it or raise server.body_limit."
         )

@@ -25,7 +25,7 @@ from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.detached import Detached, detached
 from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
-from penstock.gateway.responder import stream_lines
+from penstock.gateway.responder import send_error, stream_lines
 from penstock.gateway.websocket import Socket, accept
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
@@ -276,11 +276,13 @@ class Responses:
         owner = pipeline.authenticate(snapshot, exchange).name
         kept = await self._begun(owner, run, sink, task)
         if kept is None:  # it was refused
-            if not sink.status:
-                raise ServerStopping(
-                    "The server is shutting down; try again.", retry_after_s=pipeline.RESTART_S
-                )
-            await exchange.send(sink.status, sink.body, _json_lines(exchange))
+            if sink.status:
+                await exchange.send(sink.status, sink.body, _json_lines(exchange))
+                return
+            error = ServerStopping(
+                "The server is shutting down; try again.", retry_after_s=pipeline.RESTART_S
+            )
+            await send_error(exchange, error, self.inbound.error_body(error, exchange.id))
             return
         kept.run = run
         task.add_done_callback(lambda _: self._finished(kept, sink))
@@ -294,7 +296,7 @@ class Responses:
         try:
             pipeline.authenticate(snapshot, exchange)
             raw = await exchange.read_body(snapshot.body_limit_bytes)
-        except PenstockError:
+        except (PenstockError, ClientLeft):
             return None
         exchange.unread(raw)
         if b'"background"' not in raw:
@@ -328,7 +330,7 @@ class Responses:
             if sink.status:
                 try:
                     error["message"] = str(_decode(sink.body)["error"]["message"])
-                except (msgspec.DecodeError, KeyError, TypeError):
+                except (msgspec.DecodeError, KeyError, TypeError):  # of our own making, and never deep
                     error["message"] = "The request was refused."
             kept.response |= {"status": "failed", "error": error}
             number = len(kept.events)

@@ -73,7 +73,7 @@ class Checked:
     def _check(self, text: str) -> None:
         try:
             value = msgspec.json.decode(text.encode())
-        except (msgspec.DecodeError, UnicodeEncodeError) as exc:
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as exc:
             raise SchemaMismatch(
                 "The model's answer is not JSON, though a JSON schema was asked for."
             ) from exc

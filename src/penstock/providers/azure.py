@@ -84,7 +84,7 @@ class EntraSigner:
         try:
             answer = msgspec.json.decode(body)
             token, lasts_s = answer["access_token"], float(answer["expires_in"])
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError) as exc:
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError, RecursionError) as exc:
             said = body[:300].decode("utf-8", "replace")
             raise UpstreamCredentials(
                 "Entra ID refused to give a token.", detail=f"status {status}: {said}"

@@ -98,7 +98,7 @@ class BedrockCodec:
         try:
             decoded = msgspec.json.decode(body)
             said = str(decoded.get("message") or decoded.get("Message") or "")
-        except (msgspec.DecodeError, AttributeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, AttributeError, UnicodeDecodeError, RecursionError):
             said = ""
         retry = found.get(b"retry-after", b"").decode("latin-1")
         retry_after_s = float(retry) if retry.isdigit() else None
