@@ -3,8 +3,8 @@
 Ollama                               Conversation
 -----------------------------------  ------------------------------------------------------------------
 messages, images                     turns; images are bare base64, their kind is read from their bytes
-tool_calls, role tool                ToolCallPart with an id made from its place; results answer calls of the
-                                       name `tool_name`, else in their order
+tool_calls, role tool                ToolCallPart, where it has no id with one made from its place; results
+                                       answer calls of their tool_call_id, else tool_name, else in order
 thinking                             ReasoningPart, unsigned
 format "json", a schema              Format
 options                              sampling; num_predict is the limit; others are reported
@@ -117,7 +117,7 @@ def _turns(messages: list[JSON]) -> list[Turn]:
         role = message["role"]
         text = message.get("content") or ""
         if role == "tool":
-            call = _answered(waiting, message.get("tool_name"))
+            call = _answered(waiting, message.get("tool_call_id"), message.get("tool_name"))
             call_id = call.id if call else f"call_{number}"
             result = ToolResultPart(call_id, [TextPart(text)], call.name if call else "")
             if turns and turns[-1].role == "tool":
@@ -138,9 +138,13 @@ def _turns(messages: list[JSON]) -> list[Turn]:
     return turns
 
 
-def _answered(waiting: list[ToolCallPart], name: str | None) -> ToolCallPart | None:
-    """The call that a result is of: the first of its name, else the first."""
-    found = next((call for call in waiting if call.name == name), None) or (waiting[0] if waiting else None)
+def _answered(waiting: list[ToolCallPart], call_id: Any, name: str | None) -> ToolCallPart | None:
+    """The call that a result is of: of its id, which few clients say, else the first of its name, or of all."""
+    found = (
+        next((call for call in waiting if call.id == call_id and not call.is_id_ours), None)
+        or next((call for call in waiting if call.name == name), None)
+        or (waiting[0] if waiting else None)
+    )
     if found is not None:
         waiting.remove(found)
     return found
