@@ -139,7 +139,7 @@ def _turns(messages: list[JSON]) -> list[Turn]:
 
 
 def _answered(waiting: list[ToolCallPart], call_id: Any, name: str | None) -> ToolCallPart | None:
-    """The call that a result is of: by its id, which few clients say, else the first of its name, or of all."""
+    """The call that a result is of: by its id, which few clients say, else the first of its name, or any."""
     found = (
         next((call for call in waiting if call.id == call_id and not call.is_id_ours), None)
         or next((call for call in waiting if call.name == name), None)
