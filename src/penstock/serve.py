@@ -36,6 +36,7 @@ from penstock.gateway.media import Media
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
+from penstock.lib.retry_budget import RetryBudget
 from penstock.protocols import INBOUND
 from penstock.runtime.fleet import Fleet, PoolStatus
 from penstock.telemetry.metrics import Metrics, PoolRow
@@ -87,7 +88,9 @@ async def serve(options: Options) -> None:
                 return [_pool_row(status) for status in fleet.status()]
 
             media = Media(client, options.snapshot.media_hosts)
-            deps = Deps(client, fleet, Metrics(__version__, pool_rows), clock, media, Thoughts(clock))
+            deps = Deps(
+                client, fleet, Metrics(__version__, pool_rows), clock, media, Thoughts(clock), RetryBudget()
+            )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)
             spare_the_collector()

@@ -237,3 +237,31 @@ def test_a_target_twice_is_refused() -> None:
 def test_settings_are_what_the_schema_says_and_nothing_is_shared() -> None:
     assert Settings().providers == {}
     assert schema.Provider(kind="vllm").headers == {}
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "said"),
+    [
+        ("[nope]", r"routes\.chat\.fallbacks\[0\]"),
+        ("[m]", "m is a target or a fallback already"),
+        ("[few/b, few/b]", "few/b is a target or a fallback already"),
+    ],
+)
+def test_fallbacks_that_make_no_sense_are_refused(fallbacks: str, said: str) -> None:
+    route = f"chat: {{targets: [{{deployment: m}}], fallbacks: {fallbacks}}}"
+    text = BASE.replace("routes:", f"routes:\n  {route}", 1)
+    with pytest.raises(ConfigError, match=said):
+        compile_settings(load_text(text), secret=SECRET)
+
+
+def test_fallbacks_are_targets_under_the_route_s_label() -> None:
+    text = BASE.replace(
+        "routes:", "routes:\n  chat: {targets: [{deployment: m}], fallbacks: [few/b], retries: 2}", 1
+    )
+    route = compile_settings(load_text(text), secret=SECRET).find_route("chat")
+    assert route is not None
+    assert [(one.deployment.name, one.labels.route) for one in route.fallbacks] == [("few/b", "chat")]
+    assert (route.retries, route.has_more) == (2, True)
+    alone = compile_settings(load_text(BASE), secret=SECRET).find_route("m")
+    assert alone is not None
+    assert not alone.has_more

@@ -252,12 +252,14 @@ def _deployment(
 
 def _route(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Route:
     times = written.timeouts
+    targets = tuple(
+        Target(deployments[target.deployment], Labels(name, target.deployment), target.weight)
+        for target in written.targets
+    )
+    fallbacks = tuple(Target(deployments[other], Labels(name, other)) for other in written.fallbacks)
     return Route(
         name,
-        tuple(
-            Target(deployments[target.deployment], Labels(name, target.deployment), target.weight)
-            for target in written.targets
-        ),
+        targets,
         Timeouts(
             connect_s=times.connect,
             first_token_s=times.first_token,
@@ -266,6 +268,9 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
             loading_s=times.loading,
         ),
         strict=written.strict,
+        fallbacks=fallbacks,
+        retries=written.retries,
+        has_more=len(targets) + len(fallbacks) > 1 or written.retries > 0,
     )
 
 
@@ -481,6 +486,13 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             elif target.deployment in seen:
                 yield Problem(path, f"{target.deployment} is a target twice; add the weights up")
             seen.add(target.deployment)
+        for index, other in enumerate(written.fallbacks):
+            path = f"routes.{name}.fallbacks[{index}]"
+            if other not in known:
+                yield Problem(path, _no_such("deployment", other, sorted(known)))
+            elif other in seen:
+                yield Problem(path, f"{other} is a target or a fallback already")
+            seen.add(other)
 
 
 def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:

@@ -132,6 +132,12 @@ class Route(Group, frozen=True):
     """A public model name."""
 
     targets: Annotated[tuple[Target, ...], Meta(min_length=1)]
+    fallbacks: Annotated[
+        tuple[str, ...], Meta(description="deployments asked, in this order, when no target can answer")
+    ] = ()
+    retries: Annotated[
+        int, Meta(ge=0, le=5, description="further attempts where all were tried and trying again may help")
+    ] = 0
     strategy: Annotated[Literal["weighted"], Meta(description="how a target is chosen")] = "weighted"
     timeouts: Timeouts = Timeouts()
     strict: Annotated[
@@ -173,7 +179,6 @@ LATER: Final[dict[str, str]] = {
     "deployments.*.parallel.expert": "expert parallelism of GPU engines",
     "deployments.*.replicas.idle_unload": "unloading idle models",
     "deployments.*.limits": "limits",
-    "routes.*.fallbacks": "fallbacks",
     "routes.*.guardrails": "guardrails",
     "routes.*.cache": "response caches",
     "routes.*.rollout": "rollouts",

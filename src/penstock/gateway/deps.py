@@ -6,6 +6,7 @@ from penstock.gateway.media import Media
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib.clock import Clock
 from penstock.lib.http1 import Client, Origin, Timeouts
+from penstock.lib.retry_budget import RetryBudget
 from penstock.telemetry.metrics import Metrics
 from penstock.types.deployment import Fleet
 
@@ -20,6 +21,7 @@ class Deps(msgspec.Struct, frozen=True):
     clock: Clock
     media: Media
     thoughts: Thoughts
+    retries: RetryBudget
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

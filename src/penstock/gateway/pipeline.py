@@ -4,7 +4,7 @@
     2  read, decode         what is asked, checked against the schema
     3  find_route           which model that is; may this key use it
     4  choose               which target answers                        (routing.select, pure)
-    5  upstream.run         deltas come, the responder writes them
+    5  failover.run         attempts until one answers: deltas come, the responder writes them
     6  account              exactly once, whatever happened
 
 One explicit function: the order can be read, and steps pass typed fields of `Call`. The snapshot is read
@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from penstock.config.snapshot import Snapshot
-from penstock.gateway import upstream
+from penstock.gateway import failover
 from penstock.gateway.account import account
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import ClientLeft, Exchange
@@ -60,24 +60,15 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         call.model = request.model or route.name
         target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
         deployment = target.deployment
-        call.deployment = deployment.name
         if call.operation not in deployment.operations:
             raise wrong_operation(deployment, call)
-        call.labels = target.labels
         if inbound.forwards:
             forward(exchange, inbound, request)
         exchange.watch_client()
         responder = Responder(exchange, call, inbound.encoder(request, call), id_header=inbound.id_header)
         if request.stream:
             responder.keep_alive()
-        await upstream.run(
-            call,
-            request,
-            deployment=deployment,
-            route=route,
-            deps=deps,
-            emit=responder.emit,
-        )
+        await failover.run(call, request, target, route=route, deps=deps, emit=responder.emit)
         await responder.end()
     except ClientLeft:
         call.client_left = True

@@ -1,6 +1,6 @@
 """Turns deltas into the client's answer.
 
-    streamed   nothing leaves before the first content: until then an error is still a plain HTTP status.
+    streamed   nothing comes before the first content (upstream.py): until then an error is a plain status.
                After PING_S of silence a ping goes out in the client's format (and the headers with it), and
                again after each further PING_S, so that proxies and SDK timeouts see a living connection.
     whole      deltas are folded; one JSON body at the end.
@@ -13,7 +13,6 @@ import functools
 from collections.abc import Sequence
 
 from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
-from penstock.gateway.upstream import has_content
 from penstock.lib import tasks
 from penstock.types.call import Call
 from penstock.types.errors import MethodNotAllowed, PenstockError
@@ -25,14 +24,13 @@ MAX_DROPPED_CHARS = 2_000  # of names that the client made up
 
 
 class Responder:
-    __slots__ = ("_call", "_encoder", "_exchange", "_held", "_id_header", "_pinger", "_pings", "_silent")
+    __slots__ = ("_call", "_encoder", "_exchange", "_id_header", "_pinger", "_pings", "_silent")
 
     def __init__(self, exchange: Exchange, call: Call, encoder: Encoder, *, id_header: str = "") -> None:
         self._exchange = exchange
         self._call = call
         self._encoder = encoder
         self._id_header = id_header
-        self._held = b""  # encoded, waiting for the first content
         self._silent = False  # nothing was written since the last tick
         self._pings: tasks.Tasks = set()
         self._pinger: asyncio.TimerHandle | None = None
@@ -48,15 +46,10 @@ class Responder:
         if not self._call.is_stream:
             self._encoder.fold(deltas)
             return
-        data = self._held + self._encoder.stream(deltas)  # held bytes come first, also after a ping
+        data = self._encoder.stream(deltas)
         if not self._exchange.is_started:
-            if not any(has_content(delta) for delta in deltas):
-                self._held = data
-                return
-            self._held = b""
             await self._exchange.start_stream(self._stream_lines())
         if data:
-            self._held = b""
             self._silent = False
             await self._exchange.write(data)
 
@@ -66,7 +59,7 @@ class Responder:
             body = self._encoder.answer()
             await self._exchange.send(200, body, _JSON + call_lines(self._call, self._id_header))
             return
-        data = self._held + self._encoder.stream_end()
+        data = self._encoder.stream_end()
         if not self._exchange.is_started:
             await self._exchange.start_stream(self._stream_lines())
         await self._exchange.end_stream(data)

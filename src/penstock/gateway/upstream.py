@@ -153,6 +153,7 @@ async def _attempt(
                 return
             _expect_events(response, deployment, outgoing.framing)
             splitter = SSESplitter() if outgoing.framing == "sse" else _SPLITTERS[outgoing.framing]()
+            held: list[Delta] | None = []  # until something may be told: None from then on
             is_open = True
             while is_open:
                 data = await response.read_some()
@@ -162,21 +163,29 @@ async def _attempt(
                     if delta.usage is not None:
                         call.usage = delta.usage  # cumulative: the last one counts, never a sum
                 if failure is not None:
-                    if attempt.first_content_s is not None:
+                    if held is None:
                         await emit(deltas)  # what came before the failure was said
                     raise failure
                 if not deltas:
                     continue
+                if held is not None:
+                    held += deltas
+                    deltas = held
                 if attempt.first_content_s is None and any(has_content(delta) for delta in deltas):
                     attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
                     phase, limit_s = "total", timeouts.total_s
                     response.limit_reads(timeouts.between_tokens_s)
                     response.limit_total(timeouts.total_s - (attempt.first_content_s - attempt.started_s))
-                await emit(deltas)
+                    if call.is_stream:
+                        held = None
+                if held is None:
+                    await emit(deltas)
             if reader.is_done:
                 await _read_out(response)
             elif not reader.is_complete:
                 raise UpstreamCut(f"{deployment.name} ended its answer before it was complete.")
+            if held:
+                await emit(held)
             if checked is not None:
                 await checked.end()
         finally:

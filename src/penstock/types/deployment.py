@@ -221,6 +221,9 @@ class Route(msgspec.Struct, frozen=True):
     targets: tuple[Target, ...]
     timeouts: Timeouts = Timeouts()
     strict: bool = False  # refuse what a target cannot be told, instead of reporting it
+    fallbacks: tuple[Target, ...] = ()  # asked in this order when no target can answer
+    retries: int = 0  # further attempts at a target that was asked already
+    has_more: bool = False  # whether there is anything to try after a first attempt
 
 
 class Pool(msgspec.Struct, frozen=True):

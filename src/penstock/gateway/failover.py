@@ -1,0 +1,60 @@
+"""The attempts of one call: until something of an answer was told, another target may be asked.
+
+A stream is told from its first content on, a whole answer once it is complete. What comes before that is held
+back (upstream.py), so a client never sees a piece of an attempt that failed. Which target is next, and when,
+is routing/failover.py's to say; how many such attempts a route may cost, its budget's.
+"""
+
+import asyncio
+import random
+
+import structlog
+
+from penstock.gateway import upstream
+from penstock.gateway.deps import Deps
+from penstock.gateway.upstream import Emit
+from penstock.routing.failover import Tried, next_step
+from penstock.types.call import Call
+from penstock.types.deployment import Route, Target
+from penstock.types.errors import PenstockError
+from penstock.types.requests import Request
+
+_log = structlog.get_logger("penstock.gateway")
+
+
+async def run(call: Call, request: Request, first: Target, *, route: Route, deps: Deps, emit: Emit) -> None:
+    """Answers `request` from `first` or from who takes its place. Raises what the last attempt failed by."""
+    call.labels = first.labels
+    call.deployment = first.deployment.name
+    if not route.has_more:  # nearly all calls
+        await upstream.run(call, request, deployment=first.deployment, route=route, deps=deps, emit=emit)
+        return
+    deps.retries.called(route.name)
+    tried: list[Tried] = []
+    target = first
+    while True:
+        try:
+            await upstream.run(call, request, deployment=target.deployment, route=route, deps=deps, emit=emit)
+        except PenstockError as error:
+            if call.is_stream and call.first_content_s is not None:
+                raise
+            tried.append(Tried(target, error))
+            step = next_step(route, call.operation, tried, random.random())  # noqa: S311 - a pause
+            left_s = route.timeouts.total_s - (deps.clock.monotonic() - call.started_s)
+            if step is None or step.pause_s >= left_s or not deps.retries.take(route.name):
+                raise
+            _log.info(
+                "attempt failed",
+                id=call.id,
+                deployment=target.deployment.name,
+                code=error.code,
+                detail=error.detail,
+                next=step.target.deployment.name,
+            )
+        else:
+            return
+        if step.pause_s:
+            await asyncio.sleep(step.pause_s)
+        target = step.target
+        call.labels, call.deployment = target.labels, target.deployment.name
+        call.usage, call.first_content_s, call.dialect, call.dropped = None, None, "", ()

@@ -1,0 +1,93 @@
+"""What is tried after an attempt that failed before anything of it was told. Pure: a function of values.
+
+    the attempt failed by                       another target    the same again
+    ------------------------------------------  ----------------  --------------------------------------------
+    no connection, 5xx, cut, garbage            at once           after a pause, `retries` times
+    429                                         at once           after its retry-after, if that is short
+    timeout, model loading                      at once           no: it had its time
+    our credentials, an unknown model           at once           no
+    a parameter it cannot be told               at once           no
+    a context that is too short                 one with more     no
+    the caller's own mistakes                   no                no
+
+Other targets of the route come first, by their weights, then its fallbacks, in their order; each once.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from penstock.routing.select import weighted
+from penstock.types.deployment import Route, Target
+from penstock.types.errors import (
+    ContextLengthExceeded,
+    ModelLoading,
+    PenstockError,
+    UnsupportedParameter,
+    UpstreamCredentials,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamRateLimited,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from penstock.types.requests import Operation
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0  # but for a retry-after
+LONGEST_WAIT_S = 10.0  # of a retry-after that is waited for
+
+_ELSEWHERE = (UpstreamError, ModelLoading, UnsupportedParameter, ContextLengthExceeded)
+_AGAIN = (UpstreamUnavailable, UpstreamCut, UpstreamInvalid, UpstreamRateLimited)
+_NOT_AGAIN = (UpstreamTimeout, UpstreamCredentials)
+
+
+class Tried(NamedTuple):
+    target: Target
+    error: PenstockError
+
+
+class Step(NamedTuple):
+    target: Target
+    pause_s: float = 0.0
+
+
+def next_step(route: Route, operation: Operation, tried: Sequence[Tried], roll: float) -> Step | None:
+    """None when nothing is left that could help. `roll`: a number in [0, 1)."""
+    last = tried[-1]
+    if not isinstance(last.error, _ELSEWHERE):
+        return None
+    names = {one.target.deployment.name for one in tried}
+
+    def is_left(target: Target) -> bool:
+        deployment = target.deployment
+        return (
+            deployment.name not in names
+            and operation in deployment.operations
+            and (not isinstance(last.error, ContextLengthExceeded) or _takes_more(target, last.target))
+        )
+
+    if left := [target for target in route.targets if target.weight > 0 and is_left(target)]:
+        return Step(weighted(left, roll))
+    for target in route.fallbacks:
+        if is_left(target):
+            return Step(target)
+    repeated = len(tried) - len(names)
+    if repeated >= route.retries or not isinstance(last.error, _AGAIN) or isinstance(last.error, _NOT_AGAIN):
+        return None
+    pause_s = _pause(last.error, repeated, roll)
+    return None if pause_s is None else Step(last.target, pause_s)
+
+
+def _takes_more(target: Target, than: Target) -> bool:
+    """Whether its context is longer, as far as that is known."""
+    more, less = target.deployment.max_context, than.deployment.max_context
+    return more is None or less is None or more > less
+
+
+def _pause(error: PenstockError, repeated: int, roll: float) -> float | None:
+    """Exponential with full jitter; None when the upstream asks for more time than a client would wait."""
+    if error.retry_after_s is not None:
+        return error.retry_after_s if error.retry_after_s <= LONGEST_WAIT_S else None
+    longest: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**repeated)
+    return longest * roll

@@ -1,0 +1,115 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.providers.openai import OpenAICodec
+from penstock.routing.failover import LONGEST_PAUSE_S, Step, Tried, next_step
+from penstock.types.deployment import Deployment, Labels, Route, Target
+from penstock.types.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    ModelLoading,
+    ModelNotFound,
+    PenstockError,
+    ServerStopping,
+    UnsupportedParameter,
+    UpstreamCredentials,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamRateLimited,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from penstock.types.requests import Operation
+
+CODEC = OpenAICodec()
+
+
+def target(
+    name: str, weight: float = 1, *, context: int | None = None, operation: Operation = "chat"
+) -> Target:
+    return Target(
+        Deployment(name, name, CODEC, frozenset({operation}), max_context=context), Labels(), weight
+    )
+
+
+A, B, C, D = (target(name) for name in "abcd")
+
+
+def after(route: Route, *tried: tuple[Target, PenstockError], roll: float = 0.5) -> Step | None:
+    return next_step(route, "chat", [Tried(*one) for one in tried], roll)
+
+
+DOWN = UpstreamUnavailable("x")
+
+
+def test_targets_then_fallbacks_each_once() -> None:
+    route = Route("r", (A, B), fallbacks=(C, D))
+    tried: list[tuple[Target, PenstockError]] = [(A, DOWN)]
+    for expected in (B, C, D):
+        step = after(route, *tried)
+        assert step == Step(expected)
+        tried.append((expected, DOWN))
+    assert after(route, *tried) is None
+
+
+def test_a_target_without_weight_is_not_asked() -> None:
+    assert after(Route("r", (A, target("b", 0)), fallbacks=(C,)), (A, DOWN)) == Step(C)
+
+
+def test_only_who_can_do_it_is_asked() -> None:
+    embeds = target("e", operation="embedding")
+    assert after(Route("r", (A, embeds), fallbacks=(C,)), (A, DOWN)) == Step(C)
+
+
+ELSEWHERE = [
+    *(UpstreamUnavailable("x"), UpstreamTimeout("x"), UpstreamRateLimited("x"), UpstreamCredentials("x")),
+    *(
+        UpstreamCut("x"),
+        UpstreamInvalid("x"),
+        UpstreamError("x"),
+        ModelLoading("x"),
+        UnsupportedParameter("x"),
+    ),
+]
+NOWHERE = [InvalidRequest("x"), ModelNotFound("x"), ServerStopping("x")]
+AGAIN = (UpstreamUnavailable, UpstreamCut, UpstreamInvalid, UpstreamRateLimited)
+
+
+@pytest.mark.parametrize("error", ELSEWHERE, ids=lambda error: type(error).__name__)
+def test_what_may_go_better_elsewhere_and_what_again(error: PenstockError) -> None:
+    assert after(Route("r", (A, B)), (A, error)) == Step(B)
+    step = after(Route("r", (A,), retries=1), (A, error))
+    assert (step is not None) is isinstance(error, AGAIN)
+    assert after(Route("r", (A,)), (A, error)) is None
+    assert after(Route("r", (A,), retries=1), (A, error), (A, error)) is None
+
+
+@pytest.mark.parametrize("error", NOWHERE, ids=lambda error: type(error).__name__)
+def test_the_caller_s_own_mistakes_are_said_at_once(error: PenstockError) -> None:
+    assert after(Route("r", (A, B), retries=3), (A, error)) is None
+
+
+def test_a_longer_context_helps_where_one_was_too_short() -> None:
+    short, long, unknown = target("s", context=10), target("l", context=20), target("u")
+    too_long = ContextLengthExceeded("x")
+    assert after(Route("r", (short,), fallbacks=(target("t", context=10), long)), (short, too_long)) == Step(
+        long
+    )
+    assert after(Route("r", (short,), fallbacks=(unknown,)), (short, too_long)) == Step(unknown)
+    assert after(Route("r", (long,), fallbacks=(short,)), (long, too_long)) is None
+
+
+def test_a_retry_after_is_obeyed_or_given_up() -> None:
+    route = Route("r", (A,), retries=1)
+    assert after(route, (A, UpstreamRateLimited("x", retry_after_s=3.0))) == Step(A, 3.0)
+    assert after(route, (A, UpstreamRateLimited("x", retry_after_s=60.0))) is None
+
+
+@given(st.integers(1, 5), st.floats(0, 1, exclude_max=True))
+def test_pauses_grow_within_bounds(failures: int, roll: float) -> None:
+    step = after(Route("r", (A,), retries=5), *[(A, DOWN)] * failures, roll=roll)
+    assert step is not None
+    assert 0 <= step.pause_s <= LONGEST_PAUSE_S
+    assert step.pause_s <= 0.1 * 2 ** (failures - 1)
