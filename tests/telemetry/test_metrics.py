@@ -18,7 +18,7 @@ def test_an_ended_call_is_counted_once_everywhere() -> None:
     ended = call()
     ended.first_content_s = 10.2
     ended.usage = Usage(prompt_tokens=11, completion_tokens=5, cached_tokens=4)
-    ended.attempts.append(Attempt("d", "r", 10.0))
+    ended.attempts.append(Attempt("d", "r", 10.0, "d"))
     metrics.call_started(ended)
     metrics.call_ended(ended, 10.5)
     text = metrics.render().decode()
@@ -42,11 +42,11 @@ def test_failures_and_clients_that_left_have_their_own_label() -> None:
     metrics = Metrics("0")
     failed, left = call(), call()
     failed.error = UpstreamCut("cut")
-    attempt = Attempt("d", "r", 0.0)
+    attempt = Attempt("d", "r", 0.0, "d")
     attempt.error = failed.error
     failed.attempts.append(attempt)
     left.client_left = True
-    left.attempts.append(Attempt("d", "r", 0.0))
+    left.attempts.append(Attempt("d", "r", 0.0, "d"))
     for ended in (failed, left):
         metrics.call_started(ended)
         metrics.call_ended(ended, 11.0)

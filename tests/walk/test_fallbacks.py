@@ -90,6 +90,8 @@ async def check(gate: Gateway, bad: Upstream, good: Upstream, *, stream: bool) -
     assert (len(bad.requests), len(good.requests)) == (1, 1)
     assert await gate.settled("penstock_requests_total", 'deployment="b"', at_least=1) == 1
     assert await gate.metric("penstock_requests_total", 'deployment="a"') == 0
+    assert await gate.metric("penstock_upstream_attempts_total", 'deployment="b"', 'outcome="ok"') == 1
+    assert await gate.metric("penstock_upstream_attempts_total", 'deployment="a"') == 1
 
 
 async def test_nobody_listens_there() -> None:

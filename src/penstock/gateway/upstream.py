@@ -69,7 +69,7 @@ async def run(
         if replica is None:
             left_s = max(0.0, give_up_s - deps.clock.monotonic())
             replica = await deps.fleet.acquire(deployment.pool or "", left_s)
-        attempt = Attempt(deployment.name, replica.id, deps.clock.monotonic())
+        attempt = Attempt(deployment.name, replica.id, deps.clock.monotonic(), call.labels.deployment)
         call.attempts.append(attempt)
         try:
             await _attempt(

@@ -113,7 +113,7 @@ class Metrics(Collector):
             tokens.completion += usage.completion_tokens
             tokens.reasoning += usage.reasoning_tokens
         for attempt in call.attempts:
-            label = (deployment, (outcome or "ok") if attempt.error is None else attempt.error.code)
+            label = (attempt.label, (outcome or "ok") if attempt.error is None else attempt.error.code)
             self._attempts[label] = self._attempts.get(label, 0) + 1
 
     def _open(self, key: tuple[str, str, str, int, str]) -> Series:

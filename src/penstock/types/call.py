@@ -15,6 +15,7 @@ class Attempt(msgspec.Struct):
     deployment: str
     replica: str
     started_s: float
+    label: str = ""  # what metrics call the deployment
     first_content_s: float | None = None
     ended_s: float | None = None
     error: PenstockError | None = None
