@@ -38,6 +38,7 @@ from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
 from penstock.lib.retry_budget import RetryBudget
 from penstock.protocols import INBOUND
+from penstock.routing.breaker import Breakers
 from penstock.runtime.fleet import Fleet, PoolStatus
 from penstock.telemetry.metrics import Metrics, PoolRow
 
@@ -88,9 +89,9 @@ async def serve(options: Options) -> None:
                 return [_pool_row(status) for status in fleet.status()]
 
             media = Media(client, options.snapshot.media_hosts)
-            deps = Deps(
-                client, fleet, Metrics(__version__, pool_rows), clock, media, Thoughts(clock), RetryBudget()
-            )
+            breakers = Breakers()
+            metrics = Metrics(__version__, pool_rows, lambda: breakers.down(clock.monotonic()))
+            deps = Deps(client, fleet, metrics, clock, media, Thoughts(clock), RetryBudget(), breakers)
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)
             spare_the_collector()

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.providers.openai import OpenAICodec
-from penstock.routing.failover import LONGEST_PAUSE_S, Step, Tried, next_step
+from penstock.routing.failover import LONGEST_PAUSE_S, Step, Tried, next_step, steer
 from penstock.types.deployment import Deployment, Labels, Route, Target
 from penstock.types.errors import (
     ContextLengthExceeded,
@@ -37,8 +37,10 @@ def target(
 A, B, C, D = (target(name) for name in "abcd")
 
 
-def after(route: Route, *tried: tuple[Target, PenstockError], roll: float = 0.5) -> Step | None:
-    return next_step(route, "chat", [Tried(*one) for one in tried], roll)
+def after(
+    route: Route, *tried: tuple[Target, PenstockError], roll: float = 0.5, down: str = ""
+) -> Step | None:
+    return next_step(route, "chat", [Tried(*one) for one in tried], lambda name: name in down, roll)
 
 
 DOWN = UpstreamUnavailable("x")
@@ -113,3 +115,17 @@ def test_pauses_grow_within_bounds(failures: int, roll: float) -> None:
     assert step is not None
     assert 0 <= step.pause_s <= LONGEST_PAUSE_S
     assert step.pause_s <= 0.1 * 2 ** (failures - 1)
+
+
+def test_who_is_down_comes_last() -> None:
+    route = Route("r", (A, B), fallbacks=(C, D))
+    assert after(route, (A, DOWN), down="b") == Step(C)
+    assert after(route, (A, DOWN), down="bc") == Step(D)
+    assert after(route, (A, DOWN), down="bcd") == Step(B)
+    assert after(route, (A, DOWN), (B, DOWN), down="bcd") == Step(C)
+
+
+@pytest.mark.parametrize(("down", "expected"), [("", "a"), ("b", "a"), ("a", "b"), ("ab", "c"), ("abc", "a")])
+def test_a_first_choice_that_is_down_gives_way_to_one_that_is_not(down: str, expected: str) -> None:
+    route = Route("r", (A, B), fallbacks=(target("e", operation="embedding"), C))
+    assert steer(A, route, "chat", lambda name: name in down, 0.5).deployment.name == expected

@@ -203,3 +203,31 @@ async def test_a_background_response_fails_over() -> None:
             await asyncio.sleep(0.02)
         assert now.json["status"] == "completed"
         assert now.json["output"][0]["content"][0]["text"] == "from the other"
+
+
+async def test_who_keeps_failing_is_left_alone() -> None:
+    async with pair() as (bad, good, gate):
+        bad.behaviour = {"x-test-status": "500"}
+        for _ in range(12):
+            assert (await gate.post("/v1/chat/completions", chat())).status == 200
+        assert len(bad.requests) == 5, "then its breaker was open"
+        assert len(good.requests) == 12
+        assert await gate.metric("penstock_deployment_down", 'deployment="a"') == 1
+        last = await gate.post("/v1/chat/completions", chat())
+        assert last.headers["x-penstock-attempts"] == "1"
+        good.behaviour = {"x-test-status": "503"}
+        worst = await gate.post("/v1/chat/completions", chat())
+        assert worst.headers["x-penstock-attempts"] == "2", (
+            "where nothing else is left, it is asked all the same"
+        )
+
+
+async def test_a_limited_target_cools_until_its_time() -> None:
+    async with pair() as (bad, _, gate):
+        bad.plan.append({"x-test-status": "429", "x-test-retry-after": "1"})
+        for _ in range(4):
+            assert (await gate.post("/v1/chat/completions", chat())).status == 200
+        assert len(bad.requests) == 1
+        await asyncio.sleep(1.1)
+        answer = await gate.post("/v1/chat/completions", chat())
+        assert (answer.headers["x-penstock-deployment"], len(bad.requests)) == ("a", 2)

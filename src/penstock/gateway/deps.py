@@ -7,6 +7,7 @@ from penstock.gateway.thoughts import Thoughts
 from penstock.lib.clock import Clock
 from penstock.lib.http1 import Client, Origin, Timeouts
 from penstock.lib.retry_budget import RetryBudget
+from penstock.routing.breaker import Breakers
 from penstock.telemetry.metrics import Metrics
 from penstock.types.deployment import Fleet
 
@@ -22,6 +23,7 @@ class Deps(msgspec.Struct, frozen=True):
     media: Media
     thoughts: Thoughts
     retries: RetryBudget
+    breakers: Breakers
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

@@ -13,7 +13,7 @@ import structlog
 from penstock.gateway import upstream
 from penstock.gateway.deps import Deps
 from penstock.gateway.upstream import Emit
-from penstock.routing.failover import Tried, next_step
+from penstock.routing.failover import Tried, next_step, steer
 from penstock.types.call import Call
 from penstock.types.deployment import Route, Target
 from penstock.types.errors import PenstockError
@@ -24,22 +24,26 @@ _log = structlog.get_logger("penstock.gateway")
 
 async def run(call: Call, request: Request, first: Target, *, route: Route, deps: Deps, emit: Emit) -> None:
     """Answers `request` from `first` or from who takes its place. Raises what the last attempt failed by."""
-    call.labels = first.labels
-    call.deployment = first.deployment.name
     if not route.has_more:  # nearly all calls
+        call.labels, call.deployment = first.labels, first.deployment.name
         await upstream.run(call, request, deployment=first.deployment, route=route, deps=deps, emit=emit)
         return
     deps.retries.called(route.name)
     tried: list[Tried] = []
-    target = first
+
+    def down(name: str) -> bool:
+        return deps.breakers.is_down(name, deps.clock.monotonic())
+
+    target = steer(first, route, call.operation, down, random.random())  # noqa: S311 - a traffic split
     while True:
+        call.labels, call.deployment = target.labels, target.deployment.name
         try:
-            await upstream.run(call, request, deployment=target.deployment, route=route, deps=deps, emit=emit)
+            await _attempt(call, request, target, route=route, deps=deps, emit=emit)
         except PenstockError as error:
             if call.is_stream and call.first_content_s is not None:
                 raise
             tried.append(Tried(target, error))
-            step = next_step(route, call.operation, tried, random.random())  # noqa: S311 - a pause
+            step = next_step(route, call.operation, tried, down, random.random())  # noqa: S311 - likewise
             left_s = route.timeouts.total_s - (deps.clock.monotonic() - call.started_s)
             if step is None or step.pause_s >= left_s or not deps.retries.take(route.name):
                 raise
@@ -56,5 +60,21 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
         if step.pause_s:
             await asyncio.sleep(step.pause_s)
         target = step.target
-        call.labels, call.deployment = target.labels, target.deployment.name
         call.usage, call.first_content_s, call.dialect, call.dropped = None, None, "", ()
+
+
+async def _attempt(
+    call: Call, request: Request, target: Target, *, route: Route, deps: Deps, emit: Emit
+) -> None:
+    """One target asked, and what came of it noted in its breaker."""
+    breaker = deps.breakers.of(target.deployment.name)
+    breaker.began(deps.clock.monotonic())
+    try:
+        await upstream.run(call, request, deployment=target.deployment, route=route, deps=deps, emit=emit)
+    except PenstockError as error:
+        breaker.failed(error, deps.clock.monotonic())
+        raise
+    except BaseException:  # the client left, or we erred: nothing is known of the upstream
+        breaker.left()
+        raise
+    breaker.succeeded(deps.clock.monotonic())

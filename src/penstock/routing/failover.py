@@ -10,10 +10,11 @@
     a context that is too short                 one with more     no
     the caller's own mistakes                   no                no
 
-Other targets of the route come first, by their weights, then its fallbacks, in their order; each once.
+Other targets of the route come first, by their weights, then its fallbacks, in their order; each once. Those
+that are down (breaker.py) come after those that are not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from penstock.routing.select import weighted
@@ -42,6 +43,9 @@ _AGAIN = (UpstreamUnavailable, UpstreamCut, UpstreamInvalid, UpstreamRateLimited
 _NOT_AGAIN = (UpstreamTimeout, UpstreamCredentials)
 
 
+Down = Callable[[str], bool]  # whether a deployment is, by its name
+
+
 class Tried(NamedTuple):
     target: Target
     error: PenstockError
@@ -52,7 +56,20 @@ class Step(NamedTuple):
     pause_s: float = 0.0
 
 
-def next_step(route: Route, operation: Operation, tried: Sequence[Tried], roll: float) -> Step | None:
+def steer(first: Target, route: Route, operation: Operation, down: Down, roll: float) -> Target:
+    """Who is asked first: `first`, unless it is down and another is not. `roll`: a number in [0, 1)."""
+    if not down(first.deployment.name):
+        return first
+    up = [t for t in route.targets if t.weight > 0 and _can(t, operation) and not down(t.deployment.name)]
+    if up:
+        return weighted(up, roll)
+    others = (t for t in route.fallbacks if _can(t, operation) and not down(t.deployment.name))
+    return next(others, first)
+
+
+def next_step(
+    route: Route, operation: Operation, tried: Sequence[Tried], down: Down, roll: float
+) -> Step | None:
     """None when nothing is left that could help. `roll`: a number in [0, 1)."""
     last = tried[-1]
     if not isinstance(last.error, _ELSEWHERE):
@@ -60,23 +77,29 @@ def next_step(route: Route, operation: Operation, tried: Sequence[Tried], roll: 
     names = {one.target.deployment.name for one in tried}
 
     def is_left(target: Target) -> bool:
-        deployment = target.deployment
         return (
-            deployment.name not in names
-            and operation in deployment.operations
+            target.deployment.name not in names
+            and _can(target, operation)
             and (not isinstance(last.error, ContextLengthExceeded) or _takes_more(target, last.target))
         )
 
-    if left := [target for target in route.targets if target.weight > 0 and is_left(target)]:
-        return Step(weighted(left, roll))
-    for target in route.fallbacks:
-        if is_left(target):
-            return Step(target)
+    left = [target for target in route.targets if target.weight > 0 and is_left(target)]
+    others = [target for target in route.fallbacks if is_left(target)]
+    for is_up in (True, False):
+        if best := [target for target in left if down(target.deployment.name) is not is_up]:
+            return Step(weighted(best, roll))
+        for target in others:
+            if down(target.deployment.name) is not is_up:
+                return Step(target)
     repeated = len(tried) - len(names)
     if repeated >= route.retries or not isinstance(last.error, _AGAIN) or isinstance(last.error, _NOT_AGAIN):
         return None
     pause_s = _pause(last.error, repeated, roll)
     return None if pause_s is None else Step(last.target, pause_s)
+
+
+def _can(target: Target, operation: Operation) -> bool:
+    return operation in target.deployment.operations
 
 
 def _takes_more(target: Target, than: Target) -> bool:

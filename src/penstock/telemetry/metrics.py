@@ -7,6 +7,7 @@
     penstock_tokens_total                    route, deployment, kind: prompt cached completion reasoning
     penstock_requests_in_flight              operation
     penstock_upstream_attempts_total         deployment, outcome (ok | client_left | an error code)
+    penstock_deployment_down                 deployment (1 while its breaker is open; else no sample)
     penstock_replicas                        pool, state
     penstock_replica_restarts_total          pool
     penstock_build_info                      version
@@ -74,11 +75,17 @@ class Series:
 
 
 class Metrics(Collector):
-    """One per process. `pools` is asked at each scrape."""
+    """One per process. `pools` and `down`, the deployments left alone, are asked at each scrape."""
 
-    def __init__(self, version: str, pools: Callable[[], Iterable[PoolRow]] = tuple) -> None:
+    def __init__(
+        self,
+        version: str,
+        pools: Callable[[], Iterable[PoolRow]] = tuple,
+        down: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         self._version = version
         self._pools = pools
+        self._down = down
         self._series: dict[tuple[str, str, str, int, str], Series] = {}
         self._durations: dict[tuple[str, str], Histogram] = {}
         self._ttfts: dict[tuple[str, str], Histogram] = {}
@@ -172,6 +179,12 @@ class Metrics(Collector):
         for labels, number in self._attempts.copy().items():
             attempts.add_metric(labels, number)
         yield attempts
+        down = GaugeMetricFamily(
+            "penstock_deployment_down", "1 while a deployment's breaker is open", labels=("deployment",)
+        )
+        for name in self._down():
+            down.add_metric((name,), 1)
+        yield down
         yield from self._replicas()
         build = GaugeMetricFamily("penstock_build_info", "Always 1", labels=("version",))
         build.add_metric((self._version,), 1)
