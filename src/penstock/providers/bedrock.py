@@ -22,6 +22,7 @@ from penstock.providers.cohere import EmbedReader, embed_body
 from penstock.providers.openai_usage import count, decode_object
 from penstock.providers.profiles import Profile, plain_connection
 from penstock.providers.vectors import read_vectors, texts_of
+from penstock.providers.whole import WholeReader
 from penstock.types.conversation import Dialect
 from penstock.types.deployment import (
     Address,
@@ -39,7 +40,6 @@ from penstock.types.errors import (
     UnsupportedParameter,
     UpstreamCredentials,
     UpstreamError,
-    UpstreamInvalid,
     UpstreamRateLimited,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -215,21 +215,11 @@ def _embedding(request: EmbeddingRequest, model: str) -> JSON:
     return body
 
 
-class TitanReader:
+class TitanReader(WholeReader[EmbeddingRequest]):
     """{"embedding": [...]}, of one text."""
 
-    def __init__(self, request: EmbeddingRequest, name: str) -> None:
-        self._request = request
-        self._name = name
-        self.is_complete = False
-        self.is_done = False
-
-    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - embeddings are never streamed
-        raise UpstreamInvalid(f"{self._name} streamed an embedding.")
-
-    def answer(self, body: bytes) -> Delta:
+    def read(self, body: bytes) -> Delta:
         decoded = decode_object(body, self._name)
         vectors = read_vectors([decoded.get("embedding")], self._request, self._name)
-        self.is_complete = True
         tokens = decoded.get("inputTextTokenCount")
         return Vectors([*vectors], Usage(count(tokens)) if tokens is not None else None)

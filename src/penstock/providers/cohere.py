@@ -14,8 +14,9 @@ from penstock.providers.openai_usage import count, decode_object
 from penstock.providers.openai_vectors import RerankReader
 from penstock.providers.profiles import Profile, plain_connection
 from penstock.providers.vectors import read_vectors, texts_of
+from penstock.providers.whole import WholeReader
 from penstock.types.deployment import Connection, Credentials, Deployment, Outgoing, Reader
-from penstock.types.errors import UnsupportedParameter, UpstreamInvalid
+from penstock.types.errors import UnsupportedParameter
 from penstock.types.events import Delta, Vectors
 from penstock.types.requests import EmbeddingRequest, Operation, Request, RerankRequest
 from penstock.types.usage import Usage
@@ -78,24 +79,14 @@ def embed_body(request: EmbeddingRequest) -> JSON:
     return body
 
 
-class EmbedReader:
+class EmbedReader(WholeReader[EmbeddingRequest]):
     """{"embeddings": {"float": [[...]]}}, at Bedrock sometimes the list alone."""
 
-    def __init__(self, request: EmbeddingRequest, name: str) -> None:
-        self._request = request
-        self._name = name
-        self.is_complete = False
-        self.is_done = False
-
-    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - never streamed
-        raise UpstreamInvalid(f"{self._name} streamed an embedding.")
-
-    def answer(self, body: bytes) -> Delta:
+    def read(self, body: bytes) -> Delta:
         decoded = decode_object(body, self._name)
         found = decoded.get("embeddings")
         rows = found.get("float") if isinstance(found, dict) else found
         vectors = read_vectors(rows, self._request, self._name)
-        self.is_complete = True
         return Vectors([*vectors], _usage(decoded))
 
 

@@ -16,8 +16,9 @@ import msgspec
 from penstock.dialects.gemini import JSON
 from penstock.providers.gemini_errors import error_in_answer
 from penstock.providers.vectors import read_vectors, texts_of
+from penstock.providers.whole import WholeReader
 from penstock.types.errors import UpstreamInvalid
-from penstock.types.events import Delta, Vectors
+from penstock.types.events import Vectors
 from penstock.types.requests import EmbeddingRequest
 from penstock.types.usage import Usage
 
@@ -56,19 +57,8 @@ def predict_body(request: EmbeddingRequest) -> JSON:
     }
 
 
-class EmbeddingReader:
-    __slots__ = ("_name", "_request", "is_complete", "is_done")
-
-    def __init__(self, request: EmbeddingRequest, name: str) -> None:
-        self._request = request
-        self._name = name
-        self.is_complete = False
-        self.is_done = False
-
-    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - never streamed
-        raise UpstreamInvalid(f"{self._name} streamed an embedding.")
-
-    def answer(self, body: bytes) -> Vectors:
+class EmbeddingReader(WholeReader[EmbeddingRequest]):
+    def read(self, body: bytes) -> Vectors:
         try:
             decoded = _decode(body)
             if decoded.get("error"):
@@ -89,7 +79,6 @@ class EmbeddingReader:
         vectors = read_vectors(given, self._request, self._name)
         if self._request.dimensions is not None and self._request.normalize:
             vectors = [_of_length_one(vector) for vector in vectors]
-        self.is_complete = True
         return Vectors([*vectors], Usage(prompt_tokens=tokens) if tokens else None)
 
 

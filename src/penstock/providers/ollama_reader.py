@@ -20,6 +20,7 @@ from penstock.dialects import openai_logprobs
 from penstock.providers.openai_errors import error_in_answer
 from penstock.providers.openai_usage import count, decode_object
 from penstock.providers.vectors import read_vectors
+from penstock.providers.whole import WholeReader
 from penstock.types.conversation import Conversation
 from penstock.types.errors import UpstreamInvalid
 from penstock.types.events import (
@@ -167,20 +168,10 @@ class TypedReader:
         return usage
 
 
-class EmbeddingReader:
-    def __init__(self, request: EmbeddingRequest, name: str) -> None:
-        self._request = request
-        self._name = name
-        self.is_complete = False
-        self.is_done = False
-
-    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - never streamed
-        raise UpstreamInvalid(f"{self._name} streamed an embedding.")
-
-    def answer(self, body: bytes) -> Delta:
+class EmbeddingReader(WholeReader[EmbeddingRequest]):
+    def read(self, body: bytes) -> Delta:
         decoded = decode_object(body, self._name)
         vectors = read_vectors(decoded.get("embeddings"), self._request, self._name)
-        self.is_complete = True
         tokens = decoded.get("prompt_eval_count")
         return Vectors([*vectors], Usage(count(tokens)) if tokens is not None else None)
 

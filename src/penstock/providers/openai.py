@@ -135,7 +135,7 @@ class OpenAICodec:
             case EmbeddingRequest():
                 return EmbeddingReader(request, self.name)
             case ModerationRequest():
-                return ModerationReader(self.name)
+                return ModerationReader(request, self.name)
             case RerankRequest():
                 return RerankReader(request, self.name)
             case _:

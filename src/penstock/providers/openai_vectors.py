@@ -10,27 +10,17 @@ from penstock.lib.floats import from_float32
 from penstock.providers.openai_errors import error_in_answer
 from penstock.providers.openai_usage import JSON, count, decode_object, read_usage
 from penstock.providers.vectors import check_dimensions, read_vector
+from penstock.providers.whole import WholeReader
 from penstock.types.errors import UpstreamInvalid
-from penstock.types.events import Answer, Delta, Ranked, Ranking, Vectors
-from penstock.types.requests import EmbeddingRequest, RerankRequest
+from penstock.types.events import Answer, Ranked, Ranking, Vectors
+from penstock.types.requests import EmbeddingRequest, ModerationRequest, RerankRequest
 from penstock.types.usage import Usage
 
 _decode = msgspec.json.Decoder().decode
 
 
-class EmbeddingReader:
-    __slots__ = ("_name", "_request", "is_complete", "is_done")
-
-    def __init__(self, request: EmbeddingRequest, name: str) -> None:
-        self.is_complete = False
-        self.is_done = False
-        self._request = request
-        self._name = name
-
-    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - embeddings are never streamed
-        raise UpstreamInvalid(f"{self._name} streamed an embedding.")
-
-    def answer(self, body: bytes) -> Vectors:
+class EmbeddingReader(WholeReader[EmbeddingRequest]):
+    def read(self, body: bytes) -> Vectors:
         decoded = decode_object(body, self._name)
         wanted = len(self._request.inputs)
         try:
@@ -45,7 +35,6 @@ class EmbeddingReader:
             raise UpstreamInvalid(f"{self._name} sent {len(rows)} embeddings for {wanted} inputs.")
         sizes = {len(v) // 4 if isinstance(v, bytes) else len(v) for v in vectors}
         check_dimensions(sizes, self._request, self._name)
-        self.is_complete = True
         raw = decoded.get("usage")
         return Vectors(vectors, read_usage(raw) if isinstance(raw, dict) else None)
 
@@ -62,19 +51,10 @@ def _vector(given: Any) -> bytes | list[float]:
     return read_vector(given)
 
 
-class RerankReader:
-    __slots__ = ("_name", "_request", "is_complete", "is_done")
+class RerankReader(WholeReader[RerankRequest]):
+    what = "a ranking"
 
-    def __init__(self, request: RerankRequest, name: str) -> None:
-        self.is_complete = False
-        self.is_done = False
-        self._request = request
-        self._name = name
-
-    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - scores are never streamed
-        raise UpstreamInvalid(f"{self._name} streamed a ranking.")
-
-    def answer(self, body: bytes) -> Ranking:
+    def read(self, body: bytes) -> Ranking:
         try:
             decoded = _decode(body)
             rows = decoded if isinstance(decoded, list) else decoded["results"]
@@ -98,26 +78,16 @@ class RerankReader:
         ):
             raise UpstreamInvalid(f"{self._name} ranked other documents than it was given.")
         results.sort(key=lambda result: (-result.score, result.index))
-        self.is_complete = True
         return Ranking(results[:top_n], _rerank_usage(decoded))
 
 
-class ModerationReader:
-    __slots__ = ("_name", "is_complete", "is_done")
+class ModerationReader(WholeReader[ModerationRequest]):
+    what = "a moderation"
 
-    def __init__(self, name: str) -> None:
-        self.is_complete = False
-        self.is_done = False
-        self._name = name
-
-    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - verdicts are never streamed
-        raise UpstreamInvalid(f"{self._name} streamed a moderation.")
-
-    def answer(self, body: bytes) -> Answer:
+    def read(self, body: bytes) -> Answer:
         decoded = decode_object(body, self._name)
         if not isinstance(decoded.get("results"), list):
             raise UpstreamInvalid(f"{self._name} sent no moderation.")
-        self.is_complete = True
         return Answer(decoded)
 
 

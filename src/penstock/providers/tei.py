@@ -17,6 +17,7 @@ from penstock.providers.openai_errors import map_error
 from penstock.providers.openai_vectors import EmbeddingReader, RerankReader
 from penstock.providers.profiles import Profile, plain_connection
 from penstock.providers.vectors import read_vectors
+from penstock.providers.whole import WholeReader
 from penstock.types.conversation import Dialect
 from penstock.types.deployment import Connection, Credentials, Deployment, Outgoing, Reader
 from penstock.types.errors import InternalError, PenstockError, UpstreamInvalid
@@ -109,44 +110,25 @@ def _own(extra: JSON) -> tuple[JSON, tuple[str, ...]]:
     return own, tuple(sorted(extra.keys() - _KNOWN))
 
 
-class PlainVectorReader:
+class PlainVectorReader(WholeReader[EmbeddingRequest]):
     """[[float]]"""
 
-    def __init__(self, request: EmbeddingRequest, name: str) -> None:
-        self._request = request
-        self._name = name
-        self.is_complete = False
-        self.is_done = False
-
-    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - never streamed
-        raise UpstreamInvalid(f"{self._name} streamed an embedding.")
-
-    def answer(self, body: bytes) -> Delta:
-        vectors = read_vectors(_json(body, self._name), self._request, self._name)
-        self.is_complete = True
-        return Vectors([*vectors])
+    def read(self, body: bytes) -> Delta:
+        return Vectors([*read_vectors(_json(body, self._name), self._request, self._name)])
 
 
-class LabelReader:
+class LabelReader(WholeReader[ClassificationRequest]):
     """[[{label, score}]], the likeliest first."""
 
-    def __init__(self, request: ClassificationRequest, name: str) -> None:
-        self._request = request
-        self._name = name
-        self.is_complete = False
-        self.is_done = False
+    what = "a classification"
 
-    def event(self, data: bytes) -> Delta | None:  # noqa: ARG002 - never streamed
-        raise UpstreamInvalid(f"{self._name} streamed a classification.")
-
-    def answer(self, body: bytes) -> Delta:
+    def read(self, body: bytes) -> Delta:
         try:
             labels = msgspec.convert(_json(body, self._name), list[list[Label]])
         except msgspec.ValidationError as exc:
             raise UpstreamInvalid(f"{self._name} sent labels of an unknown shape.") from exc
         if len(labels) != len(self._request.inputs):
             raise UpstreamInvalid(f"{self._name} sent labels for other inputs than it was given.")
-        self.is_complete = True
         return Labels(labels)
 
 
