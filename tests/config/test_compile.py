@@ -265,3 +265,17 @@ def test_fallbacks_are_targets_under_the_route_s_label() -> None:
     alone = compile_settings(load_text(BASE), secret=SECRET).find_route("m")
     assert alone is not None
     assert not alone.has_more
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("api_key: a, api_keys: [b, c]", "stands beside api_key"),
+        ("api_keys: [a, a]", "the same key twice"),
+        ('api_keys: [a, "b c\\n"]', r"api_keys\[1\]"),
+    ],
+)
+def test_keys_that_make_no_sense_are_refused(keys: str, said: str) -> None:
+    text = BASE.replace("api_key: sk-x", keys)
+    with pytest.raises(ConfigError, match=said):
+        compile_settings(load_text(text), secret=SECRET)

@@ -179,13 +179,26 @@ def _remote(name: str, written: schema.Provider) -> Remote:
     profile = PROFILES[written.kind]
     owner = profile.title if profile.base_url is not None and written.base_url is None else name
     said = {field: getattr(written, field) for field in Credentials.__struct_fields__}
-    made: Connection = CONNECTORS.load(profile.codec)(profile, Credentials(**said), owner)
-    headers = made.headers | {key.lower(): value for key, value in written.headers.items()}
-    view = ReplicaView(name, "ready", made.address, tuple(headers.items()), signer=made.signer)
+    connect = CONNECTORS.load(profile.codec)
+    own = {key.lower(): value for key, value in written.headers.items()}
+    views: list[ReplicaView] = []
+    for number, api_key in enumerate(written.api_keys or (written.api_key,), 1):
+        made: Connection = connect(profile, Credentials(**{**said, "api_key": api_key}), owner)
+        key_name = f"{name}#{number}" if written.api_keys else name
+        headers = tuple((made.headers | own).items())
+        views.append(ReplicaView(key_name, "ready", made.address, headers, signer=made.signer))
     vendor = _VENDORS.get(written.kind, written.kind)
     is_known = bool(prices.builtin_of(vendor))  # read now: a route made by a request must not wait for a file
     is_open = written.models == "*"
-    return Remote(name, made.codec, view, owner, is_open=is_open, vendor=vendor if is_known else None)
+    return Remote(
+        name,
+        made.codec,
+        views[0],
+        owner,
+        is_open=is_open,
+        vendor=vendor if is_known else None,
+        spares=tuple(views[1:]),
+    )
 
 
 def _local(settings: Settings) -> Iterator[_Made]:
@@ -417,11 +430,20 @@ def _one_provider(path: str, written: schema.Provider) -> Iterator[Problem]:
             Origin.parse(written.base_url)
         except ValueError as exc:
             yield Problem(f"{path}.base_url", str(exc))
-    has_credentials = written.api_key is not None or "authorization" in map(str.lower, written.headers)
+    has_key = written.api_key is not None or bool(written.api_keys)
+    has_credentials = has_key or "authorization" in map(str.lower, written.headers)
     if profile.env and written.base_url is None and not has_credentials:
         yield Problem(path, f'api_key is missing; write api_key: "${{{profile.env[0]}}}"')
-    if written.api_key is not None and not _is_header_value(written.api_key):
-        yield Problem(f"{path}.api_key", "holds characters that cannot be sent in a header")
+    if written.api_key is not None and written.api_keys:
+        yield Problem(f"{path}.api_keys", "stands beside api_key; write one of the two")
+    keys = {f"{path}.api_keys[{number}]": key for number, key in enumerate(written.api_keys)}
+    if written.api_key is not None:
+        keys[f"{path}.api_key"] = written.api_key
+    for where, key in keys.items():
+        if not _is_header_value(key):
+            yield Problem(where, "holds characters that cannot be sent in a header")
+    if len(set(written.api_keys)) < len(written.api_keys):
+        yield Problem(f"{path}.api_keys", "holds the same key twice")
     for header, value in written.headers.items():
         if not _HEADER_NAME.fullmatch(header) or header.lower() in _OUR_HEADERS:
             yield Problem(f"{path}.headers.{header}", "is not a header that can be set here")

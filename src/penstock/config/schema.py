@@ -62,6 +62,10 @@ class Provider(Group, frozen=True):
     kind: Annotated[ProviderKind, Meta(description="which vendor or dialect; the table below")]
     base_url: Annotated[str | None, Meta(description="default: the vendor's own")] = None
     api_key: Annotated[Secret | None, Meta(description="sent in the header that the vendor wants")] = None
+    api_keys: Annotated[
+        tuple[Secret, ...],
+        Meta(description="instead of api_key: several, taken in turn; one that is refused or limited rests"),
+    ] = ()
     api_version: Annotated[
         str | None, Meta(description="azure: a dated api-version; anthropic: its version header")
     ] = None

@@ -43,6 +43,7 @@ class Remote(msgspec.Struct, frozen=True):
     owner: str
     is_open: bool = False
     vendor: str | None = None
+    spares: tuple[ReplicaView, ...] = ()  # the same with its other credentials
 
     def deployment(self, name: str, model: str, operations: frozenset[Operation] | None = None) -> Deployment:
         facts = prices.find(self.vendor, model) if self.vendor is not None else None
@@ -52,6 +53,7 @@ class Remote(msgspec.Struct, frozen=True):
             codec=self.codec,
             operations=self.codec.operations if operations is None else operations,
             remote=self.view,
+            spares=self.spares,
             max_context=facts.row.context if facts is not None else None,
             max_output=facts.row.max_output if facts is not None else None,
             description=f"{model} on {self.owner}",

@@ -17,6 +17,7 @@ end: that is how generation stops when the client leaves.
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -38,8 +39,10 @@ from penstock.types.errors import (
     InvalidRequest,
     PenstockError,
     UnsupportedParameter,
+    UpstreamCredentials,
     UpstreamCut,
     UpstreamInvalid,
+    UpstreamRateLimited,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
@@ -65,7 +68,7 @@ async def run(
     timeouts = route.timeouts
     give_up_s = deps.clock.monotonic() + timeouts.loading_s
     while True:
-        replica = deployment.remote
+        replica = deployment.remote if not deployment.spares else _in_turn(deployment, deps)
         if replica is None:
             left_s = max(0.0, give_up_s - deps.clock.monotonic())
             replica = await deps.fleet.acquire(deployment.pool or "", left_s)
@@ -88,13 +91,32 @@ async def run(
                 raise
         except PenstockError as error:
             attempt.error = error
-            raise
+            if not _may_use_another(deployment, replica, error, deps):
+                raise
         else:
             return
         finally:
             attempt.ended_s = deps.clock.monotonic()
             if deployment.remote is None:
                 deps.fleet.release(replica)
+
+
+def _in_turn(deployment: Deployment, deps: Deps) -> ReplicaView | None:
+    """One of the provider's credentials: none that rests, unless all do."""
+    now_s = deps.clock.monotonic()
+    views = (deployment.remote, *deployment.spares)
+    awake = [view for view in views if view is not None and not deps.breakers.is_down(view.id, now_s)]
+    return random.choice(awake or views)  # noqa: S311 - a turn
+
+
+def _may_use_another(deployment: Deployment, replica: ReplicaView, error: PenstockError, deps: Deps) -> bool:
+    """Whether it was this credential's fault, and another is awake; it rests from now on."""
+    if not deployment.spares or not isinstance(error, UpstreamCredentials | UpstreamRateLimited):
+        return False
+    now_s = deps.clock.monotonic()
+    deps.breakers.of(replica.id).failed(error, now_s)
+    views = (deployment.remote, *deployment.spares)
+    return any(view is not None and not deps.breakers.is_down(view.id, now_s) for view in views)
 
 
 async def _attempt(

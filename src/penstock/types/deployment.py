@@ -195,6 +195,7 @@ class Deployment(msgspec.Struct, frozen=True):
     codec: Codec
     operations: frozenset[Operation]
     remote: ReplicaView | None = None
+    spares: tuple[ReplicaView, ...] = ()  # the same provider with other credentials
     pool: str | None = None
     max_context: int | None = None  # tokens; None = unknown
     max_output: int | None = None  # tokens of one answer; None = unknown

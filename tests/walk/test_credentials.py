@@ -1,0 +1,84 @@
+"""A provider with several keys: one that is refused or limited rests, and the caller does not notice."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from gateways import KEY, Gateway, chat, gateway
+
+from penstock.testing.upstream import Upstream
+
+
+@contextlib.asynccontextmanager
+async def door(keys: str = "[k1, k2, k3]", **behaviour: str) -> AsyncIterator[tuple[Upstream, Gateway]]:
+    async with Upstream() as up:
+        config = f"""
+builtin: off
+providers:
+  up: {{kind: openai-compatible, base_url: "{up.url}", api_keys: {keys}}}
+deployments:
+  m: {{provider: up, model: m-1}}
+keys:
+  test: {{secret: {KEY}}}
+"""
+        up.behaviour = behaviour
+        async with gateway(config) as gate:
+            yield up, gate
+
+
+def used(up: Upstream) -> list[str]:
+    return [request.headers["authorization"].removeprefix("Bearer ") for request in up.requests]
+
+
+async def test_keys_are_taken_in_turn() -> None:
+    async with door() as (up, gate):
+        for _ in range(40):
+            assert (await gate.post("/v1/chat/completions", chat())).status == 200
+        assert set(used(up)) == {"k1", "k2", "k3"}
+
+
+async def test_a_key_that_is_refused_rests_and_another_answers() -> None:
+    async with door() as (up, gate):
+        up.plan.append({"x-test-status": "401"})
+        first = await gate.post("/v1/chat/completions", chat())
+        assert (first.status, first.headers["x-penstock-attempts"]) == (200, "2")
+        refused = used(up)[0]
+        for _ in range(20):
+            assert (await gate.post("/v1/chat/completions", chat())).status == 200
+        assert refused not in used(up)[1:]
+        assert await gate.metric("penstock_deployment_down", "up#") == 1
+        assert await gate.metric("penstock_upstream_attempts_total", 'outcome="ok"') == 21
+
+
+async def test_a_key_that_is_limited_cools_until_its_time() -> None:
+    async with door("[k1, k2]") as (up, gate):
+        up.plan.append({"x-test-status": "429", "x-test-retry-after": "1"})
+        assert (await gate.post("/v1/chat/completions", chat(stream=True))).status == 200
+        limited = used(up)[0]
+        for _ in range(10):
+            await gate.post("/v1/chat/completions", chat())
+        assert limited not in used(up)[1:]
+        await asyncio.sleep(1.1)
+        for _ in range(20):
+            await gate.post("/v1/chat/completions", chat())
+        assert limited in used(up)[12:]
+
+
+async def test_all_keys_refused_is_said_and_no_key_with_it() -> None:
+    async with door() as (up, gate):
+        up.behaviour = {"x-test-status": "401"}
+        answer = await gate.post("/v1/chat/completions", chat())
+        assert answer.json["error"]["code"] == "upstream_credentials_exhausted"
+        assert sorted(used(up)) == ["k1", "k2", "k3"]
+        again = await gate.post("/v1/chat/completions", chat())
+        assert again.status == answer.status
+        assert len(up.requests) == 4, "all rest: one is asked all the same"
+        assert b"k1" not in answer.body + again.body
+
+
+async def test_other_failures_are_no_key_s_fault() -> None:
+    async with door() as (up, gate):
+        up.plan.append({"x-test-status": "500"})
+        assert (await gate.post("/v1/chat/completions", chat())).status == 502
+        assert len(up.requests) == 1
+        assert await gate.metric("penstock_deployment_down") == 0
