@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 from penstock_fixture import Penstock
 
+from penstock.config import schema
+
 TEXT = """\
 builtin: off
 providers:
@@ -45,6 +47,25 @@ def test_it_shows_no_secret_and_writes_nothing(config: Path, penstock: Penstock,
         for secret in ("sk-very-secret", "sk-upstream", "hush"):
             assert secret not in output
     assert not (home / "data").exists()
+
+
+def test_no_field_of_a_provider_that_is_secret_is_shown(home: Path, penstock: Penstock) -> None:
+    """Every one, whatever is added: a setting is secret by its type."""
+    secrets = sorted(schema.secret_fields(schema.Provider) - {"headers", "api_keys", "api_key"})
+    assert {"secret_access_key", "client_secret", "service_account"} <= set(secrets)
+    said = ", ".join(f"{name}: hush-{name}" for name in secrets)
+    path = home / "all.yaml"
+    path.write_text(
+        "builtin: off\n"
+        f"providers:\n  up: {{kind: openai, {said}, api_keys: [hush-1, hush-2], headers: {{x-a: hush}}}}\n"
+        "deployments: {m: {provider: up, model: x}}\n"
+        "keys: {k: {secret: hush-key}}\n"
+        "server: {secret: hush-server}\n"
+    )
+    for words in ((), ("--json",)):
+        result = penstock("check", "-c", path, *words)
+        assert result.exit_code == 0, result.output
+        assert "hush" not in result.output
 
 
 def test_problems_exit_1_all_at_once(home: Path, penstock: Penstock) -> None:

@@ -55,7 +55,7 @@ def check(
 def _settings(prepared: Any) -> Iterator[dict[str, Any]]:
     """Every leaf of the settings, defaults included; secrets only as present."""
     for path, value, is_secret in leaves(prepared.settings):
-        shown = HIDDEN if is_secret and value is not None else value
+        shown = HIDDEN if is_secret and value not in (None, []) else value
         yield {"setting": path, "value": shown, "source": prepared.loaded.source(path)}
     yield {
         "setting": "data folder",
@@ -72,11 +72,8 @@ def _data_dir_source(prepared: Any) -> str:
     return "default" if str(prepared.loaded.data_dir).endswith(DEFAULT_DATA_DIR[1:]) else "--data-dir"
 
 
-SECRETS = ("secret", "api_key", "headers")
-
-
 def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
-    from penstock.config.schema import Timeouts
+    from penstock.config.schema import Timeouts, secret_fields
     from penstock.config.units import format_duration, format_size
 
     match value:
@@ -89,7 +86,7 @@ def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[t
                 inner = getattr(value, name)
                 if name == "body_limit":
                     inner = format_size(inner)
-                yield from leaves(inner, below, is_secret=is_secret or name in SECRETS)
+                yield from leaves(inner, below, is_secret=is_secret or name in secret_fields(value.__class__))
         case dict():
             for name, inner in value.items():
                 yield from leaves(inner, f"{path}.{name}", is_secret=is_secret)

@@ -4,10 +4,11 @@ Only what this release does is here. What the design has and this release has no
 refused by name, never accepted and ignored.
 """
 
+from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 
 from penstock.config.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, format_size
 from penstock.engines import ENGINES
@@ -205,6 +206,27 @@ LATER_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "routes.*.strategy": ("least-loaded", "affinity", "cheapest", "fastest", "difficulty"),
     "deployments.*.engine": ("vllm", "sglang", "tgi", "trtllm", "tei", "infinity", "ollama", "deepspeed"),
 }
+
+
+@cache
+def secret_fields(group: type[msgspec.Struct]) -> frozenset[str]:
+    """The settings of a group that hold a Secret, at any depth: nobody may print them."""
+    info = inspect.type_info(group)
+    fields = info.fields if isinstance(info, inspect.StructType) else ()
+    return frozenset(field.name for field in fields if _holds_secret(field.type))
+
+
+def _holds_secret(type_: inspect.Type) -> bool:
+    match type_:
+        case inspect.Metadata():
+            return bool((type_.extra or {}).get("secret")) or _holds_secret(type_.type)
+        case inspect.UnionType():
+            return any(map(_holds_secret, type_.types))
+        case inspect.DictType():
+            return _holds_secret(type_.value_type)
+        case inspect.ListType() | inspect.VarTupleType():
+            return _holds_secret(type_.item_type)
+    return False
 
 
 def json_schema() -> dict[str, Any]:
