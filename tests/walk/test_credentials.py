@@ -6,24 +6,26 @@ from collections.abc import AsyncIterator
 
 from gateways import KEY, Gateway, chat, gateway
 
+from penstock.testing.double import Json
 from penstock.testing.upstream import Upstream
 
 
-@contextlib.asynccontextmanager
-async def door(keys: str = "[k1, k2, k3]", **behaviour: str) -> AsyncIterator[tuple[Upstream, Gateway]]:
-    async with Upstream() as up:
-        config = f"""
+def config(url: str, keys: str) -> str:
+    return f"""
 builtin: off
 providers:
-  up: {{kind: openai-compatible, base_url: "{up.url}", api_keys: {keys}}}
+  up: {{kind: openai-compatible, base_url: "{url}", api_keys: {keys}}}
 deployments:
   m: {{provider: up, model: m-1}}
 keys:
   test: {{secret: {KEY}}}
 """
-        up.behaviour = behaviour
-        async with gateway(config) as gate:
-            yield up, gate
+
+
+@contextlib.asynccontextmanager
+async def door(keys: str = "[k1, k2, k3]") -> AsyncIterator[tuple[Upstream, Gateway]]:
+    async with Upstream() as up, gateway(config(up.url, keys)) as gate:
+        yield up, gate
 
 
 def used(up: Upstream) -> list[str]:
@@ -74,6 +76,21 @@ async def test_all_keys_refused_is_said_and_no_key_with_it() -> None:
         assert again.status == answer.status
         assert len(up.requests) == 4, "all rest: one is asked all the same"
         assert b"k1" not in answer.body + again.body
+
+
+class LimitedInside(Upstream):
+    def error_event(self, message: str) -> Json:
+        return {"error": {"type": "rate_limit_error", "message": message}}
+
+
+async def test_what_was_told_is_not_told_again_with_another_key() -> None:
+    async with LimitedInside() as up:
+        text = config(up.url, "[k1, k2]")
+        up.behaviour = {"x-test-error-in-stream": "3", "x-test-delay-between": "0.05"}
+        async with gateway(text) as gate:
+            answer = await gate.post("/v1/chat/completions", chat(stream=True))
+            assert answer.events[-1]["error"]["code"] == "upstream_rate_limited"
+            assert len(up.requests) == 1
 
 
 async def test_other_failures_are_no_key_s_fault() -> None:

@@ -67,6 +67,7 @@ async def run(
     """
     timeouts = route.timeouts
     give_up_s = deps.clock.monotonic() + timeouts.loading_s
+    mismatches = 0
     while True:
         replica = deployment.remote if not deployment.spares else _in_turn(deployment, deps)
         if replica is None:
@@ -87,11 +88,13 @@ async def run(
             raise attempt.error from exc
         except SchemaMismatch as error:
             attempt.error = error
-            if call.is_stream or len(call.attempts) >= MAX_TRIES:
+            mismatches += 1
+            if call.is_stream or mismatches >= MAX_TRIES:
                 raise
         except PenstockError as error:
             attempt.error = error
-            if not _may_use_another(deployment, replica, error, deps):
+            is_told = call.is_stream and attempt.first_content_s is not None
+            if is_told or not _may_use_another(deployment, replica, error, deps):
                 raise
         else:
             return
