@@ -1,4 +1,4 @@
-from penstock.gateway.thoughts import ENTRY_BYTES, KEPT_S, Thoughts, Watcher
+from penstock.gateway.thoughts import ENTRY_BYTES, KEPT_S, Thoughts, Watcher, last_question
 from penstock.testing.clock import FakeClock
 from penstock.types.conversation import Conversation, ReasoningPart, TextPart, ToolCallPart, Turn
 from penstock.types.events import (
@@ -37,7 +37,7 @@ def history(*ids: str) -> Conversation:
 
 def watched(clock: FakeClock, owner: str = "alice") -> Thoughts:
     thoughts = Thoughts(clock)
-    watcher = Watcher(thoughts, owner)
+    watcher = Watcher(thoughts, owner, str)
     for event in ANSWER:
         watcher.see([Events([event])])
     return thoughts
@@ -97,7 +97,7 @@ def test_an_answer_without_calls_or_without_thoughts_is_not_kept() -> None:
         [Reasoning("x"), Text("y"), Finish("stop")],
         [ToolStart(0, "c", "f"), Finish("tool_calls")],
     ):
-        watcher = Watcher(thoughts, "alice")
+        watcher = Watcher(thoughts, "alice", str)
         watcher.see([Events(list(events))])
     assert len(thoughts) == 0
 
@@ -113,7 +113,7 @@ def test_the_store_is_bounded_in_bytes() -> None:
 
 def test_a_client_that_drops_ids_is_known_by_what_it_called() -> None:
     thoughts = Thoughts(FakeClock())
-    watcher = Watcher(thoughts, "alice", by_content=True)
+    watcher = Watcher(thoughts, "alice", str, by_content=True)
     start, *rest = (
         ToolStart(0, "call_1", "look", signature="g1"),
         ToolDelta(0, '{"b":1,'),
@@ -133,3 +133,75 @@ def test_a_client_that_drops_ids_is_known_by_what_it_called() -> None:
         thoughts.recall("alice", conversation)
         assert (len(conversation.turns[0].parts) == 2) is is_found
         assert (call.signature == "g1") is is_found
+
+
+def kimi(text: str, call_id: str = "functions.look:0") -> list[Event]:
+    """A model that numbers its calls and signs nothing."""
+    return [
+        Reasoning(text),
+        ReasoningEnd(),
+        ToolStart(0, call_id, "look"),
+        ToolDelta(0, '{"a":1}'),
+        ToolEnd(0),
+        Finish("tool_calls"),
+    ]
+
+
+def below(question: str, *, call_id: str = "functions.look:0", given: str = "") -> Conversation:
+    thought = [ReasoningPart(given)] if given else []
+    call = ToolCallPart(call_id, "look", '{"a": 1}')
+    return Conversation([Turn("user", [TextPart(question)]), Turn("assistant", [*thought, call])])
+
+
+def thoughts_of(conversation: Conversation) -> list[str]:
+    return [part.text for part in conversation.turns[1].parts if isinstance(part, ReasoningPart)]
+
+
+def test_an_id_that_is_counted_finds_only_what_was_thought_below_its_question() -> None:
+    thoughts = Thoughts(FakeClock())
+    for question in ("of Alice", "of Bob"):
+        Watcher(thoughts, "team", lambda asked=question: asked).see([Events(kimi(f"thought {question}"))])
+    for question, found in (
+        ("of Alice", ["thought of Alice"]),
+        ("of Bob", ["thought of Bob"]),
+        ("of Eve", []),
+    ):
+        conversation = below(question)
+        thoughts.recall("team", conversation)
+        assert thoughts_of(conversation) == found
+
+
+def test_a_random_id_is_enough_when_a_client_rewrites_its_questions() -> None:
+    thoughts = Thoughts(FakeClock())
+    Watcher(thoughts, "team", lambda: "at 10:00").see([Events(kimi("hm", "call_9aF3k01TzQ"))])
+    conversation = below("at 10:01", call_id="call_9aF3k01TzQ")
+    thoughts.recall("team", conversation)
+    assert thoughts_of(conversation) == ["hm"]
+
+
+def test_what_nobody_signed_replaces_nothing_that_the_client_gave() -> None:
+    thoughts = Thoughts(FakeClock())
+    Watcher(thoughts, "team", lambda: "q").see([Events(kimi("remembered"))])
+    conversation = below("q", given="the client's own")
+    thoughts.recall("team", conversation)
+    assert thoughts_of(conversation) == ["the client's own"]
+
+
+def test_the_signature_of_a_text_is_not_that_of_the_thought_before_it() -> None:
+    thoughts = Thoughts(FakeClock())
+    watcher = Watcher(thoughts, "alice", str)
+    end = ReasoningEnd("of the text", issuer="gemini")
+    watcher.see(
+        [Events([Reasoning("hm"), Text("I will look."), end, ToolStart(0, "c", "look"), Finish("stop")])]
+    )
+    conversation = Conversation([Turn("assistant", [ToolCallPart("c", "look")])])
+    thoughts.recall("alice", conversation)
+    assert conversation.turns[0].parts[:2] == [
+        ReasoningPart("hm"),
+        ReasoningPart("", "of the text", issuer="gemini"),
+    ]
+
+
+def test_the_last_question_of_a_conversation() -> None:
+    assert last_question(below("q")) == "q"
+    assert last_question(Conversation([])) == ""

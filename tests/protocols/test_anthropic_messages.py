@@ -283,7 +283,7 @@ def test_media() -> None:
     assert said.turns[0].parts == [
         MediaPart("image", "image/png", PNG, cache=CACHE),
         MediaPart("image", url="https://e.org/a.png"),
-        MediaPart("image", file_id="file_1"),
+        MediaPart("image", file_id="file_1", store="anthropic"),
         MediaPart("file", "application/pdf", PNG, name="T"),
         MediaPart("file", "text/plain", base64.b64encode("Grüße".encode()).decode()),
         TextPart("a"),

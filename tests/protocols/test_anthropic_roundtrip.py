@@ -109,8 +109,10 @@ def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
             )
         asked += draw(st.lists(TEXTS | IMAGES, min_size=0 if calls else 1, max_size=2))
         messages.append({"role": "user", "content": asked})
-        answer = draw(st.lists(THOUGHTS, max_size=2)) + draw(st.lists(TEXTS, max_size=2))
+        answer = draw(st.lists(TEXTS, max_size=2))
         calls = [f"toolu_{turn}_{at}" for at in range(draw(st.integers(0, 2)))]
+        if answer or calls:
+            answer = draw(st.lists(THOUGHTS, max_size=2)) + answer
         answer += [{"type": "tool_use", "id": call, "name": "f", "input": draw(JSONS)} for call in calls]
         if not answer:
             break
@@ -122,8 +124,7 @@ def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
     breakpoints = draw(st.lists(st.integers(0, len(messages) - 1), max_size=4, unique=True))
     for at in breakpoints:
         content = messages[at]["content"]
-        if "thinking" not in content[-1]["type"]:
-            content[-1] = marked(content[-1], CACHE)
+        content[-1] = marked(content[-1], CACHE)
     return messages
 
 

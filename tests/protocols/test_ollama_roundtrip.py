@@ -83,18 +83,13 @@ def test_any_chunking_is_read_alike_and_says_the_same(events: list[Event], size:
     assert again == expected(events)
 
 
-CALLS = st.lists(
+FUNCTIONS = st.lists(
     st.builds(
-        lambda number, name, arguments: {
-            "id": f"call_{number}",
-            "function": {"name": name, "arguments": arguments},
-        },
-        st.integers(0, 99),
+        lambda name, arguments: {"name": name, "arguments": arguments},
         st.sampled_from("fg"),
         st.dictionaries(TEXTS, TEXTS | st.integers(-9, 9), max_size=2),
     ),
     max_size=3,
-    unique_by=lambda call: call["id"],
 )
 
 
@@ -104,16 +99,18 @@ def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
     words = TEXTS.filter(lambda text: text.strip() != "")
     if draw(st.booleans()):
         messages.append({"role": "system", "content": draw(words)})
-    for _ in range(draw(st.integers(1, 3))):
+    for turn in range(draw(st.integers(1, 3))):
         messages.append({"role": "user", "content": draw(words)})
-        calls = draw(CALLS)
+        calls = [
+            {"id": f"call_{turn}_{at}", "function": function} for at, function in enumerate(draw(FUNCTIONS))
+        ]
         answer: dict[str, Any] = {"role": "assistant", "content": draw(words)}
         if draw(st.booleans()):
             answer["thinking"] = draw(words)
         if calls:
             answer["tool_calls"] = calls
         messages.append(answer)
-        for call in draw(st.permutations(calls)):
+        for call in calls:
             name = call["function"]["name"]
             messages.append(
                 {"role": "tool", "content": draw(words), "tool_call_id": call["id"], "tool_name": name}

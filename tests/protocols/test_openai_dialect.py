@@ -179,6 +179,7 @@ def test_odd_shapes_are_the_upstream_s_fault(delta: dict[str, Any]) -> None:
 # -- requests
 
 
+CLOSED = {"type": "object", "properties": {}, "additionalProperties": False}
 FULL = Conversation(
     turns=[
         Turn("system", [TextPart("be brief")]),
@@ -211,8 +212,8 @@ FULL = Conversation(
         Turn("user", [TextPart("go on")]),
     ],
     tools=[
-        Tool("look", "looks", {"type": "object", "properties": {}}, strict=True),
-        Tool("now", None, {"type": "object"}),
+        Tool("look", "looks", CLOSED, strict=True),
+        Tool("now", None, {"type": "object", "properties": {}}),
     ],
     tool_choice=ToolChoice("named", "look"),
     parallel_tool_calls=False,
@@ -233,7 +234,7 @@ def request_of(conversation: Conversation) -> ChatRequest:
 
 
 def test_lower_then_lift_gives_the_same_conversation() -> None:
-    own, dropped = own_request(request_of(FULL), frozenset())
+    own, dropped, _ = own_request(request_of(FULL), frozenset())
     assert dropped == []
     checked = openai_chat.decode({"model": "public", **json.loads(json.dumps(own.body))})
     assert lift(checked) == FULL
@@ -247,11 +248,11 @@ def test_what_cannot_be_told_is_reported() -> None:
         stop=["a", "b", "c", "d", "e"],
         other={"container": "x"},
     )
-    own, dropped = own_request(request_of(said_), frozenset())
+    own, dropped, _ = own_request(request_of(said_), frozenset())
     assert sorted(dropped) == ["container", "stop[4:]", "tools.web_search", "top_k"]
     assert "tools" not in own.body
     assert "top_k" not in own.body
-    own, dropped = own_request(request_of(said_), frozenset({"top_k"}))
+    own, dropped, _ = own_request(request_of(said_), frozenset({"top_k"}))
     assert own.body["top_k"] == 5
     assert "top_k" not in dropped
 
@@ -267,7 +268,7 @@ def test_images_that_a_tool_returned_follow_as_a_message_of_the_user() -> None:
         Turn("assistant", [ToolCallPart("c1", "shot")]),
         Turn("tool", [ToolResultPart("c1", [MediaPart("image", "image/png", data="aGk=")])]),
     ]
-    own, _ = own_request(request_of(Conversation(turns)), frozenset())
+    own, _, _ = own_request(request_of(Conversation(turns)), frozenset())
     roles = [message["role"] for message in own.body["messages"]]
     assert roles == ["assistant", "tool", "user"]
     assert own.body["messages"][2]["content"][1]["image_url"]["url"] == "data:image/png;base64,aGk="

@@ -266,6 +266,7 @@ def test_a_target_of_the_same_dialect_keeps_its_fields(events: list[Event], is_s
 
 # -- requests
 
+CLOSED = {"type": "object", "properties": {}, "additionalProperties": False}
 FULL = Conversation(
     turns=[
         Turn("system", [TextPart("be brief")]),
@@ -298,7 +299,7 @@ FULL = Conversation(
         Turn("user", [TextPart("go on")]),
     ],
     tools=[
-        Tool("look", "looks", {"type": "object", "properties": {}}, strict=True),
+        Tool("look", "looks", CLOSED, strict=True),
         Tool("shell", None, kind="custom", format={"type": "text"}),
     ],
     tool_choice=ToolChoice("named", "look"),
@@ -313,7 +314,7 @@ FULL = Conversation(
 
 
 def test_lower_then_lift_gives_the_same_conversation() -> None:
-    lowering = Lowering(FULL)
+    lowering = Lowering(FULL, "m")
     written = json.loads(json.dumps({"model": "public", **lowering.body()}))
     assert lowering.dropped == []
     assert lift(responses.CREATE.decode(written)) == FULL
@@ -325,9 +326,10 @@ def test_what_cannot_be_told_is_reported() -> None:
         Turn("user", [TextPart("hi")]),
         Turn("assistant", [ReasoningPart("x", "s", issuer="anthropic"), native]),
     ]
-    lowering = Lowering(Conversation(turns, stop=["END"], seed=1, n=2, max_tokens=5))
+    lowering = Lowering(Conversation(turns, stop=["END"], seed=1, n=2, max_tokens=5), "m")
     assert lowering.body()["max_output_tokens"] == 16
     assert sorted(lowering.dropped) == [
+        "max_tokens",
         "messages[].reasoning",
         "messages[].server_tool_use",
         "n",

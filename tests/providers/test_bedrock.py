@@ -242,9 +242,10 @@ def test_a_schema_and_what_cannot_be_told() -> None:
         top_k=3,
         thinking=Thinking(effort="high"),
     )
-    outgoing, body = sent(conversation, "amazon.nova-pro-v1:0", stream=False)
+    outgoing, body = sent(conversation, "qwen.qwen3-32b-v1:0", stream=False)
     assert outgoing.path.endswith("/converse")
     assert body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"] == '{"type":"object"}'
+    assert outgoing.schema is None
     assert sorted(outgoing.dropped) == ["messages[].server_tool_use", "seed", "thinking", "top_k"]
 
 

@@ -459,7 +459,23 @@ def test_tool_choice(choice: ToolChoice, config: dict[str, Any]) -> None:
         ("gemini-2.5-pro", Thinking(effort="none"), {"thinkingBudget": 128}),
         ("gemini-3-pro-preview", Thinking(effort="max"), {"thinkingLevel": "high", "includeThoughts": True}),
         ("gemini-3-flash", Thinking(enabled=False), {"thinkingLevel": "minimal"}),
-        ("gemini-2.5-pro", Thinking(True, None, 99, False), {"thinkingBudget": 99, "includeThoughts": False}),
+        (
+            "gemini-2.5-pro",
+            Thinking(True, None, 999, False),
+            {"thinkingBudget": 999, "includeThoughts": False},
+        ),
+        ("gemini-2.5-pro", Thinking(True, None, 99), {"thinkingBudget": 128, "includeThoughts": True}),
+        ("gemini-2.5-pro", Thinking(True, None, 99_999), {"thinkingBudget": 32_768, "includeThoughts": True}),
+        (
+            "gemini-2.5-flash",
+            Thinking(True, None, 31_999),
+            {"thinkingBudget": 24_576, "includeThoughts": True},
+        ),
+        (
+            "gemini-2.5-flash-lite",
+            Thinking(True, None, 1),
+            {"thinkingBudget": 512, "includeThoughts": True},
+        ),
         ("gemini-2.5-pro", Thinking(True), {"thinkingBudget": -1, "includeThoughts": True}),
     ],
 )

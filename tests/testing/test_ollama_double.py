@@ -38,7 +38,7 @@ async def whole_and_streamed(client: Any, **asked: Any) -> tuple[Any, list[Any]]
 
 
 async def test_text_whole_and_streamed() -> None:
-    async with OllamaDouble() as up, sdk(up) as client:
+    async with OllamaDouble(thinks=False) as up, sdk(up) as client:
         whole, chunks = await whole_and_streamed(client, messages=user())
         assert whole.message.content == "Hello! How can I help you today?"
         assert "".join(chunk.message.content for chunk in chunks) == whole.message.content
@@ -62,7 +62,7 @@ async def test_tools_and_thoughts() -> None:
 
 
 async def test_limits_and_formats() -> None:
-    async with OllamaDouble() as up, sdk(up) as client:
+    async with OllamaDouble(thinks=False) as up, sdk(up) as client:
         cut = await client.chat(model="m", messages=user("count to 9"), options={"num_predict": 3})
         assert (cut.message.content, cut.done_reason) == ("1 2 3", "length")
         stopped = await client.chat(model="m", messages=user("count to 9"), options={"stop": ["5"]})
@@ -73,7 +73,7 @@ async def test_limits_and_formats() -> None:
 
 
 async def test_the_rest_of_the_surface() -> None:
-    async with OllamaDouble(models=("a",), any_model=False) as up, sdk(up) as client:
+    async with OllamaDouble(models=("a",), any_model=False, thinks=False) as up, sdk(up) as client:
         assert [model.model for model in (await client.list()).models] == ["a"]
         assert [model.model for model in (await client.ps()).models] == ["a"]
         assert "tools" in ((await client.show("a")).capabilities or [])
@@ -90,7 +90,7 @@ async def test_the_rest_of_the_surface() -> None:
 
 
 async def test_what_the_server_refuses_and_faults() -> None:
-    async with OllamaDouble() as up, sdk(up) as client:
+    async with OllamaDouble(thinks=False) as up, sdk(up) as client:
 
         async def refusal(**body: Any) -> str:
             with pytest.raises(ollama.ResponseError) as caught:
@@ -114,3 +114,14 @@ async def test_what_the_server_refuses_and_faults() -> None:
         with pytest.raises(ollama.ResponseError, match="error in the stream"):
             async for _ in await client.chat(model="m", messages=user(), stream=True):
                 pass
+
+
+async def test_who_can_think_does_so_unasked_and_who_cannot_refuses_to() -> None:
+    async with OllamaDouble() as up, sdk(up) as client:
+        answer = await client.chat(model="m", messages=user())
+        assert answer.message.thinking
+        assert not (await client.chat(model="m", messages=user(), think=False)).message.thinking
+    async with OllamaDouble(thinks=False) as up, sdk(up) as client:
+        assert not (await client.chat(model="m", messages=user(), think=False)).message.thinking
+        with pytest.raises(ollama.ResponseError, match='"m" does not support thinking'):
+            await client.chat(model="m", messages=user(), think=True)

@@ -59,7 +59,7 @@ async def test_cohere_for_its_own_sdk_and_openai_s() -> None:
             same = await other.embeddings.create(model="m", input=TEXTS, dimensions=256)
             assert [len(one.embedding) for one in same.data] == [256, 256]
             assert same.usage.prompt_tokens == 11
-            assert "truncate" not in sent(up)
+            assert sent(up)["truncate"] == "NONE"
             answer = await other.chat.completions.create(
                 model="m", messages=[{"role": "user", "content": "Hello!"}], max_completion_tokens=50
             )
@@ -189,7 +189,8 @@ async def test_ollama_is_told_what_openai_s_client_says() -> None:
             "presence_penalty": 0.1,
             "stop": ["x"],
         }
-        assert (body["think"], body["truncate"], body["stream"]) == (True, False, False)
+        assert (body["truncate"], body["stream"]) == (False, False)
+        assert "think" not in body  # who can thinks unasked, who cannot would refuse
 
 
 async def test_ollama_streams_and_is_bound_by_a_schema() -> None:

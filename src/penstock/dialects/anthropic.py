@@ -29,7 +29,9 @@ STOP_REASONS: dict[str, FinishReason] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-CUT = frozenset({"max_tokens", "model_context_window_exceeded"})  # a tool call may end in the middle
+CUT = frozenset(
+    {"max_tokens", "model_context_window_exceeded", "refusal"}
+)  # a tool call may end in the middle
 
 TOOL_USES = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})  # blocks whose input is streamed
 THOUGHT_SIGNATURE = "thought_signature"  # our field of a tool_use block: Gemini's signature, sealed

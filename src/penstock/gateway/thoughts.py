@@ -6,25 +6,32 @@ no place for it, and most clients drop fields they do not know. So it is remembe
 call's id and put back where the history has lost it.
 
 Some of Ollama's clients do not even keep the ids of calls. For them thoughts are found by what was called,
-name and arguments: of two equal calls the later one's thoughts are given to both; its proof is as good.
+name and arguments. Neither that nor an id that a model counts (Kimi: `functions.Bash:0`, the same in every
+conversation) says whose thoughts they are, so such are found only below the question they were thought for.
+Of two equal calls there the later one's thoughts are given to both; its proof is as good.
+
+What a client gave back by itself stays, unless it was signed and has lost its signature.
 
 A key's thoughts are found by that key only. The store is bounded in bytes and entries expire: a conversation
 that goes on later is answered as if the client had dropped its reasoning, which it has.
 """
 
 import hashlib
+import re
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from penstock.lib.clock import Clock
-from penstock.types.conversation import Conversation, ReasoningPart, ToolCallPart, Turn
+from penstock.types.conversation import Conversation, ReasoningPart, TextPart, ToolCallPart, Turn
 from penstock.types.events import Delta, Events, Finish, Reasoning, ReasoningEnd, Text, ToolDelta, ToolStart
 
 KEPT_S = 6 * 3600.0
 KEPT_BYTES = 64 * 1024 * 1024
 ENTRY_BYTES = 400  # of an entry beside its texts
+_RANDOM = re.compile(r"[A-Z0-9]")  # words have few of them
+_LEAST_RANDOM = 4
 
 
 class Thought(msgspec.Struct, frozen=True):
@@ -50,7 +57,7 @@ class Thoughts:
         return len(self._by_call)
 
     def remember(self, owner: str, signatures: dict[str, str | None], parts: Sequence[ReasoningPart]) -> None:
-        """`signatures`: of each tool call of the turn, by its id."""
+        """`signatures`: of each tool call of the turn, by its `call_key`."""
         now_s = self._clock.monotonic()
         texts = sum(len(part.text) + len(part.signature or "") + len(part.redacted or "") for part in parts)
         for call_id, signature in signatures.items():
@@ -69,29 +76,30 @@ class Thoughts:
     def recall(self, owner: str, conversation: Conversation) -> None:
         """Puts back, in place, what the history has lost."""
         if self._by_call:
+            question = ""
             for turn in conversation.turns:
-                if turn.role == "assistant":
-                    self._complete(owner, turn)
+                if turn.role == "user":
+                    question = question_of(turn)
+                elif turn.role == "assistant":
+                    self._complete(owner, turn, question)
 
-    def _complete(self, owner: str, turn: Turn) -> None:
-        found = list(self._found(owner, turn))
+    def _complete(self, owner: str, turn: Turn, question: str) -> None:
+        found = list(self._found(owner, turn, question))
         if not found:
             return
         for call, thought in found:
             call.signature = call.signature or thought.signature
-        is_signed = any(
-            isinstance(part, ReasoningPart) and (part.signature or part.redacted) for part in turn.parts
-        )
+        given = [part for part in turn.parts if isinstance(part, ReasoningPart)]
         first = found[0][1]
-        if first.parts and not is_signed:
+        if first.parts and (not given or (_is_signed(first.parts) and not _is_signed(given))):
             turn.parts = [*first.parts, *(p for p in turn.parts if not isinstance(p, ReasoningPart))]
 
-    def _found(self, owner: str, turn: Turn) -> Iterator[tuple[ToolCallPart, Thought]]:
+    def _found(self, owner: str, turn: Turn, question: str) -> Iterator[tuple[ToolCallPart, Thought]]:
         now_s = self._clock.monotonic()
         for part in turn.parts:
             if isinstance(part, ToolCallPart):
-                found = content_key(part.name, part.arguments) if part.is_id_ours else part.id
-                thought = self._by_call.get((owner, found))
+                call_id = None if part.is_id_ours else part.id
+                thought = self._by_call.get((owner, call_key(call_id, part.name, part.arguments, question)))
                 if thought is not None and thought.expires_s > now_s:
                     yield part, thought
 
@@ -104,29 +112,33 @@ class Thoughts:
 class Watcher:
     """Follows the events of one answer and remembers the thoughts of its first choice.
 
-    by_content: for a client that may drop the ids of calls.
+    question: of the conversation, as `question_of` its last user turn; by_content: for a client that may drop
+    the ids of calls.
     """
 
-    __slots__ = ("_arguments", "_by_content", "_calls", "_names", "_owner", "_parts", "_text", "_thoughts")
+    __slots__ = ("_arguments", "_by_content", "_calls", "_owner", "_parts", "_question", "_text", "_thoughts")
 
-    def __init__(self, thoughts: Thoughts, owner: str, *, by_content: bool = False) -> None:
+    def __init__(
+        self, thoughts: Thoughts, owner: str, question: Callable[[], str], *, by_content: bool = False
+    ) -> None:
         self._thoughts = thoughts
         self._owner = owner
+        self._question = question
         self._by_content = by_content
-        self._names: dict[int, tuple[str, str | None]] = {}  # index of a call -> name, signature
-        self._arguments: dict[int, list[str]] = {}
+        self._calls: list[ToolStart] = []
+        self._arguments: dict[int, list[str]] = {}  # by the index of a call
         self._text: list[str] = []  # of the block that is open
         self._parts: list[ReasoningPart] = []
-        self._calls: dict[str, str | None] = {}
 
     def see(self, deltas: Sequence[Delta]) -> None:
         for delta in deltas:
             if delta.__class__ is Events:
                 for event in delta.events:
-                    kind = event.__class__
-                    if kind is Text or (kind is ToolDelta and not self._by_content):
-                        continue  # nearly all events are one of these
-                    self._see(event)
+                    if event.__class__ is Text:  # nearly all events are
+                        if self._text and event.choice == 0:
+                            self._close(None)
+                    else:
+                        self._see(event)
 
     def _see(self, event: object) -> None:
         match event:
@@ -136,19 +148,23 @@ class Watcher:
                 self._close(event)
             case ToolStart(choice=0):
                 self._close(None)
-                self._calls[event.id] = event.signature
-                self._names[event.index] = (event.name, event.signature)
+                self._calls.append(event)
             case ToolDelta(index, arguments, 0):
                 self._arguments.setdefault(index, []).append(arguments)
             case Finish(choice=0):
                 self._close(None)
-                if self._by_content:
-                    self._calls |= {
-                        content_key(name, "".join(self._arguments.get(index, ()))): signature
-                        for index, (name, signature) in self._names.items()
-                    }
-                if self._calls and (self._parts or any(self._calls.values())):
-                    self._thoughts.remember(self._owner, self._calls, self._parts)
+                if self._calls and (self._parts or any(call.signature for call in self._calls)):
+                    self._thoughts.remember(self._owner, self._signatures(), self._parts)
+
+    def _signatures(self) -> dict[str, str | None]:
+        question = self._question()
+        found: dict[str, str | None] = {}
+        for call in self._calls:
+            arguments = "".join(self._arguments.get(call.index, ()))
+            found[call_key(call.id, call.name, arguments, question)] = call.signature
+            if self._by_content:
+                found[call_key(None, call.name, arguments, question)] = call.signature
+        return found
 
     def _close(self, end: ReasoningEnd | None) -> None:
         text = "".join(self._text)
@@ -159,10 +175,33 @@ class Watcher:
             self._parts.append(ReasoningPart(text))
 
 
-def content_key(name: str, arguments: str) -> str:
-    """The same for the same call, however its arguments are written. No id of a vendor looks like this."""
+def call_key(call_id: str | None, name: str, arguments: str, question: str) -> str:
+    """The id of a call where no other can have it; else the same for the same call below one question,
+    however its arguments are written. No id of a vendor looks like this.
+    """
+    if call_id is not None and _is_random(call_id, name):
+        return call_id
     try:
         written = msgspec.json.encode(msgspec.json.decode(arguments or "{}"), order="sorted")
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         written = arguments.encode("utf-8", "replace")
-    return f"= {name} {hashlib.sha256(written).hexdigest()}"
+    same = hashlib.sha256(question.encode("utf-8", "replace") + b"\0" + written).hexdigest()
+    return f"= {call_id or ''} {name} {same}"
+
+
+def question_of(turn: Turn) -> str:
+    return "\0".join(part.text for part in turn.parts if isinstance(part, TextPart))
+
+
+def last_question(conversation: Conversation) -> str:
+    asked = next((turn for turn in reversed(conversation.turns) if turn.role == "user"), None)
+    return "" if asked is None else question_of(asked)
+
+
+def _is_random(call_id: str, name: str) -> bool:
+    """Ids are made of random digits and letters, or of a word, the tool's name and a number."""
+    return len(_RANDOM.findall(call_id.replace(name, ""))) >= _LEAST_RANDOM
+
+
+def _is_signed(parts: Sequence[ReasoningPart]) -> bool:
+    return any(part.signature or part.redacted for part in parts)

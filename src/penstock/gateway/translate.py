@@ -7,9 +7,10 @@ after     reasoning before tool calls is remembered
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from penstock.gateway.deps import Deps
-from penstock.gateway.thoughts import Watcher
+from penstock.gateway.thoughts import Watcher, last_question
 from penstock.types.call import Call
 from penstock.types.conversation import Conversation, MediaPart, ToolResultPart
 from penstock.types.deployment import Codec
@@ -50,7 +51,8 @@ def watched(call: Call, request: ChatRequest, emit: Emit, deps: Deps) -> Emit:
     """`emit` that remembers thoughts on the way."""
     if call.key is None:
         return emit
-    watcher = Watcher(deps.thoughts, call.key.name, by_content=request.dialect == "ollama")
+    question = partial(last_question, request.conversation())
+    watcher = Watcher(deps.thoughts, call.key.name, question, by_content=request.dialect == "ollama")
 
     async def seen(deltas: Sequence[Delta]) -> None:
         watcher.see(deltas)

@@ -254,7 +254,7 @@ async def _check_length(
     if deployment.count_prompt is None or context is None or len(outgoing.body) <= context:
         return
     ask = _asker(replica, deployment, deps)
-    own = own_request(request, frozenset())[0] if isinstance(request, ChatRequest) else request
+    own = own_request(request).request if isinstance(request, ChatRequest) else request
     async with asyncio.timeout(within_s):
         tokens = await deployment.count_prompt(own, ask)
     if tokens >= context:  # the answer needs room for one token
@@ -282,7 +282,7 @@ def _asker(replica: ReplicaView, deployment: Deployment, deps: Deps) -> Ask:
 
 async def _count(request: ChatRequest, deployment: Deployment, replica: ReplicaView, deps: Deps) -> Counted:
     """How many tokens the prompt is: by the engine that would answer it, else by its length."""
-    own, _ = own_request(request, frozenset())
+    own = own_request(request).request
     if deployment.count_prompt is None:
         return Counted(estimated_prompt_tokens(own), is_estimated=True)
     async with asyncio.timeout(COUNT_WITHIN_S):

@@ -32,6 +32,7 @@ from penstock.dialects.anthropic import (
 from penstock.types.conversation import seal
 from penstock.types.errors import InternalError, UpstreamInvalid
 from penstock.types.events import (
+    CUTS,
     Citation,
     Events,
     Finish,
@@ -258,7 +259,7 @@ class Writer:
     def _finish(self, event: Finish, out: list[JSON]) -> None:
         for block in list(self._blocks):
             if block.kind == "tool_use":
-                self._close_tool(block, out, is_cut=event.reason == "length")
+                self._close_tool(block, out, is_cut=event.reason in CUTS)
             else:
                 self._end(block, out)
         self.stop_reason = self._reason(event)

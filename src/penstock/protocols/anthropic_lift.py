@@ -209,7 +209,7 @@ class _Lift:
             case "url":
                 part.url = source["url"]
             case "file":
-                part.file_id = source["file_id"]
+                part.file_id, part.store = source["file_id"], "anthropic"
             case "text":
                 part.media_type = "text/plain"
                 part.data = base64.b64encode(source["data"].encode()).decode()

@@ -10,8 +10,9 @@ Reasoning           text with thought
 ReasoningEnd        an empty text with thoughtSignature, sealed where another vendor issued it
 Tool*               one whole functionCall, when it ends: its arguments are checked to be a JSON object. Calls
                       leave in the order of their index. A call cut by `length` is left out.
-Citation            citationMetadata
+Citation            citationMetadata, its places in bytes
 Image               inlineData
+(all text)          of text/x.enum: one word, that other vendors write as JSON
 Finish              finishReason, held back for the last piece, which has usageMetadata, too
 
 A target of the same dialect gives pieces that are kept as they are, but for the model's name, ids and what
@@ -31,6 +32,7 @@ from penstock.protocols import gemini_errors
 from penstock.types.call import Call
 from penstock.types.errors import InternalError, PenstockError, UpstreamInvalid
 from penstock.types.events import (
+    CUTS,
     Answer,
     Chunk,
     Citation,
@@ -92,22 +94,36 @@ class _Call:
 class _Candidate:
     """One candidate: open until its finish; `extra` and `parts` are only filled by fold()."""
 
-    __slots__ = ("calls", "citations", "extra", "finish", "index", "is_open", "next_call", "parts")
+    __slots__ = (
+        "calls",
+        "citations",
+        "extra",
+        "finish",
+        "index",
+        "is_enum",
+        "is_open",
+        "next_call",
+        "parts",
+        "said",
+    )
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, *, is_enum: bool) -> None:
         self.index = index
+        self.is_enum = is_enum
         self.is_open = True
         self.calls: list[_Call] = []
         self.next_call = 0  # the first that has not left
         self.citations: list[JSON] = []
         self.finish: JSON | None = None  # of typed events: what the last piece says
+        self.said: list[str] = []  # the text so far
         self.parts: list[JSON] = []
         self.extra: JSON = {}
 
     # -- typed events; each gives the parts that may leave
 
     def text(self, event: Text | RefusalText) -> list[JSON]:
-        return [{"text": event.text}] if event.text else []
+        self.said.append(event.text)
+        return [{"text": event.text}] if event.text and not self.is_enum else []
 
     def reasoning(self, event: Reasoning) -> list[JSON]:
         return [{"text": event.text, "thought": True}] if event.text else []
@@ -145,9 +161,9 @@ class _Candidate:
     def citation(self, event: Citation) -> list[JSON]:
         cited: JSON = {}
         if event.start is not None:
-            cited["startIndex"] = event.start
+            cited["startIndex"] = self._bytes(event.start)
         if event.end is not None:
-            cited["endIndex"] = event.end
+            cited["endIndex"] = self._bytes(event.end)
         if event.url:
             cited["uri"] = event.url
         if event.title:
@@ -155,19 +171,24 @@ class _Candidate:
         self.citations.append(cited)
         return []
 
+    def _bytes(self, characters: int) -> int:
+        """Google counts bytes."""
+        return len("".join(self.said)[: max(0, characters)].encode("utf-8", "replace"))
+
     def image(self, event: Image) -> list[JSON]:
         return [{"inlineData": {"mimeType": event.media_type, "data": event.data}}]
 
     def end(self, event: Finish) -> list[JSON]:
         """An answer that was cut has lost its open calls; any other must have ended them."""
         left = [call for call in self.calls if not call.is_ended]
-        if left and event.reason not in ("length", "content_filter"):
+        if left and event.reason not in CUTS:
             raise InternalError("an answer is finished before its tool calls")
         self.is_open = False
+        word = [{"text": _bare("".join(self.said))}] if self.is_enum and self.said else []
         self.finish = {"finishReason": REASONS[event.reason]}
         self.calls = [call for call in self.calls[self.next_call :] if call.is_ended]
         self.next_call = 0
-        return self._ended_calls()
+        return word + self._ended_calls()
 
     def _call(self, index: int) -> _Call:
         if not 0 <= index < len(self.calls):
@@ -204,6 +225,8 @@ class GeminiEncoder:
         self.stream_type = EVENT_STREAM if sse else "application/json"
         self.ping = b"\n"  # no comment: see above
         self._same: JSON = {"modelVersion": call.model or request.model, "responseId": call.id}
+        config = request.body.get("generationConfig") or {}
+        self._is_enum = config.get("responseMimeType") == "text/x.enum"
         self._candidates: dict[int, _Candidate] = {}
         self._usage: Usage | None = None
         self._is_blocked = False
@@ -265,7 +288,7 @@ class GeminiEncoder:
             index = event.choice  # type: ignore[union-attr]  # those in the table have one
             candidate = self._candidates.get(index)
             if candidate is None:
-                candidate = self._candidates[index] = _Candidate(index)
+                candidate = self._candidates[index] = _Candidate(index, is_enum=self._is_enum)
             if not candidate.is_open:
                 continue
             parts = write(candidate, event)
@@ -288,7 +311,7 @@ class GeminiEncoder:
                 index = given.get("index", position)
                 candidate = self._candidates.get(index)
                 if candidate is None:
-                    candidate = self._candidates[index] = _Candidate(index)
+                    candidate = self._candidates[index] = _Candidate(index, is_enum=self._is_enum)
                 if not candidate.is_open:
                     continue
                 if given.get("content"):
@@ -386,6 +409,14 @@ def _join(parts: list[JSON], more: list[JSON]) -> None:
             parts[-1] = {**part, "text": parts[-1]["text"] + part["text"]}
         else:
             parts.append(part)
+
+
+def _bare(text: str) -> str:
+    try:
+        word = _decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return text
+    return word if isinstance(word, str) else text
 
 
 def _is_plain(part: JSON) -> bool:

@@ -63,6 +63,7 @@ _KNOWN = frozenset(
         *("serviceTier", "cachedContent"),
     }
 )
+_UNSAID = ("videoMetadata", "mediaResolution")  # of a part
 _MODES: dict[str, Any] = {"NONE": "none", "ANY": "required"}
 _LEVELS = frozenset({"minimal", "low", "medium", "high"})
 
@@ -83,6 +84,8 @@ def lift(request: ChatRequest) -> Conversation:
     other |= {f"toolConfig.{key}": tool_config[key] for key in tool_config if key != "functionCallingConfig"}
     if "_responseJsonSchema" in config:
         config = {**config, "responseJsonSchema": config["_responseJsonSchema"]}
+    parts = [part for content in body["contents"] for part in content.get("parts", ())]
+    other |= {f"contents[].{key}": True for key in _UNSAID if any(key in part for part in parts)}
     return Conversation(
         turns=list(_turns(body)),
         tools=list(_tools(body.get("tools") or ())),

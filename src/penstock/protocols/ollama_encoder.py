@@ -18,11 +18,13 @@ from penstock.protocols.openai_embeddings import WholeEncoder, as_floats
 from penstock.types.call import Call
 from penstock.types.errors import InternalError, PenstockError, UpstreamInvalid
 from penstock.types.events import (
+    CUTS,
     Answer,
     Chunk,
     Delta,
     Events,
     Finish,
+    Image,
     Reasoning,
     RefusalText,
     Text,
@@ -37,6 +39,7 @@ from penstock.types.usage import Usage
 JSON = dict[str, Any]
 
 NDJSON = "application/x-ndjson"
+_SAID = ("message", "response", "thinking")  # of a line: what the model said in it
 _REASONS = {"stop": "stop", "length": "length", "tool_calls": "stop", "content_filter": "stop"}
 
 _encode = msgspec.json.Encoder().encode
@@ -154,8 +157,10 @@ class ChatEncoder:
                 self._calls[index][2].append(arguments)
             case ToolEnd(index):
                 self._call_made(index, out)
+            case Image(media_type, data):  # no place for one: Markdown, as many clients show it
+                out.append(self._piece(text=f"![image](data:{media_type};base64,{data})"))
             case Finish(reason):
-                if reason != "length":  # a call that was cut is none
+                if reason not in CUTS:  # a call that was cut is none
                     for index in list(self._calls):
                         self._call_made(index, out)
                 self._finish = _REASONS[reason]
@@ -175,11 +180,16 @@ class ChatEncoder:
     def _native(self, body: JSON, out: list[JSON]) -> None:
         body["model"] = self._model
         if body.get("done"):
-            self._last = {key: value for key, value in body.items() if key not in ("message", "response")}
+            said = {key: body.pop(key) for key in _SAID if key in body}
+            self._last = body
             self._finish = str(body.get("done_reason") or "stop")
-            message = body.get("message")
-            if isinstance(message, dict) and (message.get("content") or message.get("tool_calls")):
-                out.append({"message": message})
+            message = said.get("message")
+            if isinstance(message, dict):
+                said = {key: value for key, value in message.items() if key != "role"}
+                if any(said.values()):
+                    out.append({"message": message})
+            elif any(said.values()):
+                out.append({"response": "", **said})
         else:
             out.append(body)
 

@@ -119,7 +119,9 @@ def _turns(messages: list[JSON]) -> list[Turn]:
         if role == "tool":
             call = _answered(waiting, message.get("tool_call_id"), message.get("tool_name"))
             call_id = call.id if call else f"call_{number}"
-            result = ToolResultPart(call_id, [TextPart(text)], call.name if call else "")
+            images = [_image(data) for data in message.get("images") or ()]
+            content: list[TextPart | MediaPart] = [TextPart(text)] if text or not images else []
+            result = ToolResultPart(call_id, [*content, *images], call.name if call else "")
             if turns and turns[-1].role == "tool":
                 turns[-1].parts.append(result)
             else:

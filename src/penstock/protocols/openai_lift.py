@@ -76,6 +76,8 @@ def lift(request: ChatRequest) -> Conversation:
         del other["store"]
     if wanted is not None and wanted["type"] == "structural_tag":
         other["response_format"] = wanted
+    if any(message.get("audio") for message in body["messages"]):
+        other["messages[].audio"] = True  # what an assistant said aloud, by an id that only its vendor knows
     return Conversation(
         turns=_turns(body["messages"]),
         tools=[_tool(tool) for tool in body.get("tools") or ()]
@@ -95,15 +97,15 @@ def lift(request: ChatRequest) -> Conversation:
 
 def _turns(messages: list[JSON]) -> list[Turn]:
     turns: list[Turn] = []
-    names: dict[str, str] = {}  # call id -> function
+    calls: dict[str, ToolCallPart] = {}  # by their ids
     for message in messages:
         role = message["role"]
         if role == "assistant":
             turn = Turn("assistant", _said(message), message.get("name"))
-            names |= {part.id: part.name for part in turn.parts if isinstance(part, ToolCallPart)}
+            calls |= {part.id: part for part in turn.parts if isinstance(part, ToolCallPart)}
             turns.append(turn)
         elif role in ("tool", "function"):
-            result = _result(message, names)
+            result = _result(message, calls)
             if turns and turns[-1].role == "tool":
                 turns[-1].parts.append(result)
             else:
@@ -115,11 +117,13 @@ def _turns(messages: list[JSON]) -> list[Turn]:
     return turns
 
 
-def _result(message: JSON, names: dict[str, str]) -> ToolResultPart:
+def _result(message: JSON, calls: dict[str, ToolCallPart]) -> ToolResultPart:
     call_id = message.get("tool_call_id") or f"call_{message['name']}"
     content = [part for part in _parts(message["content"] or "") if isinstance(part, TextPart | MediaPart)]
-    name = message.get("name") or names.get(call_id, "")
-    return ToolResultPart(call_id, content, name, cache=message.get("cache_control"))
+    call = calls.get(call_id)
+    name = message.get("name") or (call.name if call is not None else "")
+    kind = call.kind if call is not None else "function"
+    return ToolResultPart(call_id, content, name, kind=kind, cache=message.get("cache_control"))
 
 
 def _parts(content: str | list[JSON]) -> list[Part]:
@@ -155,7 +159,8 @@ def _part(part: JSON) -> Part:
 
 def _file(file: JSON, cache: JSON | None) -> MediaPart:
     if "file_id" in file:
-        return MediaPart("file", file_id=file["file_id"], name=file.get("filename"), cache=cache)
+        name = file.get("filename")
+        return MediaPart("file", file_id=file["file_id"], name=name, cache=cache, store="openai")
     data = file.get("file_data") or ""
     if data.startswith(("data:", "http://", "https://")):
         return _media("file", data, name=file.get("filename"), cache=cache)

@@ -4,7 +4,8 @@ Responses                                            Conversation
 ---------------------------------------------------  -------------------------------------------------------
 instructions                                         a system turn before all others
 message of user, system, developer                   a turn each
-message, reasoning, function_call, custom_tool_call  one assistant turn of neighbours
+message, reasoning, function_call, custom_tool_call  one assistant turn of neighbours; a message after a
+                                                       message begins another
 function_call_output, custom_tool_call_output        a tool turn of neighbours
 reasoning.encrypted_content                          signature or, without a summary, redacted; of who
                                                        sealed it, else of a target of this dialect
@@ -25,6 +26,7 @@ from penstock.types.conversation import (
     Part,
     ReasoningPart,
     RefusalPart,
+    Role,
     TextPart,
     Thinking,
     Tool,
@@ -53,6 +55,8 @@ _KNOWN = frozenset(_SAME) | {
     *("store", "background", "include", "previous_response_id", "prompt_cache_retention"),
     *("prompt_cache_options",),
 }
+_SPOKEN = (TextPart, RefusalPart)
+_ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant"}
 _ASSISTANT = frozenset({"reasoning", "function_call", "custom_tool_call"})
 
 
@@ -100,10 +104,10 @@ def _item(item: JSON, turns: list[Turn], names: dict[str, str]) -> None:
     if kind == "message":
         role = item["role"]
         parts = _parts(item["content"])
-        if role == "assistant":
+        if role == "assistant" and not _has_spoken(turns):
             _append(turns, "assistant", parts)
         else:
-            turns.append(Turn("user" if role == "user" else "system", parts))
+            turns.append(Turn(_ROLES.get(role, "system"), parts))
     elif kind in _ASSISTANT:
         part = _said(item)
         if isinstance(part, ToolCallPart):
@@ -130,6 +134,11 @@ def _item(item: JSON, turns: list[Turn], names: dict[str, str]) -> None:
         )
     else:
         _append(turns, "assistant", [NativePart("responses", item)])
+
+
+def _has_spoken(turns: list[Turn]) -> bool:
+    """Whether the message before was an assistant's: two are not one, said in two pieces."""
+    return bool(turns) and turns[-1].role == "assistant" and isinstance(turns[-1].parts[-1], _SPOKEN)
 
 
 def _append(turns: list[Turn], role: Any, parts: list[Part]) -> None:
@@ -178,12 +187,13 @@ def _part(part: JSON) -> Part:
             return MediaPart("audio", f"audio/{audio.get('format') or 'wav'}", data=audio.get("data"))
         case "input_image":
             if part.get("file_id") is not None:
-                return MediaPart("image", file_id=part["file_id"], detail=part.get("detail"))
+                detail = part.get("detail")
+                return MediaPart("image", file_id=part["file_id"], detail=detail, store="openai")
             return _media("image", part.get("image_url") or "", detail=part.get("detail"))
         case _:
             name = part.get("filename")
             if part.get("file_id") is not None:
-                return MediaPart("file", file_id=part["file_id"], name=name)
+                return MediaPart("file", file_id=part["file_id"], name=name, store="openai")
             return _media("file", part.get("file_data") or part.get("file_url") or "", name=name)
 
 

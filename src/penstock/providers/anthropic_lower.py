@@ -38,8 +38,11 @@ from penstock.providers.anthropic_models import (
     effort_of,
 )
 from penstock.providers.anthropic_schemas import closed
-from penstock.providers.anthropic_turns import BLANK, Letters, has_lost_thoughts, hoisted, pair, trim
+from penstock.providers.anthropic_turns import BLANK, has_lost_thoughts, hoisted, pair, trim
 from penstock.providers.anthropic_typed import Names
+from penstock.providers.formats import ANY_OBJECT, in_words
+from penstock.providers.tools import Letters, possible, renamed
+from penstock.providers.turns import rounded, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -103,10 +106,10 @@ class Lowering:
 
     def names(self) -> Names:
         """How tools are called there; for the reader."""
-        tools = [tool for tool in self._asked.tools if tool.kind != "native"]
-        renamed = {new: tool.name for tool in tools if (new := self._tool_names[tool.name]) != tool.name}
+        tools = self._asked.tools
+        others = renamed(tools, self._tool_names)
         customs = frozenset(self._tool_names[tool.name] for tool in tools if tool.kind == "custom")
-        return Names(renamed, customs, self._forced())
+        return Names(others, customs, self._forced())
 
     def _forced(self) -> str | None:
         """The name of the tool whose arguments are the answer, where one is forced for its form."""
@@ -121,7 +124,7 @@ class Lowering:
     def body(self, *, counts_only: bool = False) -> JSON:
         said = self._asked
         self.names()  # tools' names come first: a call of an unknown tool gets what is left
-        system, turns = hoisted(said.turns)
+        system, turns = hoisted(settled(said.turns))
         messages = self._messages(turns)
         blocks = self._texts(system)
         words = self._words()
@@ -179,7 +182,10 @@ class Lowering:
         if turn.name:
             self._lose("messages[].name")
         is_assistant = turn.role == "assistant"
-        for part in turn.parts:
+        parts = rounded(turn.parts)
+        if parts is not turn.parts:  # "the final block in an assistant message cannot be `thinking`"
+            self._lose("messages[].reasoning")
+        for part in parts:
             block = self._block(part, is_assistant=is_assistant)
             if block is not None:
                 blocks.append(block)
@@ -290,6 +296,11 @@ class Lowering:
     def _tools(self, body: JSON, messages: list[JSON]) -> None:
         said = self._asked
         choice = said.tool_choice
+        if choice is not None:
+            told = [tool.name for tool in said.tools if tool.kind != "native" or tool.dialect == "anthropic"]
+            choice = possible(choice, told)
+            if choice is not said.tool_choice:
+                self._lose("tool_choice")
         allowed = set(choice.allowed) if choice is not None else set()
         tools = [
             written
@@ -365,7 +376,7 @@ class Lowering:
         if forced is not None:
             self.schema = wanted.schema
             description = wanted.description or "Gives the answer to the user."
-            tool = {"name": forced, "description": description, "input_schema": wanted.schema or _ANY_OBJECT}
+            tool = {"name": forced, "description": description, "input_schema": wanted.schema or ANY_OBJECT}
             body["tools"] = [*body.get("tools", ()), tool]
             body["tool_choice"] = {"type": "tool", "name": forced}
         elif wanted.schema is not None and self._can.formats:
@@ -376,20 +387,14 @@ class Lowering:
             body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
             self.schema = wanted.schema if lost else None
         else:
-            self.schema = wanted.schema or _ANY_OBJECT
+            self.schema = wanted.schema or ANY_OBJECT
 
     def _words(self) -> str:
         """How the answer's form is asked for where it can only be asked for."""
         wanted = self._asked.format
         if wanted is None or self._forced() is not None:
             return ""
-        if wanted.schema is None:
-            return "Answer with one JSON object and nothing else."
-        if self._can.formats:
-            return ""
-        schema = msgspec.json.encode(wanted.schema).decode()
-        said = "Answer with one JSON value and nothing else. It must be valid against this JSON Schema:"
-        return f"{said}\n{schema}"
+        return "" if wanted.schema is not None and self._can.formats else in_words(wanted.schema)
 
     def _thinking(self, body: JSON, messages: list[JSON]) -> None:
         thinking = self._asked.thinking
@@ -494,7 +499,6 @@ class Lowering:
 
 
 _LEAST_TOP_P = 0.95  # while it thinks
-_ANY_OBJECT: JSON = {"type": "object"}
 
 
 def _text(part: TextPart | RefusalPart) -> JSON | None:

@@ -1,19 +1,15 @@
-"""Anthropic's rules for turns: what stands where, and in which letters.
+"""Anthropic's rules for turns: what stands where.
 
 pair                every call has one result, at the start of the next message, in the order of the calls
 hoisted             system turns at the start go to `system`
 trim                an answer that was begun must not end in blanks
-Letters             ids and names are of a-z A-Z 0-9 _ -
 has_lost_thoughts   a turn in the middle of tool use begins with its thinking, if thinking is on by budget
 """
-
-import re
 
 from penstock.types.conversation import JSON, Turn
 from penstock.types.errors import InvalidRequest
 
 BLANK = " \t\r\n\f\v"
-_WRONG = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def pair(messages: list[JSON]) -> None:
@@ -52,25 +48,6 @@ def trim(content: list[JSON]) -> None:
     last = content[-1]
     if last["type"] == "text":
         last["text"] = last["text"].rstrip(BLANK)
-
-
-class Letters(dict[str, str]):
-    """Any text -> one of Anthropic's letters, always the same and never the same for two."""
-
-    def __init__(self, longest: int | None) -> None:
-        super().__init__()
-        self._longest = longest
-        self._taken: set[str] = set()
-
-    def __missing__(self, text: str) -> str:
-        made = plain = _WRONG.sub("_", text)[: self._longest] or "_"
-        number = 1
-        while made in self._taken:
-            number += 1
-            made = f"{plain[: (self._longest or len(plain) + 8) - 8]}_{number}"
-        self._taken.add(made)
-        self[text] = made
-        return made
 
 
 def has_lost_thoughts(messages: list[JSON]) -> bool:

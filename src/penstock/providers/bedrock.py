@@ -75,19 +75,19 @@ class BedrockCodec:
         chat = _chat(request)
         lowering = Lowering(chat.conversation(), deployment.model)
         body = _encode(lowering.body())
-        dropped = tuple(lowering.dropped)
+        made = Outgoing(f"{path}/converse", body, dropped=tuple(lowering.dropped), schema=lowering.schema)
         if not chat.stream:
-            return Outgoing(f"{path}/converse", body, dropped=dropped)
-        return Outgoing(f"{path}/converse-stream", body, is_stream=True, framing="aws", dropped=dropped)
+            return made
+        return made._replace(path=f"{path}/converse-stream", is_stream=True, framing="aws")
 
     def reader(self, request: Request, deployment: Deployment) -> Reader:
         if isinstance(request, EmbeddingRequest):
             made = EmbedReader if "cohere" in deployment.model else TitanReader
             return made(request, self.name)
         conversation = _chat(request).conversation()
-        names = Lowering(conversation, deployment.model).names()
+        lowering = Lowering(conversation, deployment.model)
         customs = frozenset(tool.name for tool in conversation.tools if tool.kind == "custom")
-        return ConverseReader(self.name, names, customs)
+        return ConverseReader(self.name, lowering.renamed, customs, lowering.forced)
 
     def takes_url(self, url: str) -> bool:
         return url.startswith("s3://")

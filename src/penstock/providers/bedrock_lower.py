@@ -13,7 +13,9 @@ tools                           toolConfig; a call in the history needs it, so w
                                   were used are declared again, and the model is told not to call them
 tool_choice none                no tools, likewise
 Thinking                        additionalModelRequestFields.thinking for Claude, else reported
-Format json_schema              outputConfig.textFormat
+Format json_schema              outputConfig.textFormat where the model has it (`_FORMATS`, and Claude from
+                                  4.5: closed, as Anthropic wants it); for other Claudes a tool that must be
+                                  called; else words
 """
 
 import base64
@@ -32,7 +34,10 @@ from penstock.providers.anthropic_models import (
     abilities,
     effort_of,
 )
-from penstock.providers.anthropic_turns import Letters
+from penstock.providers.anthropic_schemas import closed
+from penstock.providers.formats import ANY_OBJECT, in_words
+from penstock.providers.tools import LONGEST_NAME, Letters, object_schema, possible, renamed
+from penstock.providers.turns import instructed, rounded, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -80,35 +85,44 @@ _SOUNDS = {
     "audio/flac": "flac",
 }
 _WRONG_TITLE = re.compile(r"[^a-zA-Z0-9 ()\[\]-]+")
-_LONGEST = 64
+# https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html, langchain-aws#883, 2026-11-20:
+# beside Claude, "select" models of these families. Not Amazon's, Meta's, Cohere's, AI21's.
+_FORMATS = re.compile(r"qwen|gpt-oss|deepseek\.v3|gemma|minimax|ministral|magistral|kimi|nemotron")
+_STOP_SEQUENCE = "/stop_sequence"  # of Claude's own answer: which one was met
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
 class Lowering:
-    """One request on its way; `dropped` fills as it is written."""
+    """One request on its way; `dropped` fills as it is written.
+
+    schema: what the answer must fit, where Bedrock was told only a part of it, or nothing.
+    """
 
     def __init__(self, conversation: Conversation, model: str) -> None:
         self._said = conversation
         self._is_claude = "claude" in model or "anthropic" in model
         self._can = abilities(model)
-        self._ids = Letters(_LONGEST)
-        self._names = Letters(_LONGEST)
-        for tool in conversation.tools:  # theirs first: a call of an unknown tool gets what is left
-            self._names[tool.name]
+        self._has_formats = self._can.formats if self._is_claude else _FORMATS.search(model) is not None
+        self._ids = Letters(LONGEST_NAME)
+        self._names = Letters(LONGEST_NAME)
+        self.renamed = renamed(conversation.tools, self._names)  # their name -> ours, for the reader
+        self.forced = self._forced()  # the tool whose input is the answer
         self._documents = 0
         self._points = 0
         self.dropped: list[str] = []
+        self.schema: JSON | None = None
 
     def body(self) -> JSON:
         said = self._said
+        turns = self._turns()
         leading = 0
-        while leading < len(said.turns) and said.turns[leading].role == "system":
+        while leading < len(turns) and turns[leading].role == "system":
             leading += 1
-        messages = self._messages(said.turns[leading:])
+        messages = self._messages(turns[leading:])
         body: JSON = {}
-        if system := self._system(said.turns[:leading]):
+        if system := self._system(turns[:leading]):
             if messages:
                 body["system"] = system
             else:
@@ -134,6 +148,8 @@ class Lowering:
                 self._lose("top_k")
         if more:
             body["additionalModelRequestFields"] = more
+        if said.stop and self._is_claude:
+            body["additionalModelResponseFieldPaths"] = [_STOP_SEQUENCE]
         if said.format is not None:
             self._format(body)
         if said.metadata:
@@ -142,9 +158,23 @@ class Lowering:
             self._lose(name)
         return body
 
-    def names(self) -> dict[str, str]:
-        """Tools that are called otherwise there: their name -> ours. For the reader."""
-        return {new: tool.name for tool in self._said.tools if (new := self._names[tool.name]) != tool.name}
+    def _forced(self) -> str | None:
+        wanted, thinking = self._said.format, self._said.thinking
+        if wanted is None or self._said.tools or not self._is_claude or not self._can.forces:
+            return None
+        if thinking is not None and thinking.enabled is not False and thinking.effort != "none":
+            return None
+        schema = wanted.schema
+        if schema is not None and (self._has_formats or schema.get("type") != "object"):
+            return None
+        return self._names[wanted.name]
+
+    def _turns(self) -> list[Turn]:
+        turns, wanted = settled(self._said.turns), self._said.format
+        if wanted is None or self.forced is not None or (wanted.schema is not None and self._has_formats):
+            return turns
+        self.schema = wanted.schema or ANY_OBJECT
+        return instructed(turns, in_words(wanted.schema))
 
     def _lose(self, name: str) -> None:
         if name not in self.dropped:
@@ -167,7 +197,10 @@ class Lowering:
         for turn in turns:
             role = "assistant" if turn.role == "assistant" else "user"
             blocks: list[JSON] = []
-            for part in turn.parts:
+            parts = rounded(turn.parts)
+            if parts is not turn.parts:  # a message must not end in thoughts
+                self._lose("messages[].reasoning")
+            for part in parts:
                 self._add(part, self._block(part, is_assistant=role == "assistant"), blocks)
             if turn.name:
                 self._lose("messages[].name")
@@ -285,6 +318,10 @@ class Lowering:
     def _tools(self, messages: list[JSON]) -> JSON | None:
         said = self._said
         choice = said.tool_choice
+        if choice is not None:
+            choice = possible(choice, [tool.name for tool in said.tools if tool.kind != "native"])
+            if choice is not said.tool_choice:
+                self._lose("tool_choice")
         mode = choice.mode if choice is not None else "auto"
         allowed = set(choice.allowed) if choice is not None else set()
         tools: list[JSON] = []
@@ -308,7 +345,7 @@ class Lowering:
         if tool.kind == "native":
             self._lose(f"tools.{tool.name}")
             return None
-        schema: JSON = tool.parameters or {"type": "object", "properties": {}}
+        schema = object_schema(tool.parameters)
         if tool.kind == "custom":
             schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
         spec: JSON = {"name": self._names[tool.name], "inputSchema": {"json": schema}}
@@ -317,6 +354,7 @@ class Lowering:
         if tool.strict:
             if self._is_claude and self._can.formats:
                 spec["strict"] = True
+                spec["inputSchema"] = {"json": closed(schema, [])}
             else:
                 self._lose("tools[].strict")
         if tool.format is not None and tool.format.get("type") != "text":
@@ -402,10 +440,23 @@ class Lowering:
         wanted = self._said.format
         if wanted is None:
             return
-        if wanted.kind == "json_object" or wanted.schema is None:
-            self._lose("format")
+        if self.forced is not None:
+            self.schema = wanted.schema or ANY_OBJECT
+            spec: JSON = {"name": self.forced, "inputSchema": {"json": self.schema}}
+            spec["description"] = wanted.description or "Gives the answer to the user."
+            body["toolConfig"] = {
+                "tools": [{"toolSpec": spec}],
+                "toolChoice": {"tool": {"name": self.forced}},
+            }
             return
-        schema: JSON = {"schema": _encode(wanted.schema).decode(), "name": self._names[wanted.name]}
+        if wanted.schema is None or not self._has_formats:
+            return  # asked for in words
+        told = wanted.schema
+        if self._is_claude:
+            lost: list[str] = []
+            told = closed(wanted.schema, lost)
+            self.schema = wanted.schema if lost else None
+        schema: JSON = {"schema": _encode(told).decode(), "name": self._names[wanted.name]}
         if wanted.description:
             schema["description"] = wanted.description
         text = {"type": "json_schema", "structure": {"jsonSchema": schema}}
@@ -414,8 +465,9 @@ class Lowering:
 
 def _name_documents(blocks: list[JSON]) -> None:
     """A document needs a text beside it."""
-    if any("document" in block for block in blocks) and not any("text" in block for block in blocks):
-        blocks.insert(0, {"text": "(a document)"})
+    first = next((at for at, block in enumerate(blocks) if "document" in block), None)
+    if first is not None and not any("text" in block for block in blocks):
+        blocks.insert(first, {"text": "(a document)"})  # results of tools stay in front
 
 
 def _has_lost_thoughts(messages: list[JSON]) -> bool:

@@ -31,6 +31,7 @@ from penstock.types.errors import (
     UpstreamUnavailable,
 )
 from penstock.types.events import (
+    CUTS,
     Citation,
     Delta,
     Event,
@@ -76,10 +77,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ConverseReader:
-    """`names`: tools that are called otherwise there; `customs`: those with one text as their input."""
+    """`names`: tools that are called otherwise there; `customs`: those with one text as their input, by our
+    name; `forced`: the one whose input is the answer.
+    """
 
-    def __init__(self, name: str, names: dict[str, str], customs: frozenset[str]) -> None:
+    def __init__(
+        self, name: str, names: dict[str, str], customs: frozenset[str], forced: str | None = None
+    ) -> None:
         self._name = name
+        self._forced = forced
         self._names = names
         self._customs = customs
         self._calls = 0
@@ -142,9 +148,13 @@ class ConverseReader:
         self._open = "tool"
         self._arguments = []
         name = _text(use["name"])
+        if name == self._forced:
+            self._open = "answer"
+            return events
+        name = self._names.get(name, name)
         self._is_custom = name in self._customs
         kind: Any = "custom" if self._is_custom else "function"
-        events.append(ToolStart(self._calls, _text(use["toolUseId"]), self._names.get(name, name), kind))
+        events.append(ToolStart(self._calls, _text(use["toolUseId"]), name, kind))
         return events
 
     def _block_delta(self, body: JSON) -> list[Event]:
@@ -155,11 +165,13 @@ class ConverseReader:
         if text is not None:
             return [Text(_text(text))] if text else []
         if "toolUse" in delta:
-            if self._open != "tool":
+            if self._open not in ("tool", "answer"):
                 raise TypeError("arguments outside a call")
             piece = _text(delta["toolUse"].get("input") or "")
             if not piece:
                 return []
+            if self._open == "answer":
+                return [Text(piece)]
             self._arguments.append(piece)
             return [] if self._is_custom else [ToolDelta(self._calls, piece)]
         if "reasoningContent" in delta:
@@ -224,8 +236,12 @@ class ConverseReader:
         known = _REASONS.get(reason, "stop")
         if known is None:
             raise UpstreamError(f"{self._name} gave the answer up (stopReason {reason!r}).")
-        self._finish = Finish(known, native=reason)
-        return self._settle(is_cut=known == "length")
+        if known == "tool_calls" and self._calls == 0:
+            known = "stop"  # the only call was the answer
+        extra = body.get("additionalModelResponseFields")
+        stop = extra.get("stop_sequence") if isinstance(extra, dict) else None
+        self._finish = Finish(known, native=reason, stop_sequence=stop if isinstance(stop, str) else None)
+        return self._settle(is_cut=known in CUTS)
 
     # -- both
 

@@ -74,8 +74,7 @@ def embed_body(request: EmbeddingRequest) -> JSON:
     }
     if request.dimensions is not None:
         body["output_dimension"] = request.dimensions
-    if request.truncate:
-        body["truncate"] = "END"
+    body["truncate"] = "END" if request.truncate else "NONE"  # unsaid, what is too long is cut in silence
     return body
 
 

@@ -11,12 +11,12 @@ ToolCallPart.signature          thoughtSignature of its part; a Gemini 3 model r
 ReasoningPart of "gemini"       its part with thoughtSignature; foreign ones and unsigned text are left out:
                                   thoughts go back to who thought them
 MediaPart                       inlineData, fileData for what Google fetches itself (`is_fetched_by_google`)
-Tool                            functionDeclarations: parametersJsonSchema, or `parameters` in the OpenAPI
-                                  subset for models older than Gemini 2
+Tool                            functionDeclarations, their names in Google's letters: parametersJsonSchema,
+                                  or `parameters` in the OpenAPI subset for models older than Gemini 2
 a custom tool                   a function of one text, `input`
 ToolChoice                      functionCallingConfig: AUTO, ANY, NONE; VALIDATED for a choice among some
 Thinking                        thinkingConfig: a level for Gemini 3, a budget for 2.5 (`_BUDGETS`)
-Format                          responseMimeType, responseJsonSchema
+Format                          responseMimeType, responseJsonSchema; beside functions words, before Gemini 3
 """
 
 import re
@@ -24,7 +24,10 @@ from typing import Any
 
 import msgspec
 
+from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.gemini_schema_subset import narrowed, subset
+from penstock.providers.tools import GoogleLetters, possible, renamed
+from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -59,6 +62,12 @@ _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "named": "ANY"}
 _BUDGETS = {"minimal": 1_024, "low": 1_024, "medium": 8_192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
 _LEVELS = {"minimal": "minimal", "low": "low", "medium": "medium"}  # any other: high
 _LEAST_BUDGET_OF_PRO = 128  # of Gemini 2.5 Pro, which always thinks
+# https://ai.google.dev/gemini-api/docs/thinking#set-budget, of Gemini 2.5
+_MOST_BUDGET = 24_576
+_MOST_BUDGET_OF_PRO = 32_768
+_LEAST_BUDGET_OF_LITE = 512
+LONGEST_NAME = 64
+_BOTH_SINCE = 3
 # https://ai.google.dev/gemini-api/docs/thought-signatures: for calls that came from another model
 _UNSIGNED = "skip_thought_signature_validator"
 _VERSION = re.compile(r"gemini-(\d+)")
@@ -94,14 +103,21 @@ class Lowering:
         version = _VERSION.search(model)
         self._version = int(version[1]) if version else 2
         self._is_pro = "pro" in model
+        self._is_lite = "lite" in model
         self._ids = ids
-        self._names: dict[str, str] = {}  # call id -> function
+        self._names = GoogleLetters(LONGEST_NAME)
+        renamed(conversation.tools, self._names)
+        self._called: dict[str, str] = {}  # call id -> function
         self.dropped: list[str] = []
         self.schema: JSON | None = None
 
     def body(self) -> JSON:
         said = self._conversation
-        turns = said.turns
+        turns = settled(said.turns)
+        if self._is_only_asked():
+            wanted = said.format.schema if said.format is not None else None
+            self.schema = wanted or ANY_OBJECT
+            turns = instructed(turns, in_words(wanted))
         leading = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
         body: JSON = {"contents": self._contents(turns[leading:])}
         system = [part for turn in turns[:leading] for part in self._parts(turn.parts)]
@@ -113,7 +129,7 @@ class Lowering:
         if tools := self._tools(said.tools):
             body["tools"] = tools
             if said.tool_choice is not None and any("functionDeclarations" in tool for tool in tools):
-                body["toolConfig"] = {"functionCallingConfig": _choice(said.tool_choice)}
+                body["toolConfig"] = {"functionCallingConfig": self._choice(said.tool_choice)}
         config = self._config()
         if config:
             body["generationConfig"] = config
@@ -186,7 +202,7 @@ class Lowering:
         return written
 
     def _call(self, part: ToolCallPart) -> JSON:
-        self._names[part.id] = part.name
+        self._called[part.id] = part.name
         arguments: Any = {"input": part.arguments}
         if part.kind == "function":
             try:
@@ -195,7 +211,7 @@ class Lowering:
                 arguments = None
             if not isinstance(arguments, dict):  # what a model wrote need not be JSON
                 arguments = {"arguments": part.arguments}
-        call: JSON = {"name": part.name, "args": arguments}
+        call: JSON = {"name": self._names[part.name], "args": arguments}
         if self._ids:
             call["id"] = part.id
         written: JSON = {"functionCall": call}
@@ -216,7 +232,7 @@ class Lowering:
                     if not text:
                         text = "See what follows."
                     self._media(inner, media)
-            name = self._names.get(part.call_id) or part.name or part.call_id
+            name = self._names[self._called.get(part.call_id) or part.name or part.call_id]
             response: JSON = {"name": name, "response": _response(text, is_error=part.is_error)}
             if self._ids:
                 response["id"] = part.call_id
@@ -263,7 +279,7 @@ class Lowering:
         return ([{"functionDeclarations": functions}] if functions else []) + native
 
     def _function(self, tool: Tool) -> JSON:
-        written: JSON = {"name": tool.name}
+        written: JSON = {"name": self._names[tool.name]}
         if tool.description:
             written["description"] = tool.description
         schema = tool.parameters
@@ -278,7 +294,27 @@ class Lowering:
                 written["parameters"] = subset(schema)
         return written
 
+    def _choice(self, choice: ToolChoice) -> JSON:
+        could = possible(choice, [tool.name for tool in self._conversation.tools if tool.kind != "native"])
+        if could is not choice:
+            self._lose("tool_choice")
+            choice = could
+        mode = _MODES[choice.mode]
+        names = [choice.name] if choice.mode == "named" and choice.name else list(choice.allowed)
+        if names and mode != "NONE":
+            mode = "VALIDATED" if mode == "AUTO" else mode
+            return {"mode": mode, "allowedFunctionNames": [self._names[name] for name in names]}
+        return {"mode": mode}
+
     # -- generationConfig
+
+    def _is_only_asked(self) -> bool:
+        """For the form of its answer: before Gemini 3, functions and JSON together are refused
+        (googleapis/python-genai#867).
+        """
+        said = self._conversation
+        has_functions = any(tool.kind != "native" for tool in said.tools)
+        return said.format is not None and has_functions and self._version < _BOTH_SINCE
 
     def _config(self) -> JSON:
         said = self._conversation
@@ -297,7 +333,7 @@ class Lowering:
             config["responseModalities"] = [name.upper() for name in said.modalities if name in _MODALITIES]
             if not _MODALITIES.issuperset(said.modalities):
                 self._lose("modalities")
-        if said.format is not None:
+        if said.format is not None and not self._is_only_asked():
             config["responseMimeType"] = "application/json"
             if said.format.schema is not None:
                 self._schema(said.format.schema, config)
@@ -323,7 +359,7 @@ class Lowering:
                 config["thinkingBudget"] = _LEAST_BUDGET_OF_PRO if self._is_pro else 0
             return config
         if thinking.budget_tokens is not None:
-            config["thinkingBudget"] = thinking.budget_tokens
+            config["thinkingBudget"] = self._budget(thinking.budget_tokens)
         elif thinking.effort is not None:
             if self._version >= 3:
                 config["thinkingLevel"] = _LEVELS.get(thinking.effort, "high")
@@ -334,13 +370,12 @@ class Lowering:
         config["includeThoughts"] = thinking.visible is not False
         return config
 
-
-def _choice(choice: ToolChoice) -> JSON:
-    mode = _MODES[choice.mode]
-    names = [choice.name] if choice.mode == "named" and choice.name else list(choice.allowed)
-    if names and mode != "NONE":
-        return {"mode": "VALIDATED" if mode == "AUTO" else mode, "allowedFunctionNames": names}
-    return {"mode": mode}
+    def _budget(self, wanted: int) -> int:
+        """Within what the model takes; -1 lets it choose."""
+        if wanted < 0 or self._version >= _BOTH_SINCE:
+            return wanted
+        least = _LEAST_BUDGET_OF_PRO if self._is_pro else _LEAST_BUDGET_OF_LITE if self._is_lite else 0
+        return max(least, min(wanted, _MOST_BUDGET_OF_PRO if self._is_pro else _MOST_BUDGET))
 
 
 def _response(text: str, *, is_error: bool) -> JSON:

@@ -18,6 +18,7 @@ that was blocked has no candidates: each is taken as stopped by the filter. fini
 too; the malformed ones (dialects.gemini.BROKEN) are errors.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ import msgspec
 from penstock.dialects.gemini import BROKEN, FINISHED, JSON
 from penstock.lib.ids import new_id
 from penstock.providers.gemini_errors import error_in_answer
+from penstock.providers.gemini_lower import LONGEST_NAME
+from penstock.providers.tools import GoogleLetters, renamed
 from penstock.types.errors import UpstreamCredentials, UpstreamError, UpstreamInvalid
 from penstock.types.events import (
     Answer,
@@ -64,6 +67,7 @@ class GeminiReader:
         "_is_native",
         "_is_started",
         "_name",
+        "_names",
         "_usage",
         "is_complete",
         "is_done",
@@ -79,8 +83,10 @@ class GeminiReader:
         self._usage: Usage | None = None
         self._expected = request.n
         self._customs: frozenset[str] = frozenset()
+        self._names: Mapping[str, str] = {}  # tools that are called otherwise there -> ours
         if not self._is_native:
             tools = request.conversation().tools
+            self._names = renamed(tools, GoogleLetters(LONGEST_NAME))
             self._customs = frozenset(tool.name for tool in tools if tool.kind == "custom")
 
     def event(self, data: bytes) -> Delta | None:
@@ -155,7 +161,7 @@ class GeminiReader:
         if candidate is None:
             if index.__class__ is not int or not 0 <= index <= _LAST_INDEX:
                 raise TypeError("an index that is no small number")
-            candidate = self._candidates[index] = _Candidate(index, self._name, self._customs)
+            candidate = self._candidates[index] = _Candidate(index, self._name, self._customs, self._names)
         return candidate
 
     def _read_usage(self, body: JSON) -> Usage | None:
@@ -194,11 +200,12 @@ _SILENT = frozenset({"thoughtSignature", "thought"})
 
 
 class _Candidate:
-    __slots__ = ("_calls", "_cited", "_customs", "_index", "_name", "_said", "is_finished")
+    __slots__ = ("_calls", "_cited", "_customs", "_index", "_name", "_names", "_said", "is_finished")
 
-    def __init__(self, index: int, name: str, customs: frozenset[str]) -> None:
+    def __init__(self, index: int, name: str, customs: frozenset[str], names: Mapping[str, str]) -> None:
         self._index = index
         self._name = name
+        self._names = names
         self._customs = customs
         self._calls = 0
         self._said: list[str] = []
@@ -268,6 +275,7 @@ class _Candidate:
         name = call.get("name")
         if not name or name.__class__ is not str:
             raise TypeError("a call without a name")
+        name = self._names.get(name, name)
         if call.get("partialArgs") or call.get("willContinue"):
             raise TypeError("a call in pieces, which nobody asked for")
         arguments = call.get("args") or {}

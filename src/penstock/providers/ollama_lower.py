@@ -8,7 +8,7 @@ ReasoningPart                   thinking; nobody signs it here
 ToolCallPart                    tool_calls, their arguments an object; of kind custom: {"input": text}
 tools                           tools; a custom one has the one parameter `input`
 tool_choice none                no tools; another than auto is reported
-Thinking                        think: a level for the models that know levels (gpt-oss), else true or false
+Thinking                        think: a level for the models that know levels (gpt-oss), false for none
 Format                          format: "json" or the schema
 sampling, limits                options
 """
@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from penstock.providers.tools import object_schema
+from penstock.providers.turns import settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -98,7 +100,7 @@ class Lowering:
 
     def _messages(self) -> list[JSON]:
         messages: list[JSON] = []
-        for turn in self._said.turns:
+        for turn in settled(self._said.turns):
             if turn.name:
                 self._lose("messages[].name")
             if turn.role == "tool":
@@ -141,6 +143,8 @@ class Lowering:
         texts = [inner.text for inner in part.content if isinstance(inner, TextPart)]
         images = [self._image(inner) for inner in part.content if isinstance(inner, MediaPart)]
         message: JSON = {"role": "tool", "content": "\n".join(texts), "tool_call_id": part.call_id}
+        if part.is_error:
+            self._lose("messages[].tool_result.is_error")
         if part.name:
             message["tool_name"] = part.name
         if images:
@@ -166,13 +170,14 @@ class Lowering:
             self._lose("tools[].strict")
         if tool.format is not None and tool.format.get("type") != "text":
             self._lose("tools[].custom.format")
-        parameters = _CUSTOM if tool.kind == "custom" else tool.parameters
-        function: JSON = {"name": tool.name, "parameters": parameters or {"type": "object", "properties": {}}}
+        parameters = _CUSTOM if tool.kind == "custom" else object_schema(tool.parameters)
+        function: JSON = {"name": tool.name, "parameters": parameters}
         if tool.description:
             function["description"] = tool.description
         return {"type": "function", "function": function}
 
     def _think(self, thinking: Thinking) -> bool | str | None:
+        """A model that can think does so unasked; to be told is a 400 for one that cannot."""
         if thinking.budget_tokens is not None:
             self._lose("thinking.budget_tokens")
         if thinking.enabled is False or thinking.effort == "none":
@@ -180,11 +185,11 @@ class Lowering:
         if thinking.effort in _LEVELS:
             level = _LEVELS[thinking.effort]
             if not self._model.startswith("gpt-oss"):
-                return True  # other models know yes and no
+                return None  # other models know yes and no
             if level != thinking.effort:
                 self._lose("thinking.effort")
             return level
-        return True if thinking.enabled or thinking.budget_tokens else None
+        return None
 
 
 def _call(part: ToolCallPart) -> JSON:

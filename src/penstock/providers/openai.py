@@ -24,6 +24,7 @@ from penstock.providers.openai_forced import ForcedReader, force, schema_of
 from penstock.providers.openai_lower import own_request
 from penstock.providers.openai_vectors import EmbeddingReader, ModerationReader, RerankReader
 from penstock.providers.profiles import Profile, plain_connection
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed
 from penstock.types.conversation import Dialect
 from penstock.types.deployment import Connection, Credentials, Deployment, Outgoing, Quirks, Reader
 from penstock.types.errors import InternalError, PenstockError
@@ -60,13 +61,14 @@ class OpenAICodec:
 
     def encode(self, request: Request, deployment: Deployment) -> Outgoing:
         dropped: list[str] = []
+        schema: JSON | None = None
         if isinstance(request, ChatRequest) and request.dialect != "openai":
-            request, dropped = own_request(request, self.quirks.knows)
+            request, dropped, schema = own_request(request, self.quirks.knows, deployment.model)
         if self.quirks.adapt is not None:
             request = self.quirks.adapt(request, deployment)
         match request:
             case ChatRequest():
-                return self._completion("/chat/completions", request, deployment, dropped)
+                return self._completion("/chat/completions", request, deployment, dropped, schema)
             case CompletionRequest():
                 return self._completion("/completions", request, deployment, dropped)
             case EmbeddingRequest():
@@ -85,6 +87,7 @@ class OpenAICodec:
         request: ChatRequest | CompletionRequest,
         deployment: Deployment,
         dropped: list[str],
+        schema: JSON | None = None,
     ) -> Outgoing:
         body = {**request.body, "model": deployment.model}
         is_stream = request.stream or self.quirks.always_stream
@@ -93,10 +96,10 @@ class OpenAICodec:
         if is_stream:
             body["stream"] = True
             body["stream_options"] = {**(options or {}), "include_usage": True}
-        schema = None
         if self._has_chat_quirks and isinstance(request, ChatRequest):
             self._adapt_chat(body, dropped)
-            if not self.quirks.json_schema and (schema := schema_of(body)) is not None:
+            if not self.quirks.json_schema and (wanted := schema_of(body)) is not None:
+                schema = wanted
                 force(body, schema)
         unwanted = self.quirks.drop
         if unwanted:
@@ -131,7 +134,10 @@ class OpenAICodec:
             case ChatRequest() | CompletionRequest():
                 made = CompletionReader if self.quirks.json_schema else self._reader_for(request)
                 reader = made(request, self.name, recount=self.quirks.recount_completion)
-                return reader if request.dialect == "openai" else EventReader(reader)
+                if request.dialect == "openai":
+                    return reader
+                tools = request.conversation().tools if isinstance(request, ChatRequest) else ()
+                return EventReader(reader, renamed(tools, Letters(LONGEST_NAME)))
             case EmbeddingRequest():
                 return EmbeddingReader(request, self.name)
             case ModerationRequest():
@@ -145,7 +151,7 @@ class OpenAICodec:
         """How a vendor without schemas answers: by the forced tool, if there is one."""
         if not isinstance(request, ChatRequest):
             return CompletionReader
-        own, _ = own_request(request, self.quirks.knows)
+        own = own_request(request, self.quirks.knows).request
         schema = schema_of(own.body)
         is_forced = schema is not None and force(dict(own.body), schema) is not None
         return ForcedReader if is_forced else CompletionReader

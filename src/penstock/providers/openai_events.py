@@ -8,21 +8,25 @@ in the delta                                    events
 content; logprobs of the choice                 Text
 reasoning_content, reasoning                    Reasoning; its block ends with the first event of another sort
 reasoning_details with a signature or data      ReasoningEnd (another Penstock's seals are opened)
-tool_calls                                      ToolStart, ToolDelta; ToolEnd at the finish
+tool_calls                                      ToolStart, ToolDelta; ToolEnd at the finish, of what is whole
 function_call (deprecated)                      a tool call of its own
 refusal; annotations; images                    RefusalText; Citation; Image
 finish_reason                                   Finish
 usage                                           UsageReport
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from penstock.dialects import openai_logprobs
-from penstock.dialects.openai_calls import JSON, ToolCalls
+from penstock.dialects.openai_calls import JSON, ToolCall, ToolCalls
 from penstock.providers.openai_completions import CompletionReader
 from penstock.types.conversation import unseal
 from penstock.types.errors import UpstreamInvalid
 from penstock.types.events import (
+    CUTS,
     Answer,
     Chunk,
     Citation,
@@ -52,12 +56,13 @@ _REASONS: dict[str, FinishReason] = {
 
 
 class EventReader:
-    """As CompletionReader, in typed events."""
+    """As CompletionReader, in typed events. `names`: tools that are called otherwise there -> ours."""
 
-    __slots__ = ("_choices", "_is_started", "_reader")
+    __slots__ = ("_choices", "_is_started", "_names", "_reader")
 
-    def __init__(self, reader: CompletionReader) -> None:
+    def __init__(self, reader: CompletionReader, names: Mapping[str, str]) -> None:
         self._reader = reader
+        self._names = names
         self._choices: dict[int, _Choice] = {}
         self._is_started = False
 
@@ -93,7 +98,7 @@ class EventReader:
                 index = choice.get("index", position)
                 state = self._choices.get(index)
                 if state is None:
-                    state = self._choices[index] = _Choice(index)
+                    state = self._choices[index] = _Choice(index, self._names)
                 if not state.is_finished:
                     state.read(choice, choice.get(key) or {}, events)
         except (AttributeError, TypeError, KeyError, ValueError) as exc:
@@ -104,11 +109,13 @@ class EventReader:
 
 
 class _Choice:
-    __slots__ = ("_calls", "_index", "_thoughts", "is_finished")
+    __slots__ = ("_arguments", "_calls", "_index", "_names", "_thoughts", "is_finished")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, names: Mapping[str, str]) -> None:
         self._index = index
+        self._names = names
         self._calls = ToolCalls(index)
+        self._arguments: dict[int, list[str]] = {}  # of each call, by its index
         self._thoughts: list[str] = []  # all reasoning so far
         self.is_finished = False
 
@@ -143,8 +150,8 @@ class _Choice:
                     Citation(
                         cited.get("url") or "",
                         cited.get("title") or "",
-                        start=cited.get("start_index"),
-                        end=cited.get("end_index"),
+                        start=_place(cited.get("start_index")),
+                        end=_place(cited.get("end_index")),
                         choice=index,
                         native=annotation,
                     )
@@ -169,8 +176,10 @@ class _Choice:
             google = _object(call.extra.get("extra_content")).get("google")
             signature = _object(google).get("thought_signature")
             kind: Any = call.kind
-            events.append(ToolStart(call.index, call.id, call.name, kind, signature, index))
+            name = self._names.get(call.name, call.name)
+            events.append(ToolStart(call.index, call.id, name, kind, signature, index))
         if piece.text:
+            self._arguments.setdefault(call.index, []).append(piece.text)
             events.append(ToolDelta(call.index, piece.text, index))
 
     def _details(self, details: Any, events: list[Event], *, is_told: bool) -> None:
@@ -192,21 +201,34 @@ class _Choice:
                 issuer, opened = unseal(data, "openai")
                 events.append(ReasoningEnd(None, opened, issuer, detail.get("id"), self._index))
 
+    def _is_whole(self, call: ToolCall) -> bool:
+        """Of an answer that was cut: calls before the last may have been told to their end."""
+        try:
+            decoded = msgspec.json.decode("".join(self._arguments.get(call.index, ())))
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return False
+        return isinstance(decoded, dict) and call.kind == "function"
+
     def _finish(self, reason: str, choice: JSON, events: list[Event]) -> None:
         self.is_finished = True
         index = self._index
         calls = self._calls.calls
         empty = self._calls.without_arguments()
-        if reason != "length":
-            events.extend(ToolDelta(call.index, "{}", index) for call in empty)
-            events.extend(ToolEnd(call.index, index) for call in calls)
         known = _REASONS[reason]
+        if known not in CUTS:
+            events.extend(ToolDelta(call.index, "{}", index) for call in empty)
+        whole = [call for call in calls if known not in CUTS or self._is_whole(call)]
+        events.extend(ToolEnd(call.index, index) for call in whole)
         if known == "stop" and calls:
             known = "tool_calls"
         elif known == "tool_calls" and not calls:
             known = "stop"
         native = choice.get("native_finish_reason")
         events.append(Finish(known, index, native if isinstance(native, str) else reason))
+
+
+def _place(value: Any) -> int | None:
+    return value if value.__class__ is int else None
 
 
 def _object(value: Any) -> JSON:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from penstock.dialects.openai_calls import JSON
+from penstock.providers.formats import in_words
 from penstock.providers.openai_completions import CompletionReader
 from penstock.types.events import Answer, Chunk
 
@@ -40,9 +41,7 @@ def force(body: JSON, schema: JSON) -> str | None:
         body.pop("parallel_tool_calls", None)
         return str(name)
     body["response_format"] = {"type": "json_object"}
-    text = msgspec.json.encode(schema).decode()
-    said = f"Answer with one JSON value and nothing else. It must be valid against this JSON Schema:\n{text}"
-    body["messages"] = [{"role": "system", "content": said}, *body["messages"]]
+    body["messages"] = [{"role": "system", "content": in_words(schema)}, *body["messages"]]
     return None
 
 

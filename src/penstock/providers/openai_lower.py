@@ -11,15 +11,20 @@ ToolResultParts of one turn     one `tool` message each; their media in a user m
 ReasoningPart                   reasoning_content: its text (profile rows drop it where a vendor refuses it);
                                   signatures of this dialect's own vendors as reasoning_details
 ToolCallPart.signature          extra_content.google.thought_signature
-Thinking                        reasoning_effort; a budget in tokens by `_EFFORTS`
-Format                          response_format
+Tool                            its name in OpenAI's letters; strict only where OpenAI takes the schema so
+Thinking                        reasoning_effort, where the model takes it; a budget in tokens by `_EFFORTS`
+Format                          response_format; a schema whose root is no object is said in words
 top_k, min_p, repetition_...    only where the profile row says that the vendor knows them (Quirks.knows)
 NativePart, native tools        nothing: reported
 """
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
+from penstock.providers.formats import IN_WORDS, in_words, says_json
+from penstock.providers.openai_models import efforts
+from penstock.providers.tools import LONGEST_NAME, Letters, is_strict, object_schema, possible, renamed
+from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -67,17 +72,25 @@ _TIERS = {"auto", "default", "flex", "priority", "scale"}
 
 
 class Lowering:
-    """One request on its way; `dropped` fills as it is written."""
+    """One request on its way; `dropped` fills as it is written.
 
-    def __init__(self, conversation: Conversation, knows: frozenset[str]) -> None:
+    schema: what the answer must fit, where it can only be asked for.
+    """
+
+    def __init__(self, conversation: Conversation, knows: frozenset[str], model: str) -> None:
         self._conversation = conversation
         self._written = _WRITTEN | (knows & EXTENSIONS)
         self._knows = knows
+        self._model = model
+        self._names = Letters(LONGEST_NAME)
+        renamed(conversation.tools, self._names)
         self.dropped: list[str] = []
+        self.schema: JSON | None = None
 
     def body(self) -> JSON:
         said = self._conversation
-        body: JSON = {"messages": [message for turn in said.turns for message in self._messages(turn)]}
+        turns, self.schema = turns_of(said)
+        body: JSON = {"messages": [message for turn in turns for message in self._messages(turn)]}
         for name in _SAME:
             if (value := getattr(said, name)) is not None:
                 body[name] = value
@@ -102,9 +115,9 @@ class Lowering:
                 body["tool_choice"] = self._choice(said.tool_choice, said.tools)
         else:
             body.pop("parallel_tool_calls", None)
-        if said.format is not None:
+        if said.format is not None and self.schema is None:
             body["response_format"] = _format(said.format)
-        if (effort := _effort(said.thinking)) is not None:
+        if said.thinking is not None and (effort := self._effort(said.thinking)) is not None:
             body["reasoning_effort"] = effort
         self.dropped += said.unwritten(self._written)
         return body
@@ -145,7 +158,7 @@ class Lowering:
                     if part.issuer == "openai":
                         details.append(_detail(part, len(details)))
                 case ToolCallPart():
-                    calls.append(_call(part))
+                    calls.append(self._call(part))
                 case RefusalPart():
                     refusals.append(part.text)
                 case NativePart():
@@ -212,7 +225,10 @@ class Lowering:
         if kind == "file" and part.media_type.startswith("image/"):
             kind = "image"
         if part.file_id is not None:
-            return {"type": "file", "file": {"file_id": part.file_id}}
+            if part.store == "openai":
+                return {"type": "file", "file": {"file_id": part.file_id}}
+            self._lose(f"messages[].{part.kind}.file_id")
+            return None
         match kind:
             case "image":
                 image: JSON = {"url": url}
@@ -236,24 +252,29 @@ class Lowering:
         if tool.kind == "native":
             self._lose(f"tools.{tool.name}")
             return None
-        written: JSON = {"name": tool.name}
+        written: JSON = {"name": self._names[tool.name]}
         if tool.description:
             written["description"] = tool.description
         if tool.kind == "custom":
             if tool.format is not None:
                 written["format"] = tool.format
             return {"type": "custom", "custom": written}
-        written["parameters"] = tool.parameters or {"type": "object", "properties": {}}
-        if tool.strict is not None:
+        written["parameters"] = object_schema(tool.parameters)
+        if tool.strict and not is_strict(written["parameters"]):
+            self._lose("tools[].strict")
+        elif tool.strict is not None:
             written["strict"] = tool.strict
         return {"type": "function", "function": written}
 
     def _choice(self, choice: ToolChoice, tools: list[Tool]) -> str | JSON:
-        customs = {tool.name for tool in tools if tool.kind == "custom"}
+        kinds = {tool.name: tool.kind for tool in tools if tool.kind != "native"}
+        could = possible(choice, kinds.keys())
+        if could is not choice:
+            self._lose("tool_choice")
+            choice = could
 
         def named(name: str) -> JSON:
-            kind = "custom" if name in customs else "function"
-            return {"type": kind, kind: {"name": name}}
+            return {"type": kinds[name], kinds[name]: {"name": self._names[name]}}
 
         if choice.mode == "named" and choice.name is not None:
             return named(choice.name)
@@ -262,13 +283,48 @@ class Lowering:
             return {"type": "allowed_tools", "allowed_tools": allowed}
         return choice.mode
 
+    def _call(self, part: ToolCallPart) -> JSON:
+        name = self._names[part.name]
+        if part.kind == "custom":
+            return {"id": _id(part.id), "type": "custom", "custom": {"name": name, "input": part.arguments}}
+        call: JSON = {
+            "id": _id(part.id),
+            "type": "function",
+            "function": {"name": name, "arguments": part.arguments or "{}"},
+        }
+        if part.signature:
+            call["extra_content"] = {"google": {"thought_signature": part.signature}}
+        return call
 
-def own_request(request: ChatRequest, knows: frozenset[str]) -> tuple[ChatRequest, list[str]]:
-    """`request` in OpenAI's dialect, and what it lost on the way."""
+    def _effort(self, thinking: Thinking) -> str | None:
+        could = efforts(self._model)
+        if thinking.enabled is False or thinking.effort == "none":
+            if could.off is None and could.reasons is not False:
+                if thinking.effort == "none" and could.reasons is None:
+                    return "none"  # the client's own word, to a model that may know it
+                self._lose("thinking")
+            return could.off or could.least
+        effort = effort_of(thinking)
+        if effort is not None and could.reasons is False:
+            self._lose("thinking")
+            return None
+        return effort
+
+
+class Own(NamedTuple):
+    """A request in OpenAI's dialect, what it lost on the way, and Lowering.schema."""
+
+    request: ChatRequest
+    dropped: list[str]
+    schema: JSON | None = None
+
+
+def own_request(request: ChatRequest, knows: frozenset[str] = frozenset(), model: str = "") -> Own:
+    """`model`: the name the upstream knows it by."""
     if request.dialect == "openai":
-        return request, []
+        return Own(request, [])
     conversation = request.conversation()
-    lowering = Lowering(conversation, knows)
+    lowering = Lowering(conversation, knows, model)
     body = lowering.body()
     if not body["messages"]:
         raise UnsupportedParameter("Nothing of the messages can be told to this model.", param="messages")
@@ -281,7 +337,7 @@ def own_request(request: ChatRequest, knows: frozenset[str]) -> tuple[ChatReques
         max_tokens=conversation.max_tokens,
         counts_only=request.counts_only,
     )
-    return own, lowering.dropped
+    return Own(own, lowering.dropped, lowering.schema)
 
 
 def _detail(part: ReasoningPart, index: int) -> JSON:
@@ -297,19 +353,6 @@ def _id(call_id: str) -> str:
     return "call_" + hashlib.blake2b(call_id.encode(), digest_size=16).hexdigest()
 
 
-def _call(part: ToolCallPart) -> JSON:
-    if part.kind == "custom":
-        return {"id": _id(part.id), "type": "custom", "custom": {"name": part.name, "input": part.arguments}}
-    call: JSON = {
-        "id": _id(part.id),
-        "type": "function",
-        "function": {"name": part.name, "arguments": part.arguments or "{}"},
-    }
-    if part.signature:
-        call["extra_content"] = {"google": {"thought_signature": part.signature}}
-    return call
-
-
 def _format(wanted: Format) -> JSON:
     if wanted.kind == "json_object" or wanted.schema is None:
         return {"type": "json_object"}
@@ -321,9 +364,21 @@ def _format(wanted: Format) -> JSON:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def _effort(thinking: Thinking | None) -> str | None:
-    if thinking is None:
-        return None
+def turns_of(said: Conversation) -> tuple[list[Turn], JSON | None]:
+    """As OpenAI takes them, and the schema that can only be asked for: one whose root is no object."""
+    wanted = said.format
+    turns = settled(said.turns)
+    if wanted is None:
+        return turns, None
+    if wanted.schema is not None and wanted.schema.get("type") != "object":
+        return instructed(turns, in_words(wanted.schema)), wanted.schema
+    if wanted.schema is None and not says_json(turns):
+        turns = instructed(turns, IN_WORDS)
+    return turns, None
+
+
+def effort_of(thinking: Thinking) -> str | None:
+    """What the client said, or its budget as an effort; None where it said neither."""
     if thinking.effort is not None:
         return thinking.effort
     if thinking.budget_tokens:

@@ -19,6 +19,7 @@ from penstock.providers.openai_errors import map_error
 from penstock.providers.profiles import Profile, plain_connection
 from penstock.providers.responses_lower import Lowering
 from penstock.providers.responses_reader import CountReader, EventReader, ResponsesReader
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed
 from penstock.types.conversation import Dialect, unseal
 from penstock.types.deployment import Connection, Credentials, Deployment, Outgoing, Quirks, Reader
 from penstock.types.errors import PenstockError, UnsupportedParameter
@@ -53,12 +54,13 @@ class ResponsesCodec:
     def encode(self, request: Request, deployment: Deployment) -> Outgoing:
         chat = _chat(request)
         dropped: list[str] = []
+        schema: JSON | None = None
         if chat.dialect == "responses":
             body = _own(chat.body, dropped)
         else:
-            lowering = Lowering(chat.conversation())
+            lowering = Lowering(chat.conversation(), deployment.model)
             body = lowering.body(counts_only=chat.counts_only)
-            dropped = lowering.dropped
+            dropped, schema = lowering.dropped, lowering.schema
         body["model"] = deployment.model
         body.pop("stream", None)
         if chat.counts_only:
@@ -66,13 +68,17 @@ class ResponsesCodec:
             return Outgoing("/responses/input_tokens", _encode(body), dropped=tuple(dropped))
         if chat.stream:
             body["stream"] = True
-        return Outgoing("/responses", _encode(body), is_stream=chat.stream, dropped=tuple(dropped))
+        return Outgoing(
+            "/responses", _encode(body), is_stream=chat.stream, dropped=tuple(dropped), schema=schema
+        )
 
     def reader(self, request: Request, deployment: Deployment) -> Reader:  # noqa: ARG002 - of the Protocol
         chat = _chat(request)
         if chat.counts_only:
             return CountReader(self.name)
-        return ResponsesReader(self.name) if chat.dialect == "responses" else EventReader(self.name)
+        if chat.dialect == "responses":
+            return ResponsesReader(self.name)
+        return EventReader(self.name, renamed(chat.conversation().tools, Letters(LONGEST_NAME)))
 
     def takes_url(self, url: str) -> bool:  # noqa: ARG002 - of the Protocol
         return True

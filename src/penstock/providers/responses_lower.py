@@ -6,8 +6,10 @@ system turns                    messages of role developer, where they stand
 text, media of a turn           one message; of the assistant as output_text
 ReasoningPart                   reasoning item with encrypted_content, if OpenAI sealed it; else nothing
 ToolCallPart, ToolResultPart    function_call and function_call_output, or their custom kinds
-Thinking                        reasoning.effort, and a summary where the client wants to see it
-Format, verbosity               text
+Tool                            its name in OpenAI's letters; strict only where OpenAI takes the schema so
+Thinking                        reasoning.effort, where the model takes it, and a summary unless the client
+                                  does not want to see it
+Format, verbosity               text; a schema whose root is no object is said in words
 n, stop, seed, penalties ...    nothing: the interface has none; reported
 
 Nothing is stored at OpenAI (`store: false`), so reasoning comes back encrypted.
@@ -17,6 +19,10 @@ import hashlib
 from typing import Any
 
 from penstock.dialects.responses import unbound
+from penstock.providers.openai_lower import effort_of, turns_of
+from penstock.providers.openai_models import efforts
+from penstock.providers.tools import LONGEST_NAME, Letters, is_strict, object_schema, possible, renamed
+from penstock.providers.turns import rounded
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -60,31 +66,38 @@ _WRITTEN = frozenset(_SAME) | {
 _LEAST_TOKENS = 16  # what max_output_tokens is at least
 _LONGEST_ID = 64
 _TIERS = frozenset({"auto", "default", "flex", "priority", "scale"})
-_EFFORTS = ((1_024, "minimal"), (4_096, "low"), (16_384, "medium"))  # above: high
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 
 
 class Lowering:
-    """One request on its way; `dropped` fills as it is written."""
+    """One request on its way; `dropped` fills as it is written.
 
-    def __init__(self, conversation: Conversation) -> None:
+    schema: what the answer must fit, where it can only be asked for.
+    """
+
+    def __init__(self, conversation: Conversation, model: str) -> None:
         self._said = conversation
+        self._model = model
+        self._names = Letters(LONGEST_NAME)
+        renamed(conversation.tools, self._names)
         self.dropped: list[str] = []
+        self.schema: JSON | None = None
 
     def body(self, *, counts_only: bool = False) -> JSON:
         said = self._said
         items: list[JSON] = []
-        for turn in said.turns:
+        turns, self.schema = turns_of(said)
+        for turn in turns:
             self._turn(turn, items)
         body: JSON = {"input": items}
         tools = [written for tool in said.tools if (written := self._tool(tool)) is not None]
         if tools:
             body["tools"] = tools
             if said.tool_choice is not None:
-                body["tool_choice"] = _choice(said.tool_choice, said.tools)
-        if (text := _text(said)) is not None:
+                body["tool_choice"] = self._choice(said.tool_choice, said.tools)
+        if (text := self._text()) is not None:
             body["text"] = text
-        if (reasoning := _reasoning(said.thinking)) is not None:
+        if said.thinking is not None and (reasoning := self._thinking(said.thinking)) is not None:
             body["reasoning"] = reasoning
         if not counts_only:
             self._rest(body, has_tools=bool(tools))
@@ -103,6 +116,8 @@ class Lowering:
             self._lose("service_tier")
         if said.max_tokens is not None:
             body["max_output_tokens"] = max(said.max_tokens, _LEAST_TOKENS)
+            if said.max_tokens < _LEAST_TOKENS:
+                self._lose("max_tokens")
         if said.user is not None:
             body["safety_identifier" if len(said.user) <= _LONGEST_ID else "user"] = said.user
         include = ["reasoning.encrypted_content"]
@@ -141,7 +156,10 @@ class Lowering:
                 items.append({"type": "message", "role": "assistant", "content": list(content)})
                 content.clear()
 
-        for part in turn.parts:
+        said = rounded(turn.parts)
+        if said is not turn.parts:  # a reasoning item must be followed by what it led to
+            self._lose("messages[].reasoning")
+        for part in said:
             match part:
                 case TextPart():
                     if part.text:
@@ -150,7 +168,7 @@ class Lowering:
                     content.append({"type": "refusal", "refusal": part.text})
                 case ToolCallPart():
                     close()
-                    items.append(_call(part))
+                    items.append(self._call(part))
                 case ReasoningPart():
                     close()
                     self._reasoning(part, items)
@@ -197,6 +215,9 @@ class Lowering:
         return None
 
     def _media(self, part: MediaPart) -> JSON | None:
+        if part.file_id is not None and part.store != "openai":
+            self._lose(f"messages[].{part.kind}.file_id")
+            return None
         url = part.url or f"data:{part.media_type or 'application/octet-stream'};base64,{part.data}"
         if part.kind == "image" or part.media_type.startswith("image/"):
             image: JSON = {"type": "input_image", "detail": part.detail or "auto"}
@@ -219,16 +240,70 @@ class Lowering:
                 return tool.native
             self._lose(f"tools.{tool.name}")
             return None
-        written: JSON = {"type": tool.kind, "name": tool.name}
+        written: JSON = {"type": tool.kind, "name": self._names[tool.name]}
         if tool.description:
             written["description"] = tool.description
         if tool.kind == "custom":
             if tool.format is not None:
                 written["format"] = tool.format
             return written
-        written["parameters"] = tool.parameters or {"type": "object", "properties": {}}
+        written["parameters"] = object_schema(tool.parameters)
         written["strict"] = tool.strict is True  # the interface's own default is true
+        if tool.strict and not is_strict(written["parameters"]):
+            written["strict"] = False
+            self._lose("tools[].strict")
         return written
+
+    def _call(self, part: ToolCallPart) -> JSON:
+        call: JSON = {"call_id": _id(part.id), "name": self._names[part.name]}
+        if part.kind == "custom":
+            return {"type": "custom_tool_call", **call, "input": part.arguments}
+        return {"type": "function_call", **call, "arguments": part.arguments or "{}"}
+
+    def _choice(self, choice: ToolChoice, tools: list[Tool]) -> str | JSON:
+        kinds = {tool.name: tool.kind for tool in tools if tool.kind != "native"}
+        could = possible(choice, kinds.keys())
+        if could is not choice:
+            self._lose("tool_choice")
+            choice = could
+
+        def named(name: str) -> JSON:
+            return {"type": kinds[name], "name": self._names[name]}
+
+        if choice.mode == "named" and choice.name is not None:
+            return named(choice.name)
+        if choice.allowed and choice.mode in ("auto", "required"):
+            allowed = [named(name) for name in choice.allowed]
+            return {"type": "allowed_tools", "mode": choice.mode, "tools": allowed}
+        return choice.mode
+
+    # -- the rest
+
+    def _text(self) -> JSON | None:
+        said = self._said
+        text: JSON = {}
+        if said.format is not None and self.schema is None:
+            text["format"] = _format(said.format)
+        if said.verbosity is not None:
+            text["verbosity"] = said.verbosity
+        return text or None
+
+    def _thinking(self, thinking: Thinking) -> JSON | None:
+        could = efforts(self._model)
+        if thinking.enabled is False or thinking.effort == "none":
+            if could.off is None and could.reasons is not False:
+                self._lose("thinking")
+            effort = could.off or could.least
+            return None if effort is None else {"effort": effort}
+        if could.reasons is False:
+            self._lose("thinking")
+            return None
+        written: JSON = {}
+        if (effort := effort_of(thinking)) is not None:
+            written["effort"] = effort
+        if thinking.visible is not False:
+            written["summary"] = "auto"
+        return written or None
 
 
 def _id(call_id: str) -> str:
@@ -236,40 +311,6 @@ def _id(call_id: str) -> str:
     if len(call_id) <= _LONGEST_ID:
         return call_id
     return "call_" + hashlib.blake2b(call_id.encode(), digest_size=16).hexdigest()
-
-
-def _call(part: ToolCallPart) -> JSON:
-    call_id = _id(part.id)
-    if part.kind == "custom":
-        return {"type": "custom_tool_call", "call_id": call_id, "name": part.name, "input": part.arguments}
-    arguments = part.arguments or "{}"
-    return {"type": "function_call", "call_id": call_id, "name": part.name, "arguments": arguments}
-
-
-def _choice(choice: ToolChoice, tools: list[Tool]) -> str | JSON:
-    customs = {tool.name for tool in tools if tool.kind == "custom"}
-
-    def named(name: str) -> JSON:
-        return {"type": "custom" if name in customs else "function", "name": name}
-
-    if choice.mode == "named" and choice.name is not None:
-        return named(choice.name)
-    if choice.allowed and choice.mode in ("auto", "required"):
-        return {
-            "type": "allowed_tools",
-            "mode": choice.mode,
-            "tools": [named(name) for name in choice.allowed],
-        }
-    return choice.mode
-
-
-def _text(said: Conversation) -> JSON | None:
-    text: JSON = {}
-    if said.format is not None:
-        text["format"] = _format(said.format)
-    if said.verbosity is not None:
-        text["verbosity"] = said.verbosity
-    return text or None
 
 
 def _format(wanted: Format) -> JSON:
@@ -280,17 +321,3 @@ def _format(wanted: Format) -> JSON:
     if wanted.description:
         written["description"] = wanted.description
     return written
-
-
-def _reasoning(thinking: Thinking | None) -> JSON | None:
-    if thinking is None:
-        return None
-    effort = thinking.effort
-    if effort is None and thinking.budget_tokens:
-        effort = next((name for most, name in _EFFORTS if thinking.budget_tokens <= most), "high")
-    written: JSON = {}
-    if effort is not None:
-        written["effort"] = effort
-    if thinking.visible is not False and effort != "none":
-        written["summary"] = "auto"
-    return written or None

@@ -17,7 +17,7 @@ response.failed, error                         the error
 A request of this dialect gets the events themselves (Chunk).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -91,10 +91,11 @@ class ResponsesReader:
 
 
 class EventReader:
-    """The same in typed events."""
+    """The same in typed events. `names`: tools that are called otherwise there -> ours."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, names: Mapping[str, str]) -> None:
         self._name = name
+        self._names = names
         self._calls: dict[int, tuple[int, bool]] = {}  # output_index -> (index, whether arguments came)
         self.is_complete = False
         self.is_done = False
@@ -154,8 +155,9 @@ class EventReader:
             return []
         index = len(self._calls)
         self._calls[body["output_index"]] = (index, False)
-        name: Any = "custom" if kind == "custom_tool_call" else "function"
-        return [ToolStart(index, _str(item["call_id"]), _str(item["name"]), name)]
+        sort: Any = "custom" if kind == "custom_tool_call" else "function"
+        name = _str(item["name"])
+        return [ToolStart(index, _str(item["call_id"]), self._names.get(name, name), sort)]
 
     def _arguments(self, body: JSON) -> list[Event]:
         at = body["output_index"]
@@ -324,10 +326,14 @@ def _citation(annotation: JSON) -> Citation | None:
     return Citation(
         str(annotation.get("url") or ""),
         str(annotation.get("title") or ""),
-        start=annotation.get("start_index"),
-        end=annotation.get("end_index"),
+        start=_place(annotation.get("start_index")),
+        end=_place(annotation.get("end_index")),
         native=annotation,
     )
+
+
+def _place(value: Any) -> int | None:
+    return value if value.__class__ is int else None
 
 
 def _str(value: Any) -> str:

@@ -618,12 +618,15 @@ def _check_source(source: Any, kind: str, path: str) -> None:
 
 def _pair_tools(plain: list[tuple[int, str, list[Json]]]) -> None:
     """Each call is answered at the start of the very next message, each answer has its call there."""
+    every = [b["id"] for _, role, blocks in plain for b in blocks if b["type"] == "tool_use"]
+    if len(set(every)) != len(every):
+        raise Refused("messages: `tool_use` ids must be unique")
     for at, (number, role, blocks) in enumerate(plain):
+        if role == "assistant" and blocks and blocks[-1]["type"] in {"thinking", "redacted_thinking"}:
+            raise Refused(f"messages.{number}: The final block in an assistant message cannot be `thinking`.")
         calls = (
             [block["id"] for block in blocks if block["type"] == "tool_use"] if role == "assistant" else []
         )
-        if len(set(calls)) != len(calls):
-            raise Refused(f"messages.{number}: `tool_use` ids must be unique")
         if calls:
             following = plain[at + 1][2] if at + 1 < len(plain) and plain[at + 1][1] == "user" else []
             leading = []

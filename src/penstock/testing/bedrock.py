@@ -462,6 +462,7 @@ def _check_order(messages: list[Json]) -> None:
             "starts with a user "
             "message."
         )
+    used: set[str] = set()
     before: list[str] = []  # ids of calls the previous message made
     role = "assistant"
     for at, message in plain:
@@ -472,7 +473,15 @@ def _check_order(messages: list[Json]) -> None:
                 "between user and assistant roles and try again."
             )
         role = message["role"]
-        results = [block["toolResult"]["toolUseId"] for block in message["content"] if "toolResult" in block]
+        content = message["content"]
+        results = [block["toolResult"]["toolUseId"] for block in content if "toolResult" in block]
+        if any("toolResult" not in block for block in content[: len(results)]):
+            raise Refused(
+                f"{_BY_THE_MODEL}messages.{at}: Messages following `tool_use` blocks must begin with a "
+                "matching number of `tool_result` blocks."
+            )
+        if role == "assistant" and content and "reasoningContent" in content[-1]:
+            raise Refused(f"{_BY_THE_MODEL}messages.{at}: The final block cannot be `thinking`.")
         if role == "user":
             if missing := [one for one in before if one not in results]:
                 raise Refused(
@@ -485,9 +494,10 @@ def _check_order(messages: list[Json]) -> None:
                     "toolUse blocks of "
                     "previous turn."
                 )
-        before = [block["toolUse"]["toolUseId"] for block in message["content"] if "toolUse" in block]
-        if len(set(before)) != len(before):
+        before = [block["toolUse"]["toolUseId"] for block in content if "toolUse" in block]
+        if len(set(before)) != len(before) or not used.isdisjoint(before):
             raise Refused(f"messages.{at} contains duplicate Ids in toolUse blocks.")
+        used.update(before)
     if before:
         raise Refused(
             f"Expected toolResult blocks behind messages.{plain[-1][0]} for the following Ids: {before[0]}"

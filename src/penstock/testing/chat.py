@@ -26,9 +26,11 @@ from penstock.testing.double import Answer, Json, Recorded, by_hand, parser
 from penstock.testing.openai_rules import (
     OpenAIVendor,
     body_of,
+    check_effort,
     check_image,
     check_length,
     check_name,
+    check_root,
     check_schema,
     check_strict,
     missing,
@@ -236,6 +238,7 @@ def _read(body: Json) -> Ask:
     effort = body.get("reasoning_effort")
     if effort is not None and effort not in _EFFORTS:
         raise wrong_value("reasoning_effort", effort, _EFFORTS)
+    check_effort(body["model"], effort, "reasoning_effort")
     choice, names = _choice(body, tools)
     schema, wants_json = _format(body)
     if wants_json and "json" not in json.dumps(messages).lower():
@@ -503,6 +506,11 @@ def _choice(body: Json, tools: list[Tool]) -> tuple[Any, tuple[str, ...]]:
     if choice["type"] == "allowed_tools":
         allowed = choice.get("allowed_tools") or {}
         names = tuple(tool["function"]["name"] for tool in allowed.get("tools", []))
+        unknown = set(names) - {tool.name for tool in tools}
+        if unknown:
+            raise Refused(
+                f"Tool choice '{min(unknown)}' not found in 'tools' parameter.", param="tool_choice"
+            )
         return "any" if allowed.get("mode") == "required" else "auto", names
     name = (choice.get("function") or {}).get("name")
     if name is None:
@@ -524,6 +532,11 @@ def _format(body: Json) -> tuple[Json | None, bool]:
         if not isinstance(wanted, dict):
             raise missing("response_format.json_schema")
         check_name(wanted.get("name"), "response_format.json_schema.name")
+        check_root(
+            wanted.get("schema") or {"type": "object"},
+            f"response_format '{wanted['name']}'",
+            "response_format",
+        )
         if wanted.get("strict") is True:
             what = f"response_format '{wanted['name']}'"
             check_strict(wanted.get("schema"), what, "response_format", "invalid_json_schema")

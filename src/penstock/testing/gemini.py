@@ -45,6 +45,7 @@ _FINISH: Final = {
     "refusal": "SAFETY",
 }
 _ROUTE: Final = re.compile(r"^(?:/[\w-]+)*/(?:models|tunedModels)/([^/:]+)(?::(\w+))?$")
+_BEFORE_3: Final = re.compile(r"gemini-[12]")
 _FUNCTION_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 
 # Names as they are on the wire; protobuf's JSON takes snake_case, too.
@@ -187,7 +188,7 @@ class GeminiDouble(Vendor):
 
     def _generate(self, model: str, body: Json, request: Recorded) -> list[Json]:
         """Every chunk of the stream, and behind them the whole answer."""
-        ask, count, shows = self._read(body)
+        ask, count, shows = self._read(body, model)
         told = request.directives
         reply = self.think(ask, told)
         prompt = told.count("prompt-tokens") or ask.tokens
@@ -238,7 +239,7 @@ class GeminiDouble(Vendor):
 
     # -- reading -------------------------------------------------------------------------------------
 
-    def _read(self, body: Json) -> tuple[Ask, int, bool]:
+    def _read(self, body: Json, model: str = "") -> tuple[Ask, int, bool]:
         """What is asked, how many candidates, whether thoughts are shown."""
         _known(body, _REQUEST, "")
         config = body.get("generationConfig") or {}
@@ -256,6 +257,8 @@ class GeminiDouble(Vendor):
         if limit is not None and (not isinstance(limit, int) or limit < 1):
             raise Refused("* GenerateContentRequest.generation_config.max_output_tokens: must be positive")
         schema, wants_json = _format(config)
+        if tools and config.get("responseMimeType") == "application/json" and _BEFORE_3.match(model):
+            raise Refused("Function calling with a response mime type: 'application/json' is unsupported")
         contents = self._contents(body, thinks=thinks)
         ask = Ask(
             turns=tuple(contents),

@@ -50,9 +50,10 @@ _LINES: Final = _Lines()
 class OllamaDouble(Vendor):
     base = ""
 
-    def __init__(self, *, any_model: bool = True, **options: Any) -> None:
+    def __init__(self, *, any_model: bool = True, thinks: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.any_model = any_model
+        self.thinks = thinks  # whether its models can
 
     def key_of(self, request: Recorded) -> str | None:
         """It needs none."""
@@ -78,7 +79,7 @@ class OllamaDouble(Vendor):
                         "template": "{{ .Prompt }}",
                         "details": _DETAILS,
                         "model_info": {"general.architecture": "test", "test.context_length": 4096},
-                        "capabilities": ["completion", "tools", "thinking", "vision"],
+                        "capabilities": ["completion", "tools", "vision", *(["thinking"] * self.thinks)],
                         "modified_at": self._now(),
                     }
                 )
@@ -127,7 +128,7 @@ class OllamaDouble(Vendor):
             empty = {"role": "assistant", "content": ""}
             loaded = {"model": name, "created_at": self._now(), "message": empty, "done": True}
             return Answer({**loaded, "done_reason": "load"})
-        ask = _ask(body, turns, system, _tools(body))
+        ask = _ask(body, turns, system, _tools(body), thinks=self.thinks)
         reply = self.think(ask, request.directives)
         parts: list[Json] = [
             {"role": "assistant", "content": "", "thinking": word} for word in words(reply.thought)
@@ -158,7 +159,7 @@ class OllamaDouble(Vendor):
             raise Refused(_wrong(prompt, "prompt", "string"))
         media = _images(body.get("images"), "images")
         turn = Turn("user", prompt, media=media)
-        ask = _ask(body, [turn], [str(body.get("system") or "")], [])
+        ask = _ask(body, [turn], [str(body.get("system") or "")], [], thinks=self.thinks)
         reply = self.think(ask, request.directives)
         text = reply.text or reply.refusal
         end = {**self._end(ask, reply, request), "context": [1, 2, 3]}
@@ -214,7 +215,7 @@ def _wrong(value: Any, path: str, wanted: str) -> str:
     return f"json: cannot unmarshal {given} into Go struct field ChatRequest.{path} of type {wanted}"
 
 
-def _ask(body: Json, turns: list[Turn], system: list[str], tools: list[Tool]) -> Ask:
+def _ask(body: Json, turns: list[Turn], system: list[str], tools: list[Tool], *, thinks: bool) -> Ask:
     options = body.get("options") or {}
     if not isinstance(options, dict):
         raise Refused(_wrong(options, "options", "map[string]interface {}"))
@@ -224,9 +225,13 @@ def _ask(body: Json, turns: list[Turn], system: list[str], tools: list[Tool]) ->
     stop = options.get("stop") or []
     if not isinstance(stop, list):
         raise Refused('option "stop" must be of type array')
-    think = body.get("think", False)
-    if not isinstance(think, bool) and think not in _LEVELS:
+    think = body.get("think")
+    if not isinstance(think, bool | None) and think not in _LEVELS:
         raise Refused(f'invalid think value: "{think}" (must be "high", "medium", "low", true, or false)')
+    if think is None:
+        think = thinks  # server/routes.go, ChatHandler: who can think does so unasked
+    elif think and not thinks:
+        raise Refused(f'"{body.get("model")}" does not support thinking')
     if not isinstance(body.get("stream", True), bool | None):
         raise Refused(_wrong(body["stream"], "stream", "bool"))
     shape = body.get("format")

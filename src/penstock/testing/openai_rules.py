@@ -7,6 +7,7 @@ from penstock.testing.double import Answer, Json, Recorded
 from penstock.testing.vendor import Refused, Vendor
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_PLAIN: Final = re.compile(r"gpt-4|gpt-3|chatgpt")
 _IMAGE: Final = re.compile(r"https?://|data:image/(?:png|jpe?g|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$")
 _KINDS: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -95,6 +96,27 @@ def check_image(url: Any, param: str) -> str:
     return url[5 : url.index(";")] if url.startswith("data:") else "image by url"
 
 
+def check_root(schema: Any, what: str, param: str, code: str = "invalid_json_schema") -> None:
+    if not isinstance(schema, dict) or schema.get("type") != "object":
+        kind = schema.get("type") if isinstance(schema, dict) else schema
+        raise Refused(
+            f"Invalid schema for {what}: schema must be a JSON Schema of 'type: \"object\"', got "
+            f"'type: \"{kind}\"'.",
+            code=code,
+            param=param,
+        )
+
+
+def check_effort(model: Any, effort: Any, param: str) -> None:
+    """Models that do not reason refuse to be told how much."""
+    if effort is not None and _PLAIN.match(str(model)):
+        raise Refused(
+            f"Unsupported parameter: '{param}' is not supported with this model.",
+            code="unsupported_parameter",
+            param=param,
+        )
+
+
 def check_strict(schema: Any, what: str, param: str, code: str) -> None:
     """`strict`: every object is closed and needs all its properties."""
     for place, part in _objects(schema, ()):
@@ -129,18 +151,11 @@ def _objects(schema: Any, place: tuple[str, ...]) -> list[tuple[tuple[str, ...],
 
 def check_schema(function: Json, param: str) -> Json:
     """The parameters of a function, {} where it takes none."""
-    schema = function.get("parameters")
+    schema: Json | None = function.get("parameters")
     if schema is None:
         return {}
     name = function["name"]
-    if not isinstance(schema, dict) or schema.get("type") != "object":
-        kind = schema.get("type") if isinstance(schema, dict) else schema
-        raise Refused(
-            f"Invalid schema for function '{name}': schema must be a JSON Schema of 'type: \"object\"', got "
-            f"'type: \"{kind}\"'.",
-            code="invalid_function_parameters",
-            param=f"{param}.parameters",
-        )
+    check_root(schema, f"function '{name}'", f"{param}.parameters", "invalid_function_parameters")
     if "properties" not in schema and schema.get("additionalProperties") is None and len(schema) == 1:
         raise Refused(
             f"Invalid schema for function '{name}': In context=(), object schema missing properties.",

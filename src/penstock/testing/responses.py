@@ -27,9 +27,11 @@ from penstock.testing.double import Answer, Framing, Json, Recorded, by_hand, pa
 from penstock.testing.openai_rules import (
     OpenAIVendor,
     body_of,
+    check_effort,
     check_image,
     check_length,
     check_name,
+    check_root,
     check_schema,
     check_strict,
     missing,
@@ -61,10 +63,13 @@ _ITEM_FIELDS: Final = {
         ["type", "call_id", "name", "arguments", "id", "status", "namespace", "caller", "async"]
     ),
     "function_call_output": frozenset(["type", "call_id", "output", "id", "status", "caller"]),
+    "custom_tool_call": frozenset(["type", "call_id", "name", "input", "id", "status"]),
+    "custom_tool_call_output": frozenset(["type", "call_id", "output", "id", "status"]),
     "reasoning": frozenset(["type", "id", "summary", "content", "encrypted_content", "status"]),
     "item_reference": frozenset(["type", "id"]),
 }
-_PREFIXES: Final = {"message": "msg", "function_call": "fc", "reasoning": "rs"}
+_PREFIXES: Final = {"message": "msg", "function_call": "fc", "custom_tool_call": "ctc", "reasoning": "rs"}
+_OUTPUTS: Final = {"function_call_output": "function_call", "custom_tool_call_output": "custom_tool_call"}
 _ROLES: Final = frozenset(["user", "assistant", "system", "developer"])
 _HOSTED: Final = re.compile(
     r"(?:web_search|file_search|code_interpreter|computer|image_generation|mcp|custom|local_shell)\w*"
@@ -267,6 +272,8 @@ class ResponsesDouble(OpenAIVendor):
                 param="max_output_tokens",
             )
         effort = (body.get("reasoning") or {}).get("effort")
+        for key in ("effort", "summary"):
+            check_effort(body["model"], (body.get("reasoning") or {}).get(key), f"reasoning.{key}")
         if effort is not None and effort not in _EFFORTS:
             raise wrong_value("reasoning.effort", effort, _EFFORTS)
         thinks = effort not in {None, "none"}
@@ -327,7 +334,12 @@ class ResponsesDouble(OpenAIVendor):
                 check_length(item.get("call_id"), 64, f"{path}.call_id")
                 if not isinstance(item.get("arguments"), str):
                     raise wrong_type(f"{path}.arguments", "a string")
-            case "function_call_output":
+            case "custom_tool_call":
+                check_name(item.get("name"), f"{path}.name")
+                check_length(item.get("call_id"), 64, f"{path}.call_id")
+                if not isinstance(item.get("input"), str):
+                    raise wrong_type(f"{path}.input", "a string")
+            case "function_call_output" | "custom_tool_call_output":
                 check_length(item.get("call_id"), 64, f"{path}.call_id")
                 _check_output(item.get("output"), f"{path}.output")
             case "reasoning":
@@ -455,20 +467,20 @@ def _check_output(output: Any, path: str) -> None:
 
 
 def _pair_calls(items: list[Json]) -> None:
-    called: set[str] = set()
-    answered: set[str] = set()
+    called: set[tuple[str, str]] = set()
+    answered: set[tuple[str, str]] = set()
     for item in items:
-        if item["type"] == "function_call":
-            called.add(item["call_id"])
-        elif item["type"] == "function_call_output":
-            if item["call_id"] not in called:
-                raise Refused(
-                    f"No tool call found for function call output with call_id {item['call_id']}.",
-                    param="input",
-                )
-            answered.add(item["call_id"])
-    for call_id in sorted(called - answered):
-        raise Refused(f"No tool output found for function call {call_id}.", param="input")
+        kind = item["type"]
+        if kind in _OUTPUTS.values():
+            called.add((kind, item["call_id"]))
+        elif kind in _OUTPUTS:
+            call = (_OUTPUTS[kind], item["call_id"])
+            if call not in called:
+                words = call[0].replace("_", " ")
+                raise Refused(f"No tool call found for {words} output with call_id {call[1]}.", param="input")
+            answered.add(call)
+    for kind, call_id in sorted(called - answered):
+        raise Refused(f"No tool output found for {kind.replace('_', ' ')} {call_id}.", param="input")
 
 
 def _turns(items: list[Json]) -> tuple[list[Turn], list[str]]:
@@ -488,7 +500,10 @@ def _turns(items: list[Json]) -> tuple[list[Turn], list[str]]:
                 except ValueError:
                     arguments = {}
                 turns.append(Turn("assistant", calls=(Call(item["call_id"], item["name"], arguments),)))
-            case "function_call_output":
+            case "custom_tool_call":
+                call = Call(item["call_id"], item["name"], {"input": item["input"]})
+                turns.append(Turn("assistant", calls=(call,)))
+            case "function_call_output" | "custom_tool_call_output":
                 output = item["output"]
                 result = Result(item["call_id"], _text_of(output), media=_media_of(output))
                 turns.append(Turn("user", results=(result,)))
@@ -519,6 +534,8 @@ def _tools(body: Json) -> list[Tool]:
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind is None:
             raise missing(f"{path}.type")
+        if kind == "custom":
+            check_name(tool.get("name"), f"{path}.name")
         if kind != "function":
             if not _HOSTED.fullmatch(kind):
                 raise wrong_value(f"{path}.type", kind, {"function", "custom", "web_search", "file_search"})
@@ -546,6 +563,11 @@ def _choice(body: Json, tools: list[Tool]) -> tuple[Any, tuple[str, ...]]:
         raise wrong_value("tool_choice", choice, {"none", "auto", "required"})
     if choice["type"] == "allowed_tools":
         names = tuple(tool.get("name", "") for tool in choice.get("tools", []))
+        unknown = set(names) - {tool.get("name") for tool in body.get("tools", [])}
+        if unknown:
+            raise Refused(
+                f"Tool choice '{min(unknown)}' not found in 'tools' parameter.", param="tool_choice"
+            )
         return "any" if choice.get("mode") == "required" else "auto", names
     if choice.get("name") is None:
         raise missing("tool_choice.name")
@@ -570,6 +592,7 @@ def _format(body: Json) -> tuple[Json | None, bool]:
             check_name(given.get("name"), "text.format.name")
             if not isinstance(given.get("schema"), dict):
                 raise missing("text.format.schema")
+            check_root(given["schema"], f"response_format '{given['name']}'", "text.format.schema")
             if given.get("strict") is True:
                 what = f"response_format '{given['name']}'"
                 check_strict(given["schema"], what, "text.format.schema", "invalid_json_schema")

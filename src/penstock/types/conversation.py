@@ -38,10 +38,11 @@ class MediaPart(msgspec.Struct):
     media_type: str = ""  # "image/png"; empty = unknown (a URL)
     data: str | None = None  # base64, standard alphabet, padded
     url: str | None = None  # http(s), or the target's own scheme (gs://, s3://)
-    file_id: str | None = None  # of the target's file store
+    file_id: str | None = None  # in the file store of `store`
     name: str | None = None
     detail: str | None = None  # OpenAI's low | high | auto
     cache: JSON | None = None
+    store: str = ""  # the vendor whose store it is: openai, anthropic
 
 
 class ReasoningPart(msgspec.Struct):

@@ -23,7 +23,7 @@ The typed events of one answer, in order (`choice` 0 unless the client asked for
   displayed).
 - Tool calls of one choice may overlap: `index` (0, 1, ... per choice, in order of appearance) tells them
   apart. Arguments together are JSON text; a call without arguments has the one delta `{}`. Every ToolStart
-  has its ToolEnd unless the answer was cut by `length`.
+  has its ToolEnd, but for calls that were not whole when the answer was cut (CUTS).
 - After a Finish nothing more of its choice comes. A stream without Finish was cut: the codec says so by
   `is_complete`; no finish is ever made up.
 """
@@ -35,6 +35,7 @@ import msgspec
 from penstock.types.usage import Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+CUTS: frozenset[FinishReason] = frozenset({"length", "content_filter"})  # an answer may end anywhere
 
 
 class Started(msgspec.Struct):

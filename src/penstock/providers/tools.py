@@ -1,0 +1,94 @@
+"""Tools as vendors take them: their names, which may be called, and what their schemas must say.
+
+Letters            names of tools, and ids of calls, in a vendor's letters
+renamed            how a vendor's names read back
+possible           a choice among the tools that could be told
+object_schema      parameters are an object, and say so
+is_strict          whether OpenAI takes a schema as strict
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from penstock.types.conversation import JSON, Tool, ToolChoice
+
+_WRONG = re.compile(r"[^a-zA-Z0-9_-]")
+_NO_GOOGLE = re.compile(r"[^a-zA-Z0-9_.:-]")
+_GOOGLE_FIRST = re.compile(r"[a-zA-Z_]")
+LONGEST_NAME = 64  # of OpenAI's, Google's and Bedrock's tools
+
+
+class Letters(dict[str, str]):
+    """Any text -> one of a-z A-Z 0-9 _ -, always the same and never the same for two."""
+
+    def __init__(self, longest: int | None) -> None:
+        super().__init__()
+        self._longest = longest
+        self._taken: set[str] = set()
+
+    def __missing__(self, text: str) -> str:
+        made = plain = self._spelled(text)[: self._longest] or "_"
+        number = 1
+        while made in self._taken:
+            number += 1
+            made = f"{plain[: (self._longest or len(plain) + 8) - 8]}_{number}"
+        self._taken.add(made)
+        self[text] = made
+        return made
+
+    def _spelled(self, text: str) -> str:
+        return _WRONG.sub("_", text)
+
+
+class GoogleLetters(Letters):
+    """Dots and colons, too; a letter or _ first."""
+
+    def _spelled(self, text: str) -> str:
+        plain = _NO_GOOGLE.sub("_", text)
+        return plain if _GOOGLE_FIRST.match(plain) else f"_{plain}"
+
+
+def renamed(tools: Iterable[Tool], letters: Letters) -> dict[str, str]:
+    """The vendor's name -> the client's, of those that differ. To be asked before a history's names are."""
+    return {
+        new: tool.name for tool in tools if tool.kind != "native" and (new := letters[tool.name]) != tool.name
+    }
+
+
+def possible(choice: ToolChoice, names: Collection[str]) -> ToolChoice:
+    """`choice` itself where all it names could be told (`names`); where none could, the model is free."""
+    if choice.mode == "named":
+        return choice if choice.name in names else ToolChoice("auto")
+    allowed = tuple(name for name in choice.allowed if name in names)
+    if len(allowed) == len(choice.allowed):
+        return choice
+    return ToolChoice(choice.mode, allowed=allowed) if allowed else ToolChoice("auto")
+
+
+def object_schema(schema: JSON | None) -> JSON:
+    """`{"type": "object"}` is legal at Anthropic, and usual for MCP's tools; OpenAI wants `properties`."""
+    if not schema:
+        return {"type": "object", "properties": {}}
+    if "properties" in schema and schema.get("type") == "object":
+        return schema
+    return {"properties": {}, **schema, "type": "object"}
+
+
+def is_strict(schema: Any) -> bool:
+    """Every object closed, every property required:
+    https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
+    """
+    if isinstance(schema, list):
+        return all(map(is_strict, schema))
+    if not isinstance(schema, dict):
+        return True
+    properties = schema.get("properties")
+    if schema.get("type") == "object" or isinstance(properties, dict):
+        if schema.get("additionalProperties") is not False:
+            return False
+        required = schema.get("required")
+        if set(properties or ()) != set(required if isinstance(required, list) else ()):
+            return False
+    named = [*(properties or {}).values(), *(schema.get("$defs") or {}).values()]
+    return is_strict(named) and is_strict([schema.get("items"), *(schema.get("anyOf") or ())])

@@ -1,0 +1,87 @@
+"""Turns in the order that vendors insist on; clients of some dialects are freer.
+
+settled      the results of an assistant's calls follow its turn at once, in the order of the calls; no two
+               calls of a history have one id
+rounded      an assistant's turn does not end in thoughts
+instructed   one more instruction
+"""
+
+from collections.abc import Iterable
+from itertools import takewhile
+
+import msgspec
+
+from penstock.types.conversation import Part, ReasoningPart, TextPart, ToolCallPart, ToolResultPart, Turn
+
+_replace = msgspec.structs.replace
+
+
+def settled(turns: list[Turn]) -> list[Turn]:
+    """`turns` itself where no tool was called. A result without its call stays where it is.
+
+    Parallel calls are answered in any order, a person may speak before a tool has (Codex), and some models
+    number their calls from 0 in each turn (Kimi K3: vllm-project/vllm#50295).
+    """
+    if all(turn.role != "tool" for turn in turns):
+        return turns
+    out: list[Turn] = []
+    ids: set[str] = set()  # of all calls so far
+    placed: set[int] = set()  # results that stand behind their calls, by identity
+    for at, turn in enumerate(turns):
+        if turn.role == "tool":
+            left = [part for part in turn.parts if id(part) not in placed]
+            if left:
+                out.append(turn if len(left) == len(turn.parts) else _replace(turn, parts=left))
+        elif turn.role == "assistant" and any(part.__class__ is ToolCallPart for part in turn.parts):
+            given = _results(turns[at + 1 :])
+            said, results = _paired(turn.parts, given, ids, placed)
+            out.append(_replace(turn, parts=said))
+            if results:
+                out.append(Turn("tool", results))
+        else:
+            out.append(turn)
+    return out
+
+
+def _results(turns: Iterable[Turn]) -> list[ToolResultPart]:
+    """Up to the next turn that calls."""
+    before = takewhile(lambda turn: not any(part.__class__ is ToolCallPart for part in turn.parts), turns)
+    return [part for turn in before for part in turn.parts if isinstance(part, ToolResultPart)]
+
+
+def _paired(
+    parts: list[Part], given: list[ToolResultPart], ids: set[str], placed: set[int]
+) -> tuple[list[Part], list[Part]]:
+    said: list[Part] = []
+    results: list[Part] = []
+    for part in parts:
+        call = part
+        if isinstance(part, ToolCallPart):
+            result = next((one for one in given if one.call_id == part.id and id(one) not in placed), None)
+            own = part.id
+            while own in ids:
+                own = f"{part.id}_{len(ids)}"
+            ids.add(own)
+            if own != part.id:
+                call = _replace(part, id=own)
+            if result is not None:
+                placed.add(id(result))
+                results.append(result if own == part.id else _replace(result, call_id=own))
+        said.append(call)
+    return said, results
+
+
+def rounded(parts: list[Part]) -> list[Part]:
+    """`parts` itself where nothing is left out. Blank texts are no end: some vendors refuse them."""
+    end = next((at for at in range(len(parts), 0, -1) if not _is_silent(parts[at - 1])), 0)
+    return parts[:end] if any(part.__class__ is ReasoningPart for part in parts[end:]) else parts
+
+
+def _is_silent(part: Part) -> bool:
+    return part.__class__ is ReasoningPart or (isinstance(part, TextPart) and not part.text.strip())
+
+
+def instructed(turns: list[Turn], words: str) -> list[Turn]:
+    """One more instruction, after those that the conversation begins with."""
+    at = next((at for at, turn in enumerate(turns) if turn.role != "system"), len(turns))
+    return [*turns[:at], Turn("system", [TextPart(words)]), *turns[at:]]
