@@ -75,8 +75,8 @@ def canonical(value: Any) -> Any:
         for key, inner in value.items():
             if inner is None:
                 continue
-            name = camel(key)
-            if name in FREE:
+            name = camel(key) if "_" in key else key
+            if inner.__class__ is str or name in FREE:
                 out[name] = inner
             elif name in ENUMS:
                 out[name] = enum_name(inner, ENUMS[name])

@@ -20,6 +20,7 @@ contradict each other:
 """
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
@@ -72,8 +73,8 @@ def find(path: str, query: bytes) -> Inbound | None:
         case "generateContent":
             return Generate(model, stream=False, sse=False)
         case "streamGenerateContent":
-            asked = parse_qs(query.decode("latin-1")).get("alt", [])
-            return Generate(model, stream=True, sse="sse" in asked)
+            sse = query == b"alt=sse" or "sse" in parse_qs(query.decode("latin-1")).get("alt", [])
+            return Generate(model, stream=True, sse=sse)
         case "countTokens":
             return Count(model)
         case "embedContent":
@@ -254,9 +255,11 @@ def _canonical(body: JSON) -> JSON:
 def _check_parts(parts: Sequence[Part], where: str, calls: Calls) -> None:
     for position, part in enumerate(parts):
         path = f"{where}.parts[{position}]"
-        held = [name for name, key in _DATA if getattr(part, name) is not None]
-        if len(held) > 1:
-            both = " and ".join(f"`{key}`" for name, key in _DATA if name in held)
+        held = _data_of(part)
+        if held.count(None) < len(_DATA) - 1:
+            both = " and ".join(
+                f"`{key}`" for (_, key), value in zip(_DATA, held, strict=True) if value is not None
+            )
             raise InvalidRequest(f"`{path}` holds {both}; a part holds one.", param=path)
         if part.inline_data is not None:
             _check_data(part.inline_data.data, f"{path}.inlineData.data")
@@ -286,6 +289,7 @@ _DATA = (
     ("tool_call", "toolCall"),
     ("tool_response", "toolResponse"),
 )
+_data_of = attrgetter(*(name for name, _ in _DATA))
 
 
 def _check_data(data: str, param: str) -> None:

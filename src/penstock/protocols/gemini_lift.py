@@ -63,7 +63,7 @@ _KNOWN = frozenset(
         *("serviceTier", "cachedContent"),
     }
 )
-_UNSAID = ("videoMetadata", "mediaResolution")  # of a part
+_UNSAID = frozenset({"videoMetadata", "mediaResolution"})
 _MODES: dict[str, Any] = {"NONE": "none", "ANY": "required"}
 _LEVELS = frozenset({"minimal", "low", "medium", "high"})
 
@@ -84,10 +84,11 @@ def lift(request: ChatRequest) -> Conversation:
     other |= {f"toolConfig.{key}": tool_config[key] for key in tool_config if key != "functionCallingConfig"}
     if "_responseJsonSchema" in config:
         config = {**config, "responseJsonSchema": config["_responseJsonSchema"]}
-    parts = [part for content in body["contents"] for part in content.get("parts", ())]
-    other |= {f"contents[].{key}": True for key in _UNSAID if any(key in part for part in parts)}
+    calls = Calls()
+    turns = list(_turns(body, calls))
+    other |= {f"contents[].{key}": True for key in sorted(calls.unsaid)}
     return Conversation(
-        turns=list(_turns(body)),
+        turns=turns,
         tools=list(_tools(body.get("tools") or ())),
         tool_choice=_choice(tool_config.get("functionCallingConfig")),
         top_k=int(config["topK"]) if config.get("topK") else None,
@@ -108,9 +109,8 @@ def lift(request: ChatRequest) -> Conversation:
 # -- turns
 
 
-def _turns(body: JSON) -> Iterator[Turn]:
+def _turns(body: JSON, calls: "Calls") -> Iterator[Turn]:
     system = body.get("systemInstruction")
-    calls = Calls()
     if system and (parts := _said(system["parts"], calls)):
         yield Turn("system", parts)
     for content in body["contents"]:
@@ -128,9 +128,10 @@ def _turns(body: JSON) -> Iterator[Turn]:
 
 
 class Calls:
-    """The function calls of a history, and which results answer them."""
+    """The function calls of a history, which results answer them, and what no other dialect can say."""
 
     def __init__(self) -> None:
+        self.unsaid: set[str] = set()  # fields of parts
         self._count = 0
         self._open: list[tuple[str, str]] = []  # (id, name) of those without a result yet
         self._all: dict[str, str] = {}
@@ -200,6 +201,7 @@ def _said(parts: list[JSON], calls: Calls) -> list[Part]:
         if part.get("text"):
             out.append(TextPart(part["text"]))
         elif "text" not in part:
+            calls.unsaid |= part.keys() & _UNSAID
             out.append(_media(part) or NativePart("gemini", part))
         if signature:
             out.append(_reasoning("", signature))

@@ -182,7 +182,7 @@ class Lowering:
         if turn.name:
             self._lose("messages[].name")
         is_assistant = turn.role == "assistant"
-        parts = rounded(turn.parts)
+        parts = rounded(turn.parts) if is_assistant else turn.parts
         if parts is not turn.parts:  # "the final block in an assistant message cannot be `thinking`"
             self._lose("messages[].reasoning")
         for part in parts:

@@ -17,22 +17,24 @@ _replace = msgspec.structs.replace
 
 
 def settled(turns: list[Turn]) -> list[Turn]:
-    """`turns` itself where no tool was called. A result without its call stays where it is.
+    """A result without its call stays where it is.
 
     Parallel calls are answered in any order, a person may speak before a tool has (Codex), and some models
     number their calls from 0 in each turn (Kimi K3: vllm-project/vllm#50295).
     """
-    if all(turn.role != "tool" for turn in turns):
-        return turns
     out: list[Turn] = []
     ids: set[str] = set()  # of all calls so far
     placed: set[int] = set()  # results that stand behind their calls, by identity
     for at, turn in enumerate(turns):
         if turn.role == "tool":
-            left = [part for part in turn.parts if id(part) not in placed]
+            left = [part for part in turn.parts if id(part) not in placed] if placed else turn.parts
             if left:
                 out.append(turn if len(left) == len(turn.parts) else _replace(turn, parts=left))
-        elif turn.role == "assistant" and any(part.__class__ is ToolCallPart for part in turn.parts):
+        elif turn.role == "assistant" and (calls := _calls(turn)):
+            if ids.isdisjoint(calls) and at + 1 < len(turns) and _answers(turns[at + 1]) == calls:
+                ids.update(calls)  # as nearly all are
+                out.append(turn)
+                continue
             given = _results(turns[at + 1 :])
             said, results = _paired(turn.parts, given, ids, placed)
             out.append(_replace(turn, parts=said))
@@ -43,9 +45,19 @@ def settled(turns: list[Turn]) -> list[Turn]:
     return out
 
 
+def _calls(turn: Turn) -> list[str]:
+    return [part.id for part in turn.parts if part.__class__ is ToolCallPart]
+
+
+def _answers(turn: Turn) -> list[str]:
+    if turn.role != "tool":
+        return []
+    return [part.call_id for part in turn.parts]  # type: ignore[union-attr]  # such a turn has nothing else
+
+
 def _results(turns: Iterable[Turn]) -> list[ToolResultPart]:
     """Up to the next turn that calls."""
-    before = takewhile(lambda turn: not any(part.__class__ is ToolCallPart for part in turn.parts), turns)
+    before = takewhile(lambda turn: not _calls(turn), turns)
     return [part for turn in before for part in turn.parts if isinstance(part, ToolResultPart)]
 
 
@@ -73,12 +85,16 @@ def _paired(
 
 def rounded(parts: list[Part]) -> list[Part]:
     """`parts` itself where nothing is left out. Blank texts are no end: some vendors refuse them."""
+    if not parts or not _is_silent(parts[-1]):
+        return parts
     end = next((at for at in range(len(parts), 0, -1) if not _is_silent(parts[at - 1])), 0)
     return parts[:end] if any(part.__class__ is ReasoningPart for part in parts[end:]) else parts
 
 
 def _is_silent(part: Part) -> bool:
-    return part.__class__ is ReasoningPart or (isinstance(part, TextPart) and not part.text.strip())
+    return part.__class__ is ReasoningPart or (
+        part.__class__ is TextPart and (part.text == "" or part.text.isspace())
+    )
 
 
 def instructed(turns: list[Turn], words: str) -> list[Turn]:
