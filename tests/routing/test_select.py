@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.routing.select import weighted
+from penstock.routing.select import Candidate, affine, least_loaded, weighted
 from penstock.types.deployment import Deployment, Labels, Target
 
 
@@ -42,3 +42,56 @@ def test_every_positive_target_is_reachable() -> None:
 def test_no_weight_at_all_is_an_error() -> None:
     with pytest.raises(ValueError, match="positive weight"):
         weighted(targets(0, 0), 0.5)
+
+
+def candidates(*weights: float) -> list[Candidate]:
+    return [Candidate(target, target.deployment.name) for target in targets(*weights)]
+
+
+def test_of_two_the_less_busy() -> None:
+    busy = {"d0": 3, "d1": 2}
+    load = lambda name: busy.get(name, 0)  # noqa: E731
+    assert least_loaded(candidates(1, 1), load, (0.1, 0.9)).replica == "d1"
+    assert least_loaded(candidates(1, 1), load, (0.9, 0.1)).replica == "d1"
+    assert least_loaded(candidates(2, 1), load, (0.1, 0.9)).replica == "d0"  # it may have twice as many
+    assert least_loaded(candidates(1, 1), lambda _: 0, (0.9, 0.1)).replica == "d1"  # of equals the first
+    assert least_loaded(candidates(1, 1, 1), load, (0.1, 0.2)).replica == "d1"  # nobody looked at d2
+    assert least_loaded(candidates(1), load, (0.1, 0.2)).replica == "d0"
+
+
+def test_a_cached_prompt_draws_until_there_is_much_to_do() -> None:
+    ones = candidates(1, 1, 1)
+    pending = {"d0": 0, "d1": 0, "d2": 0}
+
+    def chosen(matched: dict[str, int]) -> str:
+        return affine(ones, matched, 10, lambda name: pending[name], 0.0).replica
+
+    assert chosen({"d1": 1}) == "d1"
+    assert chosen({"d1": 4, "d2": 6}) == "d2"
+    pending["d2"] = 9_000  # the busiest: what it has must be worth two thirds of the prompt
+    assert chosen({"d2": 6}) == "d0"
+    assert chosen({"d2": 7}) == "d2"
+    pending["d1"] = 4_500
+    assert chosen({"d1": 4, "d2": 7}) == "d1"
+
+
+def test_equals_are_taken_in_turn() -> None:
+    ones = candidates(1, 1, 1, 1)
+    found = Counter(affine(ones, {}, 4, lambda _: 0, roll / 100).replica for roll in range(100))
+    assert found == {"d0": 25, "d1": 25, "d2": 25, "d3": 25}
+
+
+@given(
+    pending=st.lists(st.integers(0, 10**6), min_size=1, max_size=6),
+    matched=st.lists(st.integers(0, 9), min_size=6, max_size=6),
+    roll=st.floats(0, 1, exclude_max=True),
+)
+def test_nobody_with_less_in_its_cache_and_more_to_do_is_chosen(
+    pending: list[int], matched: list[int], roll: float
+) -> None:
+    ones = candidates(*[1.0] * len(pending))
+    have = {f"d{at}": blocks for at, blocks in enumerate(matched) if blocks}
+    at = int(affine(ones, have, 9, lambda name: pending[int(name[1:])], roll).replica[1:])
+    for other in range(len(pending)):
+        is_better = matched[other] >= matched[at] and pending[other] <= pending[at]
+        assert not (is_better and (matched[other] > matched[at] or pending[other] < pending[at]))

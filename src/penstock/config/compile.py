@@ -128,6 +128,13 @@ def compile_settings(
         for made in _builtin():
             pools.setdefault(made.pool.name, made.pool)
             deployments[made.deployment.name] = made.deployment
+    for name in {
+        target.deployment
+        for written in settings.routes.values()
+        if written.strategy != "weighted"
+        for target in written.targets
+    }:
+        deployments[name] = msgspec.structs.replace(deployments[name], is_balanced=True)
     routes = {
         name: Route(name, (Target(deployment, Labels(name, name)),))
         for name, deployment in deployments.items()
@@ -281,6 +288,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
             loading_s=times.loading,
         ),
         strict=written.strict,
+        strategy=written.strategy,
         fallbacks=fallbacks,
         retries=written.retries,
         has_more=len(targets) + len(fallbacks) > 1 or written.retries > 0,

@@ -143,7 +143,13 @@ class Route(Group, frozen=True):
     retries: Annotated[
         int, Meta(ge=0, le=5, description="further attempts where all were tried and trying again may help")
     ] = 0
-    strategy: Annotated[Literal["weighted"], Meta(description="how a target is chosen")] = "weighted"
+    strategy: Annotated[
+        Literal["weighted", "least-loaded", "affinity"],
+        Meta(
+            description="how a target is chosen: by weight; the less busy of two taken by weight; or by whose"
+            " cache holds the beginning of the prompt, and how much waits there"
+        ),
+    ] = "weighted"
     timeouts: Timeouts = Timeouts()
     strict: Annotated[
         Switch, Meta(description="refuse (400) what the target cannot be told, instead of reporting it")
@@ -203,7 +209,7 @@ LATER: Final[dict[str, str]] = {
 
 # Likewise for values.
 LATER_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "routes.*.strategy": ("least-loaded", "affinity", "cheapest", "fastest", "difficulty"),
+    "routes.*.strategy": ("cheapest", "fastest", "difficulty"),
     "deployments.*.engine": ("vllm", "sglang", "tgi", "trtllm", "tei", "infinity", "ollama", "deepspeed"),
 }
 

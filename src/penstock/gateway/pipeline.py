@@ -3,7 +3,7 @@
     1  authenticate         who calls                                   (before the body is read)
     2  read, decode         what is asked, checked against the schema
     3  find_route           which model that is; may this key use it
-    4  choose               which target answers                        (routing.select, pure)
+    4  choose               which target answers                        (routing.select, pure; balance)
     5  failover.run         attempts until one answers: deltas come, the responder writes them
     6  account              exactly once, whatever happened
 
@@ -58,7 +58,13 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         call.is_stream = request.stream
         route = find_route(snapshot, call.key, request, inbound.operation)
         call.model = request.model or route.name
-        target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
+        if route.strategy == "weighted":
+            target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
+        else:
+            now_s = call.started_s
+            target = deps.balance.choose(
+                call, request, route, deps.fleet, lambda name: deps.breakers.is_down(name, now_s)
+            )
         deployment = target.deployment
         if call.operation not in deployment.operations:
             raise wrong_operation(deployment, call)

@@ -72,9 +72,11 @@ async def run(
         replica = deployment.remote if not deployment.spares else _in_turn(deployment, deps)
         if replica is None:
             left_s = max(0.0, give_up_s - deps.clock.monotonic())
-            replica = await deps.fleet.acquire(deployment.pool or "", left_s)
+            replica = await deps.fleet.acquire(deployment.pool or "", left_s, call.replica)
         attempt = Attempt(deployment.name, replica.id, deps.clock.monotonic(), call.labels.deployment)
         call.attempts.append(attempt)
+        if deployment.is_balanced:
+            attempt.lease = deps.balance.placed(call, deployment, replica)
         try:
             await _attempt(
                 call, attempt, request, deployment, replica=replica, route=route, deps=deps, emit=emit
@@ -97,9 +99,13 @@ async def run(
             if is_told or not _may_use_another(deployment, replica, error, deps):
                 raise
         else:
+            if attempt.lease is not None and call.usage is not None:
+                deps.balance.learned(call, deployment, replica, call.usage)
             return
         finally:
             attempt.ended_s = deps.clock.monotonic()
+            if attempt.lease is not None:
+                deps.balance.load.release(attempt.lease)
             if deployment.remote is None:
                 deps.fleet.release(replica)
 
@@ -198,6 +204,8 @@ async def _attempt(
                     deltas = held
                 if attempt.first_content_s is None and any(has_content(delta) for delta in deltas):
                     attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
+                    if attempt.lease is not None:
+                        deps.balance.load.prefilled(attempt.lease)
                     phase, limit_s = "total", timeouts.total_s
                     response.limit_reads(timeouts.between_tokens_s)
                     response.limit_total(timeouts.total_s - (attempt.first_content_s - attempt.started_s))

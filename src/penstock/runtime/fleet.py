@@ -2,7 +2,7 @@
 
 a pool that               what `acquire` does
 ------------------------  ----------------------------------------------------------------------------
-has a ready replica       gives the one with the fewest requests in flight, at once
+has a ready replica       gives the one that is preferred, else that with the fewest requests in flight
 fetches or loads          waits for the first change that makes one ready, at most `wait_s`, then
                           ModelLoading with the progress and, where it can be said, the time left
 crashed a moment ago      the same: the restart is on its way
@@ -105,8 +105,8 @@ class Fleet:
         """The ready ones."""
         return tuple(replica.view for replica in self._pools[pool].replicas if replica.view is not None)
 
-    async def acquire(self, pool: str, wait_s: float) -> ReplicaView:
-        return await self._pools[pool].acquire(wait_s)
+    async def acquire(self, pool: str, wait_s: float, prefer: str = "") -> ReplicaView:
+        return await self._pools[pool].acquire(wait_s, prefer)
 
     def suspect(self, replica: ReplicaView) -> None:
         self._by_id[replica.id].suspect(replica)
@@ -174,14 +174,14 @@ class _Pool:
             self._first_report = (self._clock.monotonic(), progress.done_bytes)
         self._fetching = progress
 
-    async def acquire(self, wait_s: float) -> ReplicaView:
+    async def acquire(self, wait_s: float, prefer: str = "") -> ReplicaView:
         """See types.deployment.Fleet."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 while True:
                     ready = [replica for replica in self.replicas if replica.view is not None]
                     if ready:
-                        chosen = min(ready, key=lambda replica: replica.in_flight)
+                        chosen = min(ready, key=lambda one: (one.name != prefer, one.in_flight))
                         view = chosen.view
                         if view is not None:
                             chosen.acquire()

@@ -8,6 +8,11 @@
     penstock_requests_in_flight              operation
     penstock_upstream_attempts_total         deployment, outcome (ok | client_left | an error code)
     penstock_deployment_down                 deployment (1 while its breaker is open; else no sample)
+    penstock_routing_decisions_total         route, replica (strategies other than weighted)
+    penstock_routing_regret_tokens_total     route: read beyond what the best was predicted to
+    penstock_prefix_predicted_tokens_total   deployment: of prompts, that should be in its cache
+    penstock_prefix_cached_tokens_total      deployment: that were, as its usage says
+    penstock_prefix_index_blocks             -
     penstock_replicas                        pool, state
     penstock_replica_restarts_total          pool
     penstock_build_info                      version
@@ -43,6 +48,16 @@ class PoolRow(NamedTuple):
     restarts: int
 
 
+class Routing(NamedTuple):
+    """How good the choice of replicas is, as the scrape shows it (gateway/balance.py)."""
+
+    decisions: Mapping[tuple[str, str], int] = {}
+    regret: Mapping[str, int] = {}
+    predicted: Mapping[str, int] = {}
+    cached: Mapping[str, int] = {}
+    blocks: int = 0
+
+
 class Histogram:
     """Durations by bucket; the last bucket is everything longer."""
 
@@ -75,17 +90,19 @@ class Series:
 
 
 class Metrics(Collector):
-    """One per process. `pools` and `down`, the deployments left alone, are asked at each scrape."""
+    """One per process. `pools`, `down` (deployments left alone) and `routing` are asked at each scrape."""
 
     def __init__(
         self,
         version: str,
         pools: Callable[[], Iterable[PoolRow]] = tuple,
         down: Callable[[], Iterable[str]] = tuple,
+        routing: Callable[[], Routing] = Routing,
     ) -> None:
         self._version = version
         self._pools = pools
         self._down = down
+        self._routing = routing
         self._series: dict[tuple[str, str, str, int, str], Series] = {}
         self._durations: dict[tuple[str, str], Histogram] = {}
         self._ttfts: dict[tuple[str, str], Histogram] = {}
@@ -185,10 +202,47 @@ class Metrics(Collector):
         for name in self._down():
             down.add_metric((name,), 1)
         yield down
+        yield from self._routed()
         yield from self._replicas()
         build = GaugeMetricFamily("penstock_build_info", "Always 1", labels=("version",))
         build.add_metric((self._version,), 1)
         yield build
+
+    def _routed(self) -> Iterable[Metric]:
+        said = self._routing()
+        decisions = CounterMetricFamily(
+            "penstock_routing_decisions", "Calls placed by load or prompt", labels=("route", "replica")
+        )
+        for labels, number in said.decisions.items():
+            decisions.add_metric(labels, number)
+        yield decisions
+        for name, text, label, table in (
+            (
+                "penstock_routing_regret_tokens",
+                "Prompt tokens read before answers, beyond what the best candidate was predicted to read",
+                "route",
+                said.regret,
+            ),
+            (
+                "penstock_prefix_predicted_tokens",
+                "Prompt tokens that should have been in the replica's cache",
+                "deployment",
+                said.predicted,
+            ),
+            (
+                "penstock_prefix_cached_tokens",
+                "Prompt tokens that were in the replica's cache, as its usage says",
+                "deployment",
+                said.cached,
+            ),
+        ):
+            family = CounterMetricFamily(name, text, labels=(label,))
+            for value, number in table.items():
+                family.add_metric((value,), number)
+            yield family
+        blocks = GaugeMetricFamily("penstock_prefix_index_blocks", "Blocks of prompts that are remembered")
+        blocks.add_metric((), said.blocks)
+        yield blocks
 
     def _replicas(self) -> Iterable[Metric]:
         """Read from their owner: no second copy that could be stale."""

@@ -1,5 +1,7 @@
 """All we know of one request while it runs, and what is accounted when it ends."""
 
+from typing import Any
+
 import msgspec
 
 from penstock.types.deployment import Labels
@@ -19,6 +21,7 @@ class Attempt(msgspec.Struct):
     first_content_s: float | None = None
     ended_s: float | None = None
     error: PenstockError | None = None
+    lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
 
 
 class Call(msgspec.Struct):
@@ -42,4 +45,6 @@ class Call(msgspec.Struct):
     client_left: bool = False
     is_accounted: bool = False
     dialect: str = ""  # of the target that answers, where it is not the client's
+    prompt: Any = None  # of one that is placed by its prompt: gateway.balance.Prompt
+    replica: str = ""  # id of the local one that was chosen; empty: whoever is next
     dropped: tuple[str, ...] = ()  # what the client said and that target was not told

@@ -200,6 +200,7 @@ class Deployment(msgspec.Struct, frozen=True):
     max_context: int | None = None  # tokens; None = unknown
     max_output: int | None = None  # tokens of one answer; None = unknown
     count_prompt: CountPrompt | None = None  # where the engine finds out too late that a prompt is too long
+    is_balanced: bool = False  # a route chooses it by its load: every call of it is accounted
     description: str = ""  # one honest sentence, shown in /v1/models
     owner: str = "penstock"
 
@@ -217,11 +218,15 @@ class Target(msgspec.Struct, frozen=True):
     weight: float = 1.0
 
 
+Strategy = Literal["weighted", "least-loaded", "affinity"]
+
+
 class Route(msgspec.Struct, frozen=True):
     name: str
     targets: tuple[Target, ...]
     timeouts: Timeouts = Timeouts()
     strict: bool = False  # refuse what a target cannot be told, instead of reporting it
+    strategy: Strategy = "weighted"
     fallbacks: tuple[Target, ...] = ()  # asked in this order when no target can answer
     retries: int = 0  # further attempts at a target that was asked already
     has_more: bool = False  # whether there is anything to try after a first attempt
@@ -274,8 +279,8 @@ class Fleet(Protocol):
 
     def replicas(self, pool: str) -> tuple[ReplicaView, ...]: ...
 
-    async def acquire(self, pool: str, wait_s: float) -> ReplicaView:
-        """A ready replica of the pool, the least used first; waits while one is on its way.
+    async def acquire(self, pool: str, wait_s: float, prefer: str = "") -> ReplicaView:
+        """A ready replica of the pool, `prefer` if it is, else the least used; waits while one is on its way.
 
         Raises ModelLoading when none is ready in time (with progress and eta in the message) and
         UpstreamUnavailable when the pool failed and will not come back by itself.
