@@ -3,14 +3,15 @@
     a slot is free, and    the next to go is of
     ---------------------  -------------------------------------------------------------------------------
     a floor is owed        the class that is owed most of its share of the grants
-    none is                the highest class: system, interactive, default, bulk; a ticket counts one class
-                           higher for each `age_s` since it came. What was raised into a class shares there
-                           as one more tenant, its oldest first
+    none is                the highest class that waits: system, interactive, default, bulk; or a lower one
+                           that age raised so far, by one class for each `age_s` since a ticket came: what
+                           was raised into a class shares there as one more tenant
 
     inside                 order
     ---------------------  -------------------------------------------------------------------------------
     a class                tenants by start-time fair queueing over tokens: who had least for its weight
-    a tenant               preempted before, then earliest deadline, then arrival
+    a tenant               preempted before, then earliest deadline or end of the longest wait, then arrival
+    what was raised        classes by their oldest; in a class the fairest tenant, and its oldest
 
     an offer finds         and is
     ---------------------  -------------------------------------------------------------------------------
@@ -23,7 +24,7 @@
     no such                refused
 
 A floor is of grants, and of the room to wait: no class is turned away for a higher one while it has no more
-than its share of `Limits.waiting`. What a floor or its age brought in is not preempted, or both would be void.
+than its share of `Limits.waiting`. What a floor or its age brought in is not preempted: both would be void.
 
 Start-time fair queueing (Goyal, Vin, Cheng 1996): a tenant's tag is where its next ticket starts in virtual
 time; a grant adds cost / weight to it. Virtual time is the tag last served, and who was idle starts no
@@ -334,17 +335,12 @@ class Admission:
                     owed = queue
         if owed is not None:
             return self._granted(owed.first_ticket()), True
-        raised = self._raised(now_s)
-        for level, queue in enumerate(self._queues):
-            oldest = min(
-                (ticket for at, ticket in raised if at == level), key=lambda it: it.arrival_s, default=None
-            )
-            if oldest is not None and queue.is_turn_of_raised():
-                queue.charge_raised(max(1.0, oldest.cost))
-                return self._granted(oldest), True
-            if queue.count:
-                return self._granted(queue.first_ticket()), False
-        raise AssertionError("somebody waits")
+        level, queue = next((level, queue) for level, queue in enumerate(self._queues) if queue.count)
+        raised = self._raised(level, now_s)
+        if raised is not None and queue.is_turn_of_raised():
+            queue.charge_raised(max(1.0, raised.cost))
+            return self._granted(raised), True
+        return self._granted(queue.first_ticket()), False
 
     def _granted(self, ticket: Ticket) -> Ticket:
         queue = self._queues[ticket.priority]
@@ -356,16 +352,18 @@ class Admission:
         queue.charge(ticket.account, ticket.charged)
         return ticket
 
-    def _raised(self, now_s: float) -> list[tuple[int, Ticket]]:
-        """Of each class the one whose age counts, and up to which class it does."""
+    def _raised(self, level: int, now_s: float) -> Ticket | None:
+        """Of the classes below, each with its fairest tenant's oldest: the oldest that age raised so far."""
         age_s = self._policy.age_s
         if age_s is None:
-            return []
-        raised = []
-        for own, queue in enumerate(self._queues):
-            if own and queue.count and (ticket := queue.first_aged(now_s - age_s)) is not None:
-                raised.append((max(0, own - max(1, int((now_s - ticket.arrival_s) / age_s))), ticket))
-        return raised
+            return None
+        oldest: Ticket | None = None
+        for classes, queue in enumerate(self._queues[level + 1 :], 1):
+            if queue.count:
+                ticket = queue.first_aged(now_s - age_s)
+                if ticket is not None and ticket.arrival_s <= now_s - classes * age_s:
+                    oldest = ticket if oldest is None or ticket.arrival_s < oldest.arrival_s else oldest
+        return oldest
 
     # -- preemption
 
@@ -458,7 +456,7 @@ class _Account:
         self.tag = 0.0
         self.no_less = 0.0  # a refund for what is long past makes no credit
         self.count = 0
-        self.queue: list[tuple[bool, float, float, int, Ticket]] = []  # never preempted, deadline, arrival
+        self.queue: list[tuple[bool, float, float, int, Ticket]] = []  # never preempted, due, arrival
         self.aged: list[tuple[float, int, Ticket]] = []  # arrival
         self.newest: dict[Ticket, None] = {}  # who may be displaced, the latest last
         self.turn = 0  # which entry among the turns is not out of date
@@ -522,8 +520,7 @@ class _ClassQueue:
         ticket.account = account
         self.count += 1
         account.count += 1
-        deadline_s = float("inf") if ticket.deadline_s is None else ticket.deadline_s
-        entry = (not ticket.preempted, deadline_s, ticket.arrival_s, ticket.order, ticket)
+        entry = (not ticket.preempted, ticket.due_s, ticket.arrival_s, ticket.order, ticket)
         heappush(account.queue, entry)
         heappush(self._ageing, (ticket.arrival_s, ticket.order, ticket))
         if not ticket.preempted:
@@ -582,7 +579,7 @@ class _ClassQueue:
 
     def is_turn_of_raised(self) -> bool:
         """Whether what was raised into this class goes before its own."""
-        return not self.count or max(self._raised_tag, self._virtual) < self._first_account().tag
+        return max(self._raised_tag, self._virtual) < self._first_account().tag
 
     def charge_raised(self, tokens: float) -> None:
         self._virtual = max(self._raised_tag, self._virtual)
@@ -610,8 +607,7 @@ class _ClassQueue:
         weight = self._weights.get(ticket.tenant, 1.0) if account is None else account.weight
         own = 1.0 if account is None else account.count + 1.0
         if ticket.is_waiting and account is not None:
-            deadline_s = float("inf") if ticket.deadline_s is None else ticket.deadline_s
-            last = (not ticket.preempted, deadline_s, ticket.arrival_s, ticket.order)
+            last = (not ticket.preempted, ticket.due_s, ticket.arrival_s, ticket.order)
             own = float(sum(it[:4] <= last and _is_current(it[4], it[3]) for it in account.queue))
         return own + sum(
             min(float(other.count), own * other.weight / weight)
