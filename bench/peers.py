@@ -6,13 +6,14 @@ Pinned is the peer itself; its dependencies are what the package index gives on 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.harness import free_port
 from bench.subjects import SECRET, Launch, NotInstalled, Setup, Subject, environments
 
 SGLANG_ROUTER = "0.3.2"
+SMG_VERSION = "1.13.0"
 TENSORZERO = "2026.6.0"
 LITELLM = "1.103.7"  # 1.103.8 to 1.109.1 ask for a certifi (2026.10.19) that not every package index has
 PORTKEY = "1.15.2"
@@ -98,6 +99,22 @@ def _sglang_launch(setup: Setup) -> Launch:
         ),
         url=f"http://127.0.0.1:{setup.port}/v1/chat/completions",
         model="m",
+    )
+
+
+# smg: the router's successor ----------------------------------------------------------------------------------
+
+
+def smg_argv(port: int, workers: Sequence[str]) -> tuple[str, ...]:
+    """In front of `workers` by its default policy; installs it where it is missing. Raises NotInstalled."""
+    folder = _folder("smg", SMG_VERSION)
+    _made(folder, lambda made: _pip(made, f"smg=={SMG_VERSION}"))
+    return (
+        str(folder / "bin" / "smg"),
+        *("launch", "--host", "127.0.0.1", "--port", str(port), "--worker-urls", *workers),
+        *("--policy", "cache_aware", "--log-level", "warn"),
+        *("--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port())),
+        *("--shutdown-grace-period-secs", "1"),
     )
 
 

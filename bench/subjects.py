@@ -64,6 +64,10 @@ def environments() -> Path:
 SECRET = "sk-bench-0123456789abcdef"  # noqa: S105 - a key of a throw-away gateway
 
 
+def penstock_argv(config: Path) -> tuple[str, ...]:
+    return (str(Path(sys.executable).with_name("penstock")), "serve", "--config", str(config))
+
+
 def _penstock_install() -> str:
     return version("penstock")
 
@@ -86,7 +90,7 @@ def _penstock_launch(setup: Setup) -> Launch:
     path = setup.work / "penstock.yaml"
     path.write_text(config)
     return Launch(
-        argv=(str(Path(sys.executable).with_name("penstock")), "serve", "--config", str(path)),
+        argv=penstock_argv(path),
         url=f"http://127.0.0.1:{setup.port}/v1/chat/completions",
         model=f"m{setup.routes - 1}",
         headers={"authorization": f"Bearer {SECRET}{setup.keys - 1:07d}"},

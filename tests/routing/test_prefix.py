@@ -5,7 +5,7 @@ from penstock.routing.prefix import BLOCK, LONGEST, PrefixIndex, blocks_of, salt
 
 
 def test_equal_beginnings_have_equal_blocks() -> None:
-    text = bytes(range(256)) * 8
+    text = bytes(range(256)) * 16
     blocks = blocks_of(text, 7)
     assert len(blocks) == len(text) // BLOCK == 4
     assert blocks_of(text + b"x" * (BLOCK - 1), 7) == blocks  # a piece of a block is none
@@ -45,11 +45,23 @@ def test_the_end_of_the_oldest_prompt_goes_first() -> None:
     assert (index.match([1, 2]), index.match([7]), index.match([8])) == ({"a": 2}, {}, {"a": 1})
 
 
-def test_an_engine_that_tells_its_size_is_believed() -> None:
-    index = PrefixIndex(capacity=100)
-    index.resize("a", 2)
-    index.add("a", [1, 2, 3])
-    assert index.match([1, 2, 3]) == {"a": 2}
+def test_the_size_of_a_cache_is_learned() -> None:
+    index = PrefixIndex(capacity=1_000)
+    for number in range(1_000):
+        index.add("a", [number])
+    for _ in range(40):
+        index.judge("a", was_right=False)
+        index.add("a", [1])
+    assert len(index) < 500
+    fewer = len(index)
+    for number in range(300):
+        index.judge("a", was_right=True)
+        index.add("a", [number])
+    assert fewer < len(index)
+    for _ in range(10_000):
+        index.judge("a", was_right=False)
+    index.add("a", [1])
+    assert len(index) >= 64
 
 
 def test_who_began_anew_has_nothing() -> None:

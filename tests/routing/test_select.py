@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.routing.load import Load
 from penstock.routing.select import Candidate, affine, least_loaded, weighted
 from penstock.types.deployment import Deployment, Labels, Target
 
@@ -45,53 +46,62 @@ def test_no_weight_at_all_is_an_error() -> None:
 
 
 def candidates(*weights: float) -> list[Candidate]:
-    return [Candidate(target, target.deployment.name) for target in targets(*weights)]
+    return [Candidate(target, target.deployment.name, weight=target.weight) for target in targets(*weights)]
 
 
 def test_of_two_the_less_busy() -> None:
-    busy = {"d0": 3, "d1": 2}
-    load = lambda name: busy.get(name, 0)  # noqa: E731
+    load = loaded({}, {"d0": 3, "d1": 2})
     assert least_loaded(candidates(1, 1), load, (0.1, 0.9)).replica == "d1"
     assert least_loaded(candidates(1, 1), load, (0.9, 0.1)).replica == "d1"
     assert least_loaded(candidates(2, 1), load, (0.1, 0.9)).replica == "d0"  # it may have twice as many
-    assert least_loaded(candidates(1, 1), lambda _: 0, (0.9, 0.1)).replica == "d1"  # of equals the first
+    assert least_loaded(candidates(1, 1), Load(), (0.9, 0.1)).replica == "d1"  # of equals the first
     assert least_loaded(candidates(1, 1, 1), load, (0.1, 0.2)).replica == "d1"  # nobody looked at d2
     assert least_loaded(candidates(1), load, (0.1, 0.2)).replica == "d0"
 
 
+def loaded(pending: dict[str, int], running: dict[str, int] | None = None) -> Load:
+    load = Load()
+    for name, tokens in pending.items():
+        load.reserve(name, tokens)
+    for name, number in (running or {}).items():
+        for _ in range(number):
+            load.reserve(name)
+    return load
+
+
 def test_a_cached_prompt_draws_until_there_is_much_to_do() -> None:
     ones = candidates(1, 1, 1)
-    pending = {"d0": 0, "d1": 0, "d2": 0}
 
-    def chosen(matched: dict[str, int]) -> str:
-        return affine(ones, matched, 10, lambda name: pending[name], 0.0).replica
+    def chosen(matched: dict[str, int], pending: dict[str, int], **running: int) -> str:
+        return affine(ones, matched, loaded(pending, running), 0.0)[0].replica
 
-    assert chosen({"d1": 1}) == "d1"
-    assert chosen({"d1": 4, "d2": 6}) == "d2"
-    pending["d2"] = 9_000  # the busiest: what it has must be worth two thirds of the prompt
-    assert chosen({"d2": 6}) == "d0"
-    assert chosen({"d2": 7}) == "d2"
-    pending["d1"] = 4_500
-    assert chosen({"d1": 4, "d2": 7}) == "d1"
+    assert chosen({"d1": 128}, {}) == "d1"
+    assert chosen({"d1": 512, "d2": 640}, {}) == "d2"
+    assert chosen({"d2": 1_000}, {"d2": 7_000}) == "d2"
+    assert chosen({"d2": 1_000}, {"d2": 9_000}) == "d0"
+    assert chosen({"d1": 500, "d2": 1_000}, {"d2": 9_000}) == "d1"
+    assert chosen({"d2": 10}, {"d1": 5}) == "d2"  # a handful of tokens turns nobody
+    assert chosen({}, {}, d0=3, d1=2, d2=3) == "d1"
 
 
 def test_equals_are_taken_in_turn() -> None:
     ones = candidates(1, 1, 1, 1)
-    found = Counter(affine(ones, {}, 4, lambda _: 0, roll / 100).replica for roll in range(100))
+    found = Counter(affine(ones, {}, Load(), roll / 100)[0].replica for roll in range(100))
     assert found == {"d0": 25, "d1": 25, "d2": 25, "d3": 25}
 
 
 @given(
-    pending=st.lists(st.integers(0, 10**6), min_size=1, max_size=6),
-    matched=st.lists(st.integers(0, 9), min_size=6, max_size=6),
+    pending=st.lists(st.integers(1, 10**6), min_size=1, max_size=6),
+    matched=st.lists(st.integers(0, 10**5), min_size=6, max_size=6),
     roll=st.floats(0, 1, exclude_max=True),
 )
 def test_nobody_with_less_in_its_cache_and_more_to_do_is_chosen(
     pending: list[int], matched: list[int], roll: float
 ) -> None:
     ones = candidates(*[1.0] * len(pending))
-    have = {f"d{at}": blocks for at, blocks in enumerate(matched) if blocks}
-    at = int(affine(ones, have, 9, lambda name: pending[int(name[1:])], roll).replica[1:])
+    have = {f"d{at}": tokens for at, tokens in enumerate(matched) if tokens}
+    load = loaded({f"d{at}": tokens for at, tokens in enumerate(pending)})
+    at = int(affine(ones, have, load, roll)[0].replica[1:])
     for other in range(len(pending)):
         is_better = matched[other] >= matched[at] and pending[other] <= pending[at]
         assert not (is_better and (matched[other] > matched[at] or pending[other] < pending[at]))

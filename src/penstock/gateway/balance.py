@@ -25,6 +25,9 @@ from penstock.types.usage import Usage
 # Of a request of any dialect, in the order in which models read them.
 _PROMPT = ("tools", "system", "instructions", "systemInstruction", "messages", "contents", "input", "prompt")
 
+LEAST_JUDGED = 0.1  # of the prompt
+RIGHT = 0.8  # of what was predicted
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -36,17 +39,13 @@ class Prompt:
     def __init__(self, blocks: Sequence[int], tokens: int) -> None:
         self.blocks = blocks
         self.tokens = tokens
-        self.matched: dict[str, int] = {}  # replica -> blocks of it
+        self.matched: dict[str, int] = {}  # replica -> tokens of it that should be in its cache
         self.chosen = ""  # replica
-        self.ahead = 0  # what was pending there
-        self.least = 0  # what was to be read before an answer, at the best of all candidates
-
-    def cached(self, replica: str) -> int:
-        """Tokens of the prompt that should be in a replica's cache."""
-        return self.matched.get(replica, 0) * BLOCK // BYTES_PER_TOKEN
+        self.ahead = 0  # what there was to do before it
+        self.least = 0.0  # before it and for it, at the best of all
 
     def uncached(self, replica: str) -> int:
-        return max(0, self.tokens - self.cached(replica))
+        return max(0, self.tokens - self.matched.get(replica, 0))
 
 
 class Balance:
@@ -81,18 +80,20 @@ class Balance:
         text = prompt_of(request)
         salt = salt_of(call.key.name) if call.key is not None else 0
         prompt = call.prompt = Prompt(blocks_of(text, salt), len(text) // BYTES_PER_TOKEN)
-        prompt.matched = self.index.match(prompt.blocks)
+        found = self.index.match(prompt.blocks)
+        prompt.matched = {replica: blocks * BLOCK // BYTES_PER_TOKEN for replica, blocks in found.items()}
 
     def _best(self, call: Call, candidates: Sequence[Candidate]) -> Candidate:
         roll = random.random()  # noqa: S311 - not a secret
         prompt = call.prompt
         if prompt is None:
             rolls = (roll, random.random())  # noqa: S311 - likewise
-            return select.least_loaded(candidates, self.load.running, rolls)
-        pending = self.load.pending
-        best = select.affine(candidates, prompt.matched, len(prompt.blocks), pending, roll)
-        prompt.chosen, prompt.ahead = best.replica, pending(best.replica)
-        prompt.least = min(pending(one.replica) + prompt.uncached(one.replica) for one in candidates)
+            return select.least_loaded(candidates, self.load, rolls)
+        best, idlest = select.affine(candidates, prompt.matched, self.load, roll)
+        busy = self.load.by_replica
+        prompt.chosen, prompt.ahead = best.replica, busy.get(best.replica, 0)
+        others = [busy.get(one, 0) + prompt.uncached(one) for one in (best.replica, *prompt.matched)]
+        prompt.least = min(idlest + prompt.tokens, *others)
         return best
 
     def report(self) -> Routing:
@@ -132,10 +133,20 @@ class Balance:
         if prompt is None or usage.is_estimated or not usage.prompt_tokens or replica != prompt.chosen:
             return
         name, route = deployment.name, call.labels.route
+        if self.cached.get(name):  # some engines do not say it (vLLM: --enable-prompt-tokens-details)
+            self._judge(prompt, replica, prompt.tokens * usage.cached_tokens / usage.prompt_tokens)
         read = prompt.tokens * (1 - usage.cached_tokens / usage.prompt_tokens)
         self.regret[route] = self.regret.get(route, 0) + max(0, round(prompt.ahead + read - prompt.least))
-        self.predicted[name] = self.predicted.get(name, 0) + min(prompt.cached(replica), usage.prompt_tokens)
+        self.predicted[name] = self.predicted.get(name, 0) + min(
+            prompt.matched.get(replica, 0), usage.prompt_tokens
+        )
         self.cached[name] = self.cached.get(name, 0) + usage.cached_tokens
+
+    def _judge(self, prompt: Prompt, replica: str, cached: float) -> None:
+        """What was predicted against `cached` tokens, in the prompt's own estimate; a little says little."""
+        predicted = prompt.matched.get(replica, 0)
+        if predicted >= LEAST_JUDGED * prompt.tokens:
+            self.index.judge(replica, was_right=cached >= RIGHT * predicted)
 
 
 def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:
@@ -143,12 +154,12 @@ def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:
     for target in route.targets:
         deployment = target.deployment
         if deployment.pool is None:
-            found.append(Candidate(target, deployment.name))
+            found.append(Candidate(target, deployment.name, "", target.weight))
             continue
         ready = fleet.replicas(deployment.pool)
-        found += [Candidate(target, replica_of(deployment, view), view.id) for view in ready]
+        found += [Candidate(target, replica_of(deployment, view), view.id, target.weight) for view in ready]
         if not ready:
-            found.append(Candidate(target, deployment.name))
+            found.append(Candidate(target, deployment.name, "", target.weight))
     return found
 
 

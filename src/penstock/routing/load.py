@@ -4,9 +4,12 @@
     prefilled    its first content came: the prompt has been read
     release      it ended, whatever happened
 
-A signal that is a second old doubles the time to the first token, one of fifteen seconds is no better than
-chance (simulated on the Mooncake traces; docs/log.md).
+What a replica has to do is counted in prompt tokens: those that are pending, and ANSWER for each call. A
+signal that is a second old doubles the time to the first token, one of fifteen seconds is no better than
+chance (docs/log.md).
 """
+
+ANSWER = 200  # prompt tokens that an answer under way is worth
 
 
 class Lease:
@@ -20,35 +23,34 @@ class Lease:
 
 
 class Load:
-    __slots__ = ("_pending", "_running")
+    """by_replica: tokens to do; who has nothing to do is not in it."""
+
+    __slots__ = ("_running", "by_replica")
 
     def __init__(self) -> None:
+        self.by_replica: dict[str, int] = {}
         self._running: dict[str, int] = {}
-        self._pending: dict[str, int] = {}
 
     def running(self, replica: str) -> int:
+        """Calls."""
         return self._running.get(replica, 0)
 
-    def pending(self, replica: str) -> int:
-        """Prompt tokens."""
-        return self._pending.get(replica, 0)
+    def busy(self, replica: str) -> int:
+        return self.by_replica.get(replica, 0)
 
     def reserve(self, replica: str, tokens: int = 0) -> Lease:
         self._running[replica] = self._running.get(replica, 0) + 1
-        if tokens:
-            self._pending[replica] = self._pending.get(replica, 0) + tokens
+        self.by_replica[replica] = self.by_replica.get(replica, 0) + ANSWER + tokens
         return Lease(replica, tokens)
 
     def prefilled(self, lease: Lease) -> None:
-        if lease.pending:
-            self._pending[lease.replica] -= lease.pending
-            lease.pending = 0
+        self.by_replica[lease.replica] -= lease.pending
+        lease.pending = 0
 
     def release(self, lease: Lease) -> None:
-        self.prefilled(lease)
-        left = self._running[lease.replica] - 1
-        if left:
-            self._running[lease.replica] = left
+        name = lease.replica
+        if self._running[name] == 1:
+            del self._running[name], self.by_replica[name]
         else:
-            del self._running[lease.replica]
-            self._pending.pop(lease.replica, None)
+            self._running[name] -= 1
+            self.by_replica[name] -= ANSWER + lease.pending

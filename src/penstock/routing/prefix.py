@@ -4,11 +4,12 @@ A prompt's text is cut into blocks of BLOCK bytes; each block's hash is chained 
 chain begins with the salt of the caller), so equal hashes mean equal beginnings. Per replica the blocks that
 it was sent are kept, least recently used first out, as engines do; of one prompt the last block goes first.
 
-    blocks_of(text, salt)    the chain                                   about 0.15 us a block
+    blocks_of(text, salt)    the chain                                   about 0.2 us a block
     match(blocks)            replica -> how many of them it has, but for those that have none
     add(replica, blocks)     it is being sent them
 
-Bounded: CAPACITY blocks for each replica unless the engine tells its own, MOST_BLOCKS together.
+Bounded: CAPACITY blocks for each replica, MOST_BLOCKS together. How much an engine really holds nobody needs
+to say: who finds that what was predicted is gone again has thought too much of it (`judge`).
 """
 
 from collections import OrderedDict
@@ -16,11 +17,13 @@ from collections.abc import Sequence
 
 from xxhash import xxh3_64_intdigest
 
-BLOCK = 512  # bytes of text, some 128 tokens
+BLOCK = 1_024  # bytes of text, some 256 tokens
 BYTES_PER_TOKEN = 4
-CAPACITY = 8_192  # blocks of one replica: a million tokens
-MOST_BLOCKS = 160_000  # of all replicas: 54 MB
-LONGEST = 4_096  # blocks of a prompt that are looked at: 2 MB of text
+CAPACITY = 8_192  # blocks of one replica at most: two million tokens
+LEAST_CAPACITY = 64.0
+SHRINKAGE, GROWTH = 0.98, 1.002  # of what a replica is thought to hold, after each prediction
+MOST_BLOCKS = 160_000  # of all replicas: 52 MB
+LONGEST = 2_048  # blocks of a prompt that are looked at: 2 MB of text
 
 
 def salt_of(name: str) -> int:
@@ -48,7 +51,7 @@ class PrefixIndex:
         self._kept: dict[str, OrderedDict[int, None]] = {}  # replica -> its blocks, the oldest first
         self._bits: dict[str, int] = {}
         self._names: dict[int, str] = {}  # bit -> replica
-        self._own: dict[str, int] = {}  # capacity, where the engine told it
+        self._own: dict[str, float] = {}  # capacity, as it was learned
 
     def __len__(self) -> int:
         """Blocks of all replicas together."""
@@ -93,9 +96,13 @@ class PrefixIndex:
         while len(kept) > most:
             self._let_go(kept.popitem(last=False)[0], bit)
 
-    def resize(self, replica: str, blocks: int) -> None:
-        """What the engine said of its own cache."""
-        self._own[replica] = max(1, blocks)
+    def judge(self, replica: str, *, was_right: bool) -> None:
+        """Whether what was matched there was still in its cache: so the size of that cache is learned."""
+        own = self._own.get(replica, self._capacity)
+        if was_right:
+            self._own[replica] = min(self._capacity, own * GROWTH)
+        else:
+            self._own[replica] = max(LEAST_CAPACITY, min(own, len(self._kept.get(replica, ()))) * SHRINKAGE)
 
     def forget(self, replica: str) -> None:
         """It began anew, or is no more."""
