@@ -30,6 +30,7 @@ from penstock.config.compile import BUILTIN_CHAT
 from penstock.config.snapshot import Snapshot
 from penstock.engines import ENGINES
 from penstock.gateway.app import App
+from penstock.gateway.batching import Batcher
 from penstock.gateway.deps import Deps
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
@@ -91,7 +92,17 @@ async def serve(options: Options) -> None:
             media = Media(client, options.snapshot.media_hosts)
             breakers = Breakers()
             metrics = Metrics(__version__, pool_rows, lambda: breakers.down(clock.monotonic()))
-            deps = Deps(client, fleet, metrics, clock, media, Thoughts(clock), RetryBudget(), breakers)
+            deps = Deps(
+                client,
+                fleet,
+                metrics,
+                clock,
+                media,
+                Thoughts(clock),
+                RetryBudget(),
+                breakers,
+                Batcher(clock, metrics),
+            )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)
             spare_the_collector()

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from penstock.gateway.batching import Batcher
 from penstock.gateway.media import Media
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib.clock import Clock
@@ -24,6 +25,7 @@ class Deps(msgspec.Struct, frozen=True):
     thoughts: Thoughts
     retries: RetryBudget
     breakers: Breakers
+    batcher: Batcher
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""
