@@ -31,6 +31,7 @@ from penstock.config.snapshot import Snapshot
 from penstock.engines import ENGINES
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
+from penstock.gateway.batching import Batcher
 from penstock.gateway.deps import Deps
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
@@ -96,7 +97,16 @@ async def serve(options: Options) -> None:
                 __version__, pool_rows, lambda: breakers.down(clock.monotonic()), balance.report
             )
             deps = Deps(
-                client, fleet, metrics, clock, media, Thoughts(clock), RetryBudget(), breakers, balance
+                client,
+                fleet,
+                metrics,
+                clock,
+                media,
+                Thoughts(clock),
+                RetryBudget(),
+                breakers,
+                balance,
+                Batcher(clock, metrics),
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)

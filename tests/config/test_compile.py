@@ -8,6 +8,7 @@ from penstock.config.errors import ConfigError
 from penstock.config.load import load_text
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
+from penstock.types.deployment import Batching
 
 SECRET = b"0" * 32
 BASE = """
@@ -279,3 +280,73 @@ def test_keys_that_make_no_sense_are_refused(keys: str, said: str) -> None:
     text = BASE.replace("api_key: sk-x", keys)
     with pytest.raises(ConfigError, match=said):
         compile_settings(load_text(text), secret=SECRET)
+
+
+def batching_of(text: str, name: str = "m") -> Batching | None:
+    route = compiled(text).find_route(name)
+    assert route is not None
+    assert route.is_plain is (route.targets[0].deployment.batching is None)
+    return route.targets[0].deployment.batching
+
+
+def with_batching(written: str) -> str:
+    return BASE.replace("model: upstream-model", f"model: upstream-model, batching: {written}")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("off", None),
+        ("on", Batching()),
+        ("{}", Batching()),
+        ("{window: 5ms, texts: 32, tokens: 8k}", Batching(0.005, 32, 8_000)),
+        ("{tokens: 500}", Batching(tokens=500)),
+    ],
+)
+def test_batching_of_a_provider_s_model_is_asked_for(written: str, expected: Batching | None) -> None:
+    assert batching_of(BASE) is None
+    assert batching_of(with_batching(written)) == expected
+
+
+def test_batching_on_this_machine_is_the_rule() -> None:
+    text = """
+deployments:
+  own: {model: "builtin:embedding"}
+  "no": {model: "builtin:embedding", batching: off}
+  chat: {model: "builtin:chat"}
+routes:
+  kept: {targets: [{deployment: own}], retries: 1}
+"""
+    assert batching_of(text, "own") == Batching()
+    assert batching_of(text, "builtin:embedding") == batching_of(text, "builtin:rerank") == Batching()
+    assert batching_of(text, "no") is batching_of(text, "chat") is batching_of(text, "builtin:chat") is None
+    kept = compiled(text).find_route("kept")
+    assert kept is not None
+    assert (kept.has_more, kept.is_plain) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("maybe", "batching: must be on or off, not 'maybe'"),
+        ("[1]", "batching: must be on or off or a mapping of window, texts, tokens, not a list"),
+        ("{wait: 1ms}", "batching.wait: there is no such setting; allowed: window, texts, tokens"),
+        ("{window: 2}", "batching.window: '2': a duration is"),
+        ("{window: 2s}", "batching.window: must be at most 1s"),
+        ("{texts: 1}", "batching.texts: must be at least 2"),
+        ("{texts: 3000}", "batching.texts: must be at most 2048"),
+        ("{tokens: 16KiB}", "batching.tokens: '16KiB': an amount is"),
+        ("{tokens: []}", "batching.tokens: must be an amount, not a list"),
+        ("on, operations: [chat]", "batching: is for embedding and rerank; this deployment does neither"),
+    ],
+)
+def test_batching_that_makes_no_sense_is_refused(written: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compiled(with_batching(written))
+    (problem,) = caught.value.problems
+    assert f"{problem.path}: {problem.message}".startswith(f"deployments.m.{said}")
+
+
+def test_batching_of_an_engine_that_only_chats_is_refused() -> None:
+    with pytest.raises(ConfigError, match="builtin:chat on llamacpp has nothing to batch"):
+        compiled('deployments: {c: {model: "builtin:chat", batching: on}}')

@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.config.units import format_duration, format_size, parse_duration, parse_size
+from penstock.config.units import (
+    format_amount,
+    format_duration,
+    format_size,
+    parse_amount,
+    parse_duration,
+    parse_size,
+)
 
 
 @given(st.integers(min_value=1, max_value=366 * 86_400_000))
@@ -14,6 +21,22 @@ def test_a_duration_survives_writing_and_reading(milliseconds: int) -> None:
 @given(st.integers(min_value=1, max_value=1 << 50))
 def test_a_size_survives_writing_and_reading(count: int) -> None:
     assert parse_size(format_size(count)) == count
+
+
+@given(st.integers(min_value=1, max_value=10**9))
+def test_an_amount_survives_writing_and_reading(count: int) -> None:
+    assert parse_amount(format_amount(count)) == count
+
+
+@pytest.mark.parametrize(("text", "count"), [("500", 500), ("16k", 16_000), ("1.5M", 1_500_000), ("1.0", 1)])
+def test_amounts(text: str, count: int) -> None:
+    assert parse_amount(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "k", "-1", "16 k", "16K", "0", "1.5", "1001M", "1e3", "5\n"])
+def test_bad_amounts(text: str) -> None:
+    with pytest.raises(ValueError, match=r"an amount is|whole number"):
+        parse_amount(text)
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,17 @@ def _data_dir_source(prepared: Any) -> str:
 
 
 def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
-    from penstock.config.schema import Timeouts, secret_fields
-    from penstock.config.units import format_duration, format_size
+    from penstock.config.schema import Batching, Timeouts, secret_fields
+    from penstock.config.units import format_amount, format_duration, format_size
 
     match value:
         case Timeouts():
             for name in value.__struct_fields__:
                 yield f"{path}.{name}", format_duration(getattr(value, name)), False
+        case Batching():
+            yield f"{path}.window", format_duration(value.window), False
+            yield f"{path}.texts", value.texts, False
+            yield f"{path}.tokens", format_amount(value.tokens), False
         case msgspec.Struct():
             for name in value.__struct_fields__:
                 below = f"{path}.{name}" if path else name

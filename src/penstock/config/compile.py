@@ -33,6 +33,7 @@ from penstock.models.sources import HubSource, NamedSource, PathSource
 from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
 from penstock.types.deployment import (
+    Batching,
     Connection,
     Credentials,
     Deployment,
@@ -75,6 +76,8 @@ _OUR_HEADERS: Final = frozenset(
 )
 _VENDORS: Final = {"openai-responses": "openai"}  # kinds whose models are another's in the table of models
 _LOCAL_FIELDS: Final = ("engine", "context", "parallel", "threads", "replicas")
+_BATCHED: Final[frozenset[Operation]] = frozenset({"embedding", "rerank"})
+_LONGEST_WINDOW_S: Final = 1.0
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
     "embedding": frozenset({"embedding"}),
@@ -114,20 +117,21 @@ def compile_settings(
     remotes = {name: _remote(name, provider) for name, provider in providers.items()}
     pools: dict[str, Pool] = {}
     deployments: dict[str, Deployment] = {}
-    for made in _local(settings):
-        pools[made.pool.name] = made.pool
-        deployments[made.deployment.name] = made.deployment
+    for own in _local(settings):
+        pools[own.pool.name] = own.pool
+        deployments[own.deployment.name] = own.deployment
     for name, written in settings.deployments.items():
         if written.provider is not None:
             operations = None if written.operations is None else frozenset(written.operations)
-            deployments[name] = remotes[written.provider].deployment(name, written.model, operations)
+            made = remotes[written.provider].deployment(name, written.model, operations)
+            deployments[name] = msgspec.structs.replace(made, batching=_batching(written, is_local=False))
     for name, provider in providers.items():
         for model in provider.models if provider.models != "*" else ():
             deployments.setdefault(f"{name}/{model}", remotes[name].deployment(f"{name}/{model}", model))
     if settings.builtin:
-        for made in _builtin():
-            pools.setdefault(made.pool.name, made.pool)
-            deployments[made.deployment.name] = made.deployment
+        for own in _builtin():
+            pools.setdefault(own.pool.name, own.pool)
+            deployments[own.deployment.name] = own.deployment
     for name in {
         target.deployment
         for written in settings.routes.values()
@@ -136,7 +140,7 @@ def compile_settings(
     }:
         deployments[name] = msgspec.structs.replace(deployments[name], is_balanced=True)
     routes = {
-        name: Route(name, (Target(deployment, Labels(name, name)),))
+        name: Route(name, (Target(deployment, Labels(name, name)),), is_plain=deployment.batching is None)
         for name, deployment in deployments.items()
     }
     routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
@@ -231,7 +235,9 @@ def _local_one(name: str, written: schema.Deployment) -> _Made:
     operations = wanted or _possible(engine, pool, model)
     context = written.context or (model.context if engine.name == "onnx" else None)
     description = f"{_public(written.model)} on {engine.name}"
-    return _Made(pool, _deployment(name, pool, engine, operations, context=context, description=description))
+    deployment = _deployment(name, pool, engine, operations, context=context, description=description)
+    batching = _batching(written, is_local=True) if operations & _BATCHED else None
+    return _Made(pool, msgspec.structs.replace(deployment, batching=batching))
 
 
 def _builtin() -> Iterator[_Made]:
@@ -244,9 +250,9 @@ def _builtin() -> Iterator[_Made]:
     )
     for name, pool, operations, context in rows:
         engine = load_engine(pool.engine)
-        yield _Made(
-            pool, _deployment(name, pool, engine, operations, context=context, description=BUILTINS[name])
-        )
+        deployment = _deployment(name, pool, engine, operations, context=context, description=BUILTINS[name])
+        batching = Batching() if operations & _BATCHED else None
+        yield _Made(pool, msgspec.structs.replace(deployment, batching=batching))
 
 
 def _deployment(
@@ -270,6 +276,17 @@ def _deployment(
     )
 
 
+def _batching(written: schema.Deployment, *, is_local: bool) -> Batching | None:
+    """Unasked only on this machine: what a vendor makes of larger requests (limits, bills) is its affair."""
+    match written.batching:
+        case schema.Batching(window=window_s, texts=texts, tokens=tokens):
+            return Batching(window_s, texts, tokens)
+        case None:
+            return Batching() if is_local else None
+        case is_on:
+            return Batching() if is_on else None
+
+
 def _route(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Route:
     times = written.timeouts
     targets = tuple(
@@ -277,6 +294,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         for target in written.targets
     )
     fallbacks = tuple(Target(deployments[other], Labels(name, other)) for other in written.fallbacks)
+    has_more = len(targets) + len(fallbacks) > 1 or written.retries > 0
     return Route(
         name,
         targets,
@@ -291,7 +309,8 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         strategy=written.strategy,
         fallbacks=fallbacks,
         retries=written.retries,
-        has_more=len(targets) + len(fallbacks) > 1 or written.retries > 0,
+        has_more=has_more,
+        is_plain=not has_more and targets[0].deployment.batching is None,
     )
 
 
@@ -466,6 +485,7 @@ def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem
         path = f"deployments.{name}"
         if written.operations == ():
             yield Problem(f"{path}.operations", "must not be empty")
+        yield from _batching_problems(f"{path}.batching", written)
         if written.provider is None:
             yield from _local_problems(path, name, written)
             continue
@@ -476,6 +496,13 @@ def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem
                 yield Problem(
                     f"{path}.{field}", "only a model on this machine has it; this one has a provider"
                 )
+
+
+def _batching_problems(path: str, written: schema.Deployment) -> Iterator[Problem]:
+    if isinstance(written.batching, schema.Batching) and written.batching.window > _LONGEST_WINDOW_S:
+        yield Problem(f"{path}.window", "must be at most 1s: every request in it waits so long")
+    if written.batching and written.operations and not _BATCHED & set(written.operations):
+        yield Problem(path, f"is for {' and '.join(sorted(_BATCHED))}; this deployment does neither")
 
 
 def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterator[Problem]:
@@ -493,6 +520,10 @@ def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterato
             f"{path}.replicas",
             "min and max must be equal: scaling is not in this release (planned: autoscaling)",
         )
+    if written.batching and written.operations is None:
+        made = _local_one(name, written)
+        if not made.deployment.operations & _BATCHED:
+            yield Problem(f"{path}.batching", f"{written.model} on {made.pool.engine} has nothing to batch")
     if written.operations is not None:
         made = _local_one(name, written)
         able = _possible(load_engine(made.pool.engine), made.pool, model)

@@ -25,7 +25,7 @@ from msgspec import inspect
 
 from penstock.config.errors import Problem
 from penstock.config.schema import LATER, LATER_VALUES, REGISTRIES, Settings
-from penstock.config.units import parse_duration, parse_size
+from penstock.config.units import parse_amount, parse_duration, parse_size
 from penstock.lib.registry import hint
 
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{[^}]*\}?")
@@ -33,6 +33,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
 _TAG: Final = "tag:yaml.org,2002:"
 _BUILTIN: Final = "builtin:"
 _MIN_NODES: Final = 10_000  # a file may always have so many
+_UNITS: Final[dict[str, tuple[str, Callable[[str], float]]]] = {
+    "duration": ("a duration", parse_duration),
+    "size": ("a size", parse_size),
+    "amount": ("an amount", parse_amount),
+}
 # libyaml's parser, where PyYAML was built with it (its wheels are): 100,000 keys in seconds, not in ten.
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -256,9 +261,10 @@ class _Walk:
         return value
 
     def _with_unit(self, node: yaml.Node, unit: str, path: str) -> float:
-        text = self._scalar(node, path, f"a {unit}")
+        what, parse = _UNITS[unit]
+        text = self._scalar(node, path, what)
         try:
-            return parse_duration(text) if unit == "duration" else parse_size(text)
+            return parse(text)
         except ValueError as exc:
             self._note(node, path, f"{_shown(node)}: {exc}")
             raise _Wrong from None
@@ -390,6 +396,8 @@ def _wanted(kind: inspect.Type) -> str:
             return " or ".join(repr(value) for value in kind.values)
         case inspect.IntType():
             return "a whole number"
+        case inspect.BoolType():
+            return "on or off"
     return "text"
 
 

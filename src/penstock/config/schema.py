@@ -10,7 +10,14 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, inspect
 
-from penstock.config.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, format_size
+from penstock.config.units import (
+    AMOUNT_PATTERN,
+    DURATION_PATTERN,
+    SIZE_PATTERN,
+    format_amount,
+    format_duration,
+    format_size,
+)
 from penstock.engines import ENGINES
 from penstock.providers.profiles import PROFILES
 from penstock.types.requests import Operation
@@ -19,6 +26,7 @@ from penstock.types.requests import Operation
 Duration = Annotated[float, Meta(extra={"unit": "duration"}, extra_json_schema={"x-unit": "duration"})]
 Size = Annotated[int, Meta(extra={"unit": "size"}, extra_json_schema={"x-unit": "size"})]
 Secret = Annotated[str, Meta(extra={"secret": True}, min_length=1)]
+Amount = Annotated[int, Meta(extra={"unit": "amount"}, extra_json_schema={"x-unit": "amount"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Meta(extra={"name": True}, min_length=1, max_length=200)]
@@ -101,6 +109,16 @@ class Parallel(Group, frozen=True):
     sequences: Annotated[Count | None, Meta(description="answers decoded together")] = None
 
 
+class Batching(Group, frozen=True):
+    """Small embedding and rerank requests that are on their way at the same time are sent as one."""
+
+    window: Annotated[
+        Duration, Meta(description="longest wait for company while another request is in flight; at most 1s")
+    ] = 0.002
+    texts: Annotated[int, Meta(description="most texts in one request", ge=2, le=2048)] = 64
+    tokens: Annotated[Amount, Meta(description="most tokens in one request, four bytes each")] = 16_000
+
+
 class Deployment(Group, frozen=True):
     """A model on a provider (`provider`) or on this machine (`engine`, or chosen by the model source)."""
 
@@ -113,6 +131,12 @@ class Deployment(Group, frozen=True):
     replicas: Annotated[Count | Replicas, Meta(description="instances (local)")] = Replicas()
     operations: Annotated[
         tuple[Operation, ...] | None, Meta(description="what it can do; default: all its kind can")
+    ] = None
+    batching: Annotated[
+        Switch | Batching | None,
+        Meta(
+            description="send small embedding and rerank requests as one; default: on (local), off (remote)"
+        ),
     ] = None
 
 
@@ -240,7 +264,8 @@ def json_schema() -> dict[str, Any]:
     schema = msgspec.json.schema(Settings)
     for definition in schema["$defs"].values():
         for shape in definition["properties"].values():
-            _as_written(shape)
+            for one in (shape, *shape.get("anyOf", ())):
+                _as_written(one)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "penstock.yaml", **schema}
 
 
@@ -252,6 +277,12 @@ def _as_written(shape: dict[str, Any]) -> None:
                 "type": "string",
                 "pattern": DURATION_PATTERN,
                 "default": format_duration(shape["default"]),
+            }
+        case "amount":
+            shape |= {
+                "type": ["integer", "string"],
+                "pattern": AMOUNT_PATTERN,
+                "default": format_amount(shape["default"]),
             }
         case "size":
             shape |= {"type": "string", "pattern": SIZE_PATTERN, "default": format_size(shape["default"])}

@@ -2,6 +2,7 @@
 
 duration   a number and ms, s, m, h or d      500ms  2s  1.5m  15m  180d
 size       a number and B, kB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024)   16MiB  1.5GB
+amount     a number, with k or M for thousands and millions if you like             500  16k  1.5M
 """
 
 import re
@@ -10,6 +11,7 @@ from typing import Final
 
 DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
 SIZE_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(B|kB|MB|GB|KiB|MiB|GiB)$"
+AMOUNT_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(k|M)?$"
 
 _SECONDS: Final = {
     "d": Decimal(86400),
@@ -29,6 +31,7 @@ _BYTES: Final = {
 }
 _LONGEST_S: Final = 366 * 86400
 _LARGEST: Final = 1 << 50
+_MOST: Final = 10**9
 
 
 def parse_duration(text: str) -> float:
@@ -57,6 +60,19 @@ def parse_size(text: str) -> int:
     return int(count)
 
 
+def parse_amount(text: str) -> int:
+    """How many, above zero. Raises ValueError with a sentence for the user."""
+    found = re.fullmatch(AMOUNT_PATTERN, text, re.ASCII)
+    if not found:
+        raise ValueError("an amount is a number, with k or M if you like, such as 500, 16k or 1.5M")
+    amount = Decimal(text.rstrip("kM")) * {"k": 10**3, "M": 10**6}.get(found[2], 1)
+    if amount != int(amount):
+        raise ValueError(f"{text} is not a whole number")
+    if not 0 < amount <= _MOST:
+        raise ValueError("an amount is above zero and at most 1000M")
+    return int(amount)
+
+
 def format_duration(seconds: float) -> str:
     """The shortest exact writing in the largest whole unit: 900.0 -> 15m, 0.5 -> 500ms."""
     exact = Decimal(repr(seconds))
@@ -72,6 +88,14 @@ def format_size(count: int) -> str:
         if count % length == 0:
             return f"{count // length}{unit}"
     raise AssertionError("every whole number divides by one")
+
+
+def format_amount(count: int) -> str:
+    """16000 -> 16k; 1500 -> 1500."""
+    for unit, length in (("M", 10**6), ("k", 10**3)):
+        if count % length == 0:
+            return f"{count // length}{unit}"
+    return str(count)
 
 
 def _plain(number: Decimal) -> str:

@@ -3,6 +3,7 @@
 import msgspec
 
 from penstock.gateway.balance import Balance
+from penstock.gateway.batching import Batcher
 from penstock.gateway.media import Media
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib.clock import Clock
@@ -26,6 +27,7 @@ class Deps(msgspec.Struct, frozen=True):
     retries: RetryBudget
     breakers: Breakers
     balance: Balance
+    batcher: Batcher
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

@@ -15,7 +15,7 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.upstream import Emit
 from penstock.routing.failover import Tried, next_step, steer
 from penstock.types.call import Call
-from penstock.types.deployment import Route, Target
+from penstock.types.deployment import Deployment, Route, Target
 from penstock.types.errors import PenstockError
 from penstock.types.requests import Request
 
@@ -24,9 +24,13 @@ _log = structlog.get_logger("penstock.gateway")
 
 async def run(call: Call, request: Request, first: Target, *, route: Route, deps: Deps, emit: Emit) -> None:
     """Answers `request` from `first` or from who takes its place. Raises what the last attempt failed by."""
-    if not route.has_more:  # nearly all calls
+    if route.is_plain:  # nearly all calls
         call.labels, call.deployment = first.labels, first.deployment.name
         await upstream.run(call, request, deployment=first.deployment, route=route, deps=deps, emit=emit)
+        return
+    if not route.has_more:
+        call.labels, call.deployment = first.labels, first.deployment.name
+        await _send(call, request, first.deployment, route=route, deps=deps, emit=emit)
         return
     deps.retries.called(route.name)
     tried: list[Tried] = []
@@ -70,7 +74,7 @@ async def _attempt(
     breaker = deps.breakers.of(target.deployment.name)
     breaker.began(deps.clock.monotonic())
     try:
-        await upstream.run(call, request, deployment=target.deployment, route=route, deps=deps, emit=emit)
+        await _send(call, request, target.deployment, route=route, deps=deps, emit=emit)
     except PenstockError as error:
         breaker.failed(error, deps.clock.monotonic())
         raise
@@ -78,3 +82,14 @@ async def _attempt(
         breaker.left()
         raise
     breaker.succeeded(deps.clock.monotonic())
+
+
+async def _send(
+    call: Call, request: Request, deployment: Deployment, *, route: Route, deps: Deps, emit: Emit
+) -> None:
+    """One attempt, which others may share where the deployment batches."""
+
+    async def send(call: Call, request: Request, route: Route, emit: Emit) -> None:
+        await upstream.run(call, request, deployment=deployment, route=route, deps=deps, emit=emit)
+
+    await deps.batcher.run(call, request, deployment=deployment, route=route, emit=emit, send=send)

@@ -7,6 +7,8 @@
     penstock_tokens_total                    route, deployment, kind: prompt cached completion reasoning
     penstock_requests_in_flight              operation
     penstock_upstream_attempts_total         deployment, outcome (ok | client_left | an error code)
+    penstock_batch_requests                  deployment (requests sent as one, where it batches)
+    penstock_batches_refused_total           deployment (batches whose members were sent again, each alone)
     penstock_deployment_down                 deployment (1 while its breaker is open; else no sample)
     penstock_routing_decisions_total         route, replica (strategies other than weighted)
     penstock_routing_regret_tokens_total     route: read beyond what the best was predicted to
@@ -26,7 +28,7 @@ a call half counted; the next one sees it whole.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -37,7 +39,7 @@ from prometheus_client.registry import Collector
 from penstock.types.call import Call
 
 _DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-_BOUNDS = (*(str(float(bound)) for bound in _DURATION_BUCKETS_S), "+Inf")
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class PoolRow(NamedTuple):
@@ -59,13 +61,13 @@ class Routing(NamedTuple):
 
 
 class Histogram:
-    """Durations by bucket; the last bucket is everything longer."""
+    """Durations, or sizes, by bucket; the last bucket is everything longer."""
 
-    __slots__ = ("counts", "sum_s")
+    __slots__ = ("counts", "sum")
 
-    def __init__(self) -> None:
-        self.counts = [0] * len(_BOUNDS)
-        self.sum_s = 0.0
+    def __init__(self, buckets: Sequence[float] = _DURATION_BUCKETS_S) -> None:
+        self.counts = [0] * (len(buckets) + 1)
+        self.sum = 0.0
 
 
 class Tokens:
@@ -109,6 +111,8 @@ class Metrics(Collector):
         self._tokens: dict[tuple[str, str], Tokens] = {}
         self._attempts: dict[tuple[str, str], int] = {}
         self._in_flight: dict[str, int] = {}
+        self._batches: dict[str, Histogram] = {}
+        self._refused: dict[str, int] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -125,11 +129,11 @@ class Metrics(Collector):
         series.count += 1
         duration, duration_s = series.duration, ended_s - call.started_s
         duration.counts[bisect_left(_DURATION_BUCKETS_S, duration_s)] += 1
-        duration.sum_s += duration_s
+        duration.sum += duration_s
         if call.first_content_s is not None:
             ttft, ttft_s = series.ttft, call.first_content_s - call.started_s
             ttft.counts[bisect_left(_DURATION_BUCKETS_S, ttft_s)] += 1
-            ttft.sum_s += ttft_s
+            ttft.sum += ttft_s
         if (usage := call.usage) is not None:
             tokens = series.tokens
             tokens.prompt += usage.prompt_tokens
@@ -139,6 +143,16 @@ class Metrics(Collector):
         for attempt in call.attempts:
             label = (attempt.label, (outcome or "ok") if attempt.error is None else attempt.error.code)
             self._attempts[label] = self._attempts.get(label, 0) + 1
+
+    def batch_sent(self, deployment: str, requests: int) -> None:
+        sizes = self._batches.get(deployment)
+        if sizes is None:
+            sizes = self._batches[deployment] = Histogram(_BATCH_BUCKETS)
+        sizes.counts[bisect_left(_BATCH_BUCKETS, requests)] += 1
+        sizes.sum += requests
+
+    def batch_refused(self, deployment: str) -> None:
+        self._refused[deployment] = self._refused.get(deployment, 0) + 1
 
     def _open(self, key: tuple[str, str, str, int, str]) -> Series:
         operation, route, deployment, _, _ = key
@@ -166,12 +180,12 @@ class Metrics(Collector):
         yield _histogram(
             "penstock_request_duration_seconds",
             "First byte of the request to last byte of the answer",
-            self._durations.copy(),
+            self._durations.copy().items(),
         )
         yield _histogram(
             "penstock_time_to_first_token_seconds",
             "First byte of the request to first content of the answer",
-            self._ttfts.copy(),
+            self._ttfts.copy().items(),
         )
         tokens = CounterMetricFamily(
             "penstock_tokens",
@@ -196,6 +210,21 @@ class Metrics(Collector):
         for labels, number in self._attempts.copy().items():
             attempts.add_metric(labels, number)
         yield attempts
+        yield _histogram(
+            "penstock_batch_requests",
+            "Embedding or rerank requests sent upstream as one",
+            (((deployment,), sizes) for deployment, sizes in self._batches.copy().items()),
+            labels=("deployment",),
+            buckets=_BATCH_BUCKETS,
+        )
+        refused = CounterMetricFamily(
+            "penstock_batches_refused",
+            "Batches that were refused, so that their members were sent again, each alone",
+            labels=("deployment",),
+        )
+        for deployment, number in self._refused.copy().items():
+            refused.add_metric((deployment,), number)
+        yield refused
         down = GaugeMetricFamily(
             "penstock_deployment_down", "1 while a deployment's breaker is open", labels=("deployment",)
         )
@@ -257,10 +286,18 @@ class Metrics(Collector):
         return (replicas, restarts)
 
 
-def _histogram(name: str, said: str, rows: Mapping[tuple[str, str], Histogram]) -> Metric:
-    family = HistogramMetricFamily(name, said, labels=("operation", "route"))
-    for labels, seen in rows.items():
+def _histogram(
+    name: str,
+    said: str,
+    rows: Iterable[tuple[tuple[str, ...], Histogram]],
+    *,
+    labels: Sequence[str] = ("operation", "route"),
+    buckets: Sequence[float] = _DURATION_BUCKETS_S,
+) -> Metric:
+    family = HistogramMetricFamily(name, said, labels=labels)
+    bounds = (*(str(float(bound)) for bound in buckets), "+Inf")
+    for values, seen in rows:
         if any(seen.counts):
-            buckets = zip(_BOUNDS, accumulate(seen.counts), strict=True)
-            family.add_metric(labels, [(bound, float(count)) for bound, count in buckets], seen.sum_s)
+            counts = zip(bounds, accumulate(seen.counts), strict=True)
+            family.add_metric(values, [(bound, float(count)) for bound, count in counts], seen.sum)
     return family

@@ -183,6 +183,17 @@ Ask = Callable[[str, bytes], Awaitable[dict[str, Any]]]
 CountPrompt = Callable[[Request, Ask], Awaitable[int]]
 
 
+class Batching(msgspec.Struct, frozen=True):
+    """How small embedding and rerank requests to one deployment become one (gateway/batching.py).
+
+    window_s: how long the first may wait while another is in flight; texts, tokens: how much goes into one.
+    """
+
+    window_s: float = 0.002
+    texts: int = 64
+    tokens: int = 16_000  # estimated: four bytes each
+
+
 class Deployment(msgspec.Struct, frozen=True):
     """A model on a provider or on an engine of ours, addressable by `name`.
 
@@ -203,6 +214,7 @@ class Deployment(msgspec.Struct, frozen=True):
     is_balanced: bool = False  # a route chooses it by its load: every call of it is accounted
     description: str = ""  # one honest sentence, shown in /v1/models
     owner: str = "penstock"
+    batching: Batching | None = None  # None: each request is sent as it came
 
 
 class Labels(NamedTuple):
@@ -230,6 +242,7 @@ class Route(msgspec.Struct, frozen=True):
     fallbacks: tuple[Target, ...] = ()  # asked in this order when no target can answer
     retries: int = 0  # further attempts at a target that was asked already
     has_more: bool = False  # whether there is anything to try after a first attempt
+    is_plain: bool = True  # neither that nor a target that batches: one attempt, sent as the request came
 
 
 class Pool(msgspec.Struct, frozen=True):
