@@ -35,6 +35,7 @@ from penstock.gateway.batching import Batcher
 from penstock.gateway.deps import Deps
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
+from penstock.gateway.queueing import Queues
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
@@ -93,8 +94,13 @@ async def serve(options: Options) -> None:
             media = Media(client, options.snapshot.media_hosts)
             breakers = Breakers()
             balance = Balance()
+            queues = Queues(clock)
             metrics = Metrics(
-                __version__, pool_rows, lambda: breakers.down(clock.monotonic()), balance.report
+                __version__,
+                pool_rows,
+                lambda: breakers.down(clock.monotonic()),
+                balance.report,
+                queues.report,
             )
             deps = Deps(
                 client,
@@ -107,6 +113,7 @@ async def serve(options: Options) -> None:
                 breakers,
                 balance,
                 Batcher(clock, metrics),
+                queues,
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)

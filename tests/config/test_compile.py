@@ -350,3 +350,14 @@ def test_batching_that_makes_no_sense_is_refused(written: str, said: str) -> Non
 def test_batching_of_an_engine_that_only_chats_is_refused() -> None:
     with pytest.raises(ConfigError, match="builtin:chat on llamacpp has nothing to batch"):
         compiled('deployments: {c: {model: "builtin:chat", batching: on}}')
+
+
+def test_a_queue_needs_a_concurrency() -> None:
+    queue = "providers: {up: {kind: vllm}}\ndeployments: {m: {provider: up, model: m, queue: {waiting: 3}}}\n"
+    with pytest.raises(ConfigError, match=r"deployments\.m\.queue: needs `concurrency`"):
+        compiled(queue)
+    found = compiled(queue.replace("queue:", "concurrency: 4, queue:")).find_route("m")
+    assert found is not None
+    deployment = found.targets[0].deployment
+    assert (deployment.concurrency, deployment.queue.waiting, deployment.queue.wait_s) == (4, 3, 60.0)
+    assert not found.is_plain

@@ -40,6 +40,7 @@ from penstock.types.deployment import (
     Engine,
     Labels,
     Pool,
+    QueuePlan,
     ReplicaView,
     Route,
     Target,
@@ -132,6 +133,14 @@ def compile_settings(
         for own in _builtin():
             pools.setdefault(own.pool.name, own.pool)
             deployments[own.deployment.name] = own.deployment
+    for name, written in settings.deployments.items():
+        if written.concurrency is not None:
+            queue = written.queue
+            deployments[name] = msgspec.structs.replace(
+                deployments[name],
+                concurrency=written.concurrency,
+                queue=QueuePlan(queue.waiting, queue.size, queue.wait),
+            )
     for name in {
         target.deployment
         for written in settings.routes.values()
@@ -140,7 +149,7 @@ def compile_settings(
     }:
         deployments[name] = msgspec.structs.replace(deployments[name], is_balanced=True)
     routes = {
-        name: Route(name, (Target(deployment, Labels(name, name)),), is_plain=deployment.batching is None)
+        name: Route(name, (Target(deployment, Labels(name, name)),), is_plain=_is_plain(deployment))
         for name, deployment in deployments.items()
     }
     routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
@@ -310,8 +319,12 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         fallbacks=fallbacks,
         retries=written.retries,
         has_more=has_more,
-        is_plain=not has_more and targets[0].deployment.batching is None,
+        is_plain=not has_more and _is_plain(targets[0].deployment),
     )
+
+
+def _is_plain(deployment: Deployment) -> bool:
+    return deployment.batching is None and deployment.concurrency is None
 
 
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
@@ -319,7 +332,7 @@ def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[t
         yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY)
     for name, written in settings.keys.items():
         allowed = None if written.routes is None else frozenset(written.routes)
-        yield key_hash(written.secret.encode(), hash_key), VirtualKey(name, allowed)
+        yield key_hash(written.secret.encode(), hash_key), VirtualKey(name, allowed, written.priority)
 
 
 def _defaults(deployments: Mapping[str, Deployment]) -> dict[Operation, str]:
@@ -486,6 +499,8 @@ def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem
         if written.operations == ():
             yield Problem(f"{path}.operations", "must not be empty")
         yield from _batching_problems(f"{path}.batching", written)
+        if written.queue != schema.Queue() and written.concurrency is None:
+            yield Problem(f"{path}.queue", "needs `concurrency`: without it nobody waits")
         if written.provider is None:
             yield from _local_problems(path, name, written)
             continue

@@ -20,6 +20,7 @@ from penstock.config.units import (
 )
 from penstock.engines import ENGINES
 from penstock.providers.profiles import PROFILES
+from penstock.types.identity import PriorityName
 from penstock.types.requests import Operation
 
 # `extra` is for reader.py, `extra_json_schema` for editors that check against docs/penstock.schema.json.
@@ -119,6 +120,16 @@ class Batching(Group, frozen=True):
     tokens: Annotated[Amount, Meta(description="most tokens in one request, four bytes each")] = 16_000
 
 
+class Queue(Group, frozen=True):
+    """What may wait for a deployment whose `concurrency` is used up."""
+
+    waiting: Annotated[Count, Meta(description="most requests that wait")] = 1000
+    size: Annotated[Size, Meta(description="most bytes of their bodies together")] = 256 << 20
+    wait: Annotated[Duration, Meta(description="longest wait; then 503 `queue_timeout`, or a fallback")] = (
+        60.0
+    )
+
+
 class Deployment(Group, frozen=True):
     """A model on a provider (`provider`) or on this machine (`engine`, or chosen by the model source)."""
 
@@ -132,6 +143,11 @@ class Deployment(Group, frozen=True):
     operations: Annotated[
         tuple[Operation, ...] | None, Meta(description="what it can do; default: all its kind can")
     ] = None
+    concurrency: Annotated[
+        Count | None,
+        Meta(description="answers under way at once; more wait by priority; default: any number"),
+    ] = None
+    queue: Annotated[Queue, Meta(description="of a deployment with a concurrency")] = Queue()
     batching: Annotated[
         Switch | Batching | None,
         Meta(
@@ -187,6 +203,9 @@ class Key(Group, frozen=True):
     routes: Annotated[tuple[str, ...] | None, Meta(description="public names it may use; default: all")] = (
         None
     )
+    priority: Annotated[
+        PriorityName, Meta(description="where its requests stand in the queue of a busy deployment")
+    ] = "default"
 
 
 class Telemetry(Group, frozen=True):
@@ -220,7 +239,6 @@ LATER: Final[dict[str, str]] = {
     "routes.*.targets.*.when": "routing by difficulty",
     "keys.*.limits": "limits",
     "keys.*.budget": "budgets",
-    "keys.*.priority": "priorities",
     "keys.*.team": "teams",
     "teams": "teams",
     "guardrails": "guardrails",

@@ -5,6 +5,7 @@ import msgspec
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
 from penstock.gateway.media import Media
+from penstock.gateway.queueing import Queues
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib.clock import Clock
 from penstock.lib.http1 import Client, Origin, Timeouts
@@ -28,6 +29,7 @@ class Deps(msgspec.Struct, frozen=True):
     breakers: Breakers
     balance: Balance
     batcher: Batcher
+    queues: Queues
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

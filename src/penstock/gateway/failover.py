@@ -87,9 +87,15 @@ async def _attempt(
 async def _send(
     call: Call, request: Request, deployment: Deployment, *, route: Route, deps: Deps, emit: Emit
 ) -> None:
-    """One attempt, which others may share where the deployment batches."""
+    """One attempt, which others may share where the deployment batches, and which waits where it is full."""
 
     async def send(call: Call, request: Request, route: Route, emit: Emit) -> None:
-        await upstream.run(call, request, deployment=deployment, route=route, deps=deps, emit=emit)
+        async def attempt(emit: Emit) -> None:
+            await upstream.run(call, request, deployment=deployment, route=route, deps=deps, emit=emit)
+
+        if deployment.concurrency is None:
+            await attempt(emit)
+        else:
+            await deps.queues.of(deployment).run(call, request, emit, attempt)
 
     await deps.batcher.run(call, request, deployment=deployment, route=route, emit=emit, send=send)

@@ -54,7 +54,9 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
     responder: Responder | None = None
     try:
         call.key = authenticate(snapshot, exchange)
-        request = inbound.decode(decode_json(await exchange.read_body(snapshot.body_limit_bytes)))
+        body = await exchange.read_body(snapshot.body_limit_bytes)
+        call.headers, call.body_bytes = exchange.headers, len(body)
+        request = inbound.decode(decode_json(body))
         call.is_stream = request.stream
         route = find_route(snapshot, call.key, request, inbound.operation)
         call.model = request.model or route.name

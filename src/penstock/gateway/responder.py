@@ -117,6 +117,11 @@ def call_lines(call: Call, id_header: str) -> str:
     if call.first_content_s is not None:
         elapsed_ms = round((call.first_content_s - call.started_s) * 1000)
         lines += f"openai-processing-ms: {elapsed_ms}\r\n"
+    if call.queue_position:
+        waited_ms = round(call.queued_s * 1000)
+        lines += (
+            f"x-penstock-queue-position: {call.queue_position}\r\nx-penstock-queue-wait-ms: {waited_ms}\r\n"
+        )
     if call.dialect or call.dropped:
         lines += translation_line(call.dropped)
     return lines

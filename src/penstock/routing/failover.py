@@ -4,7 +4,7 @@
     ------------------------------------------  ----------------  --------------------------------------------
     no connection, 5xx, cut, garbage            at once           after a pause, `retries` times
     429                                         at once           after its retry-after, if that is short
-    timeout, model loading                      at once           no: it had its time
+    timeout, model loading, a queue             at once           no: it had its time
     our credentials, an unknown model           at once           no
     a parameter it cannot be told               at once           no
     a context that is too short                 one with more     no
@@ -23,6 +23,8 @@ from penstock.types.errors import (
     ContextLengthExceeded,
     ModelLoading,
     PenstockError,
+    QueueFull,
+    QueueTimeout,
     UnsupportedParameter,
     UpstreamCredentials,
     UpstreamCut,
@@ -38,7 +40,14 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0  # but for a retry-after
 LONGEST_WAIT_S = 10.0  # of a retry-after that is waited for
 
-_ELSEWHERE = (UpstreamError, ModelLoading, UnsupportedParameter, ContextLengthExceeded)
+_ELSEWHERE = (
+    UpstreamError,
+    ModelLoading,
+    QueueFull,
+    QueueTimeout,
+    UnsupportedParameter,
+    ContextLengthExceeded,
+)
 _AGAIN = (UpstreamUnavailable, UpstreamCut, UpstreamInvalid, UpstreamRateLimited)
 _NOT_AGAIN = (UpstreamTimeout, UpstreamCredentials)
 

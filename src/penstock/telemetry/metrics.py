@@ -15,6 +15,10 @@
     penstock_prefix_predicted_tokens_total   deployment: of prompts, that should be in its cache
     penstock_prefix_cached_tokens_total      deployment: that were, as its usage says
     penstock_prefix_index_blocks             -
+    penstock_queue_running                   deployment
+    penstock_queue_waiting                   deployment, priority
+    penstock_queue_wait_seconds              deployment, priority
+    penstock_queue_refused_total             deployment, priority, reason: full bytes late timeout deadline
     penstock_replicas                        pool, state
     penstock_replica_restarts_total          pool
     penstock_build_info                      version
@@ -38,7 +42,7 @@ from prometheus_client.registry import Collector
 
 from penstock.types.call import Call
 
-_DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -65,9 +69,19 @@ class Histogram:
 
     __slots__ = ("counts", "sum")
 
-    def __init__(self, buckets: Sequence[float] = _DURATION_BUCKETS_S) -> None:
+    def __init__(self, buckets: Sequence[float] = DURATION_BUCKETS_S) -> None:
         self.counts = [0] * (len(buckets) + 1)
         self.sum = 0.0
+
+
+class QueueRow(NamedTuple):
+    """One deployment's queue as the scrape shows it. Classes by name."""
+
+    deployment: str
+    running: int
+    waiting: Mapping[str, int]
+    waits: Mapping[str, Histogram]
+    refused: Mapping[tuple[str, str], int]  # (class, reason)
 
 
 class Tokens:
@@ -100,11 +114,13 @@ class Metrics(Collector):
         pools: Callable[[], Iterable[PoolRow]] = tuple,
         down: Callable[[], Iterable[str]] = tuple,
         routing: Callable[[], Routing] = Routing,
+        queues: Callable[[], Iterable[QueueRow]] = tuple,
     ) -> None:
         self._version = version
         self._pools = pools
         self._down = down
         self._routing = routing
+        self._queues = queues
         self._series: dict[tuple[str, str, str, int, str], Series] = {}
         self._durations: dict[tuple[str, str], Histogram] = {}
         self._ttfts: dict[tuple[str, str], Histogram] = {}
@@ -128,11 +144,11 @@ class Metrics(Collector):
         series = self._series.get(key) or self._open(key)
         series.count += 1
         duration, duration_s = series.duration, ended_s - call.started_s
-        duration.counts[bisect_left(_DURATION_BUCKETS_S, duration_s)] += 1
+        duration.counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
         duration.sum += duration_s
         if call.first_content_s is not None:
             ttft, ttft_s = series.ttft, call.first_content_s - call.started_s
-            ttft.counts[bisect_left(_DURATION_BUCKETS_S, ttft_s)] += 1
+            ttft.counts[bisect_left(DURATION_BUCKETS_S, ttft_s)] += 1
             ttft.sum += ttft_s
         if (usage := call.usage) is not None:
             tokens = series.tokens
@@ -232,10 +248,40 @@ class Metrics(Collector):
             down.add_metric((name,), 1)
         yield down
         yield from self._routed()
+        yield from self._queued()
         yield from self._replicas()
         build = GaugeMetricFamily("penstock_build_info", "Always 1", labels=("version",))
         build.add_metric((self._version,), 1)
         yield build
+
+    def _queued(self) -> Iterable[Metric]:
+        rows = list(self._queues())
+        running = GaugeMetricFamily(
+            "penstock_queue_running", "Requests that hold a slot", labels=("deployment",)
+        )
+        waiting = GaugeMetricFamily(
+            "penstock_queue_waiting", "Requests that wait for one", labels=("deployment", "priority")
+        )
+        refused = CounterMetricFamily(
+            "penstock_queue_refused",
+            "Requests turned away before they were sent",
+            labels=("deployment", "priority", "reason"),
+        )
+        for row in rows:
+            running.add_metric((row.deployment,), row.running)
+            for priority, number in row.waiting.items():
+                waiting.add_metric((row.deployment, priority), number)
+            for (priority, reason), number in row.refused.items():
+                refused.add_metric((row.deployment, priority, reason), number)
+        yield running
+        yield waiting
+        yield refused
+        yield _histogram(
+            "penstock_queue_wait_seconds",
+            "From its arrival to its slot, of what was admitted",
+            (((row.deployment, name), seen) for row in rows for name, seen in row.waits.items()),
+            labels=("deployment", "priority"),
+        )
 
     def _routed(self) -> Iterable[Metric]:
         said = self._routing()
@@ -292,7 +338,7 @@ def _histogram(
     rows: Iterable[tuple[tuple[str, ...], Histogram]],
     *,
     labels: Sequence[str] = ("operation", "route"),
-    buckets: Sequence[float] = _DURATION_BUCKETS_S,
+    buckets: Sequence[float] = DURATION_BUCKETS_S,
 ) -> Metric:
     family = HistogramMetricFamily(name, said, labels=labels)
     bounds = (*(str(float(bound)) for bound in buckets), "+Inf")

@@ -1,5 +1,6 @@
 """All we know of one request while it runs, and what is accounted when it ends."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -46,5 +47,9 @@ class Call(msgspec.Struct):
     is_accounted: bool = False
     dialect: str = ""  # of the target that answers, where it is not the client's
     prompt: Any = None  # of one that is placed by its prompt: gateway.balance.Prompt
+    headers: Mapping[bytes, bytes] = {}  # of the client's request
+    body_bytes: int = 0
+    queue_position: int = 0  # when it began to wait; 0 = it never did
+    queued_s: float = 0.0
     replica: str = ""  # id of the local one that was chosen; empty: whoever is next
     dropped: tuple[str, ...] = ()  # what the client said and that target was not told

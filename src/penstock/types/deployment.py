@@ -194,6 +194,14 @@ class Batching(msgspec.Struct, frozen=True):
     tokens: int = 16_000  # estimated: four bytes each
 
 
+class QueuePlan(msgspec.Struct, frozen=True):
+    """How much may wait for a deployment."""
+
+    waiting: int = 1000
+    size_bytes: int = 256 << 20
+    wait_s: float = 60.0
+
+
 class Deployment(msgspec.Struct, frozen=True):
     """A model on a provider or on an engine of ours, addressable by `name`.
 
@@ -211,6 +219,8 @@ class Deployment(msgspec.Struct, frozen=True):
     max_context: int | None = None  # tokens; None = unknown
     max_output: int | None = None  # tokens of one answer; None = unknown
     count_prompt: CountPrompt | None = None  # where the engine finds out too late that a prompt is too long
+    concurrency: int | None = None  # answers under way at once; more wait in its queue; None = any number
+    queue: QueuePlan = QueuePlan()
     is_balanced: bool = False  # a route chooses it by its load: every call of it is accounted
     description: str = ""  # one honest sentence, shown in /v1/models
     owner: str = "penstock"

@@ -15,6 +15,9 @@
     |- MethodNotAllowed          405
     |- ModelLoading              503  with state, progress and eta; `retry-after`
     |- ServerStopping            503  the request outlived the drain of a server that shuts down
+    |- QueueFull                 503  a deployment is busy, and too many wait for it
+    |- QueueTimeout              503  it waited for its turn as long as it may
+    |- DeadlineExceeded          504  its own deadline passed before its turn came
     |- UpstreamError             502  an engine or a provider failed us
     |  |- UpstreamTimeout        504
     |  |- UpstreamUnavailable    502  could not connect, or it answered 5xx before any content
@@ -141,6 +144,23 @@ class ServerStopping(PenstockError):
     code = "server_stopping"
     status = 503
     retryable = True
+
+
+class QueueFull(PenstockError):
+    code = "queue_full"
+    status = 503
+    retryable = True
+
+
+class QueueTimeout(PenstockError):
+    code = "queue_timeout"
+    status = 503
+    retryable = True
+
+
+class DeadlineExceeded(PenstockError):
+    code = "deadline_exceeded"
+    status = 504
 
 
 class UpstreamError(PenstockError):
