@@ -15,9 +15,9 @@ from bench import report
 from bench.harness import Bench
 from bench.report import Suite
 from bench.subjects import NGINX, NotInstalled
-from bench.suites import configuration, engines, footprint, latency, stream, translation, unary
+from bench.suites import batching, configuration, engines, footprint, latency, stream, translation, unary
 
-SUITES: tuple[Suite, ...] = (unary, stream, translation, latency, configuration, engines, footprint)
+SUITES: tuple[Suite, ...] = (unary, stream, translation, latency, configuration, engines, batching, footprint)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
