@@ -43,3 +43,4 @@ class Call(msgspec.Struct):
     is_accounted: bool = False
     dialect: str = ""  # of the target that answers, where it is not the client's
     dropped: tuple[str, ...] = ()  # what the client said and that target was not told
+    is_follower: bool = False  # its last attempt was made for several, and counts as that of another
