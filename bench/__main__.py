@@ -15,9 +15,22 @@ from bench import report
 from bench.harness import Bench
 from bench.report import Suite
 from bench.subjects import NGINX, NotInstalled
-from bench.suites import configuration, engines, footprint, latency, routing, stream, translation, unary
+from bench.suites import (
+    batching,
+    configuration,
+    engines,
+    footprint,
+    latency,
+    routing,
+    stream,
+    translation,
+    unary,
+)
 
-SUITES: tuple[Suite, ...] = (unary, stream, translation, latency, configuration, engines, footprint, routing)
+SUITES: tuple[Suite, ...] = (
+    *(unary, stream, translation, latency, configuration),
+    *(engines, batching, routing, footprint),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

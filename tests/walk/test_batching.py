@@ -119,6 +119,22 @@ routes:
         assert answers[1].headers["x-penstock-attempts"] == "2"
 
 
+async def test_a_failed_batch_is_one_failure_of_its_target() -> None:
+    routes = """
+routes:
+  safe: {targets: [{deployment: m}], fallbacks: [single]}
+"""
+    async with Upstream() as up, before(up, "{window: 50ms}", routes=routes) as gate:
+        for _ in range(5):
+            assert await gate.metric("penstock_deployment_down") == 0
+            async with in_flight(gate, up, EMBED, ask("zero")):
+                up.plan.append({"x-test-status": "500"})
+                asked = (gate.post(EMBED, ask(str(at), model="safe")) for at in range(8))
+                statuses = {one.status for one in await asyncio.gather(*asked)}
+                assert statuses <= {200, 502}  # further attempts have a budget
+        assert await gate.metric("penstock_deployment_down", '"m"') == 1
+
+
 async def test_who_leaves_does_not_take_the_others_along() -> None:
     async with Upstream() as up, before(up, "{window: 20ms}") as gate, http1.Client() as other:
         async with in_flight(gate, up, EMBED, ask("zero")) as first:

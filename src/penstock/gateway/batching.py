@@ -132,10 +132,6 @@ class _Member:
         self.answer: Delta | None = None
         self.error: Exception | None = None
 
-    def wake(self) -> None:
-        if not self.turn.done():
-            self.turn.set_result(None)
-
     def outcome(self) -> Delta:
         """Its part of the batch's answer. Raises what the batch failed by."""
         self.note_attempts()
@@ -189,6 +185,13 @@ class _Batch:
         await first.send(self.call, merge.merge(requests), _less(first.route, self.waited_s), keep)
         (answer,) = got
         return [*merge.split(requests, answer)]
+
+    def wake(self) -> None:
+        """Tells who still waits; the attempt is the first one's to count."""
+        there = [member for member in self.members if not member.turn.done()]
+        for position, member in enumerate(there):
+            member.call.is_follower = position > 0
+            member.turn.set_result(None)
 
 
 class _Lane:
@@ -275,7 +278,7 @@ class _Lane:
     def _send_alone(self, member: _Member) -> None:
         self.departs(1)
         member.is_alone = True
-        member.wake()
+        member.turn.set_result(None)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -297,11 +300,11 @@ class _Lane:
         except Exception as exc:  # noqa: BLE001 - each member raises it, or is a bug of its own walk
             for member in batch.members:
                 member.error = exc
-                member.wake()
+            batch.wake()
         else:
             for member, answer in zip(batch.members, answers, strict=True):
                 member.answer = answer
-                member.wake()
+            batch.wake()
 
 
 def _less(route: Route, spent_s: float) -> Route:

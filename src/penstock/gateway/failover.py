@@ -73,15 +73,22 @@ async def _attempt(
     """One target asked, and what came of it noted in its breaker."""
     breaker = deps.breakers.of(target.deployment.name)
     breaker.began(deps.clock.monotonic())
+    call.is_follower = False
     try:
         await _send(call, request, target.deployment, route=route, deps=deps, emit=emit)
     except PenstockError as error:
-        breaker.failed(error, deps.clock.monotonic())
+        if call.is_follower:  # one answer to a batch is one sample, not one for each of its members
+            breaker.left()
+        else:
+            breaker.failed(error, deps.clock.monotonic())
         raise
     except BaseException:  # the client left, or we erred: nothing is known of the upstream
         breaker.left()
         raise
-    breaker.succeeded(deps.clock.monotonic())
+    if call.is_follower:
+        breaker.left()
+    else:
+        breaker.succeeded(deps.clock.monotonic())
 
 
 async def _send(

@@ -9,7 +9,7 @@ Token ids are not merged, nor is a rerank whose score of one document depends on
 the whole list at once are rare, and their deployments are left alone unless their owner says otherwise.
 
 The tokens of the merged answer are divided in proportion to the bytes of the texts. The shares add up to the
-whole; each is an estimate, as no upstream counts text by text.
+whole; each is an estimate, as an answer tells one sum.
 """
 
 from collections.abc import Hashable, Sequence

@@ -53,3 +53,4 @@ class Call(msgspec.Struct):
     queued_s: float = 0.0
     replica: str = ""  # id of the local one that was chosen; empty: whoever is next
     dropped: tuple[str, ...] = ()  # what the client said and that target was not told
+    is_follower: bool = False  # its last attempt was made for several, and counts as that of another
