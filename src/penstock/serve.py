@@ -42,6 +42,7 @@ from penstock.lib.clock import SystemClock
 from penstock.lib.retry_budget import RetryBudget
 from penstock.protocols import INBOUND
 from penstock.routing.breaker import Breakers
+from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
 from penstock.telemetry.metrics import Metrics, PoolRow
 
@@ -114,6 +115,8 @@ async def serve(options: Options) -> None:
                 balance,
                 Batcher(clock, metrics),
                 queues,
+                RetryBudget(burst=HEDGES_AT_ONCE),
+                Delays(),
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)

@@ -837,3 +837,63 @@ def test_a_tenant_who_asks_ten_times_as_much_gets_no_more() -> None:
     load = Load(rates, seed=2)
     load.run(200.0, from_s=100.0)
     assert jain(list(load.tokens.values())) >= 0.95
+
+
+# -- reserved slots
+
+RESERVED = Policy(floors=NO_FLOORS, age_s=None, preemptions=0, reserved=(0.0, 0.0, 0.2, 0.5))
+
+
+def test_lower_classes_leave_slots_to_those_above_who_were_heard_of() -> None:
+    admission = Admission(10, None, RESERVED)
+    first = ticket(INTERACTIVE)
+    assert admission.offer(first, 0.0).outcome == "admitted"
+    assert list(admission.finished(first, 1.0)) == []
+    bulk = [ticket(BULK) for _ in range(7)]
+    outcomes = [admission.offer(one, 2.0).outcome for one in bulk]
+    assert outcomes == ["admitted"] * 5 + ["waiting"] * 2
+    default = [ticket(DEFAULT) for _ in range(5)]
+    assert [admission.offer(one, 2.0).outcome for one in default] == ["admitted"] * 3 + ["waiting"] * 2
+    urgent = [ticket(INTERACTIVE) for _ in range(3)]
+    assert [admission.offer(one, 2.0).outcome for one in urgent] == ["admitted"] * 2 + ["waiting"]
+    assert admission.finished(bulk[0], 3.0) == [urgent[2]]
+    assert list(admission.finished(urgent[0], 3.0)) == [], "nine of ten, and default may have eight"
+    assert list(admission.finished(urgent[1], 3.0)) == []
+    assert admission.finished(urgent[2], 3.0) == [default[3]]
+    assert admission.expected_wait_s(ticket(INTERACTIVE)) == 0.0
+
+
+def test_nothing_is_kept_for_who_is_not_there() -> None:
+    admission = Admission(10, None, RESERVED)
+    bulk = [ticket(BULK) for _ in range(10)]
+    assert [admission.offer(one, 0.0).outcome for one in bulk] == ["admitted"] * 10
+    urgent = ticket(INTERACTIVE)
+    wait(admission, urgent)
+    assert admission.finished(bulk[0], 0.0) == [urgent]
+    more = ticket(BULK)
+    wait(admission, more, now_s=1.0)
+    assert list(admission.finished(urgent, 1.0)) == [], "for the next that is urgent"
+    assert admission.finished(bulk[1], 31.0) == [more], "long ago"
+
+
+def test_what_a_floor_owes_is_given_from_the_reserved() -> None:
+    policy = Policy(floors=(0.0, 0.0, 0.0, 0.25), age_s=None, preemptions=0, reserved=(0.0, 0.0, 0.0, 0.9))
+    admission = Admission(4, None, policy)
+    running = [ticket(INTERACTIVE) for _ in range(4)]
+    for one in running:
+        admission.offer(one, 0.0)
+    waiting = [ticket(INTERACTIVE) for _ in range(20)]
+    bulk = [ticket(BULK) for _ in range(5)]
+    wait(admission, *waiting, *bulk)
+    grants: list[Ticket] = []
+    for _ in range(20):
+        granted = list(admission.finished(running.pop(0), 1.0))
+        grants += granted
+        running += granted
+    assert sum(one.priority is BULK for one in grants) == 5
+
+
+@pytest.mark.parametrize("reserved", [(0.2, 0.1, 0.1, 0.1), (0.0, 0.0, 0.0, 1.0), (-0.1, 0.0, 0.0, 0.0)])
+def test_reservations_that_make_no_sense(reserved: tuple[float, float, float, float]) -> None:
+    with pytest.raises(ValueError, match="reserved are shares"):
+        Policy(reserved=reserved)

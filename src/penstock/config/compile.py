@@ -38,6 +38,7 @@ from penstock.types.deployment import (
     Credentials,
     Deployment,
     Engine,
+    Hedge,
     Labels,
     Pool,
     QueuePlan,
@@ -303,7 +304,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         for target in written.targets
     )
     fallbacks = tuple(Target(deployments[other], Labels(name, other)) for other in written.fallbacks)
-    has_more = len(targets) + len(fallbacks) > 1 or written.retries > 0
+    has_more = len(targets) + len(fallbacks) > 1 or written.retries > 0 or bool(written.hedge)
     return Route(
         name,
         targets,
@@ -317,10 +318,17 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         strict=written.strict,
         strategy=written.strategy,
         fallbacks=fallbacks,
+        hedge=_hedge(written.hedge),
         retries=written.retries,
         has_more=has_more,
         is_plain=not has_more and _is_plain(targets[0].deployment),
     )
+
+
+def _hedge(written: bool | schema.Hedge) -> Hedge | None:
+    if isinstance(written, schema.Hedge):
+        return Hedge(written.after, written.share)
+    return Hedge() if written else None
 
 
 def _is_plain(deployment: Deployment) -> bool:
@@ -551,6 +559,11 @@ def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterato
                 )
 
 
+def _has_replicas(settings: Settings, name: str) -> bool:
+    written = settings.deployments.get(name)
+    return written is not None and _replicas(written).max > 1
+
+
 def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
     known = _deployment_names(settings) | also
     for name, written in settings.routes.items():
@@ -562,6 +575,8 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             elif target.deployment in seen:
                 yield Problem(path, f"{target.deployment} is a target twice; add the weights up")
             seen.add(target.deployment)
+        if written.hedge and len(seen) == 1 and not _has_replicas(settings, written.targets[0].deployment):
+            yield Problem(f"routes.{name}.hedge", "needs a second target, or a deployment with replicas")
         for index, other in enumerate(written.fallbacks):
             path = f"routes.{name}.fallbacks[{index}]"
             if other not in known:

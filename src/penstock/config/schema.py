@@ -4,6 +4,7 @@ Only what this release does is here. What the design has and this release has no
 refused by name, never accepted and ignored.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, Final, Literal
 
@@ -173,6 +174,17 @@ class Timeouts(Group, frozen=True):
     loading: Annotated[Duration, Meta(description="wait for a model that is not ready yet")] = 60.0
 
 
+class Hedge(Group, frozen=True):
+    """A second target is asked beside one that has not begun to answer; the slower one is cancelled."""
+
+    after: Annotated[
+        Duration | None, Meta(description="how long the first is waited for; default: as long as 95 % take")
+    ] = None
+    share: Annotated[float, Meta(description="most of the requests that are asked twice", gt=0, le=0.5)] = (
+        0.05
+    )
+
+
 class Route(Group, frozen=True):
     """A public model name."""
 
@@ -190,6 +202,9 @@ class Route(Group, frozen=True):
             " cache holds the beginning of the prompt, and how much waits there"
         ),
     ] = "weighted"
+    hedge: Annotated[
+        Switch | Hedge, Meta(description="ask a second target when the first is late to begin its answer")
+    ] = False
     timeouts: Timeouts = Timeouts()
     strict: Annotated[
         Switch, Meta(description="refuse (400) what the target cannot be told, instead of reporting it")
@@ -291,19 +306,20 @@ def _as_written(shape: dict[str, Any]) -> None:
     """Values with units are numbers in the structs and texts in the file."""
     match shape.pop("x-unit", None):
         case "duration":
-            shape |= {
-                "type": "string",
-                "pattern": DURATION_PATTERN,
-                "default": format_duration(shape["default"]),
-            }
+            shape |= {"type": "string", "pattern": DURATION_PATTERN}
+            _default(shape, format_duration)
         case "amount":
-            shape |= {
-                "type": ["integer", "string"],
-                "pattern": AMOUNT_PATTERN,
-                "default": format_amount(shape["default"]),
-            }
+            shape |= {"type": ["integer", "string"], "pattern": AMOUNT_PATTERN}
+            _default(shape, format_amount)
         case "size":
-            shape |= {"type": "string", "pattern": SIZE_PATTERN, "default": format_size(shape["default"])}
+            shape |= {"type": "string", "pattern": SIZE_PATTERN}
+            _default(shape, format_size)
         case "switch":
             del shape["type"]
             shape["enum"] = [True, False, "on", "off"]
+
+
+def _default(shape: dict[str, Any], written: Callable[[Any], str]) -> None:
+    """One of several shapes has none of its own."""
+    if shape.get("default") is not None:
+        shape["default"] = written(shape["default"])

@@ -11,6 +11,7 @@ from penstock.lib.clock import Clock
 from penstock.lib.http1 import Client, Origin, Timeouts
 from penstock.lib.retry_budget import RetryBudget
 from penstock.routing.breaker import Breakers
+from penstock.routing.hedging import Delays
 from penstock.telemetry.metrics import Metrics
 from penstock.types.deployment import Fleet
 
@@ -30,6 +31,8 @@ class Deps(msgspec.Struct, frozen=True):
     balance: Balance
     batcher: Batcher
     queues: Queues
+    hedges: RetryBudget
+    delays: Delays
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

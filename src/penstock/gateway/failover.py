@@ -10,7 +10,7 @@ import random
 
 import structlog
 
-from penstock.gateway import upstream
+from penstock.gateway import hedge, upstream
 from penstock.gateway.deps import Deps
 from penstock.gateway.upstream import Emit
 from penstock.routing.failover import Tried, next_step, steer
@@ -33,6 +33,8 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
         await _send(call, request, first.deployment, route=route, deps=deps, emit=emit)
         return
     deps.retries.called(route.name)
+    if route.hedge is not None:
+        deps.hedges.called(route.name, route.hedge.share)
     tried: list[Tried] = []
 
     def down(name: str) -> bool:
@@ -42,7 +44,20 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
     while True:
         call.labels, call.deployment = target.labels, target.deployment.name
         try:
-            await _attempt(call, request, target, route=route, deps=deps, emit=emit)
+            if route.hedge is None:
+                await _attempt(call, request, target, route=route, deps=deps, emit=emit)
+            else:
+                await hedge.race(
+                    call,
+                    target,
+                    route=route,
+                    deps=deps,
+                    emit=emit,
+                    attempt=lambda own, at, tell: _attempt(
+                        own, request, at, route=route, deps=deps, emit=tell
+                    ),
+                    tried=tried,
+                )
         except PenstockError as error:
             if call.is_stream and call.first_content_s is not None:
                 raise

@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from penstock.lib.clock import Clock
-from penstock.routing.admission import Admission, Limits, Offer, Outcome, Priority, Refusal, Ticket
+from penstock.routing.admission import Admission, Limits, Offer, Outcome, Policy, Priority, Refusal, Ticket
 from penstock.telemetry.metrics import DURATION_BUCKETS_S, Histogram, QueueRow
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment
@@ -39,6 +39,7 @@ DEADLINE_HEADER = b"x-penstock-deadline"
 USUAL_ANSWER = 256  # tokens, where the client sets no limit; what it sets it seldom uses up
 BYTES_PER_TOKEN = 4
 NO_TENANT = ""
+POLICY = Policy(reserved=(0.0, 0.0, 0.1, 0.2))
 UNKNOWN_WAIT_S = 1.0  # what one who is turned away is told to wait while nothing was measured
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
@@ -70,9 +71,8 @@ class Queue:
         self._name = deployment.name
         self._clock = clock
         plan = deployment.queue
-        self._admission = Admission(
-            deployment.concurrency or 1, Limits(plan.waiting, plan.size_bytes, plan.wait_s)
-        )
+        limits = Limits(plan.waiting, plan.size_bytes, plan.wait_s)
+        self._admission = Admission(deployment.concurrency or 1, limits, POLICY)
         self._places: dict[Ticket, _Place] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = math.inf

@@ -14,8 +14,9 @@ class RetryBudget:
         self._burst = burst
         self._left: dict[str, float] = {}
 
-    def called(self, name: str) -> None:
-        self._left[name] = min(self._burst, self._left.get(name, self._burst) + self._share)
+    def called(self, name: str, share: float | None = None) -> None:
+        paid = self._share if share is None else share
+        self._left[name] = min(self._burst, self._left.get(name, self._burst) + paid)
 
     def take(self, name: str) -> bool:
         """Whether a further attempt may be made."""

@@ -23,6 +23,9 @@
                            the tenant that takes most room in its own class
     no such                refused
 
+With `Policy.reserved` a class leaves some slots to those above it while any of them was heard of lately, so
+that who is in a hurry need not wait until an answer ends; what a floor owes it gets all the same.
+
 A floor is of grants, and of the room to wait: no class is turned away for a higher one while it has no more
 than its share of `Limits.waiting`. What a floor or its age brought in is not preempted: both would be void.
 
@@ -41,6 +44,7 @@ import msgspec
 
 TENANTS_KEPT = 1024  # idle ones whose debt is remembered, per class
 SLACK = 32  # entries of a heap that may be out of date before it is looked through
+RESERVED_FOR_S = 30.0  # since somebody above was heard of
 SMOOTHING = 0.1  # of the measured time between grants: about the last twenty count
 
 
@@ -66,15 +70,20 @@ class Policy(msgspec.Struct, frozen=True):
     floors: the share of grants that each class has for certain, by Priority; together at most 1.
     age_s: None: nobody is raised.
     preemptions: how often one ticket may be; 0: never.
+    reserved: the share of the slots that each class leaves to those above it, by Priority; never less for a
+    lower one.
     """
 
     floors: tuple[float, float, float, float] = (0.0, 0.3, 0.15, 0.05)
     age_s: float | None = 30.0
     preemptions: int = 1
+    reserved: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         if min(self.floors) < 0 or sum(self.floors) > 1:
             raise ValueError("floors are shares: none below 0, together at most 1")
+        if list(self.reserved) != sorted(self.reserved) or not 0 <= self.reserved[0] <= self.reserved[-1] < 1:
+            raise ValueError("reserved are shares below 1, none less than that of the class above it")
         if self.age_s is not None and self.age_s <= 0:
             raise ValueError("age_s is above 0, or None")
 
@@ -143,6 +152,7 @@ class Admission:
         "_bytes",
         "_due",
         "_grant_s",
+        "_heard_s",
         "_is_scarce",
         "_last_grant_s",
         "_limits",
@@ -151,6 +161,7 @@ class Admission:
         "_policy",
         "_preemptible",
         "_queues",
+        "_reserved",
         "_running",
         "_slots",
         "_waiting",
@@ -167,6 +178,8 @@ class Admission:
         self._slots = slots
         self._limits = limits = limits or Limits()
         self._policy = policy = policy or Policy()
+        self._reserved = tuple(int(share * slots) for share in policy.reserved)
+        self._heard_s = [-RESERVED_FOR_S] * len(Priority)  # when a ticket of the class came
         weights = {} if weights is None else weights
         self._running: set[Ticket] = set()
         self._preemptible: tuple[dict[Ticket, None], ...] = tuple({} for _ in Priority)  # latest grant last
@@ -200,9 +213,11 @@ class Admission:
     # -- what comes in
 
     def offer(self, ticket: Ticket, now_s: float) -> Offer:
-        """A free slot means that nobody waits: every call that frees one gives it away."""
+        """A slot that is free for a class means that nobody of it or above waits: it was given away."""
         deadline_s = ticket.deadline_s
-        if len(self._running) < self._slots and (deadline_s is None or deadline_s > now_s):
+        self._heard_s[ticket.priority] = now_s
+        has_room = len(self._running) < self._room(ticket.priority, now_s)
+        if has_room and (deadline_s is None or deadline_s > now_s):
             ticket.charged = 0.0
             self._running.add(ticket)
             if ticket.preempted < self._policy.preemptions:
@@ -264,6 +279,7 @@ class Admission:
     def resize(self, slots: int, now_s: float) -> Sequence[Ticket]:
         """With fewer slots, what runs goes on, and nobody is admitted until it is fewer."""
         self._slots = slots
+        self._reserved = tuple(int(share * slots) for share in self._policy.reserved)
         return self._fill(now_s) if self._waiting else _NOBODY
 
     def expire(self, now_s: float) -> list[Ticket]:
@@ -289,7 +305,9 @@ class Admission:
         Those before it, times the time between grants. Before it are the higher classes; of its own, as many
         of each tenant as of its own tenant, by weight; and no more than its class's floor lets pass.
         """
-        if ticket in self._running or (not ticket.is_waiting and len(self._running) < self._slots):
+        if ticket in self._running or (
+            not ticket.is_waiting and len(self._running) < self._slots - self._reserved[ticket.priority]
+        ):
             return 0.0
         if self._grant_s is None:
             return None
@@ -311,7 +329,10 @@ class Admission:
         self._sweep(now_s)
         granted: list[Ticket] = []
         while self._waiting and len(self._running) < self._slots:
-            ticket, is_kept = self._next(now_s)
+            found = self._next(now_s)
+            if found is None:
+                break
+            ticket, is_kept = found
             self._running.add(ticket) if is_kept else self._run(ticket)
             granted.append(ticket)
             took_s = now_s - self._last_grant_s
@@ -319,14 +340,21 @@ class Admission:
             self._grant_s = (
                 took_s if self._grant_s is None else self._grant_s + SMOOTHING * (took_s - self._grant_s)
             )
-        if len(self._running) < self._slots:  # nothing is scarce: all begin anew
+        if not self._waiting and len(self._running) < self._slots:  # nothing is scarce: all begin anew
             self._is_scarce = False
             for queue in self._queues:
                 queue.forget()
         return granted
 
-    def _next(self, now_s: float) -> tuple[Ticket, bool]:
-        """Who gets the slot, and whether nobody may take it away again."""
+    def _room(self, priority: int, now_s: float) -> int:
+        """How many slots there are for a class and those above it."""
+        reserved = self._reserved[priority]
+        if reserved and max(self._heard_s[:priority]) + RESERVED_FOR_S > now_s:
+            return self._slots - reserved
+        return self._slots
+
+    def _next(self, now_s: float) -> tuple[Ticket, bool] | None:
+        """Who gets the slot, and whether nobody may take it away again; None: what is free is reserved."""
         owed: _ClassQueue | None = None
         for queue in self._queues:
             if queue.count:
@@ -336,6 +364,11 @@ class Admission:
         if owed is not None:
             return self._granted(owed.first_ticket()), True
         level, queue = next((level, queue) for level, queue in enumerate(self._queues) if queue.count)
+        if len(self._running) >= self._room(level, now_s):  # nor is there room for those below
+            for waiting in self._queues:
+                if waiting.count:
+                    waiting.credit -= waiting.floor  # this was no grant
+            return None
         raised = self._raised(level, now_s)
         if raised is not None and queue.is_turn_of_raised():
             queue.charge_raised(max(1.0, raised.cost))

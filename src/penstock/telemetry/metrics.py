@@ -6,7 +6,7 @@
     penstock_time_to_first_token_seconds     operation, route
     penstock_tokens_total                    route, deployment, kind: prompt cached completion reasoning
     penstock_requests_in_flight              operation
-    penstock_upstream_attempts_total         deployment, outcome (ok | client_left | an error code)
+    penstock_upstream_attempts_total         deployment, outcome (ok | client_left | outrun | an error code)
     penstock_batch_requests                  deployment (requests sent as one, where it batches)
     penstock_batches_refused_total           deployment (batches whose members were sent again, each alone)
     penstock_deployment_down                 deployment (1 while its breaker is open; else no sample)
@@ -157,7 +157,8 @@ class Metrics(Collector):
             tokens.completion += usage.completion_tokens
             tokens.reasoning += usage.reasoning_tokens
         for attempt in call.attempts:
-            label = (attempt.label, (outcome or "ok") if attempt.error is None else attempt.error.code)
+            said = attempt.outcome or outcome or "ok"
+            label = (attempt.label, said if attempt.error is None else attempt.error.code)
             self._attempts[label] = self._attempts.get(label, 0) + 1
 
     def batch_sent(self, deployment: str, requests: int) -> None:

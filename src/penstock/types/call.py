@@ -22,6 +22,7 @@ class Attempt(msgspec.Struct):
     first_content_s: float | None = None
     ended_s: float | None = None
     error: PenstockError | None = None
+    outcome: str = ""  # what metrics call it where `error` does not say: outrun
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
 
 

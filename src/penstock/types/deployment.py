@@ -243,6 +243,13 @@ class Target(msgspec.Struct, frozen=True):
 Strategy = Literal["weighted", "least-loaded", "affinity"]
 
 
+class Hedge(msgspec.Struct, frozen=True):
+    """When a second target is asked beside one that is silent, and how often at most."""
+
+    after_s: float | None = None  # None: when it is late, as the route's own answers go
+    share: float = 0.05  # of all calls
+
+
 class Route(msgspec.Struct, frozen=True):
     name: str
     targets: tuple[Target, ...]
@@ -250,6 +257,7 @@ class Route(msgspec.Struct, frozen=True):
     strict: bool = False  # refuse what a target cannot be told, instead of reporting it
     strategy: Strategy = "weighted"
     fallbacks: tuple[Target, ...] = ()  # asked in this order when no target can answer
+    hedge: Hedge | None = None
     retries: int = 0  # further attempts at a target that was asked already
     has_more: bool = False  # whether there is anything to try after a first attempt
     is_plain: bool = True  # neither that nor a target that batches: one attempt, sent as the request came

@@ -1,0 +1,37 @@
+"""When a second target is asked beside one that is slow (Dean, Barroso, The Tail at Scale, CACM 2013). Pure.
+
+After the 95th percentile of the route's own times to first content: one request in twenty is late by that, so
+little is asked twice and the slowest are cut off. Until there are LEAST times, nobody is hedged.
+"""
+
+from collections import deque
+
+QUANTILE = 0.95
+SAMPLES = 200  # of the latest answers
+LEAST = 20
+HEDGES_AT_ONCE = 2.0  # after a quiet time; beyond that, the route's share of its calls
+AGAIN = 10  # answers after which the quantile is taken anew
+
+
+class Delays:
+    """By route: what is late. Times are seconds from an attempt's start to its first content."""
+
+    __slots__ = ("_late", "_seen", "_since")
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[float]] = {}
+        self._late: dict[str, float] = {}
+        self._since: dict[str, int] = {}
+
+    def saw(self, route: str, first_content_s: float) -> None:
+        seen = self._seen.get(route)
+        if seen is None:
+            seen = self._seen[route] = deque(maxlen=SAMPLES)
+        seen.append(first_content_s)
+        since = self._since[route] = self._since.get(route, 0) + 1
+        if since >= AGAIN and len(seen) >= LEAST:
+            self._since[route] = 0
+            self._late[route] = sorted(seen)[int(len(seen) * QUANTILE)]
+
+    def late_s(self, route: str) -> float | None:
+        return self._late.get(route)
