@@ -21,15 +21,17 @@ from bench.suites import (
     engines,
     footprint,
     latency,
+    overload,
     routing,
     stream,
+    tail,
     translation,
     unary,
 )
 
 SUITES: tuple[Suite, ...] = (
     *(unary, stream, translation, latency, configuration),
-    *(engines, batching, routing, footprint),
+    *(engines, batching, routing, tail, overload, footprint),
 )
 
 

@@ -11,6 +11,7 @@ seconds: what was measured, times the factor.
 
 import asyncio
 import csv
+import gc
 import gzip
 import json
 import random
@@ -35,12 +36,13 @@ CONNECTIONS = 4_096
 
 @dataclass(frozen=True)
 class Asked:
-    """`blocks`: of the prompt, by number; empty = it shares nothing."""
+    """`blocks`: of the prompt, by number; empty = it shares nothing. `secret`: of a key other than the door's."""
 
     at_s: float
     input_tokens: int
     output_tokens: int
     blocks: tuple[int, ...] = ()
+    secret: str = ""
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Seen:
 
     ttft_s: float = 0.0
     total_s: float = 0.0
+    ended_s: float = 0.0  # since the replay began; of the clock, not of the trace
     prompt_tokens: int = 0
     cached_tokens: int = 0
     error: str = ""
@@ -132,8 +135,13 @@ class Door:
 
 def replay(door: Door, trace: Sequence[Asked], factor: float) -> list[Seen]:
     """One Seen for each request, in the order of the trace."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_replay(door, trace, factor))
+    gc.collect()
+    gc.disable()  # a collection among thousands of open requests stops the client for 50 ms
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_replay(door, trace, factor))
+    finally:
+        gc.enable()
 
 
 async def _replay(door: Door, trace: Sequence[Asked], factor: float) -> list[Seen]:
@@ -146,7 +154,20 @@ async def _replay(door: Door, trace: Sequence[Asked], factor: float) -> list[See
                 await asyncio.sleep(wait_s)
             body = _body(door.model, asked, number)
             at = door.choose(number)
-            group.create_task(_ask(client, door, at, body, seen[number], due_s=due_s, factor=factor))
+            headers = (("authorization", f"Bearer {asked.secret}"),) if asked.secret else door.headers
+            group.create_task(
+                _ask(
+                    client,
+                    door,
+                    at,
+                    headers,
+                    body,
+                    seen=seen[number],
+                    began_s=began_s,
+                    due_s=due_s,
+                    factor=factor,
+                )
+            )
     return seen
 
 
@@ -154,14 +175,16 @@ async def _ask(
     client: http1.Client,
     door: Door,
     at: int,
+    own: tuple[tuple[str, str], ...],
     body: bytes,
-    seen: Seen,
     *,
+    seen: Seen,
+    began_s: float,
     due_s: float,
     factor: float,
 ) -> None:
     origin, path = http1.Origin.parse(door.urls[at])
-    headers = (("content-type", "application/json"), *door.headers)
+    headers = (("content-type", "application/json"), *own)
     timeouts = http1.Timeouts(connect_s=30, first_byte_s=None, between_s=None, total_s=600)
     try:
         response = await client.request(origin, "POST", path, headers, body, timeouts=timeouts)
@@ -182,7 +205,8 @@ async def _ask(
                         seen.cached_tokens = (usage.get("prompt_tokens_details") or {}).get(
                             "cached_tokens"
                         ) or 0
-            seen.total_s = (time.perf_counter() - due_s) * factor
+            now_s = time.perf_counter()
+            seen.total_s, seen.ended_s = (now_s - due_s) * factor, now_s - began_s
             if not seen.ttft_s:
                 seen.error = "no content"
         finally:

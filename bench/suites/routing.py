@@ -7,7 +7,6 @@ itself, without any gateway in between. Engines and gateways are started anew fo
 """
 
 import contextlib
-import json
 import random
 import subprocess
 import sys
@@ -18,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import harness, replay
-from bench.harness import CORE_OF_LOAD, Bench, Program
+from bench.harness import Bench, Program
 from bench.peers import SMG_VERSION, smg_argv
 from bench.reach import Reach
 from bench.replay import Asked, Door
-from bench.subjects import SECRET, NotInstalled, penstock_argv
+from bench.simulated import engines, penstock
+from bench.subjects import NotInstalled
 from penstock.gateway.balance import Balance
 from penstock.types.call import Call
 from penstock.types.deployment import Address, Deployment, Labels, ReplicaView, Route, Target
@@ -33,7 +33,7 @@ NAME = "routing"
 TITLE = "Choosing a replica: traces against eight simulated engines"
 IS_LONG = False
 
-ENGINES = 8
+BIG = ("--kv-blocks", "900", "--block-tokens", "512", "--max-running", "256")
 FACTOR = 60.0  # time compression
 GOOD_S = 10.0  # a first token within this is good
 PART_S = {True: 600.0, False: 300.0}  # of a trace, with shared prompts and without, but for bench-all
@@ -138,47 +138,18 @@ def index_mb() -> float:
 
 def measured(way: Way, trace: list[Asked]) -> dict[str, Any]:
     try:
-        with harness.scratch() as work, engines(work, FACTOR) as urls, way.door(urls, work) as door:
+        with harness.scratch() as work, engines(work, FACTOR, *BIG) as urls, way.door(urls, work) as door:
             replay.replay(door, [Asked(at / 10, 8, 2) for at in range(WARM_UP)], 1.0)
             return replay.figures(replay.replay(door, trace, FACTOR), GOOD_S)
     except NotInstalled as exc:
         return {"missing": str(exc)}
 
 
-@contextlib.contextmanager
-def engines(work: Path, factor: float, *more: str, number: int = ENGINES) -> Iterator[list[str]]:
-    """Base URLs, with /v1."""
-    argv = [sys.executable, "-m", "penstock.testing.simulated", "--engines", str(number)]
-    argv += ["--kv-blocks", "900", "--block-tokens", "512", "--max-running", "256", "--model", "m"]
-    argv += ["--time-scale", str(factor), *more]
-    with Program(argv, core=CORE_OF_LOAD, work=work, name="engines") as program:
-        harness.wait_for(lambda: program.said().startswith("{"), program, 30.0)
-        ports = json.loads(program.said())["ports"]
-        yield [f"http://127.0.0.1:{port}/v1" for port in ports]
-
-
 # -- ways to choose
 
 
-@contextlib.contextmanager
-def through_penstock(strategy: str, urls: list[str], work: Path) -> Iterator[Door]:
-    port = harness.free_port()
-    providers = [f"  p{at}: {{kind: vllm, base_url: '{url}', api_key: none}}" for at, url in enumerate(urls)]
-    deployments = [f"  d{at}: {{provider: p{at}, model: m}}" for at in range(len(urls))]
-    targets = ", ".join(f"{{deployment: d{at}}}" for at in range(len(urls)))
-    config = [
-        "builtin: off",
-        f"server: {{host: 127.0.0.1, port: {port}}}",
-        *("providers:", *providers, "deployments:", *deployments, "routes:"),
-        f"  m: {{targets: [{targets}], strategy: {strategy}}}",
-        f"keys: {{bench: {{secret: {SECRET}}}}}",
-    ]
-    path = work / "penstock.yaml"
-    path.write_text("\n".join(config))
-    url = f"http://127.0.0.1:{port}"
-    with Program(penstock_argv(path), core=harness.CORE_UNDER_TEST, work=work, name="penstock") as program:
-        harness.wait_for(lambda: harness.http(f"{url}/health/live", None, {}), program, 30.0)
-        yield Door((f"{url}/v1/chat/completions",), "m", (("authorization", f"Bearer {SECRET}"),))
+def through_penstock(strategy: str, urls: list[str], work: Path) -> contextlib.AbstractContextManager[Door]:
+    return penstock(urls, work, route=f"strategy: {strategy}")
 
 
 @contextlib.contextmanager

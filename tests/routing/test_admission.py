@@ -839,32 +839,32 @@ def test_a_tenant_who_asks_ten_times_as_much_gets_no_more() -> None:
     assert jain(list(load.tokens.values())) >= 0.95
 
 
-# -- reserved slots
+# -- headroom
 
-RESERVED = Policy(floors=NO_FLOORS, age_s=None, preemptions=0, reserved=(0.0, 0.0, 0.2, 0.5))
+KEEPS = Policy(floors=NO_FLOORS, age_s=None, preemptions=0, headroom=(0.0, 0.0, 2.0, 2.0))
 
 
-def test_lower_classes_leave_slots_to_those_above_who_were_heard_of() -> None:
-    admission = Admission(10, None, RESERVED)
-    first = ticket(INTERACTIVE)
-    assert admission.offer(first, 0.0).outcome == "admitted"
-    assert list(admission.finished(first, 1.0)) == []
-    bulk = [ticket(BULK) for _ in range(7)]
-    outcomes = [admission.offer(one, 2.0).outcome for one in bulk]
-    assert outcomes == ["admitted"] * 5 + ["waiting"] * 2
-    default = [ticket(DEFAULT) for _ in range(5)]
-    assert [admission.offer(one, 2.0).outcome for one in default] == ["admitted"] * 3 + ["waiting"] * 2
-    urgent = [ticket(INTERACTIVE) for _ in range(3)]
-    assert [admission.offer(one, 2.0).outcome for one in urgent] == ["admitted"] * 2 + ["waiting"]
-    assert admission.finished(bulk[0], 3.0) == [urgent[2]]
-    assert list(admission.finished(urgent[0], 3.0)) == [], "nine of ten, and default may have eight"
-    assert list(admission.finished(urgent[1], 3.0)) == []
-    assert admission.finished(urgent[2], 3.0) == [default[3]]
-    assert admission.expected_wait_s(ticket(INTERACTIVE)) == 0.0
+def test_lower_classes_leave_slots_for_a_burst_of_urgent_ones() -> None:
+    admission = Admission(20, None, KEEPS)
+    urgent = [ticket(INTERACTIVE) for _ in range(4)]
+    for one in urgent:
+        assert admission.offer(one, 0.0).outcome == "admitted"
+    bulk = [ticket(BULK) for _ in range(13)]
+    outcomes = [admission.offer(one, 1.0).outcome for one in bulk]
+    assert outcomes == ["admitted"] * 11 + ["waiting"] * 2, "20 slots, 4 taken, 1 + 2 * 2 kept"
+    default = ticket(DEFAULT)
+    assert admission.offer(default, 1.0).outcome == "waiting"
+    more = [ticket(INTERACTIVE) for _ in range(6)]
+    assert [admission.offer(one, 1.0).outcome for one in more] == ["admitted"] * 5 + ["waiting"]
+    assert admission.finished(bulk[0], 2.0) == [more[5]]
+    assert list(admission.finished(bulk[1], 2.0)) == [], "for the next that is urgent"
+    for one in urgent:
+        assert list(admission.finished(one, 2.0)) == [], "15 run, 6 of them urgent, and 5 slots are kept"
+    assert admission.finished(bulk[2], 2.0) == [default]
 
 
 def test_nothing_is_kept_for_who_is_not_there() -> None:
-    admission = Admission(10, None, RESERVED)
+    admission = Admission(10, None, KEEPS)
     bulk = [ticket(BULK) for _ in range(10)]
     assert [admission.offer(one, 0.0).outcome for one in bulk] == ["admitted"] * 10
     urgent = ticket(INTERACTIVE)
@@ -872,12 +872,24 @@ def test_nothing_is_kept_for_who_is_not_there() -> None:
     assert admission.finished(bulk[0], 0.0) == [urgent]
     more = ticket(BULK)
     wait(admission, more, now_s=1.0)
-    assert list(admission.finished(urgent, 1.0)) == [], "for the next that is urgent"
-    assert admission.finished(bulk[1], 31.0) == [more], "long ago"
+    assert list(admission.finished(urgent, 1.0)) == [], "one is kept"
+    assert admission.finished(bulk[1], 31.0) == [more], "that was long ago"
 
 
-def test_what_a_floor_owes_is_given_from_the_reserved() -> None:
-    policy = Policy(floors=(0.0, 0.0, 0.0, 0.25), age_s=None, preemptions=0, reserved=(0.0, 0.0, 0.0, 0.9))
+def test_a_small_deployment_keeps_half_at_most() -> None:
+    admission = Admission(2, None, KEEPS)
+    assert admission.offer(ticket(INTERACTIVE), 0.0).outcome == "admitted"
+    assert admission.offer(ticket(BULK), 0.0).outcome == "waiting"
+    alone = Admission(1, None, KEEPS)
+    first = ticket(INTERACTIVE)
+    alone.offer(first, 0.0)
+    bulk = ticket(BULK)
+    wait(alone, bulk)
+    assert alone.finished(first, 1.0) == [bulk], "of one slot none can be kept"
+
+
+def test_what_a_floor_owes_is_given_from_what_is_kept() -> None:
+    policy = Policy(floors=(0.0, 0.0, 0.0, 0.25), age_s=None, preemptions=0, headroom=(0.0, 0.0, 9.0, 9.0))
     admission = Admission(4, None, policy)
     running = [ticket(INTERACTIVE) for _ in range(4)]
     for one in running:
@@ -893,7 +905,7 @@ def test_what_a_floor_owes_is_given_from_the_reserved() -> None:
     assert sum(one.priority is BULK for one in grants) == 5
 
 
-@pytest.mark.parametrize("reserved", [(0.2, 0.1, 0.1, 0.1), (0.0, 0.0, 0.0, 1.0), (-0.1, 0.0, 0.0, 0.0)])
-def test_reservations_that_make_no_sense(reserved: tuple[float, float, float, float]) -> None:
-    with pytest.raises(ValueError, match="reserved are shares"):
-        Policy(reserved=reserved)
+@pytest.mark.parametrize("headroom", [(0.0, 1.0, 2.0, 2.0), (0.0, 0.0, -1.0, 0.0)])
+def test_headroom_that_makes_no_sense(headroom: tuple[float, float, float, float]) -> None:
+    with pytest.raises(ValueError, match="headroom is never negative"):
+        Policy(headroom=headroom)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from gateways import KEY, Gateway, chat, gateway
 
+from penstock.routing.hedging import HEDGES_AT_ONCE
 from penstock.testing.upstream import Upstream
 
 
@@ -101,8 +102,8 @@ async def test_late_is_learned_from_the_route_s_own_answers() -> None:
 async def test_no_more_are_asked_twice_than_the_budget_allows() -> None:
     async with pair("{after: 50ms, share: 0.05}") as (one, two, gate):
         one.behaviour = slow(seconds=0.2)
-        await asyncio.gather(*(gate.post("/v1/chat/completions", chat()) for _ in range(40)))
-        assert 1 <= len(two.requests) <= 2 + 0.05 * 40
+        await asyncio.gather(*(gate.post("/v1/chat/completions", chat()) for _ in range(60)))
+        assert 1 <= len(two.requests) <= HEDGES_AT_ONCE + 0.05 * 60
 
 
 async def test_the_second_answers_when_the_first_then_fails() -> None:

@@ -39,7 +39,7 @@ DEADLINE_HEADER = b"x-penstock-deadline"
 USUAL_ANSWER = 256  # tokens, where the client sets no limit; what it sets it seldom uses up
 BYTES_PER_TOKEN = 4
 NO_TENANT = ""
-POLICY = Policy(reserved=(0.0, 0.0, 0.1, 0.2))
+POLICY = Policy(headroom=(0.0, 0.0, 2.5, 2.5))
 UNKNOWN_WAIT_S = 1.0  # what one who is turned away is told to wait while nothing was measured
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]

@@ -23,8 +23,9 @@
                            the tenant that takes most room in its own class
     no such                refused
 
-With `Policy.reserved` a class leaves some slots to those above it while any of them was heard of lately, so
-that who is in a hurry need not wait until an answer ends; what a floor owes it gets all the same.
+With `Policy.headroom` a class leaves slots for the next burst of URGENT requests while any of them was heard
+of lately, so that they need not wait until an answer ends: its multiple of the square root of how many of
+them run, for so much the number of independent requests varies. What a floor owes is given all the same.
 
 A floor is of grants, and of the room to wait: no class is turned away for a higher one while it has no more
 than its share of `Limits.waiting`. What a floor or its age brought in is not preempted: both would be void.
@@ -44,7 +45,8 @@ import msgspec
 
 TENANTS_KEPT = 1024  # idle ones whose debt is remembered, per class
 SLACK = 32  # entries of a heap that may be out of date before it is looked through
-RESERVED_FOR_S = 30.0  # since somebody above was heard of
+KEPT_FOR_S = 30.0  # after somebody urgent was heard of
+MOST_HEADROOM = 0.5  # of the slots
 SMOOTHING = 0.1  # of the measured time between grants: about the last twenty count
 
 
@@ -55,6 +57,9 @@ class Priority(IntEnum):
     INTERACTIVE = 1
     DEFAULT = 2
     BULK = 3
+
+
+URGENT: Final = (Priority.SYSTEM, Priority.INTERACTIVE)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -70,20 +75,19 @@ class Policy(msgspec.Struct, frozen=True):
     floors: the share of grants that each class has for certain, by Priority; together at most 1.
     age_s: None: nobody is raised.
     preemptions: how often one ticket may be; 0: never.
-    reserved: the share of the slots that each class leaves to those above it, by Priority; never less for a
-    lower one.
+    headroom: multiples of a standard deviation that each class leaves free, by Priority; 0: nothing.
     """
 
     floors: tuple[float, float, float, float] = (0.0, 0.3, 0.15, 0.05)
     age_s: float | None = 30.0
     preemptions: int = 1
-    reserved: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    headroom: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         if min(self.floors) < 0 or sum(self.floors) > 1:
             raise ValueError("floors are shares: none below 0, together at most 1")
-        if list(self.reserved) != sorted(self.reserved) or not 0 <= self.reserved[0] <= self.reserved[-1] < 1:
-            raise ValueError("reserved are shares below 1, none less than that of the class above it")
+        if min(self.headroom) < 0 or any(self.headroom[one] for one in URGENT):
+            raise ValueError("headroom is never negative, and none is left by whom it is for")
         if self.age_s is not None and self.age_s <= 0:
             raise ValueError("age_s is above 0, or None")
 
@@ -161,9 +165,9 @@ class Admission:
         "_policy",
         "_preemptible",
         "_queues",
-        "_reserved",
         "_running",
         "_slots",
+        "_urgent",
         "_waiting",
     )
 
@@ -178,8 +182,8 @@ class Admission:
         self._slots = slots
         self._limits = limits = limits or Limits()
         self._policy = policy = policy or Policy()
-        self._reserved = tuple(int(share * slots) for share in policy.reserved)
-        self._heard_s = [-RESERVED_FOR_S] * len(Priority)  # when a ticket of the class came
+        self._urgent = 0  # of those that run
+        self._heard_s = -KEPT_FOR_S  # when somebody urgent came
         weights = {} if weights is None else weights
         self._running: set[Ticket] = set()
         self._preemptible: tuple[dict[Ticket, None], ...] = tuple({} for _ in Priority)  # latest grant last
@@ -215,13 +219,12 @@ class Admission:
     def offer(self, ticket: Ticket, now_s: float) -> Offer:
         """A slot that is free for a class means that nobody of it or above waits: it was given away."""
         deadline_s = ticket.deadline_s
-        self._heard_s[ticket.priority] = now_s
+        if ticket.priority in URGENT:
+            self._heard_s = now_s
         has_room = len(self._running) < self._room(ticket.priority, now_s)
         if has_room and (deadline_s is None or deadline_s > now_s):
             ticket.charged = 0.0
-            self._running.add(ticket)
-            if ticket.preempted < self._policy.preemptions:
-                self._preemptible[ticket.priority][ticket] = None
+            self._run(ticket)
             return _ADMITTED
         return self._offer_full(ticket, now_s)
 
@@ -268,6 +271,7 @@ class Admission:
             self._drop(ticket)  # preempted, and finished all the same
             return _NOBODY
         self._running.remove(ticket)
+        self._urgent -= ticket.priority in URGENT
         if self._policy.preemptions:
             self._preemptible[ticket.priority].pop(ticket, None)
         return self._fill(now_s) if self._waiting or self._is_scarce else _NOBODY
@@ -279,7 +283,6 @@ class Admission:
     def resize(self, slots: int, now_s: float) -> Sequence[Ticket]:
         """With fewer slots, what runs goes on, and nobody is admitted until it is fewer."""
         self._slots = slots
-        self._reserved = tuple(int(share * slots) for share in self._policy.reserved)
         return self._fill(now_s) if self._waiting else _NOBODY
 
     def expire(self, now_s: float) -> list[Ticket]:
@@ -306,7 +309,7 @@ class Admission:
         of each tenant as of its own tenant, by weight; and no more than its class's floor lets pass.
         """
         if ticket in self._running or (
-            not ticket.is_waiting and len(self._running) < self._slots - self._reserved[ticket.priority]
+            not ticket.is_waiting and len(self._running) < self._room(ticket.priority, self._heard_s)
         ):
             return 0.0
         if self._grant_s is None:
@@ -320,9 +323,10 @@ class Admission:
 
     # -- slots
 
-    def _run(self, ticket: Ticket) -> None:
+    def _run(self, ticket: Ticket, *, is_kept: bool = False) -> None:
         self._running.add(ticket)
-        if ticket.preempted < self._policy.preemptions:
+        self._urgent += ticket.priority in URGENT
+        if not is_kept and ticket.preempted < self._policy.preemptions:
             self._preemptible[ticket.priority][ticket] = None
 
     def _fill(self, now_s: float) -> Sequence[Ticket]:
@@ -333,7 +337,7 @@ class Admission:
             if found is None:
                 break
             ticket, is_kept = found
-            self._running.add(ticket) if is_kept else self._run(ticket)
+            self._run(ticket, is_kept=is_kept)
             granted.append(ticket)
             took_s = now_s - self._last_grant_s
             self._last_grant_s = now_s
@@ -348,10 +352,11 @@ class Admission:
 
     def _room(self, priority: int, now_s: float) -> int:
         """How many slots there are for a class and those above it."""
-        reserved = self._reserved[priority]
-        if reserved and max(self._heard_s[:priority]) + RESERVED_FOR_S > now_s:
-            return self._slots - reserved
-        return self._slots
+        deviations = self._policy.headroom[priority]
+        if not deviations or self._heard_s + KEPT_FOR_S <= now_s:
+            return self._slots
+        kept = 1 + int(deviations * self._urgent**0.5)
+        return self._slots - min(kept, int(MOST_HEADROOM * self._slots))
 
     def _next(self, now_s: float) -> tuple[Ticket, bool] | None:
         """Who gets the slot, and whether nobody may take it away again; None: what is free is reserved."""
@@ -419,6 +424,7 @@ class Admission:
 
     def _requeue(self, victim: Ticket, now_s: float) -> None:
         self._running.remove(victim)
+        self._urgent -= victim.priority in URGENT
         del self._preemptible[victim.priority][victim]
         victim.preempted += 1
         queue = self._queues[victim.priority]

@@ -132,6 +132,11 @@ class Metrics(Collector):
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
+    @property
+    def in_flight(self) -> int:
+        """Calls."""
+        return sum(self._in_flight.values())
+
     def call_started(self, call: Call) -> None:
         self._in_flight[call.operation] = self._in_flight.get(call.operation, 0) + 1
 
