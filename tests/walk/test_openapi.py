@@ -96,6 +96,8 @@ def test_no_request_breaks_a_promise(door: str, path: str, method: str, mode: Ge
                 case.body[key] = min(
                     case.body[key], 64
                 )  # the double makes as many numbers as it is asked for
+        if isinstance(case.body, dict) and isinstance(case.body.get("format"), dict):
+            case.body["format"] = "json"  # the double obeys no schema, and is told so: 502
         case.headers = {"authorization": f"Bearer {KEY}"}
         case.call_and_validate(base_url=door, checks=checks)
 
