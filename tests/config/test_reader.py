@@ -22,7 +22,7 @@ routes:
   slow:
     targets: [{deployment: mm}]
     timeouts: {first_token: 200}
-    strategy: fastest
+    strategy: difficulty
 builtin: maybe
 """
 
@@ -93,7 +93,7 @@ TABLE = [
     ("routes: {r: {targets: [{}]}}", "routes.r.targets[0]: deployment is missing"),
     ("routes: {r: {targets: [{deployment: a, weight: 0}]}}", "weight: must be above 0"),
     ("routes: {r: {targets: [{deployment: a, when: x}]}}", "targets[0].when: not in this release"),
-    ("routes: {r: {targets: [{deployment: a}], strategy: fastest}}", "fastest: not in this release"),
+    ("routes: {r: {targets: [{deployment: a}], strategy: difficulty}}", "difficulty: not in this release"),
     ("routes: {r: {targets: [{deployment: a}], guardrails: [b]}}", "guardrails: not in this release"),
     ("routes: {r: {targets: [{deployment: a}], retries: 9}}", "retries: must be at most 5"),
     ("keys: {k: {secret: s, budget: {}}}", "keys.k.budget: not in this release (planned: budgets)"),

@@ -1,9 +1,12 @@
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.providers.openai import OpenAICodec
 from penstock.routing.failover import LONGEST_PAUSE_S, Step, Tried, next_step, steer
+from penstock.routing.select import weighted
 from penstock.types.deployment import Deployment, Labels, Route, Target
 from penstock.types.errors import (
     ContextLengthExceeded,
@@ -40,7 +43,18 @@ A, B, C, D = (target(name) for name in "abcd")
 def after(
     route: Route, *tried: tuple[Target, PenstockError], roll: float = 0.5, down: str = ""
 ) -> Step | None:
-    return next_step(route, "chat", [Tried(*one) for one in tried], lambda name: name in down, roll)
+    return next_step(
+        route,
+        "chat",
+        [Tried(*one) for one in tried],
+        lambda name: name in down,
+        choose=lambda targets: weighted(targets, roll),
+        roll=roll,
+    )
+
+
+def by_weight(targets: Sequence[Target]) -> Target:
+    return weighted(targets, 0.5)
 
 
 DOWN = UpstreamUnavailable("x")
@@ -128,4 +142,4 @@ def test_who_is_down_comes_last() -> None:
 @pytest.mark.parametrize(("down", "expected"), [("", "a"), ("b", "a"), ("a", "b"), ("ab", "c"), ("abc", "a")])
 def test_a_first_choice_that_is_down_gives_way_to_one_that_is_not(down: str, expected: str) -> None:
     route = Route("r", (A, B), fallbacks=(target("e", operation="embedding"), C))
-    assert steer(A, route, "chat", lambda name: name in down, 0.5).deployment.name == expected
+    assert steer(A, route, "chat", lambda name: name in down, by_weight).deployment.name == expected

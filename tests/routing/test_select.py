@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.routing.load import Load
-from penstock.routing.select import Candidate, affine, least_loaded, weighted
+from penstock.routing.select import Candidate, affine, least, least_loaded, weighted
 from penstock.types.deployment import Deployment, Labels, Target
 
 
@@ -105,3 +105,13 @@ def test_nobody_with_less_in_its_cache_and_more_to_do_is_chosen(
     for other in range(len(pending)):
         is_better = matched[other] >= matched[at] and pending[other] <= pending[at]
         assert not (is_better and (matched[other] > matched[at] or pending[other] < pending[at]))
+
+
+def test_the_least_of_what_is_known() -> None:
+    ones = candidates(1, 1, 3)
+    costs: dict[str, float | None] = {"d0": None, "d1": 3.0, "d2": 2.0}
+    assert least(ones, lambda one: costs[one.replica], 0.5).replica == "d2"
+    costs["d1"] = 2.0
+    found = Counter(least(ones, lambda one: costs[one.replica], roll / 100).replica for roll in range(100))
+    assert found == {"d1": 25, "d2": 75}
+    assert {least(ones, lambda _: None, roll / 10).replica for roll in range(10)} == {"d0", "d1", "d2"}

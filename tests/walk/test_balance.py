@@ -156,3 +156,63 @@ keys:
         metrics = (await gate.get("/metrics")).body.decode()
         assert sum_of(metrics, "penstock_routing_decisions_total{") == 6
         assert 'replica="d#' in metrics
+
+
+PRICED = """
+builtin: off
+providers:
+  openai: {{kind: openai, base_url: "{0}", api_key: k}}
+  claude: {{kind: openai-compatible, base_url: "{1}", api_key: k}}
+deployments:
+  dear:    {{provider: openai, model: gpt-4o}}
+  cheap:   {{provider: openai, model: gpt-4o-mini}}
+  blind:   {{provider: openai, model: gpt-3.5-turbo}}
+  unknown: {{provider: claude, model: never-heard-of}}
+routes:
+  m: {{targets: [{{deployment: dear}}, {{deployment: unknown}}, {{deployment: cheap}}], strategy: cheapest}}
+  eyes: {{targets: [{{deployment: blind, weight: 1000}}, {{deployment: cheap}}]}}
+keys:
+  test: {{secret: {2}}}
+"""
+
+
+@contextlib.asynccontextmanager
+async def priced() -> AsyncIterator[tuple[Upstream, Gateway]]:
+    async with Upstream() as up, gateway(PRICED.format(up.url, up.url, KEY)) as gate:
+        yield up, gate
+
+
+async def test_the_cheapest_that_is_up_answers() -> None:
+    async with priced() as (up, gate):
+        for _ in range(5):
+            assert await say(gate, HI) == "cheap"
+        up.behaviour = {"x-test-status": "500"}
+        answer = await gate.post("/v1/chat/completions", {"model": "m", "messages": HI})
+        assert answer.status == 502
+        assert [request.body["model"] for request in up.requests[5:]] == [
+            "gpt-4o-mini",
+            "gpt-4o",
+            "never-heard-of",  # of unknown price: last
+        ]
+
+
+async def test_who_cannot_see_is_shown_no_images() -> None:
+    async with priced() as (_, gate):
+        url = "data:image/png;base64,iVBORw0KGgo="
+        picture = [{"type": "image_url", "image_url": {"url": url}}]
+        for _ in range(8):
+            body = {"model": "eyes", "messages": [{"role": "user", "content": picture}]}
+            answer = await gate.post("/v1/chat/completions", body)
+            assert answer.headers["x-penstock-deployment"] == "cheap"
+        plain = await gate.post("/v1/chat/completions", {"model": "eyes", "messages": HI})
+        assert plain.headers["x-penstock-deployment"] == "blind"
+
+
+async def test_the_fastest_gets_nearly_all() -> None:
+    async with several(3, "fastest") as (ups, gate):
+        for up, delay in zip(ups, ("0.05", "0.001", "0.05"), strict=True):
+            up.behaviour = {"x-test-delay-headers": delay}
+        for _ in range(40):
+            await say(gate, HI)
+        assert len(ups[1].requests) >= 30
+        assert all(up.requests for up in ups)

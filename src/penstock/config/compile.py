@@ -15,7 +15,7 @@ key                         a hash in `keys`
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -319,10 +319,16 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         strategy=written.strategy,
         fallbacks=fallbacks,
         hedge=_hedge(written.hedge),
+        is_choosy=written.strategy != "weighted" or _differ(targets),
         retries=written.retries,
         has_more=has_more,
         is_plain=not has_more and _is_plain(targets[0].deployment),
     )
+
+
+def _differ(targets: Sequence[Target]) -> bool:
+    """Whether it may matter to a request which of them answers."""
+    return len({(one.deployment.facts, one.deployment.max_context) for one in targets}) > 1
 
 
 def _hedge(written: bool | schema.Hedge) -> Hedge | None:

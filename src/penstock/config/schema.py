@@ -196,10 +196,11 @@ class Route(Group, frozen=True):
         int, Meta(ge=0, le=5, description="further attempts where all were tried and trying again may help")
     ] = 0
     strategy: Annotated[
-        Literal["weighted", "least-loaded", "affinity"],
+        Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest"],
         Meta(
-            description="how a target is chosen: by weight; the less busy of two taken by weight; or by whose"
-            " cache holds the beginning of the prompt, and how much waits there"
+            description="how a target is chosen: by weight; the less busy of two taken by weight; by whose"
+            " cache holds the beginning of the prompt, and how much waits there; by the price of the answer;"
+            " by how fast it has been"
         ),
     ] = "weighted"
     hedge: Annotated[
@@ -266,7 +267,7 @@ LATER: Final[dict[str, str]] = {
 
 # Likewise for values.
 LATER_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "routes.*.strategy": ("cheapest", "fastest", "difficulty"),
+    "routes.*.strategy": ("difficulty",),
     "deployments.*.engine": ("vllm", "sglang", "tgi", "trtllm", "tei", "infinity", "ollama", "deepspeed"),
 }
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock.models import prices
-from penstock.types.deployment import Codec, Deployment, Labels, Pool, ReplicaView, Route, Target
+from penstock.types.deployment import Codec, Deployment, Facts, Labels, Pool, ReplicaView, Route, Target
 from penstock.types.identity import VirtualKey
 from penstock.types.requests import Operation
 
@@ -56,6 +56,14 @@ class Remote(msgspec.Struct, frozen=True):
             spares=self.spares,
             max_context=facts.row.context if facts is not None else None,
             max_output=facts.row.max_output if facts is not None else None,
+            facts=None
+            if facts is None
+            else Facts(
+                frozenset(facts.row.takes),
+                frozenset(facts.row.can) or None,
+                facts.row.input,
+                facts.row.output,
+            ),
             description=f"{model} on {self.owner}",
             owner=self.owner,
         )

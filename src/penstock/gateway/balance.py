@@ -1,4 +1,4 @@
-"""Choosing among replicas by what they hold and have to do: strategies least-loaded and affinity.
+"""Choosing among targets by what they can, hold, have to do, cost, and how fast they have been.
 
     choose      before the first attempt: the target, and of a local one the replica
     placed      an attempt was given a replica: its load is accounted, and the prompt is there from now on
@@ -13,18 +13,24 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from penstock.routing import select
+from penstock.routing.constraints import Needs, fits, needs_of
 from penstock.routing.load import Lease, Load
 from penstock.routing.prefix import BLOCK, BYTES_PER_TOKEN, PrefixIndex, blocks_of, salt_of
 from penstock.routing.select import Candidate
+from penstock.routing.speed import Speeds
 from penstock.telemetry.metrics import Routing
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Fleet, ReplicaView, Route, Target
-from penstock.types.requests import Request
+from penstock.types.errors import InvalidRequest
+from penstock.types.requests import ChatRequest, Request
 from penstock.types.usage import Usage
 
 # Of a request of any dialect, in the order in which models read them.
 _PROMPT = ("tools", "system", "instructions", "systemInstruction", "messages", "contents", "input", "prompt")
 
+USUAL_ANSWER = 256.0  # tokens, until a route has had answers
+NEWEST = 0.05  # weight of the newest answer in their average
+EXPLORES = 0.05  # of the calls of a `fastest` route go to anybody, so that what is known stays true
 LEAST_JUDGED = 0.1  # of the prompt
 RIGHT = 0.8  # of what was predicted
 
@@ -54,6 +60,8 @@ class Balance:
     def __init__(self) -> None:
         self.load = Load()
         self.index = PrefixIndex()
+        self.speeds = Speeds()
+        self._answers: dict[str, float] = {}  # route -> tokens of an answer, on average
         self._fixed: dict[str, tuple[Route, list[Candidate]]] = {}
         self.decisions: dict[tuple[str, str], int] = {}  # (route, replica) -> how often
         self.predicted: dict[str, int] = {}  # deployment -> tokens
@@ -63,18 +71,30 @@ class Balance:
     def choose(
         self, call: Call, request: Request, route: Route, fleet: Fleet, down: Callable[[str], bool]
     ) -> Target:
-        """`down`: whether a deployment is left alone, by its name; it is chosen only where all are."""
-        candidates = self._candidates(route, fleet)
+        """The best of those that can and are up. `down`: whether a deployment is left alone, by its name."""
         if route.strategy == "affinity":
             self._read(call, request)
-        best = self._best(call, candidates)
+        elif route.strategy == "cheapest":
+            call.prompt = Prompt((), len(prompt_of(request)) // BYTES_PER_TOKEN)
+        candidates = self._candidates(route, fleet)
+        if isinstance(request, ChatRequest):
+            needs = _needs(request)
+            candidates = [one for one in candidates if fits(one.target.deployment, needs)] or candidates
+        best = self._best(call, request, route, candidates)
         if down(best.target.deployment.name):
             up = [one for one in candidates if not down(one.target.deployment.name)]
-            best = self._best(call, up) if up else best
+            best = self._best(call, request, route, up) if up else best
+        if route.strategy != "weighted":
+            key = (route.name, best.id or best.replica)
+            self.decisions[key] = self.decisions.get(key, 0) + 1
         call.replica = best.id
-        key = (route.name, best.id or best.replica)
-        self.decisions[key] = self.decisions.get(key, 0) + 1
         return best.target
+
+    def again(self, call: Call, request: Request, route: Route, targets: Sequence[Target]) -> Target:
+        """Who is next of `targets`, after others have failed."""
+        left = [Candidate(one, one.deployment.name, "", one.weight) for one in targets]
+        call.replica = ""
+        return self._best(call, request, route, left).target
 
     def _read(self, call: Call, request: Request) -> None:
         text = prompt_of(request)
@@ -83,18 +103,40 @@ class Balance:
         found = self.index.match(prompt.blocks)
         prompt.matched = {replica: blocks * BLOCK // BYTES_PER_TOKEN for replica, blocks in found.items()}
 
-    def _best(self, call: Call, candidates: Sequence[Candidate]) -> Candidate:
-        roll = random.random()  # noqa: S311 - not a secret
-        prompt = call.prompt
-        if prompt is None:
-            rolls = (roll, random.random())  # noqa: S311 - likewise
-            return select.least_loaded(candidates, self.load, rolls)
+    def _best(self, call: Call, request: Request, route: Route, candidates: Sequence[Candidate]) -> Candidate:
+        roll, other_roll = random.random(), random.random()  # noqa: S311 - not secrets
+        match route.strategy:
+            case "affinity":
+                return self._affine(call.prompt, candidates, roll)
+            case "least-loaded":
+                return select.least_loaded(candidates, self.load, (roll, other_roll))
+            case "cheapest":
+                answer = self._answer_tokens(request, route)
+                tokens = call.prompt.tokens
+                return select.least(candidates, lambda one: _price(one, tokens, answer), roll)
+            case "fastest" if other_roll >= EXPLORES:
+                return select.least(candidates, lambda one: self._expected_s(one, request, route), roll)
+            case _:
+                return select.weighted_of(candidates, roll)
+
+    def _affine(self, prompt: Prompt, candidates: Sequence[Candidate], roll: float) -> Candidate:
         best, idlest = select.affine(candidates, prompt.matched, self.load, roll)
         busy = self.load.by_replica
         prompt.chosen, prompt.ahead = best.replica, busy.get(best.replica, 0)
         others = [busy.get(one, 0) + prompt.uncached(one) for one in (best.replica, *prompt.matched)]
         prompt.least = min(idlest + prompt.tokens, *others)
         return best
+
+    def _answer_tokens(self, request: Request, route: Route) -> int:
+        """As many as the route's answers have on average, and no more than the client wants."""
+        usual = self._answers.get(route.name, USUAL_ANSWER)
+        limit: int | None = getattr(request, "max_tokens", None)
+        return round(usual if limit is None else min(usual, limit))
+
+    def _expected_s(self, one: Candidate, request: Request, route: Route) -> float:
+        """A deployment of which nothing is known is tried first."""
+        expected_s = self.speeds.expected_s(one.target.deployment.name, self._answer_tokens(request, route))
+        return 0.0 if expected_s is None else expected_s
 
     def report(self) -> Routing:
         """A copy: another thread reads it."""
@@ -126,6 +168,17 @@ class Balance:
         return lease
 
     def learned(self, call: Call, deployment: Deployment, view: ReplicaView, usage: Usage) -> None:
+        attempt, route = call.attempts[-1], call.labels.route
+        if attempt.first_content_s is not None and attempt.ended_s is not None:
+            first_s = attempt.first_content_s - attempt.started_s
+            rest_s = attempt.ended_s - attempt.first_content_s
+            self.speeds.saw(deployment.name, first_s, rest_s, usage.completion_tokens)
+        if usage.completion_tokens:
+            known = self._answers.get(route, float(usage.completion_tokens))
+            self._answers[route] = known + NEWEST * (usage.completion_tokens - known)
+        self._judge_prompt(call, deployment, view, usage)
+
+    def _judge_prompt(self, call: Call, deployment: Deployment, view: ReplicaView, usage: Usage) -> None:
         """Regret: how many tokens more had to be read before the answer than at the best candidate, as it was
         predicted; one that was chosen and predicted rightly regrets nothing.
         """
@@ -147,6 +200,21 @@ class Balance:
         predicted = prompt.matched.get(replica, 0)
         if predicted >= LEAST_JUDGED * prompt.tokens:
             self.index.judge(replica, was_right=cached >= RIGHT * predicted)
+
+
+def _needs(request: ChatRequest) -> Needs:
+    try:
+        return needs_of(request.conversation())
+    except InvalidRequest:  # a target of its own dialect may take it all the same
+        return Needs()
+
+
+def _price(one: Candidate, prompt: int, answer: int) -> float | None:
+    """Micro-USD per million of such calls' tokens; only compared."""
+    facts = one.target.deployment.facts
+    if facts is None or facts.input_price is None or facts.output_price is None:
+        return 0.0 if one.target.deployment.pool is not None else None  # what is our own is paid for
+    return facts.input_price * prompt + facts.output_price * answer
 
 
 def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:

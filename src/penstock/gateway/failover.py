@@ -7,6 +7,7 @@ is routing/failover.py's to say; how many such attempts a route may cost, its bu
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import structlog
 
@@ -14,6 +15,7 @@ from penstock.gateway import hedge, upstream
 from penstock.gateway.deps import Deps
 from penstock.gateway.upstream import Emit
 from penstock.routing.failover import Tried, next_step, steer
+from penstock.routing.select import weighted
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route, Target
 from penstock.types.errors import PenstockError
@@ -40,7 +42,12 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
     def down(name: str) -> bool:
         return deps.breakers.is_down(name, deps.clock.monotonic())
 
-    target = steer(first, route, call.operation, down, random.random())  # noqa: S311 - a traffic split
+    def choose(targets: Sequence[Target]) -> Target:
+        if route.is_choosy:
+            return deps.balance.again(call, request, route, targets)
+        return weighted(targets, random.random())  # noqa: S311 - a traffic split
+
+    target = steer(first, route, call.operation, down, choose)
     while True:
         call.labels, call.deployment = target.labels, target.deployment.name
         try:
@@ -62,7 +69,8 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
             if call.is_stream and call.first_content_s is not None:
                 raise
             tried.append(Tried(target, error))
-            step = next_step(route, call.operation, tried, down, random.random())  # noqa: S311 - likewise
+            roll = random.random()  # noqa: S311 - likewise
+            step = next_step(route, call.operation, tried, down, choose=choose, roll=roll)
             left_s = route.timeouts.total_s - (deps.clock.monotonic() - call.started_s)
             if step is None or step.pause_s >= left_s or not deps.retries.take(route.name):
                 raise

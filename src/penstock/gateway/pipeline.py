@@ -60,7 +60,7 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         call.is_stream = request.stream
         route = find_route(snapshot, call.key, request, inbound.operation)
         call.model = request.model or route.name
-        if route.strategy == "weighted":
+        if not route.is_choosy:
             target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
         else:
             now_s = call.started_s

@@ -100,6 +100,7 @@ async def run(
                 raise
         else:
             if attempt.lease is not None and call.usage is not None:
+                attempt.ended_s = deps.clock.monotonic()
                 deps.balance.learned(call, deployment, replica, call.usage)
             return
         finally:

@@ -17,7 +17,6 @@ that are down (breaker.py) come after those that are not.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from penstock.routing.select import weighted
 from penstock.types.deployment import Route, Target
 from penstock.types.errors import (
     ContextLengthExceeded,
@@ -53,6 +52,7 @@ _NOT_AGAIN = (UpstreamTimeout, UpstreamCredentials)
 
 
 Down = Callable[[str], bool]  # whether a deployment is, by its name
+Choose = Callable[[Sequence[Target]], Target]
 
 
 class Tried(NamedTuple):
@@ -65,19 +65,19 @@ class Step(NamedTuple):
     pause_s: float = 0.0
 
 
-def steer(first: Target, route: Route, operation: Operation, down: Down, roll: float) -> Target:
-    """Who is asked first: `first`, unless it is down and another is not. `roll`: a number in [0, 1)."""
+def steer(first: Target, route: Route, operation: Operation, down: Down, choose: Choose) -> Target:
+    """Who is asked first: `first`, unless it is down and another is not. `choose`: of several targets."""
     if not down(first.deployment.name):
         return first
     up = [t for t in route.targets if t.weight > 0 and _can(t, operation) and not down(t.deployment.name)]
     if up:
-        return weighted(up, roll)
+        return choose(up)
     others = (t for t in route.fallbacks if _can(t, operation) and not down(t.deployment.name))
     return next(others, first)
 
 
 def next_step(
-    route: Route, operation: Operation, tried: Sequence[Tried], down: Down, roll: float
+    route: Route, operation: Operation, tried: Sequence[Tried], down: Down, *, choose: Choose, roll: float
 ) -> Step | None:
     """None when nothing is left that could help. `roll`: a number in [0, 1)."""
     last = tried[-1]
@@ -96,7 +96,7 @@ def next_step(
     others = [target for target in route.fallbacks if is_left(target)]
     for is_up in (True, False):
         if best := [target for target in left if down(target.deployment.name) is not is_up]:
-            return Step(weighted(best, roll))
+            return Step(choose(best))
         for target in others:
             if down(target.deployment.name) is not is_up:
                 return Step(target)

@@ -1,6 +1,6 @@
 """Choosing a target of a route. Pure functions of values: no clock, no I/O, no randomness of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from penstock.routing.load import Load
@@ -44,10 +44,10 @@ def least_loaded(candidates: Sequence[Candidate], load: Load, rolls: Sequence[fl
     Two choices are nearly as good as looking at all, and a burst of many gateways does not fall upon the one
     that was idle (Mitzenmacher, The Power of Two Choices, 2001).
     """
-    first = _at(candidates, rolls[0])
+    first = weighted_of(candidates, rolls[0])
     if len(candidates) == 1:
         return first
-    second = _at([one for one in candidates if one is not first], rolls[1])
+    second = weighted_of([one for one in candidates if one is not first], rolls[1])
     if load.running(second.replica) / second.weight < load.running(first.replica) / first.weight:
         return second
     return first
@@ -80,7 +80,21 @@ def affine(
     return best[int(roll * len(best))], idlest
 
 
-def _at(candidates: Sequence[Candidate], roll: float) -> Candidate:
+def least(
+    candidates: Sequence[Candidate], cost: Callable[[Candidate], float | None], roll: float
+) -> Candidate:
+    """The one that costs least, in money or in time; who has an unknown cost only where all have. Equals are
+    taken by weight.
+    """
+    costs = [cost(one) for one in candidates]
+    known = [one for one in costs if one is not None]
+    if not known:
+        return weighted_of(candidates, roll)
+    lowest = min(known)
+    return weighted_of([one for one, own in zip(candidates, costs, strict=True) if own == lowest], roll)
+
+
+def weighted_of(candidates: Sequence[Candidate], roll: float) -> Candidate:
     """By weight; a target's replicas share it."""
     point = roll * sum(one.weight for one in candidates)
     for one in candidates:

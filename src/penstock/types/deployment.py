@@ -194,6 +194,15 @@ class Batching(msgspec.Struct, frozen=True):
     tokens: int = 16_000  # estimated: four bytes each
 
 
+class Facts(msgspec.Struct, frozen=True):
+    """What the table of models says of one. None = unknown. Prices: micro-USD per million tokens."""
+
+    takes: frozenset[str] | None = None  # text, image, audio, video, file
+    can: frozenset[str] | None = None  # tools, reasoning, schemas
+    input_price: int | None = None
+    output_price: int | None = None
+
+
 class QueuePlan(msgspec.Struct, frozen=True):
     """How much may wait for a deployment."""
 
@@ -218,6 +227,7 @@ class Deployment(msgspec.Struct, frozen=True):
     pool: str | None = None
     max_context: int | None = None  # tokens; None = unknown
     max_output: int | None = None  # tokens of one answer; None = unknown
+    facts: Facts | None = None
     count_prompt: CountPrompt | None = None  # where the engine finds out too late that a prompt is too long
     concurrency: int | None = None  # answers under way at once; more wait in its queue; None = any number
     queue: QueuePlan = QueuePlan()
@@ -240,7 +250,7 @@ class Target(msgspec.Struct, frozen=True):
     weight: float = 1.0
 
 
-Strategy = Literal["weighted", "least-loaded", "affinity"]
+Strategy = Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest"]
 
 
 class Hedge(msgspec.Struct, frozen=True):
@@ -256,6 +266,7 @@ class Route(msgspec.Struct, frozen=True):
     timeouts: Timeouts = Timeouts()
     strict: bool = False  # refuse what a target cannot be told, instead of reporting it
     strategy: Strategy = "weighted"
+    is_choosy: bool = False  # its targets differ in what they can do, or are not taken by weight alone
     fallbacks: tuple[Target, ...] = ()  # asked in this order when no target can answer
     hedge: Hedge | None = None
     retries: int = 0  # further attempts at a target that was asked already
