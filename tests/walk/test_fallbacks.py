@@ -122,12 +122,12 @@ async def test_the_caller_s_mistakes_go_nowhere_else() -> None:
         assert good.requests == []
 
 
-async def test_all_are_down_and_the_last_one_s_error_is_said() -> None:
+async def test_all_are_down_and_that_is_what_is_said() -> None:
     async with pair() as (bad, good, gate):
         bad.behaviour = {"x-test-status": "429"}
         good.behaviour = {"x-test-status": "503", "x-test-retry-after": "7"}
         answer = await gate.post("/v1/chat/completions", chat())
-        assert answer.error == (502, "upstream_unavailable", None)
+        assert answer.error == (503, "no_healthy_target", None)
         assert answer.headers["x-penstock-attempts"] == "2"
         assert answer.headers["retry-after"] == "7"
 

@@ -18,7 +18,14 @@ from penstock.routing.failover import Tried, next_step, steer
 from penstock.routing.select import weighted
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route, Target
-from penstock.types.errors import PenstockError
+from penstock.types.errors import (
+    ModelLoading,
+    NoHealthyTarget,
+    PenstockError,
+    QueueFull,
+    QueueTimeout,
+    UpstreamError,
+)
 from penstock.types.requests import Request
 
 _log = structlog.get_logger("penstock.gateway")
@@ -73,7 +80,7 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
             step = next_step(route, call.operation, tried, down, choose=choose, roll=roll)
             left_s = route.timeouts.total_s - (deps.clock.monotonic() - call.started_s)
             if step is None or step.pause_s >= left_s or not deps.retries.take(route.name):
-                raise
+                raise _last_word(tried, error) from error
             _log.info(
                 "attempt failed",
                 id=call.id,
@@ -88,6 +95,19 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
             await asyncio.sleep(step.pause_s)
         target = step.target
         call.usage, call.first_content_s, call.dialect, call.dropped = None, None, "", ()
+
+
+def _last_word(tried: Sequence[Tried], error: PenstockError) -> PenstockError:
+    """What the client hears: of several targets that failed us, not what the last one failed by."""
+    names = {one.target.deployment.name for one in tried}
+    if len(names) == 1 or not isinstance(error, UpstreamError | ModelLoading | QueueFull | QueueTimeout):
+        return error
+    waits = [one.error.retry_after_s for one in tried if one.error.retry_after_s is not None]
+    return NoHealthyTarget(
+        f"None of the {len(names)} targets that serve this model could answer.",
+        retry_after_s=min(waits, default=None),
+        detail="; ".join(f"{one.target.deployment.name}: {one.error.code}" for one in tried),
+    )
 
 
 async def _attempt(

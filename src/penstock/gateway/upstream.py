@@ -187,6 +187,7 @@ async def _attempt(
             splitter = SSESplitter() if outgoing.framing == "sse" else _SPLITTERS[outgoing.framing]()
             held: list[Delta] | None = []  # until something may be told: None from then on
             is_open = True
+            trickle_since_s: float | None = None
             while is_open:
                 data = await response.read_some()
                 deltas, failure = _read_events(splitter, data, reader)
@@ -199,6 +200,8 @@ async def _attempt(
                         await emit(deltas)  # what came before the failure was said
                     raise failure
                 if not deltas:
+                    if held is None:
+                        trickle_since_s = _trickling(data, trickle_since_s, timeouts.between_tokens_s, deps)
                     continue
                 if held is not None:
                     held += deltas
@@ -227,6 +230,16 @@ async def _attempt(
     except (TimeoutError, http1.TotalTimeout) as exc:
         said = f"{deployment.name} did not finish phase '{phase}' within {limit_s:g} s."
         raise UpstreamTimeout(said) from exc
+
+
+def _trickling(data: bytes, since_s: float | None, within_s: float, deps: Deps) -> float | None:
+    """Since when bytes come that end no line. Raises UpstreamTimeout: one byte a second is silence, too."""
+    if not data or b"\n" in data:
+        return None
+    now_s = deps.clock.monotonic()
+    if since_s is not None and now_s - since_s > within_s:
+        raise UpstreamTimeout(f"The upstream sends bytes, but has said nothing for {within_s:g} s.")
+    return now_s if since_s is None else since_s
 
 
 def _encode(call: Call, request: Request, deployment: Deployment, *, is_strict: bool) -> Outgoing:

@@ -15,6 +15,7 @@
     |- MethodNotAllowed          405
     |- ModelLoading              503  with state, progress and eta; `retry-after`
     |- ServerStopping            503  the request outlived the drain of a server that shuts down
+    |- NoHealthyTarget           503  all that could answer were asked, and failed
     |- QueueFull                 503  a deployment is busy, and too many wait for it
     |- QueueTimeout              503  it waited for its turn as long as it may
     |- DeadlineExceeded          504  its own deadline passed before its turn came
@@ -142,6 +143,12 @@ class ModelLoading(PenstockError):
 
 class ServerStopping(PenstockError):
     code = "server_stopping"
+    status = 503
+    retryable = True
+
+
+class NoHealthyTarget(PenstockError):
+    code = "no_healthy_target"
     status = 503
     retryable = True
 
