@@ -22,6 +22,7 @@ from bench.suites import (
     footprint,
     latency,
     overload,
+    replicas,
     routing,
     stream,
     tail,
@@ -31,7 +32,7 @@ from bench.suites import (
 
 SUITES: tuple[Suite, ...] = (
     *(unary, stream, translation, latency, configuration),
-    *(engines, batching, routing, tail, overload, footprint),
+    *(engines, batching, routing, replicas, tail, overload, footprint),
 )
 
 
