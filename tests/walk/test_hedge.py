@@ -157,9 +157,11 @@ async def test_a_stream_that_breaks_after_it_won_is_told_so() -> None:
 
 
 async def test_usage_and_the_answer_are_accounted_once() -> None:
-    async with pair() as (one, _, gate):
+    async with pair() as (one, two, gate):
         one.behaviour = slow()
+        two.behaviour = {"x-test-content": "two", "x-test-prompt-tokens": "7"}
         await gate.post("/v1/chat/completions", chat())
+        assert await gate.metric('penstock_tokens_total{deployment="b",kind="prompt",route="m"}') == 7
         lines = (await gate.get("/metrics")).body.decode().splitlines()
         requests = [line for line in lines if line.startswith("penstock_requests_total{")]
         assert len(requests) == 1

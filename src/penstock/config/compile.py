@@ -15,7 +15,7 @@ key                         a hash in `keys`
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -304,6 +304,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         for target in written.targets
     )
     fallbacks = tuple(Target(deployments[other], Labels(name, other)) for other in written.fallbacks)
+    is_mixed = len({(one.deployment.facts, one.deployment.max_context) for one in targets}) > 1
     has_more = len(targets) + len(fallbacks) > 1 or written.retries > 0 or bool(written.hedge)
     return Route(
         name,
@@ -319,16 +320,12 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         strategy=written.strategy,
         fallbacks=fallbacks,
         hedge=_hedge(written.hedge),
-        is_choosy=written.strategy != "weighted" or _differ(targets),
+        is_mixed=is_mixed,
+        is_choosy=written.strategy != "weighted" or is_mixed,
         retries=written.retries,
         has_more=has_more,
         is_plain=not has_more and _is_plain(targets[0].deployment),
     )
-
-
-def _differ(targets: Sequence[Target]) -> bool:
-    """Whether it may matter to a request which of them answers."""
-    return len({(one.deployment.facts, one.deployment.max_context) for one in targets}) > 1
 
 
 def _hedge(written: bool | schema.Hedge) -> Hedge | None:

@@ -77,7 +77,7 @@ class Balance:
         elif route.strategy == "cheapest":
             call.prompt = Prompt((), len(prompt_of(request)) // BYTES_PER_TOKEN)
         candidates = self._candidates(route, fleet)
-        if isinstance(request, ChatRequest):
+        if route.is_mixed and isinstance(request, ChatRequest):
             needs = _needs(request)
             candidates = [one for one in candidates if fits(one.target.deployment, needs)] or candidates
         best = self._best(call, request, route, candidates)

@@ -111,7 +111,6 @@ class _Race:
                     await tasks.cancel_and_wait(runner.task)
             if winner.task is not None:
                 await asyncio.wait((winner.task,))
-            self._call.usage = winner.call.usage
             if winner.error is not None:
                 raise winner.error
             return
@@ -127,7 +126,9 @@ class _Race:
         for runner in self._runners:
             if runner.task is not None:
                 await tasks.cancel_and_wait(runner.task)
-            if runner is not self._winner:
+            if runner is self._winner:
+                self._call.usage = runner.call.usage  # also of a client that left half-way
+            else:
                 for attempt in runner.call.attempts:
                     if attempt.error is None and self._winner is not None:
                         attempt.outcome = "outrun"
