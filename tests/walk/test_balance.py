@@ -188,7 +188,7 @@ async def test_the_cheapest_that_is_up_answers() -> None:
             assert await say(gate, HI) == "cheap"
         up.behaviour = {"x-test-status": "500"}
         answer = await gate.post("/v1/chat/completions", {"model": "m", "messages": HI})
-        assert answer.status == 502
+        assert answer.status == 503
         assert [request.body["model"] for request in up.requests[5:]] == [
             "gpt-4o-mini",
             "gpt-4o",
