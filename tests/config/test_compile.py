@@ -261,7 +261,7 @@ def test_fallbacks_are_targets_under_the_route_s_label() -> None:
     )
     route = compile_settings(load_text(text), secret=SECRET).find_route("chat")
     assert route is not None
-    assert [(one.deployment.name, one.labels.route) for one in route.fallbacks] == [("few/b", "chat")]
+    assert [(one.deployment.name, one.labels.route) for (one,) in route.tiers] == [("few/b", "chat")]
     assert (route.retries, route.has_more) == (2, True)
     alone = compile_settings(load_text(BASE), secret=SECRET).find_route("m")
     assert alone is not None
@@ -361,3 +361,61 @@ def test_a_queue_needs_a_concurrency() -> None:
     deployment = found.targets[0].deployment
     assert (deployment.concurrency, deployment.queue.waiting, deployment.queue.wait_s) == (4, 3, 60.0)
     assert not found.is_plain
+
+
+PLACES = """
+providers:
+  paris: {kind: mistral, api_key: k, data_region: eu, data_policy: [no-training], models: [a]}
+  texas: {kind: groq, api_key: k, data_region: us}
+deployments:
+  large: {provider: paris, model: m}
+  other: {provider: paris, model: n, data_region: ch}
+  fast: {provider: texas, model: m}
+routes:
+  r: {targets: [{deployment: %s}], %s}
+"""
+
+
+def places(target: str, more: str) -> Snapshot:
+    return compile_settings(load_text(PLACES % (target, more)), secret=SECRET)
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "said"),
+    [
+        ("fast", "requires: {region: [eu]}", r"fast is not what `requires` asks for: its data_region is us"),
+        ("large", "fallbacks: [fast], requires: {region: [eu]}", r"routes\.r\.fallbacks\[0\]"),
+        ("fast", "requires: {data_policy: [no-training]}", "its data_policy none"),
+        ("builtin:chat", "requires: {region: [eu]}", "its data_region is not said"),
+        ("large", "requires: {region: [EU]}", r"requires\.region: 'EU' must be of lower-case letters"),
+        ("large", "sticky: key, strategy: cheapest", r"routes\.r\.sticky: is for the strategy weighted"),
+        ("large", "latency: 1s", r"routes\.r\.latency: is for the strategy cheapest"),
+    ],
+)
+def test_places_that_do_not_fit_stop_the_start(target: str, more: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        places(target, more)
+
+
+def test_a_deployment_is_where_its_provider_is_unless_it_says() -> None:
+    more = "fallbacks: [other, paris/a, 'builtin:chat'], requires: {data_policy: [no-training]}"
+    route = places("large", more).find_route("r")
+    assert route is not None
+    found = [one.deployment.place for tier in (route.targets, *route.tiers) for one in tier]
+    assert [(one.region, sorted(one.data_policy), one.is_own) for one in found] == [
+        ("eu", ["no-training"], False),
+        ("ch", ["no-training"], False),
+        ("eu", ["no-training"], False),
+        ("", [], True),
+    ]
+
+
+def test_tiers_stand_in_their_order() -> None:
+    route = places("fast, tier: 5", "fallbacks: [other]").find_route("r")
+    assert route is not None
+    assert [one.deployment.name for one in route.targets] == ["fast"]
+    text = PLACES % ("fast, tier: 5}, {deployment: large, tier: 2", "fallbacks: [other]")
+    route = compile_settings(load_text(text), secret=SECRET).find_route("r")
+    assert route is not None
+    tiers = (route.targets, *route.tiers)
+    assert [[one.deployment.name for one in tier] for tier in tiers] == [["large"], ["fast"], ["other"]]

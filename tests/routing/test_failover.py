@@ -61,7 +61,7 @@ DOWN = UpstreamUnavailable("x")
 
 
 def test_targets_then_fallbacks_each_once() -> None:
-    route = Route("r", (A, B), fallbacks=(C, D))
+    route = Route("r", (A, B), tiers=((C,), (D,)))
     tried: list[tuple[Target, PenstockError]] = [(A, DOWN)]
     for expected in (B, C, D):
         step = after(route, *tried)
@@ -71,12 +71,12 @@ def test_targets_then_fallbacks_each_once() -> None:
 
 
 def test_a_target_without_weight_is_not_asked() -> None:
-    assert after(Route("r", (A, target("b", 0)), fallbacks=(C,)), (A, DOWN)) == Step(C)
+    assert after(Route("r", (A, target("b", 0)), tiers=((C,),)), (A, DOWN)) == Step(C)
 
 
 def test_only_who_can_do_it_is_asked() -> None:
     embeds = target("e", operation="embedding")
-    assert after(Route("r", (A, embeds), fallbacks=(C,)), (A, DOWN)) == Step(C)
+    assert after(Route("r", (A, embeds), tiers=((C,),)), (A, DOWN)) == Step(C)
 
 
 ELSEWHERE = [
@@ -110,11 +110,11 @@ def test_the_caller_s_own_mistakes_are_said_at_once(error: PenstockError) -> Non
 def test_a_longer_context_helps_where_one_was_too_short() -> None:
     short, long, unknown = target("s", context=10), target("l", context=20), target("u")
     too_long = ContextLengthExceeded("x")
-    assert after(Route("r", (short,), fallbacks=(target("t", context=10), long)), (short, too_long)) == Step(
-        long
-    )
-    assert after(Route("r", (short,), fallbacks=(unknown,)), (short, too_long)) == Step(unknown)
-    assert after(Route("r", (long,), fallbacks=(short,)), (long, too_long)) is None
+    assert after(
+        Route("r", (short,), tiers=((target("t", context=10),), (long,))), (short, too_long)
+    ) == Step(long)
+    assert after(Route("r", (short,), tiers=((unknown,),)), (short, too_long)) == Step(unknown)
+    assert after(Route("r", (long,), tiers=((short,),)), (long, too_long)) is None
 
 
 def test_a_retry_after_is_obeyed_or_given_up() -> None:
@@ -132,7 +132,7 @@ def test_pauses_grow_within_bounds(failures: int, roll: float) -> None:
 
 
 def test_who_is_down_comes_last() -> None:
-    route = Route("r", (A, B), fallbacks=(C, D))
+    route = Route("r", (A, B), tiers=((C,), (D,)))
     assert after(route, (A, DOWN), down="b") == Step(C)
     assert after(route, (A, DOWN), down="bc") == Step(D)
     assert after(route, (A, DOWN), down="bcd") == Step(B)
@@ -141,5 +141,5 @@ def test_who_is_down_comes_last() -> None:
 
 @pytest.mark.parametrize(("down", "expected"), [("", "a"), ("b", "a"), ("a", "b"), ("ab", "c"), ("abc", "a")])
 def test_a_first_choice_that_is_down_gives_way_to_one_that_is_not(down: str, expected: str) -> None:
-    route = Route("r", (A, B), fallbacks=(target("e", operation="embedding"), C))
+    route = Route("r", (A, B), tiers=((target("e", operation="embedding"),), (C,)))
     assert steer(A, route, "chat", lambda name: name in down, by_weight).deployment.name == expected

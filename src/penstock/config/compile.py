@@ -15,7 +15,7 @@ key                         a hash in `keys`
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -32,6 +32,7 @@ from penstock.models import catalogue, parse_source, prices
 from penstock.models.sources import HubSource, NamedSource, PathSource
 from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
+from penstock.routing.route import is_allowed, route_of
 from penstock.types.deployment import (
     Batching,
     Connection,
@@ -40,6 +41,7 @@ from penstock.types.deployment import (
     Engine,
     Hedge,
     Labels,
+    Place,
     Pool,
     QueuePlan,
     ReplicaView,
@@ -48,7 +50,7 @@ from penstock.types.deployment import (
     Timeouts,
 )
 from penstock.types.errors import PenstockError
-from penstock.types.identity import VirtualKey
+from penstock.types.identity import Requirements, VirtualKey
 from penstock.types.requests import Operation
 
 BUILTIN_CHAT: Final = "builtin:chat"
@@ -72,6 +74,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     "moderation",
 )
 
+_TAG: Final = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _OUR_HEADERS: Final = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding"}
@@ -126,7 +129,11 @@ def compile_settings(
         if written.provider is not None:
             operations = None if written.operations is None else frozenset(written.operations)
             made = remotes[written.provider].deployment(name, written.model, operations)
-            deployments[name] = msgspec.structs.replace(made, batching=_batching(written, is_local=False))
+            deployments[name] = msgspec.structs.replace(
+                made,
+                batching=_batching(written, is_local=False),
+                place=_place(written, providers[written.provider]),
+            )
     for name, provider in providers.items():
         for model in provider.models if provider.models != "*" else ():
             deployments.setdefault(f"{name}/{model}", remotes[name].deployment(f"{name}/{model}", model))
@@ -143,14 +150,14 @@ def compile_settings(
                 queue=QueuePlan(queue.waiting, queue.size, queue.wait),
             )
     for name in {
-        target.deployment
+        target
         for written in settings.routes.values()
         if written.strategy != "weighted"
-        for target in written.targets
+        for target in (*(one.deployment for one in written.targets), *written.fallbacks)
     }:
         deployments[name] = msgspec.structs.replace(deployments[name], is_balanced=True)
     routes = {
-        name: Route(name, (Target(deployment, Labels(name, name)),), is_plain=_is_plain(deployment))
+        name: route_of(name, (Target(deployment, Labels(name, name)),))
         for name, deployment in deployments.items()
     }
     routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
@@ -219,6 +226,7 @@ def _remote(name: str, written: schema.Provider) -> Remote:
         is_open=is_open,
         vendor=vendor if is_known else None,
         spares=tuple(views[1:]),
+        place=_place(written, written),
     )
 
 
@@ -247,7 +255,7 @@ def _local_one(name: str, written: schema.Deployment) -> _Made:
     description = f"{_public(written.model)} on {engine.name}"
     deployment = _deployment(name, pool, engine, operations, context=context, description=description)
     batching = _batching(written, is_local=True) if operations & _BATCHED else None
-    return _Made(pool, msgspec.structs.replace(deployment, batching=batching))
+    return _Made(pool, msgspec.structs.replace(deployment, batching=batching, place=_place(written, None)))
 
 
 def _builtin() -> Iterator[_Made]:
@@ -262,7 +270,8 @@ def _builtin() -> Iterator[_Made]:
         engine = load_engine(pool.engine)
         deployment = _deployment(name, pool, engine, operations, context=context, description=BUILTINS[name])
         batching = Batching() if operations & _BATCHED else None
-        yield _Made(pool, msgspec.structs.replace(deployment, batching=batching))
+        place = Place(is_own=True)
+        yield _Made(pool, msgspec.structs.replace(deployment, batching=batching, place=place))
 
 
 def _deployment(
@@ -299,17 +308,20 @@ def _batching(written: schema.Deployment, *, is_local: bool) -> Batching | None:
 
 def _route(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Route:
     times = written.timeouts
-    targets = tuple(
-        Target(deployments[target.deployment], Labels(name, target.deployment), target.weight)
-        for target in written.targets
-    )
-    fallbacks = tuple(Target(deployments[other], Labels(name, other)) for other in written.fallbacks)
-    is_mixed = len({(one.deployment.facts, one.deployment.max_context) for one in targets}) > 1
-    has_more = len(targets) + len(fallbacks) > 1 or written.retries > 0 or bool(written.hedge)
-    return Route(
+    first, *tiers = [
+        [
+            Target(deployments[target.deployment], Labels(name, target.deployment), target.weight)
+            for target in written.targets
+            if target.tier == tier
+        ]
+        for tier in sorted({target.tier for target in written.targets})
+    ]
+    tiers += [[Target(deployments[other], Labels(name, other))] for other in written.fallbacks]
+    return route_of(
         name,
-        targets,
-        Timeouts(
+        first,
+        tiers,
+        timeouts=Timeouts(
             connect_s=times.connect,
             first_token_s=times.first_token,
             between_tokens_s=times.between_tokens,
@@ -318,13 +330,10 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         ),
         strict=written.strict,
         strategy=written.strategy,
-        fallbacks=fallbacks,
         hedge=_hedge(written.hedge),
-        is_mixed=is_mixed,
-        is_choosy=written.strategy != "weighted" or is_mixed,
+        sticky=written.sticky,
+        latency_s=written.latency,
         retries=written.retries,
-        has_more=has_more,
-        is_plain=not has_more and _is_plain(targets[0].deployment),
     )
 
 
@@ -334,16 +343,25 @@ def _hedge(written: bool | schema.Hedge) -> Hedge | None:
     return Hedge() if written else None
 
 
-def _is_plain(deployment: Deployment) -> bool:
-    return deployment.batching is None and deployment.concurrency is None
-
-
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
         yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY)
     for name, written in settings.keys.items():
         allowed = None if written.routes is None else frozenset(written.routes)
-        yield key_hash(written.secret.encode(), hash_key), VirtualKey(name, allowed, written.priority)
+        key = VirtualKey(
+            name,
+            allowed,
+            written.priority,
+            _requirements(written.requires),
+            frozenset(written.overrides),
+        )
+        yield key_hash(written.secret.encode(), hash_key), key
+
+
+def _requirements(written: schema.Requirements) -> Requirements | None:
+    if written == schema.Requirements():
+        return None
+    return Requirements(frozenset(written.region), frozenset(written.data_policy))
 
 
 def _defaults(deployments: Mapping[str, Deployment]) -> dict[Operation, str]:
@@ -447,6 +465,7 @@ def problems(
         *_deployment_problems(settings, extra.get("providers", set())),
         *_route_problems(settings, extra.get("deployments", set())),
         *_key_problems(settings, extra),
+        *_tag_problems(settings),
     ]
     has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -580,6 +599,13 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             seen.add(target.deployment)
         if written.hedge and len(seen) == 1 and not _has_replicas(settings, written.targets[0].deployment):
             yield Problem(f"routes.{name}.hedge", "needs a second target, or a deployment with replicas")
+        if written.sticky is not None and written.strategy != "weighted":
+            yield Problem(
+                f"routes.{name}.sticky", f"is for the strategy weighted; {written.strategy} chooses by itself"
+            )
+        if written.latency is not None and written.strategy != "cheapest":
+            yield Problem(f"routes.{name}.latency", "is for the strategy cheapest")
+        yield from _place_problems(settings, name, written)
         for index, other in enumerate(written.fallbacks):
             path = f"routes.{name}.fallbacks[{index}]"
             if other not in known:
@@ -587,6 +613,60 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             elif other in seen:
                 yield Problem(path, f"{other} is a target or a fallback already")
             seen.add(other)
+
+
+def _place_problems(settings: Settings, name: str, written: schema.Route) -> Iterator[Problem]:
+    """Targets that a route's own requirements exclude: better found now than by a request."""
+    requirements = _requirements(written.requires)
+    if requirements is None:
+        return
+    paths = {target.deployment: f"targets[{at}].deployment" for at, target in enumerate(written.targets)}
+    paths |= {other: f"fallbacks[{at}]" for at, other in enumerate(written.fallbacks)}
+    for deployment, where in paths.items():
+        place = _place_of(settings, deployment)
+        if place is not None and not is_allowed(place, requirements):
+            kept = ", ".join(sorted(place.data_policy)) or "none"
+            yield Problem(
+                f"routes.{name}.{where}",
+                f"{deployment} is not what `requires` asks for: its data_region is"
+                f" {place.region or 'not said'}, its data_policy {kept}",
+            )
+
+
+def _tag_problems(settings: Settings) -> Iterator[Problem]:
+    groups: list[tuple[str, Sequence[str]]] = []
+    for section, named in (("providers", settings.providers), ("deployments", settings.deployments)):
+        for name, one in named.items():
+            groups.append((f"{section}.{name}.data_region", (one.data_region,) if one.data_region else ()))
+            groups.append((f"{section}.{name}.data_policy", one.data_policy))
+    for section, bound in (("routes", settings.routes), ("keys", settings.keys)):
+        for name, item in bound.items():
+            groups.append((f"{section}.{name}.requires.region", item.requires.region))
+            groups.append((f"{section}.{name}.requires.data_policy", item.requires.data_policy))
+    for path, tags in groups:
+        for tag in tags:
+            if not _TAG.fullmatch(tag):
+                yield Problem(path, f"{tag!r} must be of lower-case letters, digits, and . _ - between them")
+
+
+def _place_of(settings: Settings, name: str) -> Place | None:
+    """None for one that is not there, or not usable: that is said elsewhere."""
+    written = settings.deployments.get(name)
+    if written is not None:
+        provider = settings.providers.get(written.provider) if written.provider else None
+        if written.provider is not None and provider is None:
+            return None
+        return _place(written, provider)
+    provider = settings.providers.get(name.partition("/")[0])
+    if provider is not None:
+        return _place(provider, provider)
+    return Place(is_own=True) if name in BUILTINS else None
+
+
+def _place(written: schema.Deployment | schema.Provider, provider: schema.Provider | None) -> Place:
+    region = written.data_region or (provider.data_region if provider else None) or ""
+    policy = written.data_policy or (provider.data_policy if provider else ())
+    return Place(region, frozenset(policy), is_own=provider is None)
 
 
 def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:

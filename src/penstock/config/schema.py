@@ -21,7 +21,7 @@ from penstock.config.units import (
 )
 from penstock.engines import ENGINES
 from penstock.providers.profiles import PROFILES
-from penstock.types.identity import PriorityName
+from penstock.types.identity import Override, PriorityName
 from penstock.types.requests import Operation
 
 # `extra` is for reader.py, `extra_json_schema` for editors that check against docs/penstock.schema.json.
@@ -30,6 +30,7 @@ Size = Annotated[int, Meta(extra={"unit": "size"}, extra_json_schema={"x-unit": 
 Secret = Annotated[str, Meta(extra={"secret": True}, min_length=1)]
 Amount = Annotated[int, Meta(extra={"unit": "amount"}, extra_json_schema={"x-unit": "amount"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
+Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Meta(extra={"name": True}, min_length=1, max_length=200)]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -92,6 +93,10 @@ class Provider(Group, frozen=True):
         Secret | None, Meta(description="vertex: the key file's JSON, or its path")
     ] = None
     headers: Annotated[dict[str, Secret], Meta(description="further headers for every request")] = {}
+    data_region: Annotated[Tag | None, Meta(description="where it keeps and reads what it is sent")] = None
+    data_policy: Annotated[
+        tuple[Tag, ...], Meta(description="what it promises of that, in words of your own: no-training")
+    ] = ()
     models: Annotated[
         Literal["*"] | tuple[str, ...],
         Meta(description='names served as `<provider>/<model>` without a deployment; "*" = any'),
@@ -144,6 +149,10 @@ class Deployment(Group, frozen=True):
     operations: Annotated[
         tuple[Operation, ...] | None, Meta(description="what it can do; default: all its kind can")
     ] = None
+    data_region: Annotated[Tag | None, Meta(description="default: its provider's")] = None
+    data_policy: Annotated[
+        tuple[Tag, ...], Meta(description="default: its provider's; on this machine any policy is kept")
+    ] = ()
     concurrency: Annotated[
         Count | None,
         Meta(description="answers under way at once; more wait by priority; default: any number"),
@@ -157,11 +166,21 @@ class Deployment(Group, frozen=True):
     ] = None
 
 
+class Requirements(Group, frozen=True):
+    """Which deployments are allowed, by what is said of their data."""
+
+    region: Annotated[tuple[Tag, ...], Meta(description="data_region is one of these")] = ()
+    data_policy: Annotated[tuple[Tag, ...], Meta(description="data_policy holds all of these")] = ()
+
+
 class Target(Group, frozen=True):
     deployment: Annotated[str, Meta(description="its name, or `<provider>/<model>` of a listed model")]
     weight: Annotated[
         float, Meta(description="share of the requests, relative to the others", gt=0, le=1e6)
     ] = 1.0
+    tier: Annotated[
+        int, Meta(description="asked when no target of a lower tier can answer", ge=1, le=100)
+    ] = 1
 
 
 class Timeouts(Group, frozen=True):
@@ -190,7 +209,8 @@ class Route(Group, frozen=True):
 
     targets: Annotated[tuple[Target, ...], Meta(min_length=1)]
     fallbacks: Annotated[
-        tuple[str, ...], Meta(description="deployments asked, in this order, when no target can answer")
+        tuple[str, ...],
+        Meta(description="deployments asked, in this order, when no target of any tier can answer"),
     ] = ()
     retries: Annotated[
         int, Meta(ge=0, le=5, description="further attempts where all were tried and trying again may help")
@@ -203,6 +223,17 @@ class Route(Group, frozen=True):
             " by how fast it has been"
         ),
     ] = "weighted"
+    sticky: Annotated[
+        Literal["conversation", "key"] | None,
+        Meta(description="weighted: every request of a conversation, or of a key, goes to the same target"),
+    ] = None
+    latency: Annotated[
+        Duration | None,
+        Meta(description="cheapest: leaves out who has been taking longer to begin, unless all have"),
+    ] = None
+    requires: Annotated[Requirements, Meta(description="checked of every target and fallback")] = (
+        Requirements()
+    )
     hedge: Annotated[
         Switch | Hedge, Meta(description="ask a second target when the first is late to begin its answer")
     ] = False
@@ -222,6 +253,13 @@ class Key(Group, frozen=True):
     priority: Annotated[
         PriorityName, Meta(description="where its requests stand in the queue of a busy deployment")
     ] = "default"
+    requires: Annotated[Requirements, Meta(description="of every deployment that its requests go to")] = (
+        Requirements()
+    )
+    overrides: Annotated[
+        tuple[Override, ...],
+        Meta(description="what its requests may set by header: one deployment; a longer timeout"),
+    ] = ()
 
 
 class Telemetry(Group, frozen=True):

@@ -14,7 +14,18 @@ from typing import Any, Final
 import msgspec
 
 from penstock.models import prices
-from penstock.types.deployment import Codec, Deployment, Facts, Labels, Pool, ReplicaView, Route, Target
+from penstock.routing.route import route_of
+from penstock.types.deployment import (
+    Codec,
+    Deployment,
+    Facts,
+    Labels,
+    Place,
+    Pool,
+    ReplicaView,
+    Route,
+    Target,
+)
 from penstock.types.identity import VirtualKey
 from penstock.types.requests import Operation
 
@@ -44,6 +55,7 @@ class Remote(msgspec.Struct, frozen=True):
     is_open: bool = False
     vendor: str | None = None
     spares: tuple[ReplicaView, ...] = ()  # the same with its other credentials
+    place: Place = Place()
 
     def deployment(self, name: str, model: str, operations: frozenset[Operation] | None = None) -> Deployment:
         facts = prices.find(self.vendor, model) if self.vendor is not None else None
@@ -64,6 +76,7 @@ class Remote(msgspec.Struct, frozen=True):
                 facts.row.input,
                 facts.row.output,
             ),
+            place=self.place,
             description=f"{model} on {self.owner}",
             owner=self.owner,
         )
@@ -110,7 +123,7 @@ class Snapshot:
         if remote is None or not remote.is_open or not 0 < len(model) <= _MAX_MODEL_NAME:
             return None
         label = f"{provider}/*"  # of a bounded set, though the provider takes any name
-        made = Route(name, (Target(remote.deployment(name, model), Labels(label, label)),))
+        made = route_of(name, (Target(remote.deployment(name, model), Labels(label, label)),))
         if len(self._wildcards) >= _MAX_WILDCARD_ROUTES:
             self._wildcards.clear()
         self._wildcards[name] = made

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from penstock.routing import select
+from penstock.gateway.wishes import SESSION
+from penstock.routing import select, sticky
 from penstock.routing.constraints import Needs, fits, needs_of
 from penstock.routing.load import Lease, Load
 from penstock.routing.prefix import BLOCK, BYTES_PER_TOKEN, PrefixIndex, blocks_of, salt_of
@@ -20,7 +21,7 @@ from penstock.routing.select import Candidate
 from penstock.routing.speed import Speeds
 from penstock.telemetry.metrics import Routing
 from penstock.types.call import Call
-from penstock.types.deployment import Deployment, Fleet, ReplicaView, Route, Target
+from penstock.types.deployment import Deployment, Fleet, ReplicaView, Route, Sticky, Target
 from penstock.types.errors import InvalidRequest
 from penstock.types.requests import ChatRequest, Request
 from penstock.types.usage import Usage
@@ -76,10 +77,9 @@ class Balance:
             self._read(call, request)
         elif route.strategy == "cheapest":
             call.prompt = Prompt((), len(prompt_of(request)) // BYTES_PER_TOKEN)
-        candidates = self._candidates(route, fleet)
-        if route.is_mixed and isinstance(request, ChatRequest):
-            needs = _needs(request)
-            candidates = [one for one in candidates if fits(one.target.deployment, needs)] or candidates
+        candidates: Sequence[Candidate] = self._candidates(route, fleet)
+        if route.is_mixed:
+            candidates = self._able(candidates, request)
         best = self._best(call, request, route, candidates)
         if down(best.target.deployment.name):
             up = [one for one in candidates if not down(one.target.deployment.name)]
@@ -94,7 +94,14 @@ class Balance:
         """Who is next of `targets`, after others have failed."""
         left = [Candidate(one, one.deployment.name, "", one.weight) for one in targets]
         call.replica = ""
-        return self._best(call, request, route, left).target
+        return self._best(call, request, route, self._able(left, request)).target
+
+    def _able(self, candidates: Sequence[Candidate], request: Request) -> Sequence[Candidate]:
+        """Those that are not known to be unable; all, if all are."""
+        if not isinstance(request, ChatRequest):
+            return candidates
+        needs = _needs(request)
+        return [one for one in candidates if fits(one.target.deployment, needs)] or candidates
 
     def _read(self, call: Call, request: Request) -> None:
         text = prompt_of(request)
@@ -110,7 +117,11 @@ class Balance:
                 return self._affine(call.prompt, candidates, roll)
             case "least-loaded":
                 return select.least_loaded(candidates, self.load, (roll, other_roll))
+            case "weighted" if route.sticky is not None:
+                return sticky.rendezvous(candidates, _session(call, request, route.sticky))
             case "cheapest":
+                if route.latency_s is not None:
+                    candidates = self._in_time(candidates, route.latency_s, call.started_s)
                 answer = self._answer_tokens(request, route)
                 tokens = call.prompt.tokens
                 return select.least(candidates, lambda one: _price(one, tokens, answer), roll)
@@ -137,6 +148,14 @@ class Balance:
         """A deployment of which nothing is known is tried first."""
         expected_s = self.speeds.expected_s(one.target.deployment.name, self._answer_tokens(request, route))
         return 0.0 if expected_s is None else expected_s
+
+    def _in_time(
+        self, candidates: Sequence[Candidate], latency_s: float, now_s: float
+    ) -> Sequence[Candidate]:
+        """Without those that have been late; one of them is tried again now and then."""
+        return [
+            one for one in candidates if not self.speeds.is_late(one.target.deployment.name, latency_s, now_s)
+        ] or candidates
 
     def report(self) -> Routing:
         """A copy: another thread reads it."""
@@ -172,7 +191,7 @@ class Balance:
         if attempt.first_content_s is not None and attempt.ended_s is not None:
             first_s = attempt.first_content_s - attempt.started_s
             rest_s = attempt.ended_s - attempt.first_content_s
-            self.speeds.saw(deployment.name, first_s, rest_s, usage.completion_tokens)
+            self.speeds.saw(deployment.name, first_s, rest_s, usage.completion_tokens, now_s=attempt.ended_s)
         if usage.completion_tokens:
             known = self._answers.get(route, float(usage.completion_tokens))
             self._answers[route] = known + NEWEST * (usage.completion_tokens - known)
@@ -200,6 +219,11 @@ class Balance:
         predicted = prompt.matched.get(replica, 0)
         if predicted >= LEAST_JUDGED * prompt.tokens:
             self.index.judge(replica, was_right=cached >= RIGHT * predicted)
+
+
+def _session(call: Call, request: Request, by: Sticky) -> int:
+    key = "" if call.key is None else call.key.name
+    return sticky.session_of(by, key, call.headers.get(SESSION, b""), getattr(request, "body", {}))
 
 
 def _needs(request: ChatRequest) -> Needs:

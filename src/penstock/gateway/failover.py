@@ -14,6 +14,7 @@ import structlog
 from penstock.gateway import hedge, upstream
 from penstock.gateway.deps import Deps
 from penstock.gateway.upstream import Emit
+from penstock.gateway.wishes import within
 from penstock.routing.failover import Tried, next_step, steer
 from penstock.routing.select import weighted
 from penstock.types.call import Call
@@ -54,12 +55,15 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
             return deps.balance.again(call, request, route, targets)
         return weighted(targets, random.random())  # noqa: S311 - a traffic split
 
+    async def attempt(call: Call, target: Target, route: Route, emit: Emit) -> None:
+        await _attempt(call, request, target, route=route, deps=deps, emit=emit)
+
     target = steer(first, route, call.operation, down, choose)
     while True:
         call.labels, call.deployment = target.labels, target.deployment.name
         try:
             if route.hedge is None:
-                await _attempt(call, request, target, route=route, deps=deps, emit=emit)
+                await attempt(call, target, route, emit)
             else:
                 await hedge.race(
                     call,
@@ -67,9 +71,7 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
                     route=route,
                     deps=deps,
                     emit=emit,
-                    attempt=lambda own, at, tell: _attempt(
-                        own, request, at, route=route, deps=deps, emit=tell
-                    ),
+                    attempt=attempt,
                     tried=tried,
                 )
         except PenstockError as error:
@@ -78,7 +80,7 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
             tried.append(Tried(target, error))
             roll = random.random()  # noqa: S311 - likewise
             step = next_step(route, call.operation, tried, down, choose=choose, roll=roll)
-            left_s = route.timeouts.total_s - (deps.clock.monotonic() - call.started_s)
+            left_s = (call.limit_s or route.timeouts.total_s) - (deps.clock.monotonic() - call.started_s)
             if step is None or step.pause_s >= left_s or not deps.retries.take(route.name):
                 raise _last_word(tried, error) from error
             _log.info(
@@ -93,6 +95,8 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
             return
         if step.pause_s:
             await asyncio.sleep(step.pause_s)
+        if call.limit_s is not None:
+            route = within(route, left_s - step.pause_s)
         target = step.target
         call.usage, call.first_content_s, call.dialect, call.dropped = None, None, "", ()
 

@@ -30,7 +30,7 @@ from penstock.types.errors import PenstockError
 from penstock.types.events import Delta
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
-Attempt = Callable[[Call, Target, Emit], Awaitable[None]]
+Attempt = Callable[[Call, Target, Route, Emit], Awaitable[None]]
 
 _WON = (
     "labels",
@@ -50,7 +50,7 @@ async def race(
     """`attempt` at `first`, and maybe at another. Raises what the first failed by, if both did; what else
     failed is added to `tried`.
     """
-    runners = _Race(call, emit, attempt)
+    runners = _Race(call, route, emit, attempt)
     began_s = deps.clock.monotonic()
     try:
         runners.start(first, call.replica)
@@ -78,8 +78,9 @@ class _Runner:
 
 
 class _Race:
-    def __init__(self, call: Call, emit: Emit, attempt: Attempt) -> None:
+    def __init__(self, call: Call, route: Route, emit: Emit, attempt: Attempt) -> None:
         self._call = call
+        self._route = route
         self._emit = emit
         self._attempt = attempt
         self._runners: list[_Runner] = []
@@ -144,7 +145,7 @@ class _Race:
                 await asyncio.Event().wait()  # until it is cancelled: the other was first
 
         try:
-            await self._attempt(runner.call, runner.target, emit)
+            await self._attempt(runner.call, runner.target, self._route, emit)
         except Exception as exc:  # noqa: BLE001 - raised where the race ends, if this one decides it
             runner.error = exc
         finally:

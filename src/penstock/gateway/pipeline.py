@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from penstock.config.snapshot import Snapshot
-from penstock.gateway import failover
+from penstock.gateway import failover, wishes
 from penstock.gateway.account import account
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import ClientLeft, Exchange
@@ -60,6 +60,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         call.is_stream = request.stream
         route = find_route(snapshot, call.key, request, inbound.operation)
         call.model = request.model or route.name
+        if call.key.requires is not None or not wishes.HEADERS.isdisjoint(call.headers):
+            route = wishes.granted(call, route, call.key)
         if not route.is_choosy:
             target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
         else:

@@ -10,8 +10,8 @@
     a context that is too short                 one with more     no
     the caller's own mistakes                   no                no
 
-Other targets of the route come first, by their weights, then its fallbacks, in their order; each once. Those
-that are down (breaker.py) come after those that are not.
+Other targets of the route come first, by its strategy, then those of its further tiers, in their order, each
+once. Those that are down (breaker.py) come after those that are not.
 """
 
 from collections.abc import Callable, Sequence
@@ -69,11 +69,11 @@ def steer(first: Target, route: Route, operation: Operation, down: Down, choose:
     """Who is asked first: `first`, unless it is down and another is not. `choose`: of several targets."""
     if not down(first.deployment.name):
         return first
-    up = [t for t in route.targets if t.weight > 0 and _can(t, operation) and not down(t.deployment.name)]
-    if up:
-        return choose(up)
-    others = (t for t in route.fallbacks if _can(t, operation) and not down(t.deployment.name))
-    return next(others, first)
+    for tier in (route.targets, *route.tiers):
+        up = [t for t in tier if t.weight > 0 and _can(t, operation) and not down(t.deployment.name)]
+        if up:
+            return choose(up)
+    return first
 
 
 def next_step(
@@ -87,19 +87,17 @@ def next_step(
 
     def is_left(target: Target) -> bool:
         return (
-            target.deployment.name not in names
+            target.weight > 0
+            and target.deployment.name not in names
             and _can(target, operation)
             and (not isinstance(last.error, ContextLengthExceeded) or _takes_more(target, last.target))
         )
 
-    left = [target for target in route.targets if target.weight > 0 and is_left(target)]
-    others = [target for target in route.fallbacks if is_left(target)]
+    left = [[target for target in tier if is_left(target)] for tier in (route.targets, *route.tiers)]
     for is_up in (True, False):
-        if best := [target for target in left if down(target.deployment.name) is not is_up]:
-            return Step(choose(best))
-        for target in others:
-            if down(target.deployment.name) is not is_up:
-                return Step(target)
+        for tier in left:
+            if best := [target for target in tier if down(target.deployment.name) is not is_up]:
+                return Step(choose(best))
     repeated = len(tried) - len(names)
     if repeated >= route.retries or not isinstance(last.error, _AGAIN) or isinstance(last.error, _NOT_AGAIN):
         return None

@@ -50,6 +50,7 @@ class Call(msgspec.Struct):
     prompt: Any = None  # of one that is placed by its prompt: gateway.balance.Prompt
     headers: Mapping[bytes, bytes] = {}  # of the client's request
     body_bytes: int = 0
+    limit_s: float | None = None  # of the whole call, where the client said one
     queue_position: int = 0  # when it began to wait; 0 = it never did
     queued_s: float = 0.0
     replica: str = ""  # id of the local one that was chosen; empty: whoever is next

@@ -203,6 +203,17 @@ class Facts(msgspec.Struct, frozen=True):
     output_price: int | None = None
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a deployment's data go, and what is promised of them; the operator says so.
+
+    is_own: they stay on machines of ours, which keeps any promise.
+    """
+
+    region: str = ""
+    data_policy: frozenset[str] = frozenset()
+    is_own: bool = False
+
+
 class QueuePlan(msgspec.Struct, frozen=True):
     """How much may wait for a deployment."""
 
@@ -228,6 +239,7 @@ class Deployment(msgspec.Struct, frozen=True):
     max_context: int | None = None  # tokens; None = unknown
     max_output: int | None = None  # tokens of one answer; None = unknown
     facts: Facts | None = None
+    place: Place = Place()
     count_prompt: CountPrompt | None = None  # where the engine finds out too late that a prompt is too long
     concurrency: int | None = None  # answers under way at once; more wait in its queue; None = any number
     queue: QueuePlan = QueuePlan()
@@ -251,6 +263,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 Strategy = Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest"]
+Sticky = Literal["conversation", "key"]
 
 
 class Hedge(msgspec.Struct, frozen=True):
@@ -268,7 +281,11 @@ class Route(msgspec.Struct, frozen=True):
     strategy: Strategy = "weighted"
     is_mixed: bool = False  # its targets differ in what they are known to be able to do
     is_choosy: bool = False  # it is mixed, or its targets are not taken by weight
-    fallbacks: tuple[Target, ...] = ()  # asked in this order when no target can answer
+    sticky: Sticky | None = None
+    latency_s: float | None = (
+        None  # of the first token: who has been taking longer is left out, if others have not
+    )
+    tiers: tuple[tuple[Target, ...], ...] = ()  # asked in this order when no target can answer
     hedge: Hedge | None = None
     retries: int = 0  # further attempts at a target that was asked already
     has_more: bool = False  # whether there is anything to try after a first attempt

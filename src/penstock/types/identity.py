@@ -7,16 +7,33 @@ import msgspec
 PriorityName = Literal["system", "interactive", "default", "bulk"]
 
 
+Override = Literal["deployment", "timeout"]
+
+
+class Requirements(msgspec.Struct, frozen=True):
+    """Where requests may go: nothing said allows all.
+
+    regions: one of them. data_policy: all of it is promised.
+    """
+
+    regions: frozenset[str] = frozenset()
+    data_policy: frozenset[str] = frozenset()
+
+
 class VirtualKey(msgspec.Struct, frozen=True):
     """A key of ours. The secret itself is never kept: the snapshot maps its keyed hash to this.
 
     routes: public model names it may use; None allows all.
     priority: where it stands in the queue of a busy deployment; a request may ask for less.
+    requires: of every deployment that one of its requests is sent to.
+    overrides: what its requests may change by a header: take one deployment, have more time.
     """
 
     name: str
     routes: frozenset[str] | None = None
     priority: PriorityName = "default"
+    requires: Requirements | None = None
+    overrides: frozenset[Override] = frozenset()
 
     def may_use(self, route: str) -> bool:
         return self.routes is None or route in self.routes
