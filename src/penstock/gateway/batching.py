@@ -137,19 +137,22 @@ class _Member:
         self.note_attempts()
         if self.answer is not None:
             self.call.usage = self.answer.usage
+            attempt = self.call.attempts[-1]
+            attempt.usage, attempt.is_told = self.answer.usage, True
             return self.answer
         if isinstance(self.error, PenstockError):
             raise copy.copy(self.error) from self.error  # one of its own: a traceback grows with each raise
         raise RuntimeError("a bug in the walk of a batch") from self.error
 
     def note_attempts(self) -> None:
-        """Those of its batch are its own; the two let each other go."""
+        """Those of its batch are its own, but for what they used; the two let each other go."""
         if self.batch is None:
             return
         call, shared = self.call, self.batch.call
         self.batch = None
         for attempt in shared.attempts:
-            call.attempts.append(msgspec.structs.replace(attempt, label=call.labels.deployment))
+            own = msgspec.structs.replace(attempt, label=call.labels.deployment, usage=None, is_told=False)
+            call.attempts.append(own)
         call.first_content_s, call.dropped = shared.first_content_s, shared.dropped
 
 
