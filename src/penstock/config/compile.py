@@ -1,6 +1,7 @@
 """Settings -> Snapshot: a pure function. Names are resolved, credentials placed, keys hashed.
 
 compile_settings(settings, secret=...)     the snapshot, or ConfigError with every problem
+compiled_price(written)                    one of `prices.models`
 problems(settings)                         the same checks alone
 
 written                     becomes
@@ -32,7 +33,7 @@ from penstock.models import catalogue, parse_source, prices
 from penstock.models.sources import HubSource, NamedSource, PathSource
 from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
-from penstock.routing.route import is_allowed, route_of
+from penstock.routing.route import is_allowed, narrowed, route_of
 from penstock.types.deployment import (
     Batching,
     Connection,
@@ -122,7 +123,7 @@ def compile_settings(
     if found := problems(settings, has_minted_key=minted_key is not None):
         raise ConfigError(found)
     hash_key = hashlib.blake2b((settings.server.secret or "").encode() or secret, digest_size=32).digest()
-    own = {name: _price(written) for name, written in settings.prices.models.items()}
+    own = {name: compiled_price(written) for name, written in settings.prices.models.items()}
     remotes = {
         name: msgspec.structs.replace(_remote(name, provider, table), own=own)
         for name, provider in providers.items()
@@ -222,7 +223,7 @@ class _Made(NamedTuple):
     deployment: Deployment
 
 
-def _price(written: Literal["free"] | schema.Price) -> Price:
+def compiled_price(written: Literal["free"] | schema.Price) -> Price:
     if written == "free":
         return FREE
     tiers = tuple(Tier(**msgspec.structs.asdict(tier)) for tier in written.tiers)

@@ -85,7 +85,8 @@ def parse_rate(text: str) -> int:
         raise ValueError("a price is written as $3/1M or $0.15/1M: USD, and for how many (1, 1k or 1M)")
     whole, _, decimals = found[1].partition(".")
     decimals = decimals.rstrip("0")
-    pico, rest = divmod(int(whole + decimals) * _PICO, _PER[found[3]] * 10 ** len(decimals))
+    digits: int = 10 ** len(decimals)
+    pico, rest = divmod(int(whole + decimals) * _PICO, _PER[found[3]] * digits)
     if rest:
         raise ValueError(f"{text} is finer than a trillionth of a USD for one")
     if pico > _DEAREST:

@@ -200,9 +200,8 @@ async def _attempt(
                 is_open = bool(data) and not reader.is_done
                 for delta in deltas:
                     if delta.usage is not None:
-                        attempt.usage = call.usage = (
-                            delta.usage
-                        )  # cumulative: the last one counts, never a sum
+                        # cumulative: the last one counts, never a sum
+                        attempt.usage = call.usage = delta.usage
                 if failure is not None:
                     if held is None:
                         await emit(deltas)  # what came before the failure was said

@@ -86,12 +86,8 @@ def versioned(price: Price, since: str) -> Price:
     return msgspec.structs.replace(price, version=f"{since}-{digest}")
 
 
-FREE: Final = Price(
-    **dict.fromkeys(_KINDS, 0),
-    query=0,
-    batch=Prices(**dict.fromkeys(_KINDS, 0)),
-    version="free",
-)
+_ZERO: Final = Prices(*(0 for _ in _KINDS))
+FREE: Final = Price(*(0 for _ in _KINDS), query=0, batch=_ZERO, version="free")
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -137,18 +133,20 @@ def cost_of(price: Price, usage: Usage, *, is_batch: bool = False) -> Cost | Non
         and not is_batch
         and prices.input is not None
         and prices.output is not None
+        and (prices.cached is not None or not usage.cached_tokens)
+        and (prices.reasoning_output is None or not usage.reasoning_tokens)
         and not (
-            usage.cached_tokens
-            or usage.cache_write_tokens
-            or usage.reasoning_tokens
+            usage.cache_write_tokens
             or usage.audio_prompt_tokens
             or usage.audio_completion_tokens
             or usage.image_prompt_tokens
             or usage.image_completion_tokens
         )
     ):  # most calls
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
         return Cost(
-            usage.prompt_tokens * prices.input,
+            (usage.prompt_tokens - cached) * prices.input,
+            cached * (prices.cached or 0),
             output=usage.completion_tokens * prices.output,
             version=price.version,
             is_estimated=usage.is_estimated,

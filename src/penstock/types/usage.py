@@ -8,9 +8,9 @@ class Usage(msgspec.Struct, frozen=True):
 
     As OpenAI counts: `cached_tokens` (read from a prompt cache), `cache_write_tokens` (written to one),
     `audio_prompt_tokens` and `image_prompt_tokens` are parts of `prompt_tokens`; `reasoning_tokens`,
-    `audio_completion_tokens` and `image_completion_tokens` are parts of `completion_tokens`. Codecs of vendors
-    that count otherwise convert before they build this.
-    `search_units` is what vendors of rerank models bill by.
+    `audio_completion_tokens` and `image_completion_tokens` are parts of `completion_tokens`. Codecs of
+    vendors that count otherwise convert before they build this. `search_units` is what vendors of rerank
+    models bill by.
     `is_estimated` says that the upstream gave no usage and the gateway counted what it delivered.
     """
 
