@@ -728,8 +728,8 @@ def _price_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterat
         path = f"prices.models.{name}"
         vendor, slash, model = name.partition("/")
         if name not in known and not (slash and model and (vendor in providers or vendor in PROFILES)):
-            what = "deployment, nor a provider or kind that a `<provider>/<model>` begins with,"
-            yield Problem(path, _no_such(what, name, sorted(known)))
+            said = _no_such("deployment", name, sorted(known))
+            yield Problem(path, f"{said}; or write `<provider>/<model>`, `<kind>/<model>`")
         elif model == "*" and vendor not in providers:
             yield Problem(path, f"there is no provider {vendor!r}; `*` stands for the models of a provider")
         if isinstance(written, schema.Price) and written == schema.Price():

@@ -159,6 +159,7 @@ async def _attempt(
         emit = checked.emit
     reader = deployment.codec.reader(request, deployment)
     address = replica.address
+    pieces = 0  # of a streamed answer
     phase, limit_s = "total", timeouts.total_s
     if outgoing.is_stream:
         phase, limit_s = "first token", min(timeouts.first_token_s, timeouts.total_s)
@@ -210,7 +211,7 @@ async def _attempt(
                     if held is None:
                         trickle_since_s = _trickling(data, trickle_since_s, timeouts.between_tokens_s, deps)
                     continue
-                attempt.pieces += len(deltas)
+                pieces += len(deltas)
                 if held is not None:
                     held += deltas
                     deltas = held
@@ -237,27 +238,27 @@ async def _attempt(
         finally:
             response.close()
     except (TimeoutError, http1.TotalTimeout) as exc:
-        note_consumed(call, attempt, request)
+        note_consumed(call, attempt, request, pieces)
         said = f"{deployment.name} did not finish phase '{phase}' within {limit_s:g} s."
         raise UpstreamTimeout(said) from exc
     except SchemaMismatch:
         raise  # the answer is whole, and what it consumed is known
     except BaseException as exc:
         if attempt.first_content_s is not None or isinstance(exc, asyncio.CancelledError):
-            note_consumed(call, attempt, request)
+            note_consumed(call, attempt, request, pieces)
         raise
 
 
-def note_consumed(call: Call, attempt: Attempt, request: Request) -> None:
+def note_consumed(call: Call, attempt: Attempt, request: Request, pieces: int) -> None:
     """What an attempt used up that never came to its end, where the upstream has not said it, or not all.
 
     A piece of an answer is a token or more, so this is the least that it can be.
     """
     usage = attempt.usage
     if usage is None and isinstance(request, ChatRequest | CompletionRequest):
-        usage = Usage(estimated_prompt_tokens(request), attempt.pieces, is_estimated=True)
-    elif usage is not None and usage.completion_tokens < attempt.pieces:
-        usage = msgspec.structs.replace(usage, completion_tokens=attempt.pieces, is_estimated=True)
+        usage = Usage(estimated_prompt_tokens(request), pieces, is_estimated=True)
+    elif usage is not None and usage.completion_tokens < pieces:
+        usage = msgspec.structs.replace(usage, completion_tokens=pieces, is_estimated=True)
     attempt.usage = usage
     if attempt.is_told:
         call.usage = usage

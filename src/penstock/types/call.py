@@ -26,7 +26,6 @@ class Attempt(msgspec.Struct):
     error: PenstockError | None = None
     outcome: str = ""  # what metrics call it where `error` does not say: outrun
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
-    pieces: int = 0  # of a streamed answer
     usage: Usage | None = None  # what it consumed, also where nobody was told of it
     is_told: bool = False  # the client was: it is the client's to pay
 

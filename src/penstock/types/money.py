@@ -87,7 +87,7 @@ def versioned(price: Price, since: str) -> Price:
 
 
 _ZERO: Final = Prices(*(0 for _ in _KINDS))
-FREE: Final = Price(*(0 for _ in _KINDS), query=0, batch=_ZERO, version="free")
+FREE: Final = Price(*(0 for _ in _KINDS), batch=_ZERO, version="free")
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -102,22 +102,9 @@ class Cost(msgspec.Struct, frozen=True):
     audio: int = 0
     query: int = 0
     batch: int = 0  # what the vendor's batch API takes off: negative
+    total: int = 0  # the sum of these
     version: str = ""  # of the price
     is_estimated: bool = False  # the upstream did not say what was used
-
-    @property
-    def total(self) -> int:
-        return (
-            self.input
-            + self.cached
-            + self.cache_write
-            + self.output
-            + self.reasoning
-            + self.image
-            + self.audio
-            + self.query
-            + self.batch
-        )
 
 
 def cost_of(price: Price, usage: Usage, *, is_batch: bool = False) -> Cost | None:
@@ -143,11 +130,15 @@ def cost_of(price: Price, usage: Usage, *, is_batch: bool = False) -> Cost | Non
             or usage.image_completion_tokens
         )
     ):  # most calls
-        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        read = min(usage.cached_tokens, usage.prompt_tokens)
+        asked = (usage.prompt_tokens - read) * prices.input
+        cached = read * (prices.cached or 0)
+        said = usage.completion_tokens * prices.output
         return Cost(
-            (usage.prompt_tokens - cached) * prices.input,
-            cached * (prices.cached or 0),
-            output=usage.completion_tokens * prices.output,
+            asked,
+            cached,
+            output=said,
+            total=asked + cached + said,
             version=price.version,
             is_estimated=usage.is_estimated,
         )
@@ -166,7 +157,12 @@ def cost_of(price: Price, usage: Usage, *, is_batch: bool = False) -> Cost | Non
             return None
         discount = reduced.total - cost.total
     return msgspec.structs.replace(
-        cost, query=query, batch=discount, version=price.version, is_estimated=usage.is_estimated
+        cost,
+        query=query,
+        batch=discount,
+        total=cost.total + query + discount,
+        version=price.version,
+        is_estimated=usage.is_estimated,
     )
 
 
@@ -205,6 +201,7 @@ def _itemised(prices: Prices, usage: Usage) -> Cost | None:
         thought_,
         image=seen_ + drawn_,
         audio=heard_ + spoken_,
+        total=sum(parts),
     )
 
 
