@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from gateways import KEY, Answer, Gateway, chat, gateway, remote
 
-from penstock.lib import tasks
+from penstock.lib import http1, tasks
 from penstock.telemetry import log
 from penstock.testing.anthropic import AnthropicDouble
 from penstock.testing.upstream import Upstream
@@ -323,6 +323,36 @@ async def test_the_parts_of_a_batch_cost_what_it_costs() -> None:
             paid = [Decimal(answer.headers["x-penstock-cost-usd"]) for answer in answers]
             used = sum(answer.json["usage"]["prompt_tokens"] for answer in answers)
             assert sum(paid) == Decimal(used) / 10**6 == await cost(gate)
+
+
+async def test_who_leaves_a_batch_pays_nothing_and_its_part_is_wasted() -> None:
+    async with Upstream() as up:
+        prices = "prices: {models: {m: {input: $1/1M}}}"
+        config = remote(up.url, prices).replace(
+            "upstream-model}", "upstream-model, batching: {window: 50ms}}"
+        )
+        async with gateway(config) as gate, asyncio.TaskGroup() as group, http1.Client() as other:
+
+            def ask(text: str) -> dict[str, Any]:
+                return {"model": "m", "input": text}
+
+            up.behaviour = {"x-test-delay-headers": "0.3"}
+            first = tasks.spawn(group, gate.post("/v1/embeddings", ask("first")), "first")
+            while not up.requests:
+                await asyncio.sleep(0.002)
+            stays = tasks.spawn(group, gate.post("/v1/embeddings", ask("stays here")), "stays")
+            headers = [("authorization", f"Bearer {KEY}"), ("content-type", "application/json")]
+            body = json.dumps(ask("leaves here")).encode()
+            leaver = tasks.spawn(
+                group, other.request(gate.origin, "POST", "/v1/embeddings", headers, body), "leaver"
+            )
+            while len(up.requests) < 2:
+                await asyncio.sleep(0.002)
+            assert sorted(up.requests[1].body["input"]) == ["leaves here", "stays here"]
+            await tasks.cancel_and_wait(leaver)
+            paid = [Decimal((await answer).headers["x-penstock-cost-usd"]) for answer in (first, stays)]
+            assert await cost(gate) == sum(paid) == Decimal("0.000003")
+            assert await cost(gate, "penstock_cost_wasted_usd_total") == Decimal("0.000002")
 
 
 async def test_a_search_has_a_price() -> None:

@@ -40,6 +40,7 @@ from penstock.types.call import Call
 from penstock.types.deployment import Batching, Deployment, Route
 from penstock.types.errors import InvalidRequest, PenstockError, UpstreamInvalid
 from penstock.types.events import Delta
+from penstock.types.money import cost_of
 from penstock.types.requests import Request
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
@@ -307,7 +308,15 @@ class _Lane:
         else:
             for member, answer in zip(batch.members, answers, strict=True):
                 member.answer = answer
+                if member.turn.done():  # it has left, and its part was made all the same
+                    self._waste(member, answer)
             batch.wake()
+
+    def _waste(self, member: _Member, answer: Delta) -> None:
+        price, usage = self._deployment.price, answer.usage
+        cost = cost_of(price, usage) if price is not None and usage is not None else None
+        if cost is not None:
+            self._metrics.wasted(member.call.labels.deployment, cost.total)
 
 
 def _less(route: Route, spent_s: float) -> Route:
