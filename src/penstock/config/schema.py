@@ -14,9 +14,11 @@ from msgspec import Meta, inspect
 from penstock.config.units import (
     AMOUNT_PATTERN,
     DURATION_PATTERN,
+    RATE_PATTERN,
     SIZE_PATTERN,
     format_amount,
     format_duration,
+    format_rate,
     format_size,
 )
 from penstock.engines import ENGINES
@@ -29,6 +31,7 @@ Duration = Annotated[float, Meta(extra={"unit": "duration"}, extra_json_schema={
 Size = Annotated[int, Meta(extra={"unit": "size"}, extra_json_schema={"x-unit": "size"})]
 Secret = Annotated[str, Meta(extra={"secret": True}, min_length=1)]
 Amount = Annotated[int, Meta(extra={"unit": "amount"}, extra_json_schema={"x-unit": "amount"})]
+Rate = Annotated[int, Meta(extra={"unit": "rate"}, extra_json_schema={"x-unit": "rate"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -262,6 +265,44 @@ class Key(Group, frozen=True):
     ] = ()
 
 
+class Rates(Group, frozen=True):
+    """What a token of each kind costs; unknown where it is not said."""
+
+    input: Annotated[Rate | None, Meta(description="of the prompt")] = None
+    output: Annotated[Rate | None, Meta(description="of the answer")] = None
+    cached: Annotated[Rate | None, Meta(description="read from a prompt cache")] = None
+    cache_write: Annotated[Rate | None, Meta(description="written to one")] = None
+    cache_write_1h: Annotated[Rate | None, Meta(description="written to one that keeps it an hour")] = None
+    reasoning_output: Annotated[Rate | None, Meta(description="default: as output")] = None
+    audio_input: Annotated[Rate | None, Meta(description="heard")] = None
+    audio_output: Annotated[Rate | None, Meta(description="spoken")] = None
+    image_input: Annotated[Rate | None, Meta(description="seen; default: as input")] = None
+    image_output: Annotated[Rate | None, Meta(description="drawn; default: as output")] = None
+
+
+class Tier(Rates, frozen=True, kw_only=True):
+    """Of a whole request whose prompt is longer; what it does not say is as below it."""
+
+    above_input_tokens: Annotated[Amount, Meta(description="tokens of the prompt")]
+
+
+class Price(Rates, frozen=True):
+    """Of a deployment, of `<provider>/<model>`, `<kind>/<model>` or `<provider>/*`; `free` = nothing."""
+
+    query: Annotated[Rate | None, Meta(description="of a rerank model: one search")] = None
+    tiers: Annotated[tuple[Tier, ...], Meta(description="prices of long prompts")] = ()
+
+
+class Prices(Group, frozen=True):
+    """What calls cost, where the table of models does not know it, or knows it differently."""
+
+    unknown: Annotated[
+        Literal["warn", "refuse"],
+        Meta(description="calls of unknown price: answer and warn, or refuse (403 `price_unknown`)"),
+    ] = "warn"
+    models: dict[str, Literal["free"] | Price] = {}
+
+
 class Telemetry(Group, frozen=True):
     log_level: Annotated[LogLevel, Meta(description="least important line written")] = "info"
 
@@ -274,6 +315,7 @@ class Settings(Group, frozen=True):
     deployments: dict[Name, Deployment] = {}
     routes: dict[Name, Route] = {}
     keys: dict[Name, Key] = {}
+    prices: Prices = Prices()
     builtin: Annotated[Switch, Meta(description="the three builtin: models, beside the above")] = True
     telemetry: Telemetry = Telemetry()
 
@@ -350,6 +392,9 @@ def _as_written(shape: dict[str, Any]) -> None:
         case "amount":
             shape |= {"type": ["integer", "string"], "pattern": AMOUNT_PATTERN}
             _default(shape, format_amount)
+        case "rate":
+            shape |= {"type": "string", "pattern": RATE_PATTERN}
+            _default(shape, format_rate)
         case "size":
             shape |= {"type": "string", "pattern": SIZE_PATTERN}
             _default(shape, format_size)

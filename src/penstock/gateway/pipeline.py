@@ -34,6 +34,7 @@ from penstock.types.errors import (
     InvalidRequest,
     ModelNotFound,
     PenstockError,
+    PriceUnknown,
     ServerStopping,
 )
 from penstock.types.identity import VirtualKey
@@ -158,7 +159,7 @@ def find_route(snapshot: Snapshot, key: VirtualKey, request: Request, operation:
     """The route of the model that was asked for.
 
     Raises ModelNotFound also for a model that exists but is not this key's to see: the existence of another
-    tenant's model is not told.
+    tenant's model is not told. Raises PriceUnknown where the configuration refuses what has no price.
     """
     name = request.model or snapshot.defaults.get(operation, "")
     if not name:
@@ -166,6 +167,12 @@ def find_route(snapshot: Snapshot, key: VirtualKey, request: Request, operation:
             f"No model was named, and there is none that serves {operation} by default.", param="model"
         )
     route = snapshot.find_route(name)
+    if route is None and key.may_use(name) and snapshot.refuses(name):
+        raise PriceUnknown(
+            f"What the model {name[:MAX_ECHO_CHARS]!r} costs is not known, and this server refuses such"
+            " calls; its operator can add a price.",
+            param="model",
+        )
     if route is None or not key.may_use(route.name):
         raise ModelNotFound(
             f"The model {name[:MAX_ECHO_CHARS]!r} does not exist or this key may not use it;"

@@ -47,7 +47,8 @@ from penstock.types.errors import (
     UpstreamUnavailable,
 )
 from penstock.types.events import Chunk, Counted, Delta, Events
-from penstock.types.requests import ChatRequest, Request
+from penstock.types.requests import ChatRequest, CompletionRequest, Request
+from penstock.types.usage import Usage
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
 
@@ -73,7 +74,9 @@ async def run(
         if replica is None:
             left_s = max(0.0, give_up_s - deps.clock.monotonic())
             replica = await deps.fleet.acquire(deployment.pool or "", left_s, call.replica)
-        attempt = Attempt(deployment.name, replica.id, deps.clock.monotonic(), call.labels.deployment)
+        attempt = Attempt(
+            deployment.name, replica.id, deps.clock.monotonic(), call.labels.deployment, deployment.price
+        )
         call.attempts.append(attempt)
         if deployment.is_balanced:
             attempt.lease = deps.balance.placed(call, deployment, replica)
@@ -95,10 +98,10 @@ async def run(
                 raise
         except PenstockError as error:
             attempt.error = error
-            is_told = call.is_stream and attempt.first_content_s is not None
-            if is_told or not _may_use_another(deployment, replica, error, deps):
+            if attempt.is_told or not _may_use_another(deployment, replica, error, deps):
                 raise
         else:
+            attempt.is_told = True
             if attempt.lease is not None and call.usage is not None:
                 attempt.ended_s = deps.clock.monotonic()
                 deps.balance.learned(call, deployment, replica, call.usage)
@@ -142,6 +145,7 @@ async def _attempt(
 ) -> None:
     timeouts = route.timeouts
     if request.__class__ is ChatRequest and request.counts_only and not deployment.codec.counts:
+        attempt.usage = Usage()
         await emit((await _count(request, deployment, replica, deps),))
         return
     if request.__class__ is ChatRequest and request.dialect != deployment.codec.dialect:
@@ -155,6 +159,7 @@ async def _attempt(
         emit = checked.emit
     reader = deployment.codec.reader(request, deployment)
     address = replica.address
+    pieces = 0  # of a streamed answer
     phase, limit_s = "total", timeouts.total_s
     if outgoing.is_stream:
         phase, limit_s = "first token", min(timeouts.first_token_s, timeouts.total_s)
@@ -178,7 +183,9 @@ async def _attempt(
             if not outgoing.is_stream:
                 delta = reader.answer(await response.read(ANSWER_LIMIT_BYTES))
                 attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
-                call.usage = delta.usage
+                attempt.usage = call.usage = delta.usage
+                if delta.usage is None and isinstance(delta, Counted):
+                    attempt.usage = Usage()
                 await emit((delta,))
                 if checked is not None:
                     await checked.end()
@@ -194,7 +201,8 @@ async def _attempt(
                 is_open = bool(data) and not reader.is_done
                 for delta in deltas:
                     if delta.usage is not None:
-                        call.usage = delta.usage  # cumulative: the last one counts, never a sum
+                        # cumulative: the last one counts, never a sum
+                        attempt.usage = call.usage = delta.usage
                 if failure is not None:
                     if held is None:
                         await emit(deltas)  # what came before the failure was said
@@ -203,6 +211,7 @@ async def _attempt(
                     if held is None:
                         trickle_since_s = _trickling(data, trickle_since_s, timeouts.between_tokens_s, deps)
                     continue
+                pieces += len(deltas)
                 if held is not None:
                     held += deltas
                     deltas = held
@@ -215,6 +224,7 @@ async def _attempt(
                     response.limit_total(timeouts.total_s - (attempt.first_content_s - attempt.started_s))
                     if call.is_stream:
                         held = None
+                        attempt.is_told = True
                 if held is None:
                     await emit(deltas)
             if reader.is_done:
@@ -228,8 +238,30 @@ async def _attempt(
         finally:
             response.close()
     except (TimeoutError, http1.TotalTimeout) as exc:
+        note_consumed(call, attempt, request, pieces)
         said = f"{deployment.name} did not finish phase '{phase}' within {limit_s:g} s."
         raise UpstreamTimeout(said) from exc
+    except SchemaMismatch:
+        raise  # the answer is whole, and what it consumed is known
+    except BaseException as exc:
+        if attempt.first_content_s is not None or isinstance(exc, asyncio.CancelledError):
+            note_consumed(call, attempt, request, pieces)
+        raise
+
+
+def note_consumed(call: Call, attempt: Attempt, request: Request, pieces: int) -> None:
+    """What an attempt used up that never came to its end, where the upstream has not said it, or not all.
+
+    A piece of an answer is a token or more, so this is the least that it can be.
+    """
+    usage = attempt.usage
+    if usage is None and isinstance(request, ChatRequest | CompletionRequest):
+        usage = Usage(estimated_prompt_tokens(request), pieces, is_estimated=True)
+    elif usage is not None and usage.completion_tokens < pieces:
+        usage = msgspec.structs.replace(usage, completion_tokens=pieces, is_estimated=True)
+    attempt.usage = usage
+    if attempt.is_told:
+        call.usage = usage
 
 
 def _trickling(data: bytes, since_s: float | None, within_s: float, deps: Deps) -> float | None:

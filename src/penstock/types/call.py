@@ -8,6 +8,7 @@ import msgspec
 from penstock.types.deployment import Labels
 from penstock.types.errors import PenstockError
 from penstock.types.identity import VirtualKey
+from penstock.types.money import Cost, Price
 from penstock.types.requests import Operation
 from penstock.types.usage import Usage
 
@@ -19,11 +20,14 @@ class Attempt(msgspec.Struct):
     replica: str
     started_s: float
     label: str = ""  # what metrics call the deployment
+    price: Price | None = None  # of the deployment
     first_content_s: float | None = None
     ended_s: float | None = None
     error: PenstockError | None = None
     outcome: str = ""  # what metrics call it where `error` does not say: outrun
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
+    usage: Usage | None = None  # what it consumed, also where nobody was told of it
+    is_told: bool = False  # the client was: it is the client's to pay
 
 
 class Call(msgspec.Struct):
@@ -42,6 +46,7 @@ class Call(msgspec.Struct):
     attempts: list[Attempt] = []
     first_content_s: float | None = None
     usage: Usage | None = None
+    cost: Cost | None = None  # of what the client was told; None = not known
     status: int = 0  # HTTP status sent; 0 = none was
     error: PenstockError | None = None
     client_left: bool = False

@@ -10,6 +10,7 @@
     |  `- UnsupportedMediaType   415
     |- InvalidApiKey             401  never says whether a key exists
     |- PermissionDenied          403
+    |- PriceUnknown              403  what the model costs is not known, and this server refuses such calls
     |- ModelNotFound             404
     |- NotFound                  404
     |- MethodNotAllowed          405
@@ -107,6 +108,12 @@ class InvalidApiKey(PenstockError):
 
 class PermissionDenied(PenstockError):
     code = "permission_denied"
+    status = 403
+    openai_type = "permission_error"
+
+
+class PriceUnknown(PenstockError):
+    code = "price_unknown"
     status = 403
     openai_type = "permission_error"
 
