@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from penstock.config.units import (
     format_amount,
     format_duration,
-    format_rate,
+    format_price,
     format_size,
     parse_amount,
     parse_duration,
-    parse_rate,
+    parse_price,
     parse_size,
 )
 
@@ -32,7 +32,7 @@ def test_an_amount_survives_writing_and_reading(count: int) -> None:
 
 @given(st.integers(min_value=0, max_value=10**15))
 def test_a_price_survives_writing_and_reading(pico: int) -> None:
-    assert parse_rate(format_rate(pico)) == pico
+    assert parse_price(format_price(pico)) == pico
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_price_survives_writing_and_reading(pico: int) -> None:
     ],
 )
 def test_prices(text: str, pico: int) -> None:
-    assert parse_rate(text) == pico
+    assert parse_price(text) == pico
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_prices(text: str, pico: int) -> None:
 )
 def test_bad_prices(text: str) -> None:
     with pytest.raises(ValueError, match=r"a price is|finer"):
-        parse_rate(text)
+        parse_price(text)
 
 
 @pytest.mark.parametrize(("text", "count"), [("500", 500), ("16k", 16_000), ("1.5M", 1_500_000), ("1.0", 1)])

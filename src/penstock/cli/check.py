@@ -76,7 +76,7 @@ def _data_dir_source(prepared: Any) -> str:
 
 def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
     from penstock.config.schema import Batching, Rates, Timeouts, secret_fields
-    from penstock.config.units import format_amount, format_duration, format_rate, format_size
+    from penstock.config.units import format_amount, format_duration, format_price, format_size
 
     match value:
         case Rates():
@@ -86,7 +86,7 @@ def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[t
                     for index, tier in enumerate(said):
                         yield from leaves(tier, f"{below}[{index}]")
                 elif said is not None:
-                    yield below, str(said) if name == "above_input_tokens" else format_rate(said), False
+                    yield below, str(said) if name == "above_input_tokens" else format_price(said), False
         case Timeouts():
             for name in value.__struct_fields__:
                 yield f"{path}.{name}", format_duration(getattr(value, name)), False

@@ -14,11 +14,11 @@ from msgspec import Meta, inspect
 from penstock.config.units import (
     AMOUNT_PATTERN,
     DURATION_PATTERN,
-    RATE_PATTERN,
+    PRICE_PATTERN,
     SIZE_PATTERN,
     format_amount,
     format_duration,
-    format_rate,
+    format_price,
     format_size,
 )
 from penstock.engines import ENGINES
@@ -31,7 +31,7 @@ Duration = Annotated[float, Meta(extra={"unit": "duration"}, extra_json_schema={
 Size = Annotated[int, Meta(extra={"unit": "size"}, extra_json_schema={"x-unit": "size"})]
 Secret = Annotated[str, Meta(extra={"secret": True}, min_length=1)]
 Amount = Annotated[int, Meta(extra={"unit": "amount"}, extra_json_schema={"x-unit": "amount"})]
-Rate = Annotated[int, Meta(extra={"unit": "rate"}, extra_json_schema={"x-unit": "rate"})]
+UnitPrice = Annotated[int, Meta(extra={"unit": "price"}, extra_json_schema={"x-unit": "price"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -268,16 +268,18 @@ class Key(Group, frozen=True):
 class Rates(Group, frozen=True):
     """What a token of each kind costs; unknown where it is not said."""
 
-    input: Annotated[Rate | None, Meta(description="of the prompt")] = None
-    output: Annotated[Rate | None, Meta(description="of the answer")] = None
-    cached: Annotated[Rate | None, Meta(description="read from a prompt cache")] = None
-    cache_write: Annotated[Rate | None, Meta(description="written to one")] = None
-    cache_write_1h: Annotated[Rate | None, Meta(description="written to one that keeps it an hour")] = None
-    reasoning_output: Annotated[Rate | None, Meta(description="default: as output")] = None
-    audio_input: Annotated[Rate | None, Meta(description="heard")] = None
-    audio_output: Annotated[Rate | None, Meta(description="spoken")] = None
-    image_input: Annotated[Rate | None, Meta(description="seen; default: as input")] = None
-    image_output: Annotated[Rate | None, Meta(description="drawn; default: as output")] = None
+    input: Annotated[UnitPrice | None, Meta(description="of the prompt")] = None
+    output: Annotated[UnitPrice | None, Meta(description="of the answer")] = None
+    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache")] = None
+    cache_write: Annotated[UnitPrice | None, Meta(description="written to one")] = None
+    cache_write_1h: Annotated[UnitPrice | None, Meta(description="written to one that keeps it an hour")] = (
+        None
+    )
+    reasoning_output: Annotated[UnitPrice | None, Meta(description="default: as output")] = None
+    audio_input: Annotated[UnitPrice | None, Meta(description="heard")] = None
+    audio_output: Annotated[UnitPrice | None, Meta(description="spoken")] = None
+    image_input: Annotated[UnitPrice | None, Meta(description="seen; default: as input")] = None
+    image_output: Annotated[UnitPrice | None, Meta(description="drawn; default: as output")] = None
 
 
 class Tier(Rates, frozen=True, kw_only=True):
@@ -289,7 +291,7 @@ class Tier(Rates, frozen=True, kw_only=True):
 class Price(Rates, frozen=True):
     """Of a deployment, of `<provider>/<model>`, `<kind>/<model>` or `<provider>/*`; `free` = nothing."""
 
-    query: Annotated[Rate | None, Meta(description="of a rerank model: one search")] = None
+    query: Annotated[UnitPrice | None, Meta(description="of a rerank model: one search")] = None
     tiers: Annotated[tuple[Tier, ...], Meta(description="prices of long prompts")] = ()
 
 
@@ -392,9 +394,9 @@ def _as_written(shape: dict[str, Any]) -> None:
         case "amount":
             shape |= {"type": ["integer", "string"], "pattern": AMOUNT_PATTERN}
             _default(shape, format_amount)
-        case "rate":
-            shape |= {"type": "string", "pattern": RATE_PATTERN}
-            _default(shape, format_rate)
+        case "price":
+            shape |= {"type": "string", "pattern": PRICE_PATTERN}
+            _default(shape, format_price)
         case "size":
             shape |= {"type": "string", "pattern": SIZE_PATTERN}
             _default(shape, format_size)

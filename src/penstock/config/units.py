@@ -3,7 +3,7 @@
 duration   a number and ms, s, m, h or d      500ms  2s  1.5m  15m  180d
 size       a number and B, kB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024)   16MiB  1.5GB
 amount     a number, with k or M for thousands and millions if you like             500  16k  1.5M
-rate       USD for one, a thousand (1k) or a million (1M) of something              $3/1M  $0.15/1M  $2/1k
+price      USD for one, a thousand (1k) or a million (1M) of something              $3/1M  $0.15/1M  $2/1k
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Final
 DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
 SIZE_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(B|kB|MB|GB|KiB|MiB|GiB)$"
 AMOUNT_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(k|M)?$"
-RATE_PATTERN: Final = r"^\$([0-9]+(\.[0-9]+)?) ?/ ?(1|1k|1M)$"
+PRICE_PATTERN: Final = r"^\$([0-9]+(\.[0-9]+)?) ?/ ?(1|1k|1M)$"
 
 _SECONDS: Final = {
     "d": Decimal(86400),
@@ -78,9 +78,9 @@ def parse_amount(text: str) -> int:
     return int(amount)
 
 
-def parse_rate(text: str) -> int:
+def parse_price(text: str) -> int:
     """Pico-USD for one, exactly; zero or more. Raises ValueError with a sentence for the user."""
-    found = re.fullmatch(RATE_PATTERN, text, re.ASCII)
+    found = re.fullmatch(PRICE_PATTERN, text, re.ASCII)
     if not found:
         raise ValueError("a price is written as $3/1M or $0.15/1M: USD, and for how many (1, 1k or 1M)")
     whole, _, decimals = found[1].partition(".")
@@ -119,7 +119,7 @@ def format_amount(count: int) -> str:
     return str(count)
 
 
-def format_rate(pico: int) -> str:
+def format_price(pico: int) -> str:
     """3000000 -> $3/1M."""
     return f"${_plain(Decimal(pico).scaleb(-6))}/1M"
 
