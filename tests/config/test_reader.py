@@ -96,7 +96,7 @@ TABLE = [
     ("routes: {r: {targets: [{deployment: a}], strategy: difficulty}}", "difficulty: not in this release"),
     ("routes: {r: {targets: [{deployment: a}], guardrails: [b]}}", "guardrails: not in this release"),
     ("routes: {r: {targets: [{deployment: a}], retries: 9}}", "retries: must be at most 5"),
-    ("keys: {k: {secret: s, budget: {}}}", "keys.k.budget: not in this release (planned: budgets)"),
+    ("telemetry: {otlp: x}", "telemetry.otlp: not in this release"),
     ("keys: {k: {}}", "keys.k: secret is missing"),
     ("builtin: nah", "builtin: must be on or off, not 'nah'"),
     ('server: {host: "${NOPE}"}', "the environment variable NOPE is not set"),

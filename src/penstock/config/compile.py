@@ -23,6 +23,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from penstock.config import schema
+from penstock.config.claims import budgets_of, claims_of, limit_problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Parallel, Replicas, Settings
 from penstock.config.snapshot import ModelRow, Remote, Snapshot, is_priced, key_hash
@@ -52,6 +53,7 @@ from penstock.types.deployment import (
 )
 from penstock.types.errors import PenstockError
 from penstock.types.identity import Requirements, VirtualKey
+from penstock.types.ledger import FailurePolicy
 from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
 
@@ -124,8 +126,13 @@ def compile_settings(
         raise ConfigError(found)
     hash_key = hashlib.blake2b((settings.server.secret or "").encode() or secret, digest_size=32).digest()
     own = {name: compiled_price(written) for name, written in settings.prices.models.items()}
+    on_failure = settings.limits.on_store_failure
     remotes = {
-        name: msgspec.structs.replace(_remote(name, provider, table), own=own)
+        name: msgspec.structs.replace(
+            _remote(name, provider, table),
+            own=own,
+            claims=claims_of("provider", name, provider.limits, on_failure=on_failure).always,
+        )
         for name, provider in providers.items()
     }
     pools: dict[str, Pool] = {}
@@ -159,6 +166,11 @@ def compile_settings(
                 concurrency=written.concurrency,
                 queue=QueuePlan(queue.waiting, queue.size, queue.wait),
             )
+    for name, written in settings.deployments.items():
+        claims = claims_of("deployment", name, written.limits, on_failure=on_failure).always
+        if claims:
+            made = deployments[name]
+            deployments[name] = msgspec.structs.replace(made, claims=claims + made.claims)
     for name in {
         target
         for written in settings.routes.values()
@@ -170,7 +182,10 @@ def compile_settings(
         name: route_of(name, (Target(deployment, Labels(name, name)),))
         for name, deployment in deployments.items()
     }
-    routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
+    routes |= {
+        name: _route(name, written, deployments, on_failure=on_failure)
+        for name, written in settings.routes.items()
+    }
     unpriced = frozenset(name for name, deployment in deployments.items() if not is_priced(deployment))
     refuses = settings.prices.unknown == "refuse"
     every = frozenset(routes)
@@ -338,7 +353,9 @@ def _batching(written: schema.Deployment, *, is_local: bool) -> Batching | None:
             return Batching() if is_on else None
 
 
-def _route(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Route:
+def _route(
+    name: str, written: schema.Route, deployments: Mapping[str, Deployment], *, on_failure: FailurePolicy
+) -> Route:
     times = written.timeouts
     first, *tiers = [
         [
@@ -366,6 +383,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         sticky=written.sticky,
         latency_s=written.latency,
         retries=written.retries,
+        claims=claims_of("route", name, written.limits, on_failure=on_failure).always,
     )
 
 
@@ -378,13 +396,24 @@ def _hedge(written: bool | schema.Hedge) -> Hedge | None:
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
         yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY)
+    on_failure = settings.limits.on_store_failure
+    teams = {
+        name: claims_of("team", name, written.limits, budgets_of(written), on_failure=on_failure)
+        for name, written in settings.teams.items()
+    }
     for name, written in settings.keys.items():
         allowed = None if written.routes is None else frozenset(written.routes)
+        claims = claims_of("key", name, written.limits, budgets_of(written), on_failure=on_failure)
+        if written.team is not None:
+            claims += teams[written.team]
         key = VirtualKey(
             name,
             allowed,
             written.priority,
             _requirements(written.requires),
+            written.team,
+            claims.always,
+            claims.by_model,
             frozenset(written.overrides),
         )
         yield key_hash(written.secret.encode(), hash_key), key
@@ -499,6 +528,7 @@ def problems(
         *_key_problems(settings, extra),
         *_tag_problems(settings),
         *_price_problems(settings, extra),
+        *_limit_problems(settings, extra.get("teams", set())),
     ]
     has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -664,6 +694,23 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
                 f"{deployment} is not what `requires` asks for: its data_region is"
                 f" {place.region or 'not said'}, its data_policy {kept}",
             )
+
+
+def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    for name, key in settings.keys.items():
+        yield from limit_problems(f"keys.{name}", key.limits, budgets_of(key))
+        teams = {*settings.teams, *also}
+        if key.team is not None and key.team not in teams:
+            yield Problem(f"keys.{name}.team", _no_such("team", key.team, sorted(teams)))
+    for name, team in settings.teams.items():
+        yield from limit_problems(f"teams.{name}", team.limits, budgets_of(team))
+    for section, bound in (
+        ("providers", settings.providers),
+        ("deployments", settings.deployments),
+        ("routes", settings.routes),
+    ):
+        for name, one in bound.items():
+            yield from limit_problems(f"{section}.{name}", one.limits)
 
 
 def _tag_problems(settings: Settings) -> Iterator[Problem]:

@@ -27,6 +27,7 @@ from penstock.types.deployment import (
     Target,
 )
 from penstock.types.identity import VirtualKey
+from penstock.types.ledger import Claim
 from penstock.types.money import Price
 from penstock.types.requests import Operation
 
@@ -63,6 +64,7 @@ class Remote(msgspec.Struct, frozen=True):
     kind: str = ""
     table: prices.Table | None = None
     own: Mapping[str, Price] = {}
+    claims: tuple[Claim, ...] = ()
 
     def deployment(self, name: str, model: str, operations: frozenset[Operation] | None = None) -> Deployment:
         facts = prices.find(self.vendor, model, self.table) if self.vendor is not None else None
@@ -82,6 +84,7 @@ class Remote(msgspec.Struct, frozen=True):
             else Facts(frozenset(facts.row.takes), frozenset(facts.row.can) or None),
             place=self.place,
             price=next((self.own[key] for key in keys if key in self.own), listed),
+            claims=self.claims,
             description=f"{model} on {self.owner}",
             owner=self.owner,
         )
