@@ -7,7 +7,7 @@ stream   data: {"error": {..., "partial": true}} and no [DONE]: the SDKs raise A
 
 import msgspec
 
-from penstock.types.errors import PenstockError
+from penstock.types.errors import BudgetExceeded, PenstockError
 
 _encode = msgspec.json.Encoder().encode
 
@@ -21,4 +21,5 @@ def error_event(error: PenstockError) -> bytes:
 
 
 def error_object(error: PenstockError) -> dict[str, str | None]:
-    return {"message": error.message, "type": error.openai_type, "param": error.param, "code": error.code}
+    code = "insufficient_quota" if isinstance(error, BudgetExceeded) else error.code  # OpenAI's name for it
+    return {"message": error.message, "type": error.openai_type, "param": error.param, "code": code}
