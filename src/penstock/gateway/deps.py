@@ -6,6 +6,7 @@ from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
 from penstock.gateway.media import Media
 from penstock.gateway.queueing import Queues
+from penstock.gateway.reservations import Reservations
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib.clock import Clock
 from penstock.lib.http1 import Client, Origin, Timeouts
@@ -33,6 +34,7 @@ class Deps(msgspec.Struct, frozen=True):
     queues: Queues
     hedges: RetryBudget
     delays: Delays
+    reservations: Reservations
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

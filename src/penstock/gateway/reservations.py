@@ -12,11 +12,14 @@ take more than was reserved for it: that is booked, and the next call waits for 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import contextlib
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
 
+from penstock.gateway.billing import cost_of_call
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.types.call import Call
@@ -43,6 +46,7 @@ QUANTILE = 0.95
 STEP = 0.1  # of the learned quantile, by which one answer moves it
 
 _ANSWERS = ("chat", "completion")
+RETRY_S = 1.0  # after which a call of the same caller may have ended
 _SETTLED_IN_S = 5.0  # when the server stops
 
 _log = structlog.get_logger("penstock.gateway")
@@ -89,12 +93,13 @@ class Reservations:
         found = await self._ask(claims, needs)
         if isinstance(found, Refusal):
             self._count(found)
+            call.refusal = found
             raise refused(found)
         call.lease, call.needs = found, needs
 
-    def extending(self, call: Call, emit: Emit) -> Emit:
+    def extending(self, call: Call, lease: Lease, emit: Emit) -> Emit:
         """`emit`, after what it tells was reserved. A piece of an answer is a token at least."""
-        lease, needs = call.lease, call.needs
+        needs: Needs = call.needs
         if not any(limit.resource in ("tokens", "pico_usd") for one in lease.claims for limit in one.limits):
             return emit
         reserved, told = needs.answer, 0
@@ -110,20 +115,23 @@ class Reservations:
 
         return told_to
 
-    async def settle(self, call: Call) -> None:
-        """Once, however the call ended. `call.cost` is known by now."""
-        lease, call.lease = call.lease, None
+    async def settle(self, call: Call, lease: Lease) -> None:
+        """Once, however the call ended. A call of unknown cost takes what was expected of its money."""
+        call.lease = None
+        if call.cost is None:
+            call.cost = cost_of_call(call)
         usage = call.usage
         if usage is not None and usage.completion_tokens:
             self._learn(call.labels.route, usage.completion_tokens)
-        pico = 0 if call.cost is None else call.cost.total
-        is_sent = any(attempt.is_told for attempt in call.attempts)
-        tokens = usage.total_tokens if usage is not None and is_sent else 0
+        is_told = any(attempt.is_told for attempt in call.attempts)
+        tokens = usage.total_tokens if usage is not None and is_told else 0
+        pico = call.needs.cost.pico_usd if call.cost is None else call.cost.total
         await self._settle(lease, Cost(1, tokens, pico))
 
     # -- of a target
 
-    async def attempt(self, call: Call, deployment: Deployment) -> Lease:
+    @contextlib.asynccontextmanager
+    async def of_attempt(self, call: Call, deployment: Deployment) -> AsyncIterator[None]:
         """Raises UpstreamRateLimited: another target may have room."""
         needs = call.needs or Needs(call.body_bytes // BYTES_PER_TOKEN, round(USUAL_ANSWER), 0, 0)
         found = await self._ask(deployment.claims, needs)
@@ -133,13 +141,13 @@ class Reservations:
                 f"{deployment.name} is at its own limit of {found.limit.resource}.",
                 retry_after_s=found.retry_after_s,
             )
-        return found
-
-    async def settle_attempt(self, call: Call, lease: Lease, before: int) -> None:
-        """before: how many attempts the call had made until then."""
-        made = call.attempts[before:]
-        tokens = sum(attempt.usage.total_tokens for attempt in made if attempt.usage is not None)
-        await self._settle(lease, Cost(1 if made else 0, tokens))
+        before = len(call.attempts)
+        try:
+            yield
+        finally:
+            made = call.attempts[before:]
+            tokens = sum(attempt.usage.total_tokens for attempt in made if attempt.usage is not None)
+            await self._settle(found, Cost(min(1, len(made)), tokens))
 
     # -- the ledger
 
@@ -232,35 +240,34 @@ def dearest_of(prices: Iterable[Price | None]) -> tuple[int, int]:
 def refused(refusal: Refusal) -> PenstockError:
     """In words for the caller: which limit, how much of it is used, and when there is room again."""
     scope, limit = refusal.scope, refusal.limit
-    whose = f"{scope.kind} {scope.id.split(' ')[0]!r}"
-    only = ", ".join(scope.id.split(" ")[1:])
-    of_what = f" for {only}" if only else ""
-    when = "" if refusal.retry_after_s is None else f" There is room in {_seconds(refusal.retry_after_s)}."
-    if limit.resource == "pico_usd":
-        return BudgetExceeded(
-            f"The budget of {whose}{of_what} is used up: {_usd(limit.amount)} USD {_within(limit.window)}, of which"
-            f" {_usd(refusal.used)} are used and {_usd(refusal.reserved)} reserved.{when}",
-            retry_after_s=refusal.retry_after_s,
-        )
+    name, *models = scope.id.split(" ")  # config.claims writes it so
+    whose = f"the {scope.kind} {name!r}" + (f" for {', '.join(models)}" if models else "")
+    room = "" if refusal.retry_after_s is None else f" There is room in {_seconds(refusal.retry_after_s)}."
     if limit.resource == "concurrency":
         return ConcurrencyLimitExceeded(
-            f"The {whose} has {refusal.used + refusal.reserved} calls under way, and may have {limit.amount}.",
-            retry_after_s=1.0,
+            f"Too many calls at once: {whose} has {refusal.used + refusal.reserved} under way"
+            f" and may have {limit.amount}.",
+            retry_after_s=RETRY_S,
         )
-    return RateLimitExceeded(
-        f"The limit of {whose} is reached: {limit.amount} {limit.resource} {_within(limit.window)}, of which"
-        f" {refusal.used} are used and {refusal.reserved} reserved.{when}",
-        retry_after_s=refusal.retry_after_s,
+    is_money = limit.resource == "pico_usd"
+    amount, used, reserved = (
+        f"{format_usd(number)} USD" if is_money else str(number)
+        for number in (limit.amount, refusal.used, refusal.reserved)
     )
+    said = (
+        f"{whose} may use {amount}{'' if is_money else f' {limit.resource}'} {_within(limit.window)};"
+        f" {used} are used, {reserved} reserved.{room}"
+    )
+    if is_money:
+        return BudgetExceeded(f"The budget is used up: {said}", retry_after_s=refusal.retry_after_s)
+    return RateLimitExceeded(f"The limit is reached: {said}", retry_after_s=refusal.retry_after_s)
 
 
 def _within(window: int | str | None) -> str:
-    return f"within {_seconds(window)}" if isinstance(window, int) else f"per {window}" if window != "total" else "in all"
+    if isinstance(window, int):
+        return f"in any {_seconds(window)}"
+    return "in all" if window == "total" else f"a {window}"
 
 
 def _seconds(seconds: float) -> str:
-    return f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004 - a digit more where it says something
-
-
-def _usd(pico: int) -> str:
-    return format_usd(pico)
+    return f"{max(1, math.ceil(seconds))} s"

@@ -47,5 +47,5 @@ def _derived(route: Route) -> Route:
         is_mixed=is_mixed,
         is_choosy=route.strategy != "weighted" or route.sticky is not None or is_mixed,
         has_more=has_more,
-        is_plain=not has_more and first.batching is None and first.concurrency is None,
+        is_plain=not (has_more or first.batching or first.concurrency or first.claims),
     )
