@@ -1,9 +1,9 @@
 """The ledger of one process: exact, and nothing waits.
 
 What is here is lost with the process. That is right for rates, whose calls die with it. Budgets are promised
-to `blocks` in blocks of a hundredth, before they are used: who starts after a crash finds used all that was
-promised, so that a crash costs one block at most and the budget is never overspent. `close` gives back what is
-left of the last block.
+to `blocks` a hundredth at a time, before they are used: who starts after a crash finds used all that was
+promised, so that a crash costs one block at most and the budget is never overspent. `close` gives back what
+is left of the last block.
 
 Hot path: `reserve` and `settle` take about a microsecond each for a few limits. A row knows until when its
 slice runs and keeps its total, so nothing is summed; a lease points at the slices that it reserved in.

@@ -1,4 +1,6 @@
-"""The ledger in PostgreSQL, for several processes: one function (sql/postgres.sql), one round trip, its clock.
+"""The ledger in PostgreSQL, for several processes: one function, one round trip, the server's clock.
+
+The functions are in sql/postgres.sql.
 
 A function locks its scopes until its transaction is on disk, so a scope sees as many calls per second as the
 disk has commits (`synchronous_commit = off` trades the last moments before a crash of the server for more).
@@ -20,9 +22,7 @@ _SCHEMA_LOCK: Final = 1886678900  # two processes cannot replace one function at
 
 
 class PostgresLedger(SharedLedger):
-    """
-    pool = await asyncpg.create_pool(...), `reset=leave` spares a round trip per call
-    """
+    """Made by `open`."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool

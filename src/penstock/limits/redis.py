@@ -4,10 +4,10 @@
     lease      one field for each of its scopes, while it runs
 
 Scripts are sent once and called by their hash. All keys lie in one slot of a cluster, for a reservation takes
-several at once. The server must neither evict keys (`maxmemory-policy noeviction`) nor set its clock by leaps;
-what a crash of the server loses (`appendfsync`) is forgotten usage, and settled leases it lost are booked whole.
+several at once. The server must neither evict keys (`maxmemory-policy noeviction`) nor set its clock by leaps.
+What a crash of it loses (`appendfsync`) is usage of the last moments; settled leases it lost are booked whole.
 
-A lost connection leaves open whether a script ran. A lease that was reserved without our hearing of it expires.
+A lost connection leaves open whether a script ran. A lease reserved without our hearing of it expires.
 """
 
 import hashlib
@@ -32,12 +32,17 @@ def _text(name: str) -> str:
     return (files("penstock.limits") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
+def hashed(text: str) -> str:
+    """What Redis calls a script."""
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
 class Script:
     """What stands in a file, after what is common to all."""
 
     def __init__(self, name: str) -> None:
         self.text = _text("common") + _text(name)
-        self.hash = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.hash = hashed(self.text)
 
 
 RESERVE, SETTLE, HEARTBEAT, REPORT = (Script(name) for name in ("reserve", "settle", "heartbeat", "report"))
@@ -64,8 +69,10 @@ class RedisLedger(SharedLedger):
 
     async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
         keys, scopes = self._scopes(lease.claims)
-        arguments = (lease.id, ttl_us(lease), KEPT_US, cost.requests, cost.tokens, cost.pico_usd, *scopes)
-        is_held, now_us, *told = await self._run(RESERVE, keys, arguments)
+        amounts = (cost.requests, cost.tokens, cost.pico_usd)
+        is_held, now_us, *told = await self._run(
+            RESERVE, keys, (lease.id, ttl_us(lease), KEPT_US, *amounts, *scopes)
+        )
         if not is_held:
             standing = [
                 (lease.claims[scope].scope, lease.claims[scope].limits[limit], _slices(slices))

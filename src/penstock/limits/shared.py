@@ -18,7 +18,7 @@ from typing import Final
 
 from penstock.lib.ids import new_id
 from penstock.limits import rows, windows
-from penstock.types.ledger import Claim, Cost, Lease, Limit, Refusal, Rest, Row, Scope
+from penstock.types.ledger import RESOURCES, Claim, Cost, Lease, Limit, Refusal, Rest, Row, Scope
 
 KEPT_US: Final = 3_600 * windows.SECOND_US  # an expired lease is known so long, and can still be settled
 _PERIODS_S: Final = {"day": 86_400, "week": 7 * 86_400, "month": 31 * 86_400}
@@ -45,7 +45,7 @@ def keep_s(claim: Claim) -> int:
 
 
 def refused(standing: Sequence[Standing], cost: Cost, now_us: int) -> Refusal:
-    costs = dict(zip(rows.RESOURCES, rows.amounts(cost, 1), strict=True))
+    costs = dict(zip(RESOURCES, rows.amounts(cost, 1), strict=True))
     return rows.worst(
         [
             rows.refusal(scope, limit, [one[:3] for one in slices], costs[limit.resource], now_us)
@@ -64,7 +64,7 @@ def rests(claims: Sequence[Claim], totals: Sequence[tuple[int, int]], now_us: in
 
 
 class SharedLedger(ABC):
-    """A Ledger for several processes, as its store's file completes it. Raises LedgerUnavailable throughout."""
+    """A Ledger for several processes, completed by each store. Raises LedgerUnavailable throughout."""
 
     async def reserve(
         self,

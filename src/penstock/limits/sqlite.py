@@ -19,7 +19,6 @@ from typing import Any, Final, TypeVar
 
 from penstock.lib.clock import Clock
 from penstock.limits import rows as counting
-from penstock.limits import shared
 from penstock.limits.memory import Promised
 from penstock.limits.rows import CONCURRENCY, Entry, Slice, amounts
 from penstock.limits.rows import Row as Count
@@ -97,14 +96,22 @@ class _Answer:
         self.future: asyncio.Future[Any] = loop.create_future()
 
     def give(self, result: Any) -> None:
-        self._call(lambda: self.future.done() or self.future.set_result(result))
+        self._call(self._give, result)
+
+    def _give(self, result: Any) -> None:
+        if not self.future.done():
+            self.future.set_result(result)
 
     def fail(self, failure: Exception) -> None:
-        self._call(lambda: self.future.done() or self.future.set_exception(failure))
+        self._call(self._fail, failure)
 
-    def _call(self, callback: Callable[[], object]) -> None:
+    def _fail(self, failure: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(failure)
+
+    def _call(self, callback: Callable[[Any], None], value: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(callback)
+            self._loop.call_soon_threadsafe(callback, value)
 
 
 def _transaction(
@@ -145,7 +152,7 @@ class SqliteLedger(SharedLedger):
 
 
 class SqliteBlocks:
-    """What a ledger in memory promised, in such a file (memory.Blocks). A period that is past is overwritten."""
+    """What a ledger in memory promised, in such a file (memory.Blocks). A past period is overwritten."""
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file

@@ -5,8 +5,8 @@
         redis.restart()     ends it and starts it again with its data; `kill=True`: without a word
         redis.pause()       it stops answering (SIGSTOP); redis.resume()
 
-They raise NotInstalled where the program is missing, in one line that says what to install. PostgreSQL refuses
-to run as root: then it runs as the user `postgres`, whom its package creates.
+They raise NotInstalled where the program is missing, in one line that says what to install. PostgreSQL
+refuses to run as root: then it runs as the user `postgres`, whom its package creates.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ START_S: Final = 30.0
 POSTGRES_USER: Final = "postgres"
 
 
-class NotInstalled(Exception):  # noqa: N818 - said where a test is skipped
+class NotInstalled(Exception):
     """The program is not on this machine; the message says how to get it."""
 
 
@@ -131,7 +131,7 @@ def redis_server(*, options: Sequence[str] = ("--appendonly", "yes")) -> Iterato
 
 @contextlib.contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """PostgreSQL, trusting who connects from this machine. It does not wait for the disk: its crash is not ours."""
+    """PostgreSQL, trusting who connects from this machine."""
     programs = _postgres_programs()
     user = POSTGRES_USER if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="penstock-postgres-") as name:
