@@ -160,8 +160,8 @@ class MemoryLedger:
         now_us = int(now_s * 1_000_000)
         if now_us >= self._due_us:
             self._expire(now_us)
-        if not isinstance(lease, Held) or lease.ledger is not self or lease.is_settled:
-            raise ValueError("only a lease of this ledger that is held can be extended")
+        if not isinstance(lease, Held) or lease.is_settled:
+            raise ValueError("a lease that was settled, or is not of this ledger, cannot be extended")
         is_known = lease in self._leases
         if is_known:
             self._prolong(lease, now_us)

@@ -78,6 +78,8 @@ class SharedLedger(ABC):
         return refusal or lease
 
     async def extend(self, lease: Lease, more: Cost, now_s: float) -> Refusal | None:  # noqa: ARG002
+        if lease.is_settled:
+            raise ValueError("a lease that was settled cannot be extended")
         return await self.hold(lease, more)
 
     async def settle(self, lease: Lease, actual: Cost, now_s: float) -> None:  # noqa: ARG002
