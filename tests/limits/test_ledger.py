@@ -63,10 +63,15 @@ async def test_the_refusal_names_what_stands_in_the_way_longest(kind: str, place
 async def test_a_scope_without_limits_admits_all(kind: str, places: Places) -> None:
     free = claim("free")
     async with places.case(kind) as it:
-        lease = await it.hold([free])
-        await it.settle(lease)
+        for claims in ([], [free]):
+            lease = await it.hold(claims)
+            assert await it.extend(lease, Cost(tokens=10)) is None
+            await it.beat(lease)
+            await it.settle(lease)
+            assert list(lease.rests()) == []
         assert await it.rows(free) == []
-        assert list(lease.rests()) == []
+        await it.settle(await it.hold([free, TEAM], Cost(1, 1_000)), Cost(1, 1_000))
+        await it.refusal([free, TEAM], Cost(1, 1))
 
 
 async def test_what_costs_nothing_is_admitted_where_nothing_is_left(kind: str, places: Places) -> None:

@@ -20,7 +20,7 @@ from penstock.lib.clock import Clock
 from penstock.limits import rows as counting
 from penstock.limits import windows
 from penstock.limits.rows import CONCURRENCY, NEVER_US, Entry, Row, amounts
-from penstock.types.ledger import PERIODS, Claim, Cost, Lease, Refusal, Rest, Scope
+from penstock.types.ledger import FREE, PERIODS, Claim, Cost, Lease, Refusal, Rest, Scope
 from penstock.types.ledger import Row as Line
 
 KEPT_S: Final = 3600.0  # an expired lease is known so long, and can still be settled exactly
@@ -103,6 +103,8 @@ class MemoryLedger:
     async def reserve(
         self, claims: Sequence[Claim], cost: Cost, now_s: float, ttl_s: float
     ) -> Lease | Refusal:
+        if not claims:
+            return FREE
         now_us = int(now_s * 1_000_000)
         if now_us >= self._due_us:
             self._expire(now_us)
@@ -157,6 +159,8 @@ class MemoryLedger:
         return lease
 
     async def extend(self, lease: Lease, more: Cost, now_s: float) -> Refusal | None:
+        if lease is FREE:
+            return None
         now_us = int(now_s * 1_000_000)
         if now_us >= self._due_us:
             self._expire(now_us)

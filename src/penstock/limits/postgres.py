@@ -14,10 +14,14 @@ from typing import Any, Final, Self
 import asyncpg
 
 from penstock.limits import shared
-from penstock.limits.shared import KEPT_US, SharedLedger, is_done_before, ttl_us
+from penstock.limits.shared import KEPT_US, SharedLedger, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
 
 SCHEMA: Final = (files("penstock.limits") / "sql" / "postgres.sql").read_text("utf-8")
+FAILURES: Final = (
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+    *(OSError, TimeoutError),
+)
 _SCHEMA_LOCK: Final = 1886678900  # two processes cannot replace one function at once
 
 
@@ -42,7 +46,7 @@ class PostgresLedger(SharedLedger):
             async with pool.acquire() as connection, connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
                 await connection.execute(SCHEMA)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as exc:
+        except FAILURES as exc:
             raise LedgerUnavailable(f"PostgreSQL: {exc}") from exc
         return cls(pool)
 
@@ -61,11 +65,12 @@ class PostgresLedger(SharedLedger):
         lease.remaining = shared.rests(lease.claims, found, now_us)
         return None
 
-    async def end(self, lease: Lease, actual: Cost) -> None:
-        await self._call(
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
+        found = await self._call(
             "SELECT ledger_end($1, $2, $3, $4, $5)",
-            *(lease.id, is_done_before(lease), KEPT_US, _amounts(actual), _claims(lease.claims)),
+            *(lease.id, is_unknown, KEPT_US, _amounts(actual), _claims(lease.claims)),
         )
+        return bool(found)
 
     async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:  # noqa: ARG002
         beating = [[lease.id, ttl_us(lease), [claim.key for claim in lease.claims]] for lease in leases]
@@ -81,8 +86,15 @@ class PostgresLedger(SharedLedger):
 
     async def _call(self, query: str, *arguments: object) -> Any:
         try:
-            return await self._pool.fetchval(query, *arguments)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as exc:
+            connection = await self._pool.acquire()
+            try:
+                return await connection.fetchval(query, *arguments)
+            except BaseException:
+                connection.terminate()  # its server may have stopped: nobody knows what it will still say
+                raise
+            finally:
+                await self._pool.release(connection)
+        except FAILURES as exc:
             raise LedgerUnavailable(f"PostgreSQL: {exc}") from exc
 
 

@@ -4,8 +4,9 @@
     lease      one field for each of its scopes, while it runs
 
 Scripts are sent once and called by their hash. All keys lie in one slot of a cluster, for a reservation takes
-several at once. The server must neither evict keys (`maxmemory-policy noeviction`) nor set its clock by leaps.
-What a crash of it loses (`appendfsync`) is usage of the last moments; settled leases it lost are booked whole.
+several at once. The server must neither evict keys (`maxmemory-policy noeviction`) nor set its clock by
+leaps. What a crash of it loses (`appendfsync`) is usage of the last moments; settled leases that it lost are
+booked whole.
 
 A lost connection leaves open whether a script ran. A lease reserved without our hearing of it expires.
 """
@@ -21,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from penstock.limits import shared
-from penstock.limits.shared import KEPT_US, SharedLedger, Slices, is_done_before, ttl_us
+from penstock.limits.shared import KEPT_US, SharedLedger, Slices, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
 
 VERSION: Final = 1  # of what is stored
@@ -62,6 +63,7 @@ class RedisLedger(SharedLedger):
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),  # what may have been done is not done again
             decode_responses=True,
+            driver_info=None,  # to find its own version it reads files, for each connection
         )
         self._redis = client.Redis.from_pool(pool)
         self._prefix = f"{{{prefix}}}:ledger:{VERSION}:"
@@ -83,11 +85,11 @@ class RedisLedger(SharedLedger):
         lease.remaining = shared.rests(lease.claims, totals, now_us)
         return None
 
-    async def end(self, lease: Lease, actual: Cost) -> None:
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
         keys, scopes = self._scopes(lease.claims)
-        asked_before = "1" if is_done_before(lease) else "0"
         amounts = (actual.requests, actual.tokens, actual.pico_usd)
-        await self._run(SETTLE, keys, (lease.id, asked_before, KEPT_US, *amounts, *scopes))
+        arguments: tuple[str | int, ...] = (lease.id, int(is_unknown), KEPT_US, *amounts, *scopes)
+        return bool(await self._run(SETTLE, keys, arguments))
 
     async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:  # noqa: ARG002
         of_scope: dict[str, tuple[Claim, list[Lease]]] = {}

@@ -9,7 +9,8 @@
     unknown, and this was asked before       books nothing: it was done then, and only the answer was lost
     without an answer
 
-Twice is once for one Lease; nobody else has it.
+Twice is once for one Lease; nobody else has it. What is unknown is booked by a second question: the first,
+when it is late, may find that its repetition has settled the lease, and must not book it again.
 """
 
 from abc import ABC, abstractmethod
@@ -18,13 +19,18 @@ from typing import Final
 
 from penstock.lib.ids import new_id
 from penstock.limits import rows, windows
-from penstock.types.ledger import RESOURCES, Claim, Cost, Lease, Limit, Refusal, Rest, Row, Scope
+from penstock.types.ledger import FREE, RESOURCES, Claim, Cost, Lease, Limit, Refusal, Rest, Row, Scope
 
 KEPT_US: Final = 3_600 * windows.SECOND_US  # an expired lease is known so long, and can still be settled
 _PERIODS_S: Final = {"day": 86_400, "week": 7 * 86_400, "month": 31 * 86_400}
 
 Slices = Sequence[tuple[int, int, int, int]]  # number, used, reserved, expired of those that count
 Standing = tuple[Scope, Limit, Slices]  # a limit in the way
+
+
+def limited(claims: Sequence[Claim]) -> Sequence[Claim]:
+    """Those that have limits; the store need not hear of others."""
+    return claims if all(claim.limits for claim in claims) else [one for one in claims if one.limits]
 
 
 def ttl_us(lease: Lease) -> int:
@@ -73,11 +79,14 @@ class SharedLedger(ABC):
         now_s: float,  # noqa: ARG002 - the server's clock counts
         ttl_s: float,
     ) -> Lease | Refusal:
+        if not (claims := limited(claims)):
+            return FREE
         lease = Lease(new_id("lease_"), claims, ttl_s)
-        refusal = await self.hold(lease, cost)
-        return refusal or lease
+        return await self.hold(lease, cost) or lease
 
     async def extend(self, lease: Lease, more: Cost, now_s: float) -> Refusal | None:  # noqa: ARG002
+        if lease is FREE:
+            return None
         if lease.is_settled:
             raise ValueError("a lease that was settled cannot be extended")
         return await self.hold(lease, more)
@@ -87,18 +96,29 @@ class SharedLedger(ABC):
             return
         lease.is_settled = True
         try:
-            await self.end(lease, actual)
+            await self.finish(lease, actual)
         except BaseException:
-            lease.is_settled, lease.is_uncertain = False, True
+            lease.is_settled = False
             raise
+
+    async def finish(self, lease: Lease, actual: Cost) -> None:
+        """Settles; to be repeated when it raises."""
+        if not lease.is_unknown:
+            was_uncertain, lease.is_uncertain = lease.is_uncertain, True
+            is_known = await self.end(lease, actual, is_unknown=False)
+            lease.is_uncertain = False
+            if is_known or was_uncertain:
+                return
+            lease.is_unknown = True
+        await self.end(lease, actual, is_unknown=True)
 
     @abstractmethod
     async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
         """Reserves for a lease, be it new or held, and sets what remains."""
 
     @abstractmethod
-    async def end(self, lease: Lease, actual: Cost) -> None:
-        """Settles, whatever was asked before."""
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
+        """Settles a lease that is known, or `is_unknown`; otherwise returns False."""
 
     @abstractmethod
     async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None: ...
@@ -108,11 +128,6 @@ class SharedLedger(ABC):
 
     @abstractmethod
     async def close(self) -> None: ...
-
-
-def is_done_before(lease: Lease) -> bool:
-    """Whether a lease that the store does not know was settled there; one that was granted here never was."""
-    return lease.is_uncertain and not lease.is_local
 
 
 def row(scope: Scope, limit: Limit, slices: Slices) -> Row:

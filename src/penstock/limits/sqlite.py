@@ -22,7 +22,7 @@ from penstock.limits import rows as counting
 from penstock.limits.memory import Promised
 from penstock.limits.rows import CONCURRENCY, Entry, Slice, amounts
 from penstock.limits.rows import Row as Count
-from penstock.limits.shared import KEPT_US, SharedLedger, is_done_before, ttl_us
+from penstock.limits.shared import KEPT_US, SharedLedger, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Limit, Refusal, Row, Scope
 
 T = TypeVar("T")
@@ -135,8 +135,10 @@ class SqliteLedger(SharedLedger):
     async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
         return await self._file.run(lambda connection: _hold(connection, self._now_us(), lease, cost))
 
-    async def end(self, lease: Lease, actual: Cost) -> None:
-        await self._file.run(lambda connection: _end(connection, self._now_us(), lease, actual))
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
+        return await self._file.run(
+            lambda connection: _end(connection, self._now_us(), lease, actual, is_unknown=is_unknown)
+        )
 
     async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:  # noqa: ARG002
         await self._file.run(lambda connection: _heartbeat(connection, self._now_us(), leases))
@@ -333,16 +335,19 @@ def _hold(connection: sqlite3.Connection, now_us: int, lease: Lease, cost: Cost)
     return counting.worst(refusals) if refusals else None
 
 
-def _end(connection: sqlite3.Connection, now_us: int, lease: Lease, actual: Cost) -> None:
-    for claim in lease.claims:
-        account = _Account(connection, claim, now_us)
-        held = account.held(lease.id)
-        if held is not None:
+def _end(
+    connection: sqlite3.Connection, now_us: int, lease: Lease, actual: Cost, *, is_unknown: bool
+) -> bool:
+    accounts = [_Account(connection, claim, now_us) for claim in lease.claims]
+    found = [account.held(lease.id) for account in accounts]
+    is_due = is_unknown or any(held is not None for held in found)
+    for account, held in zip(accounts, found, strict=True):
+        if is_due:
+            mine = held or _Held()
+            counting.settle(account.counts, mine.expired, mine.reserved, actual)
             account.forget(lease.id)
-            counting.settle(account.counts, held.expired, held.reserved, actual)
-        elif not is_done_before(lease):
-            counting.settle(account.counts, (), (), actual)
         account.save()
+    return is_due
 
 
 def _heartbeat(connection: sqlite3.Connection, now_us: int, leases: Sequence[Lease]) -> None:

@@ -49,7 +49,7 @@ class Server:
         self._folder = folder
         self._user = user
         self._stop = stop
-        self._start()
+        self.start()
 
     @property
     def pid(self) -> int:
@@ -63,7 +63,7 @@ class Server:
 
     def restart(self, *, kill: bool = False) -> None:
         self.stop(kill=kill)
-        self._start()
+        self.start()
 
     def stop(self, *, kill: bool = False) -> None:
         self._signal(signal.SIGCONT)
@@ -72,7 +72,7 @@ class Server:
         if kill:
             self._signal(signal.SIGKILL)  # the children that it had
 
-    def _start(self) -> None:
+    def start(self) -> None:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - programs of fixed names
                 self._argv,
@@ -100,14 +100,14 @@ class Server:
 
 
 class RedisServer(Server):
-    def _start(self) -> None:
-        super()._start()
+    def start(self) -> None:
+        super().start()
         self.wait(lambda: _says(self.port, b"PING\r\n", b"+PONG"))
 
 
 class PostgresServer(Server):
-    def _start(self) -> None:
-        super()._start()
+    def start(self) -> None:
+        super().start()
         self.wait(lambda: _says(self.port, _HELLO, b"R"))
 
 

@@ -98,7 +98,7 @@ class Lease(msgspec.Struct, eq=False):
 
     is_settled: it was asked for; to ask again changes nothing.
     is_uncertain: a question about it went without an answer: the store may have done it or not.
-    is_local: granted while the store was down; the store knows nothing of it.
+    is_unknown: the store does not have it, so all that it takes is booked at its end.
     """
 
     id: str
@@ -107,11 +107,14 @@ class Lease(msgspec.Struct, eq=False):
     remaining: Sequence[Rest] = ()
     is_settled: bool = False
     is_uncertain: bool = False
-    is_local: bool = False
+    is_unknown: bool = False
 
     def rests(self) -> Sequence[Rest]:
         """Of every limit but concurrency, as they were when this was reserved, or later."""
         return self.remaining
+
+
+FREE: Final = Lease("", (), 0.0, is_settled=True)  # of all calls that nothing limits
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -149,7 +152,10 @@ class Ledger(Protocol):
     async def reserve(
         self, claims: Sequence[Claim], cost: Cost, now_s: float, ttl_s: float
     ) -> Lease | Refusal:
-        """All of it or nothing. Each scope is named once. Raises LedgerUnavailable."""
+        """All of it or nothing. Each scope is named once. FREE where none has limits.
+
+        Raises LedgerUnavailable.
+        """
 
     async def extend(self, lease: Lease, more: Cost, now_s: float) -> Refusal | None:
         """Reserves more for a call that runs, and is a heartbeat. A refusal leaves the lease as it was."""

@@ -1,7 +1,8 @@
--- ARGV: lease, 1 when this was asked before and went without an answer, kept_us, requests, tokens, pico_usd,
--- scopes. A lease that is not known is booked as used, unless it may be unknown because this was done already.
+-- ARGV: lease, whether it is known to be unknown, kept_us, requests, tokens, pico_usd, scopes.
+-- Returns 0, and changes nothing, when no scope knows the lease and that was not known. Where one knows it, this
+-- is the first time that it is settled: a scope that does not has lost it, and all is booked there.
 
-local lease, is_uncertain, kept = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
+local lease, is_due, kept = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
 local actual = {requests = num(ARGV[4]), tokens = num(ARGV[5]), pico_usd = num(ARGV[6])}
 local now = now_us()
 local scopes = open(now, kept, 7)
@@ -30,13 +31,12 @@ local function settle(scope, hold, limit)
 end
 
 for _, scope in ipairs(scopes) do
-  local hold = hold_of(scope, lease)
-  if hold then
-    for _, limit in ipairs(scope.limits) do settle(scope, hold, limit) end
-    redis.call('HDEL', scope.leases, lease)
-  elseif not is_uncertain then
-    for _, limit in ipairs(scope.limits) do settle(scope, {entries = {}}, limit) end
-  end
+  scope.hold = hold_of(scope, lease)
+  is_due = is_due or scope.hold ~= nil
+end
+for _, scope in ipairs(is_due and scopes or {}) do
+  for _, limit in ipairs(scope.limits) do settle(scope, scope.hold or {entries = {}}, limit) end
+  redis.call('HDEL', scope.leases, lease)
 end
 close(scopes, kept / 1000)
-return now
+return is_due and 1 or 0

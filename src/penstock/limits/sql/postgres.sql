@@ -242,25 +242,33 @@ BEGIN
 END
 $$;
 
+-- false, and nothing is changed, when no scope knows the lease and that was not known. Where one knows it, this
+-- is the first time that it is settled: a scope that does not has lost it, and all is booked there.
 CREATE OR REPLACE FUNCTION ledger_end(
-    of_lease text, is_done_before boolean, kept_us bigint, actual jsonb, claims jsonb
-) RETURNS void LANGUAGE plpgsql AS $$
+    of_lease text, is_unknown boolean, kept_us bigint, actual jsonb, claims jsonb
+) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    now_us bigint := ledger_lock(ARRAY(SELECT value->>0 FROM jsonb_array_elements(claims)));
+    scopes text[] := ARRAY(SELECT value->>0 FROM jsonb_array_elements(claims));
+    now_us bigint := ledger_lock(scopes);
     claim jsonb;
     lim jsonb;
     held jsonb;
 BEGIN
+    PERFORM ledger_expire(name, now_us, kept_us) FROM unnest(scopes) AS name;
+    IF NOT is_unknown AND NOT EXISTS (
+        SELECT FROM ledger_leases WHERE scope = ANY(scopes) AND lease = of_lease
+    ) THEN
+        RETURN false;
+    END IF;
     FOR claim IN SELECT value FROM jsonb_array_elements(claims) LOOP
-        PERFORM ledger_expire(claim->>0, now_us, kept_us);
         DELETE FROM ledger_leases WHERE scope = claim->>0 AND lease = of_lease RETURNING entries INTO held;
-        CONTINUE WHEN held IS NULL AND is_done_before;
         FOR lim IN SELECT value FROM jsonb_array_elements(claim->1) LOOP
             PERFORM ledger_settle(
                 claim->>0, lim->>2, lim->>1, ledger_roll(claim->>0, lim->>2, lim->>1, now_us),
                 coalesce((actual->>(lim->>0))::numeric, 0), coalesce(held, '[]'));
         END LOOP;
     END LOOP;
+    RETURN true;
 END
 $$;
 
