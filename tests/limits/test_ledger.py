@@ -1,12 +1,17 @@
 """What every ledger does, in the same words: memory, SQLite, Redis, PostgreSQL."""
 
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from ledger_cases import KINDS, Places, claim
 
-from penstock.limits.memory import KEPT_S
+from penstock.limits.memory import KEPT_S, MemoryLedger
+from penstock.limits.postgres import PostgresLedger
+from penstock.limits.redis import RedisLedger
+from penstock.limits.sqlite import SqliteLedger
+from penstock.testing.servers import RedisServer
 from penstock.types.ledger import MOST, Claim, Cost, Limit, Period, Scope, tightest
 
 pytestmark = pytest.mark.timeout(60)
@@ -472,3 +477,72 @@ def test_a_scope_has_one_limit_for_each_window() -> None:
 
 def _unix(date: str) -> float:
     return datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp()
+
+
+# -- what is left behind
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"], indirect=True)
+async def test_tidying_drops_what_counts_no_more(kind: str, places: Places) -> None:
+    async with places.case(kind) as it:
+        ledger = it.ledger
+        assert isinstance(ledger, SqliteLedger | PostgresLedger)
+        budget = claim("kept", Limit("pico_usd", 100, "total"), Limit("tokens", 100, "month"))
+        await it.hold([budget], Cost(1, 5, 7), ttl_s=5)
+        for number in range(450):
+            user = claim(f"u{number}", Limit("requests", 9, 60), Limit("concurrency", 2), kind="user")
+            lease = await it.hold([user], ttl_s=5)
+            if number % 2:
+                await it.settle(lease)
+        it.clock.advance(5)
+        await ledger.tidy()
+        assert await it.sums(budget) == [(7, 0, 7), (5, 0, 5)]
+        it.clock.advance(KEPT_S)
+        await ledger.tidy()
+        if isinstance(ledger, SqliteLedger):
+            rows = await ledger._file.run(_scopes_of_sqlite)
+        else:
+            found = await ledger._pool.fetch(COUNTED)
+            rows = {row[0] for row in found}
+        assert rows == {"key:kept"}
+        assert await it.sums(budget) == [(7, 0, 7), (5, 0, 5)]
+
+
+COUNTED = "SELECT scope FROM ledger_counts UNION SELECT scope FROM ledger_leases"
+
+
+def _scopes_of_sqlite(connection: sqlite3.Connection) -> set[str]:
+    return {row[0] for row in connection.execute(COUNTED)}
+
+
+async def test_keys_in_redis_expire_and_stay_few(places: Places, redis: RedisServer) -> None:
+    async with places.case("redis") as it:
+        assert isinstance(it.ledger, RedisLedger)
+        ci = claim("ci", Limit("requests", 10**6, 60), Limit("tokens", 10**9, "day"), Limit("concurrency", 9))
+        for _ in range(300):
+            await it.settle(await it.hold([ci], Cost(1, 10)))
+            it.clock.advance(1.7)
+        keys = await it.ledger._redis.keys("*")
+        assert keys == ["{told}:ledger:1:key:ci"]
+        assert await it.ledger._redis.hlen(keys[0]) <= 40
+        assert 86_400 < await it.ledger._redis.ttl(keys[0]) <= 2 * 86_400
+        forever = claim("forever", Limit("pico_usd", 10**6, "total"))
+        await it.hold([forever])
+        assert await it.ledger._redis.ttl("{told}:ledger:1:key:forever") == -1
+
+
+async def test_idle_accounts_are_forgotten_in_memory(places: Places) -> None:
+    async with places.case("memory") as it:
+        assert isinstance(it.ledger, MemoryLedger)
+        budget = claim("kept", Limit("pico_usd", 100, "total"))
+        await it.settle(await it.hold([budget], Cost(1, 0, 7)), Cost(1, 0, 7))
+        stream = claim("stream", Limit("requests", 9, 1))
+        running = await it.hold([stream], ttl_s=10**6)
+        for number in range(2_000):
+            user = claim(f"u{number}", Limit("requests", 9, 60), kind="user")
+            await it.settle(await it.hold([user]))
+            it.clock.advance(1.0)
+        assert len(it.ledger._accounts) < 200
+        assert {"key:kept", "key:stream"} <= set(it.ledger._accounts)
+        await it.settle(running)
+        assert await it.sums(budget) == [(7, 0, 0)]

@@ -171,7 +171,7 @@ def judge_end(calls: list[Call], kind: str, url: str) -> None:
 def hammer(
     kind: str, url: str, folder: Path, *, seconds: float, processes: int, chaos: Callable[[], Iterator[float]]
 ) -> list[Call]:
-    """`chaos` does something each time it is asked, and says when to ask again. Every second or so one process
+    """`chaos` does something each time it is asked, and says when to ask again. Every second one process
     is killed, and another takes its place.
     """
     began_s = time.monotonic()

@@ -22,6 +22,7 @@ FAILURES: Final = (
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
     *(OSError, TimeoutError),
 )
+TIDIED: Final = 200  # scopes in one transaction
 _SCHEMA_LOCK: Final = 1886678900  # two processes cannot replace one function at once
 
 
@@ -80,6 +81,11 @@ class PostgresLedger(SharedLedger):
         told = json.loads(await self._call("SELECT ledger_report($1, $2)", KEPT_US, _claims(claims)))
         limits = [(claim.scope, limit) for claim in claims for limit in claim.limits]
         return [shared.row(scope, limit, slices) for (scope, limit), slices in zip(limits, told, strict=True)]
+
+    async def tidy(self) -> None:
+        """Drops what counts no more of scopes that nobody asks for; to be called now and then."""
+        while await self._call("SELECT ledger_tidy($1, $2)", KEPT_US, TIDIED) == TIDIED:
+            pass
 
     async def close(self) -> None:
         await self._pool.close()

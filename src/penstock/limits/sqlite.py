@@ -28,6 +28,7 @@ from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Limit, 
 T = TypeVar("T")
 SCHEMA: Final = (files("penstock.limits") / "sql" / "sqlite.sql").read_text("utf-8")
 BATCH: Final = 64  # calls of one transaction
+TIDIED: Final = 200  # scopes in one transaction
 
 
 class SqliteFile:
@@ -146,6 +147,13 @@ class SqliteLedger(SharedLedger):
     async def report(self, claims: Sequence[Claim], now_s: float) -> list[Row]:  # noqa: ARG002
         return await self._file.run(lambda connection: _report(connection, self._now_us(), claims))
 
+    async def tidy(self) -> None:
+        """Drops what counts no more of scopes that nobody asks for; to be called now and then."""
+        after: str | None = ""
+        while after is not None:
+            begin = after
+            after = await self._file.run(lambda connection: _tidy(connection, self._now_us(), begin))  # noqa: B023 - it is awaited here
+
     async def close(self) -> None:
         await self._file.close()
 
@@ -166,7 +174,7 @@ class SqliteBlocks:
             ).fetchall()
         )
         return [
-            Promised(Scope(*scope.split(":", 1)), limit_key, period, int(amount))
+            Promised(_scope(scope), limit_key, period, int(amount))
             for scope, limit_key, period, amount in found
         ]
 
@@ -366,3 +374,18 @@ def _report(connection: sqlite3.Connection, now_us: int, claims: Sequence[Claim]
         lines += [Row(claim.scope, count.limit, *count.sums()) for count in account.counts]
         account.save()
     return lines
+
+
+def _tidy(connection: sqlite3.Connection, now_us: int, after: str) -> str | None:
+    """Some scopes, in their order; the last of them, or None when there are no more."""
+    found = connection.execute(
+        "SELECT DISTINCT scope FROM ledger_counts WHERE scope > ? ORDER BY scope LIMIT ?", (after, TIDIED)
+    ).fetchall()
+    for (key,) in found:
+        _Account(connection, Claim(_scope(key), ()), now_us).save()
+    return found[-1][0] if found else None
+
+
+def _scope(key: str) -> Scope:
+    kind, _, name = key.partition(":")
+    return Scope(kind, name)  # type: ignore[arg-type]

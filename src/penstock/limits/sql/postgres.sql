@@ -303,3 +303,35 @@ BEGIN
     RETURN told;
 END
 $$;
+
+-- Drops what counts no more of some scopes that nobody asks for; returns of how many. It never waits for a scope:
+-- one that is locked is asked for.
+CREATE OR REPLACE FUNCTION ledger_tidy(kept_us bigint, most integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    now_us bigint := ledger_now_us();
+    idle text;
+    tidied integer := 0;
+BEGIN
+    FOR idle IN
+        SELECT scope FROM ledger_leases WHERE due_us <= now_us
+        UNION
+        SELECT scope FROM ledger_counts
+        WHERE slice < ledger_slice(split_part(limit_key, '/', 2), now_us)
+                - ledger_reach(split_part(limit_key, '/', 2))
+            OR (used = 0 AND reserved = 0)
+        LIMIT most
+    LOOP
+        IF pg_try_advisory_xact_lock(1886678900, hashtext(idle)) THEN
+            PERFORM ledger_expire(idle, now_us, kept_us);
+            DELETE FROM ledger_counts
+            WHERE scope = idle AND (
+                slice < ledger_slice(split_part(limit_key, '/', 2), now_us)
+                    - ledger_reach(split_part(limit_key, '/', 2))
+                OR (used = 0 AND reserved = 0)
+            );
+            tidied := tidied + 1;
+        END IF;
+    END LOOP;
+    RETURN tidied;
+END
+$$;
