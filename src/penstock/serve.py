@@ -36,10 +36,12 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
 from penstock.gateway.queueing import Queues
+from penstock.gateway.reservations import Reservations
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
 from penstock.lib.retry_budget import RetryBudget
+from penstock.limits.opening import open_ledger
 from penstock.protocols import INBOUND
 from penstock.routing.breaker import Breakers
 from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
@@ -72,6 +74,7 @@ class Options:
     snapshot: Snapshot
     host: str = "127.0.0.1"
     port: int = 8600  # 0 = a free one
+    data_dir: Path | None = None  # without one, budgets begin anew with every start
     drain_s: float = 30.0
     on_ready: Callable[[str], None] | None = None
     on_status: Callable[[Sequence[PoolStatus]], None] | None = None
@@ -106,6 +109,9 @@ async def serve(options: Options) -> None:
                 balance.report,
                 queues.report,
             )
+            plan = options.snapshot.limits
+            ledger = await open_ledger(plan.store, clock, data_dir=options.data_dir, processes=plan.processes)
+            reservations = Reservations(ledger, clock, is_shared=options.data_dir is not None)
             deps = Deps(
                 client,
                 fleet,
@@ -120,6 +126,7 @@ async def serve(options: Options) -> None:
                 queues,
                 RetryBudget(burst=HEDGES_AT_ONCE),
                 Delays(),
+                reservations,
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)
@@ -128,13 +135,16 @@ async def serve(options: Options) -> None:
                 running = tasks.spawn(group, fleet.run(), "fleet")
                 reporting = tasks.spawn(group, _report(fleet, options), "status")
                 collecting = tasks.spawn(group, _collect(metrics), "garbage")
+                beating = tasks.spawn(group, reservations.run(), "heartbeats of leases")
                 with _signals(server):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
                         await app.aclose()
+                        await reservations.close()
                 reporting.cancel()
                 collecting.cancel()
+                beating.cancel()
                 running.cancel()
 
 

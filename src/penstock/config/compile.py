@@ -200,6 +200,7 @@ def compile_settings(
         keys=dict(_keys(settings, minted_key, hash_key)),
         defaults=_defaults(deployments),
         body_limit_bytes=settings.server.body_limit,
+        limits=settings.limits,
         rows=tuple(_row(route, created) for route in routes.values()),
         hash_key=hash_key,
         media_hosts=frozenset(host.lower() for host in settings.server.media_hosts),
@@ -697,6 +698,11 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
 
 
 def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    store = settings.limits.store
+    if store not in ("memory", "sql") and not store.startswith(("redis://", "rediss://")):
+        yield Problem("limits.store", "is memory, sql, or the URL of a Redis: redis://host:6379/0")
+    if settings.limits.processes > 1 and store == "memory":
+        yield Problem("limits.processes", "needs a store that they share: sql, or redis://host:6379/0")
     for name, key in settings.keys.items():
         yield from limit_problems(f"keys.{name}", key.limits, budgets_of(key))
         teams = {*settings.teams, *also}

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from penstock.config.schema import LimitStore
 from penstock.models import prices
 from penstock.routing.route import route_of
 from penstock.types.deployment import (
@@ -103,6 +104,7 @@ class Snapshot:
     media_hosts: frozenset[str] = frozenset()  # private ones from which media may be fetched
     unpriced: frozenset[str] = frozenset()  # deployments whose price is not known, or not all of it
     refuses_unpriced: bool = False
+    limits: LimitStore = field(default_factory=LimitStore)
     refused: frozenset[str] = frozenset()  # routes that have no other target
     _wildcards: dict[str, Route] = field(default_factory=dict, compare=False, repr=False)
 

@@ -26,6 +26,7 @@ from penstock.gateway.account import account
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
+from penstock.gateway.upstream import Emit
 from penstock.routing import select
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
@@ -83,7 +84,7 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         responder = Responder(exchange, call, inbound.encoder(request, call), id_header=inbound.id_header)
         if request.stream:
             responder.keep_alive()
-        emit = responder.emit
+        emit: Emit = responder.emit
         if call.lease is not None and request.stream:
             emit = deps.reservations.extending(call, call.lease, emit)
         await failover.run(call, request, target, route=route, deps=deps, emit=emit)

@@ -7,8 +7,8 @@
 
 How much a call will take is not known before it ends. Reserved are the prompt, estimated by its bytes, and as
 many tokens as 95 % of the route's answers stay below, or the client wants at most: so a client that asks for
-64k tokens under a limit of 20k is served, and the limit holds all the same. An answer that is not streamed may
-take more than was reserved for it: that is booked, and the next call waits for it.
+64k tokens under a limit of 20k is served, and the limit holds all the same. An answer that is not streamed
+may take more than was reserved for it: that is booked, and the next call waits for it.
 """
 
 import asyncio

@@ -146,7 +146,7 @@ def call_lines(call: Call, id_header: str) -> str:
 
 
 def limit_lines(call: Call) -> str:
-    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`: of the tightest limits, as OpenAI names them."""
+    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, OpenAI's names: of the tightest limits."""
     lines = ""
     resources: tuple[Resource, ...] = ("requests", "tokens")
     for resource in resources:
