@@ -33,18 +33,19 @@ from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
 from penstock.gateway.deps import Deps
+from penstock.gateway.health import Health
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
+from penstock.gateway.probes import Probes
 from penstock.gateway.queueing import Queues
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
 from penstock.lib.retry_budget import RetryBudget
 from penstock.protocols import INBOUND
-from penstock.routing.breaker import Breakers
 from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
-from penstock.telemetry.metrics import Metrics, PoolRow
+from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow
 
 BUILTIN_CHAT_FILE = Path(__file__).parent / "engines" / "data" / "penstock-demo-5m-q8_0.gguf"
 BACKLOG = 2048
@@ -96,15 +97,16 @@ async def serve(options: Options) -> None:
                 return [_pool_row(status) for status in fleet.status()]
 
             media = Media(client, options.snapshot.media_hosts)
-            breakers = Breakers()
             balance = Balance()
+            health = Health(fleet, clock, balance.load)
             queues = Queues(clock)
             metrics = Metrics(
                 __version__,
                 pool_rows,
-                lambda: breakers.down(clock.monotonic()),
+                lambda: health.down(app.snapshot.deployments()),
                 balance.report,
                 queues.report,
+                breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
             )
             deps = Deps(
                 client,
@@ -114,7 +116,7 @@ async def serve(options: Options) -> None:
                 media,
                 Thoughts(clock),
                 RetryBudget(),
-                breakers,
+                health,
                 balance,
                 Batcher(clock, metrics),
                 queues,
@@ -128,10 +130,12 @@ async def serve(options: Options) -> None:
                 running = tasks.spawn(group, fleet.run(), "fleet")
                 reporting = tasks.spawn(group, _report(fleet, options), "status")
                 collecting = tasks.spawn(group, _collect(metrics), "garbage")
+                probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
                 with _signals(server):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
+                        probing.cancel()
                         await app.aclose()
                 reporting.cancel()
                 collecting.cancel()

@@ -8,7 +8,7 @@ from penstock.config.errors import ConfigError
 from penstock.config.load import load_text
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
-from penstock.types.deployment import Batching
+from penstock.types.deployment import Batching, ProbePlan
 
 SECRET = b"0" * 32
 BASE = """
@@ -419,3 +419,76 @@ def test_tiers_stand_in_their_order() -> None:
     assert route is not None
     tiers = (route.targets, *route.tiers)
     assert [[one.deployment.name for one in tier] for tier in tiers] == [["large"], ["fast"], ["other"]]
+
+
+def with_probe(written: str) -> str:
+    return BASE.replace("model: upstream-model", f"model: upstream-model, probe: {written}")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("off", None),
+        ("on", ProbePlan(30.0, 10.0)),
+        ("{}", ProbePlan()),
+        ("{every: 2m}", ProbePlan(120.0, 10.0)),
+        ("{every: 1s, timeout: 500ms}", ProbePlan(1.0, 0.5)),
+    ],
+)
+def test_probes_are_asked_for(written: str, expected: ProbePlan | None) -> None:
+    plain = compiled().find_route("m")
+    assert plain is not None
+    assert (plain.targets[0].deployment.probe, plain.is_plain) == (None, True)
+    route = compiled(with_probe(written)).find_route("m")
+    assert route is not None
+    assert route.targets[0].deployment.probe == expected
+    assert route.is_plain is (expected is None), "its answers are noted, so that they spare a probe"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("often", "probe: must be on or off, not 'often'"),
+        ("[1]", "probe: must be on or off or a mapping of every, timeout, not a list"),
+        ("{after: 1s}", "probe.after: there is no such setting; allowed: every, timeout"),
+        ("{every: 30}", "probe.every: '30': a duration is"),
+        ("{every: 500ms}", "probe.every: must be at least 1s"),
+        ("{timeout: 0s}", "probe.timeout: '0s': a duration is above zero"),
+        ("{timeout: 1m}", "probe.timeout: must be at most 30s"),
+    ],
+)
+def test_probes_that_make_no_sense_are_refused(written: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compiled(with_probe(written))
+    (problem,) = caught.value.problems
+    assert f"{problem.path}: {problem.message}".startswith(f"deployments.m.{said}")
+
+
+def test_what_has_several_parts_is_watched_part_by_part() -> None:
+    text = """
+providers:
+  keys: {kind: vllm, api_keys: [k1, k2], models: "*"}
+deployments:
+  one: {model: "builtin:chat"}
+  three: {model: "builtin:chat", replicas: 3}
+  far: {provider: keys, model: m}
+routes:
+  r: {targets: [{deployment: three}]}
+"""
+    found = {name: compiled(text).find_route(name) for name in ("one", "three", "r", "far", "keys/any")}
+    seen = {
+        name: (route.targets[0].deployment.has_parts, route.has_more, route.is_plain)
+        for name, route in found.items()
+        if route is not None
+    }
+    assert seen == {
+        "one": (False, False, True),
+        "three": (True, True, False),
+        "r": (True, True, False),
+        "far": (True, False, True),
+        "keys/any": (True, False, True),
+    }
+
+
+def test_the_deployments_of_a_snapshot() -> None:
+    assert [one.name for one in compiled().deployments()] == ["m", "n", "few/org/a", "few/b"]

@@ -43,6 +43,7 @@ from penstock.types.deployment import (
     Labels,
     Place,
     Pool,
+    ProbePlan,
     QueuePlan,
     ReplicaView,
     Route,
@@ -83,6 +84,8 @@ _VENDORS: Final = {"openai-responses": "openai"}  # kinds whose models are anoth
 _LOCAL_FIELDS: Final = ("engine", "context", "parallel", "threads", "replicas")
 _BATCHED: Final[frozenset[Operation]] = frozenset({"embedding", "rerank"})
 _LONGEST_WINDOW_S: Final = 1.0
+_SHORTEST_PROBES_S: Final = 1.0
+_LONGEST_PROBE_S: Final = 30.0  # a breaker waits no longer for one (routing.breaker.PROBE_S)
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
     "embedding": frozenset({"embedding"}),
@@ -149,6 +152,10 @@ def compile_settings(
                 concurrency=written.concurrency,
                 queue=QueuePlan(queue.waiting, queue.size, queue.wait),
             )
+        deployments[name] = msgspec.structs.replace(deployments[name], probe=_probe(written))
+    for name, deployment in deployments.items():
+        if deployment.pool is not None and pools[deployment.pool].replicas > 1:
+            deployments[name] = msgspec.structs.replace(deployment, has_parts=True, is_balanced=True)
     for name in {
         target
         for written in settings.routes.values()
@@ -343,6 +350,14 @@ def _hedge(written: bool | schema.Hedge) -> Hedge | None:
     return Hedge() if written else None
 
 
+def _probe(written: schema.Deployment) -> ProbePlan | None:
+    match written.probe:
+        case schema.Probe(every=every_s, timeout=timeout_s):
+            return ProbePlan(every_s, timeout_s)
+        case is_on:
+            return ProbePlan() if is_on else None
+
+
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
         yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY)
@@ -529,6 +544,7 @@ def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem
         if written.operations == ():
             yield Problem(f"{path}.operations", "must not be empty")
         yield from _batching_problems(f"{path}.batching", written)
+        yield from _probe_problems(f"{path}.probe", written)
         if written.queue != schema.Queue() and written.concurrency is None:
             yield Problem(f"{path}.queue", "needs `concurrency`: without it nobody waits")
         if written.provider is None:
@@ -548,6 +564,14 @@ def _batching_problems(path: str, written: schema.Deployment) -> Iterator[Proble
         yield Problem(f"{path}.window", "must be at most 1s: every request in it waits so long")
     if written.batching and written.operations and not _BATCHED & set(written.operations):
         yield Problem(path, f"is for {' and '.join(sorted(_BATCHED))}; this deployment does neither")
+
+
+def _probe_problems(path: str, written: schema.Deployment) -> Iterator[Problem]:
+    if isinstance(written.probe, schema.Probe):
+        if written.probe.every < _SHORTEST_PROBES_S:
+            yield Problem(f"{path}.every", "must be at least 1s: each probe is a real request")
+        if written.probe.timeout > _LONGEST_PROBE_S:
+            yield Problem(f"{path}.timeout", "must be at most 30s")
 
 
 def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterator[Problem]:
@@ -581,7 +605,7 @@ def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterato
                 )
 
 
-def _has_replicas(settings: Settings, name: str) -> bool:
+def _may_have_replicas(settings: Settings, name: str) -> bool:
     written = settings.deployments.get(name)
     return written is not None and _replicas(written).max > 1
 
@@ -597,7 +621,8 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             elif target.deployment in seen:
                 yield Problem(path, f"{target.deployment} is a target twice; add the weights up")
             seen.add(target.deployment)
-        if written.hedge and len(seen) == 1 and not _has_replicas(settings, written.targets[0].deployment):
+        only = written.targets[0].deployment if len(seen) == 1 else None
+        if written.hedge and only is not None and not _may_have_replicas(settings, only):
             yield Problem(f"routes.{name}.hedge", "needs a second target, or a deployment with replicas")
         if written.sticky is not None and written.strategy != "weighted":
             yield Problem(

@@ -136,6 +136,15 @@ class Queue(Group, frozen=True):
     )
 
 
+class Probe(Group, frozen=True):
+    """A small request of our own, so that recovery is found without one of a customer's."""
+
+    every: Annotated[
+        Duration, Meta(description="after the last answer or probe; at least 1s; each one costs a few tokens")
+    ] = 30.0
+    timeout: Annotated[Duration, Meta(description="for its answer; at most 30s")] = 10.0
+
+
 class Deployment(Group, frozen=True):
     """A model on a provider (`provider`) or on this machine (`engine`, or chosen by the model source)."""
 
@@ -164,6 +173,9 @@ class Deployment(Group, frozen=True):
             description="send small embedding and rerank requests as one; default: on (local), off (remote)"
         ),
     ] = None
+    probe: Annotated[
+        Switch | Probe, Meta(description="ask it something small while nobody uses it, or it is down")
+    ] = False
 
 
 class Requirements(Group, frozen=True):

@@ -7,7 +7,7 @@ models()                the rows of GET /v1/models
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -66,6 +66,8 @@ class Remote(msgspec.Struct, frozen=True):
             operations=self.codec.operations if operations is None else operations,
             remote=self.view,
             spares=self.spares,
+            has_parts=bool(self.spares),
+            is_balanced=bool(self.spares),
             max_context=facts.row.context if facts is not None else None,
             max_output=facts.row.max_output if facts is not None else None,
             facts=None
@@ -101,6 +103,16 @@ class Snapshot:
         return any(remote.is_open for remote in self.remotes.values()) or any(
             target.deployment.remote is not None for route in self.routes.values() for target in route.targets
         )
+
+    def deployments(self) -> Iterable[Deployment]:
+        """All that are configured, each once."""
+        found = (
+            target.deployment
+            for route in self.routes.values()
+            for tier in (route.targets, *route.tiers)
+            for target in tier
+        )
+        return {deployment.name: deployment for deployment in found}.values()
 
     def find_route(self, name: str) -> Route | None:
         route = self.routes.get(name)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from penstock.gateway.health import Health, replica_of
 from penstock.gateway.wishes import SESSION
 from penstock.routing import select, sticky
 from penstock.routing.constraints import Needs, fits, needs_of
@@ -69,10 +70,8 @@ class Balance:
         self.cached: dict[str, int] = {}
         self.regret: dict[str, int] = {}  # route -> tokens
 
-    def choose(
-        self, call: Call, request: Request, route: Route, fleet: Fleet, down: Callable[[str], bool]
-    ) -> Target:
-        """The best of those that can and are up. `down`: whether a deployment is left alone, by its name."""
+    def choose(self, call: Call, request: Request, route: Route, fleet: Fleet, health: Health) -> Target:
+        """The best of those that can and are up."""
         if route.strategy == "affinity":
             self._read(call, request)
         elif route.strategy == "cheapest":
@@ -80,21 +79,25 @@ class Balance:
         candidates: Sequence[Candidate] = self._candidates(route, fleet)
         if route.is_mixed:
             candidates = self._able(candidates, request)
-        best = self._best(call, request, route, candidates)
-        if down(best.target.deployment.name):
-            up = [one for one in candidates if not down(one.target.deployment.name)]
-            best = self._best(call, request, route, up) if up else best
+        roll = _roll(call, request, route)
+        best = self._best(call, request, route, health.standing(candidates, roll))
+        if not health.is_up(best):
+            up = [one for one in candidates if health.is_up(one)]
+            best = self._best(call, request, route, health.standing(up, roll)) if up else best
         if route.strategy != "weighted":
             key = (route.name, best.id or best.replica)
             self.decisions[key] = self.decisions.get(key, 0) + 1
         call.replica = best.id
         return best.target
 
-    def again(self, call: Call, request: Request, route: Route, targets: Sequence[Target]) -> Target:
+    def again(
+        self, call: Call, request: Request, route: Route, targets: Sequence[Target], health: Health
+    ) -> Target:
         """Who is next of `targets`, after others have failed."""
         left = [Candidate(one, one.deployment.name, "", one.weight) for one in targets]
         call.replica = ""
-        return self._best(call, request, route, self._able(left, request)).target
+        able = health.standing(self._able(left, request), _roll(call, request, route))
+        return self._best(call, request, route, able).target
 
     def _able(self, candidates: Sequence[Candidate], request: Request) -> Sequence[Candidate]:
         """Those that are not known to be unable; all, if all are."""
@@ -191,7 +194,7 @@ class Balance:
         if attempt.first_content_s is not None and attempt.ended_s is not None:
             first_s = attempt.first_content_s - attempt.started_s
             rest_s = attempt.ended_s - attempt.first_content_s
-            self.speeds.saw(deployment.name, first_s, rest_s, usage.completion_tokens, now_s=attempt.ended_s)
+            self.speeds.saw(attempt.label, first_s, rest_s, usage.completion_tokens, now_s=attempt.ended_s)
         if usage.completion_tokens:
             known = self._answers.get(route, float(usage.completion_tokens))
             self._answers[route] = known + NEWEST * (usage.completion_tokens - known)
@@ -226,6 +229,11 @@ def _session(call: Call, request: Request, by: Sticky) -> int:
     return sticky.session_of(by, key, call.headers.get(SESSION, b""), getattr(request, "body", {}))
 
 
+def _roll(call: Call, request: Request, route: Route) -> Callable[[Candidate], float] | None:
+    by = route.sticky
+    return None if by is None else lambda one: sticky.roll(one, _session(call, request, by))
+
+
 def _needs(request: ChatRequest) -> Needs:
     try:
         return needs_of(request.conversation())
@@ -253,11 +261,6 @@ def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:
         if not ready:
             found.append(Candidate(target, deployment.name, "", target.weight))
     return found
-
-
-def replica_of(deployment: Deployment, view: ReplicaView) -> str:
-    """A replica that was started again is another one: its cache is empty."""
-    return deployment.name if deployment.pool is None else f"{view.id}:{view.address.port}"
 
 
 def prompt_of(request: Request) -> bytes:

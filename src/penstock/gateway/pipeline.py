@@ -65,10 +65,7 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if not route.is_choosy:
             target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
         else:
-            now_s = call.started_s
-            target = deps.balance.choose(
-                call, request, route, deps.fleet, lambda name: deps.breakers.is_down(name, now_s)
-            )
+            target = deps.balance.choose(call, request, route, deps.fleet, deps.health)
         deployment = target.deployment
         if call.operation not in deployment.operations:
             raise wrong_operation(deployment, call)

@@ -9,7 +9,10 @@
     penstock_upstream_attempts_total         deployment, outcome (ok | client_left | outrun | an error code)
     penstock_batch_requests                  deployment (requests sent as one, where it batches)
     penstock_batches_refused_total           deployment (batches whose members were sent again, each alone)
-    penstock_deployment_down                 deployment (1 while its breaker is open; else no sample)
+    penstock_deployment_down                 deployment (1 while it is left alone; else no sample)
+    penstock_breaker_state                   kind: deployment replica credential, name
+                                             (0 closed, 1 half open, 2 open; what was never asked has none)
+    penstock_probes_total                    deployment, outcome (ok | an error code)
     penstock_routing_decisions_total         route, replica (strategies other than weighted)
     penstock_routing_regret_tokens_total     route: read beyond what the best was predicted to
     penstock_prefix_predicted_tokens_total   deployment: of prompts, that should be in its cache
@@ -64,6 +67,17 @@ class Routing(NamedTuple):
     blocks: int = 0
 
 
+class BreakerRow(NamedTuple):
+    """One breaker as the scrape shows it; of a credential its number, never itself."""
+
+    kind: str
+    name: str
+    state: str
+
+
+_STATES = {"closed": 0, "half open": 1, "open": 2}
+
+
 class Histogram:
     """Durations, or sizes, by bucket; the last bucket is everything longer."""
 
@@ -106,7 +120,7 @@ class Series:
 
 
 class Metrics(Collector):
-    """One per process. `pools`, `down` (deployments left alone) and `routing` are asked at each scrape."""
+    """One per process. What is handed in is asked at each scrape; `down`: deployments left alone."""
 
     def __init__(
         self,
@@ -115,12 +129,16 @@ class Metrics(Collector):
         down: Callable[[], Iterable[str]] = tuple,
         routing: Callable[[], Routing] = Routing,
         queues: Callable[[], Iterable[QueueRow]] = tuple,
+        *,
+        breakers: Callable[[], Iterable[BreakerRow]] = tuple,
     ) -> None:
         self._version = version
         self._pools = pools
         self._down = down
         self._routing = routing
         self._queues = queues
+        self._breakers = breakers
+        self._probes: dict[tuple[str, str], int] = {}
         self._series: dict[tuple[str, str, str, int, str], Series] = {}
         self._durations: dict[tuple[str, str], Histogram] = {}
         self._ttfts: dict[tuple[str, str], Histogram] = {}
@@ -175,6 +193,10 @@ class Metrics(Collector):
 
     def batch_refused(self, deployment: str) -> None:
         self._refused[deployment] = self._refused.get(deployment, 0) + 1
+
+    def probe_ended(self, deployment: str, outcome: str) -> None:
+        key = deployment, outcome
+        self._probes[key] = self._probes.get(key, 0) + 1
 
     def _open(self, key: tuple[str, str, str, int, str]) -> Series:
         operation, route, deployment, _, _ = key
@@ -247,18 +269,33 @@ class Metrics(Collector):
         for deployment, number in self._refused.copy().items():
             refused.add_metric((deployment,), number)
         yield refused
-        down = GaugeMetricFamily(
-            "penstock_deployment_down", "1 while a deployment's breaker is open", labels=("deployment",)
-        )
-        for name in self._down():
-            down.add_metric((name,), 1)
-        yield down
+        yield from self._healthy()
         yield from self._routed()
         yield from self._queued()
         yield from self._replicas()
         build = GaugeMetricFamily("penstock_build_info", "Always 1", labels=("version",))
         build.add_metric((self._version,), 1)
         yield build
+
+    def _healthy(self) -> Iterable[Metric]:
+        down = GaugeMetricFamily(
+            "penstock_deployment_down", "1 while a deployment is left alone", labels=("deployment",)
+        )
+        for name in self._down():
+            down.add_metric((name,), 1)
+        yield down
+        breakers = GaugeMetricFamily(
+            "penstock_breaker_state", "0 closed, 1 half open, 2 open", labels=("kind", "name")
+        )
+        for row in self._breakers():
+            breakers.add_metric((row.kind, row.name), _STATES[row.state])
+        yield breakers
+        probes = CounterMetricFamily(
+            "penstock_probes", "Small requests of our own, by outcome", labels=("deployment", "outcome")
+        )
+        for labels, number in self._probes.copy().items():
+            probes.add_metric(labels, number)
+        yield probes
 
     def _queued(self) -> Iterable[Metric]:
         rows = list(self._queues())

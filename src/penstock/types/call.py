@@ -24,6 +24,7 @@ class Attempt(msgspec.Struct):
     error: PenstockError | None = None
     outcome: str = ""  # what metrics call it where `error` does not say: outrun
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
+    breaker: Any = None  # of the replica or credential, where there are several (routing.breaker.Breaker)
 
 
 class Call(msgspec.Struct):

@@ -37,6 +37,7 @@ class ReplicaView(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()  # credentials and vendor headers to send
     info: Mapping[str, Any] = {}  # what the engine said of itself: context, dimensions, max_input_tokens ...
     signer: "Signer | None" = None  # where the credentials depend on the request, or expire
+    ready_s: float | None = None  # monotonic; None: it always was
 
 
 Framing = Literal["sse", "lines", "aws"]
@@ -222,6 +223,13 @@ class QueuePlan(msgspec.Struct, frozen=True):
     wait_s: float = 60.0
 
 
+class ProbePlan(msgspec.Struct, frozen=True):
+    """How often a deployment that nobody uses is asked something small."""
+
+    every_s: float = 30.0
+    timeout_s: float = 10.0
+
+
 class Deployment(msgspec.Struct, frozen=True):
     """A model on a provider or on an engine of ours, addressable by `name`.
 
@@ -243,7 +251,9 @@ class Deployment(msgspec.Struct, frozen=True):
     count_prompt: CountPrompt | None = None  # where the engine finds out too late that a prompt is too long
     concurrency: int | None = None  # answers under way at once; more wait in its queue; None = any number
     queue: QueuePlan = QueuePlan()
-    is_balanced: bool = False  # a route chooses it by its load: every call of it is accounted
+    is_balanced: bool = False  # chosen by its load, or its parts are: every call of it is accounted
+    has_parts: bool = False  # several replicas, or credentials (`spares`): each may be down by itself
+    probe: ProbePlan | None = None
     description: str = ""  # one honest sentence, shown in /v1/models
     owner: str = "penstock"
     batching: Batching | None = None  # None: each request is sent as it came
@@ -289,7 +299,7 @@ class Route(msgspec.Struct, frozen=True):
     hedge: Hedge | None = None
     retries: int = 0  # further attempts at a target that was asked already
     has_more: bool = False  # whether there is anything to try after a first attempt
-    is_plain: bool = True  # neither that nor a target that batches: one attempt, sent as the request came
+    is_plain: bool = True  # neither that nor a target that batches, waits or is probed: one plain attempt
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -336,6 +346,11 @@ class Engine(Protocol):
 
 class Fleet(Protocol):
     """What the gateway may ask of whoever runs replicas."""
+
+    @property
+    def newest_s(self) -> float:
+        """When one of all replicas became ready last; monotonic."""
+        ...
 
     def replicas(self, pool: str) -> tuple[ReplicaView, ...]: ...
 
