@@ -150,7 +150,7 @@ def test_it_recovers_once_its_upstream_has(
             break
     assert breaker.state(now_s) == "closed"
     assert not breaker.is_down(now_s, is_probed=is_probed)
-    assert breaker.share(now_s + FULL_S) == 1.0
+    assert breaker.share(now_s + FULL_S + 1) == 1.0
 
 
 def test_after_a_week_of_failures_it_still_counts() -> None:
