@@ -22,7 +22,7 @@ from penstock.types.deployment import (
     Route,
     Target,
 )
-from penstock.types.errors import UpstreamCredentials, UpstreamUnavailable
+from penstock.types.errors import UpstreamCredentials, UpstreamRateLimited, UpstreamUnavailable
 
 DOWN = UpstreamUnavailable("x")
 CODEC: Any = None  # never called here
@@ -111,6 +111,20 @@ def test_a_deployment_is_down_when_all_its_credentials_rest() -> None:
     bench.health.failed(bench.health.began(deployment, deployment.remote), refused)
     assert bench.health.is_down(deployment)
     assert {bench.health.credential(deployment, set()).id for _ in range(50)} == {"far#1", "far#2"}
+
+
+def test_a_credential_rests_for_one_deployment_and_a_client_s_names_are_one() -> None:
+    spare, bench = ReplicaView("far#2", "ready", Address()), Bench()
+    one, other = (remote(name, spares=(spare,), has_parts=True) for name in ("one", "other"))
+    limited = UpstreamRateLimited("x", retry_after_s=60.0)
+    bench.health.failed(bench.health.began(one, spare), limited)
+    assert bench.health.credential(one, set()).id == "one#1"
+    assert {bench.health.credential(other, set()).id for _ in range(50)} == {"other#1", "far#2"}
+    for number in range(100):
+        made_up = remote(f"far/{number}", spares=(spare,), has_parts=True, label="far/*")
+        bench.health.failed(bench.health.began(made_up, spare), limited)
+    rows = [row for row in bench.health.breakers.report(bench.clock.monotonic()) if row.deployment != "one"]
+    assert rows == [("credential", "far/*", "far#2", "open")]
 
 
 def test_the_replica_with_the_fewest_calls_is_asked() -> None:

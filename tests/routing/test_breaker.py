@@ -10,6 +10,7 @@ from penstock.routing.breaker import (
     PROBE_S,
     Breaker,
     Breakers,
+    Name,
 )
 from penstock.routing.slow_start import FULL_S
 from penstock.types.errors import (
@@ -189,22 +190,23 @@ def test_a_half_open_one_waits_for_its_probe_but_not_forever() -> None:
 
 
 def test_the_table() -> None:
-    breakers = Breakers()
-    assert not breakers.is_down("deployment", "a", 0.0)
+    breakers, key, own = Breakers(), Name("credential", "m", "up#1"), Name("deployment", "m")
+    assert not breakers.is_down(own, 0.0)
     assert breakers.report(0.0) == []
-    breakers.of("credential", "a").failed(UpstreamCredentials("x"), 0.0)
-    assert breakers.is_down("credential", "a", 1.0)
-    assert not breakers.is_down("deployment", "a", 1.0), "another kind is another one"
-    assert breakers.report(1.0) == [("credential", "a", "open")]
-    assert breakers.report(LONGEST_S) == [("credential", "a", "half open")]
-    breakers.of("credential", "a").succeeded(LONGEST_S)
-    assert breakers.report(LONGEST_S) == [("credential", "a", "closed")]
+    breakers.of(key).failed(UpstreamCredentials("x"), 0.0)
+    assert breakers.is_down(key, 1.0)
+    assert not breakers.is_down(own, 1.0)
+    assert not breakers.is_down(Name("credential", "n", "up#1"), 1.0)
+    assert breakers.report(1.0) == [("credential", "m", "up#1", "open")]
+    assert breakers.report(LONGEST_S) == [("credential", "m", "up#1", "half open")]
+    breakers.of(key).succeeded(LONGEST_S)
+    assert breakers.report(LONGEST_S) == [("credential", "m", "up#1", "closed")]
 
 
 def test_a_replica_that_was_started_again_is_another_one() -> None:
-    breakers = Breakers()
-    breakers.of("replica", "a#0", "a#0:1").failed(UpstreamCredentials("x"), 0.0)
-    assert breakers.is_down("replica", "a#0", 1.0, life="a#0:1")
-    assert not breakers.is_down("replica", "a#0", 1.0, life="a#0:2")
-    breakers.of("replica", "a#0", "a#0:2")
-    assert breakers.report(1.0) == [("replica", "a#0", "closed")], "and the old one is forgotten"
+    breakers, name = Breakers(), Name("replica", "a", "a#0")
+    breakers.of(name, "a#0:1").failed(UpstreamCredentials("x"), 0.0)
+    assert breakers.is_down(name, 1.0, life="a#0:1")
+    assert not breakers.is_down(name, 1.0, life="a#0:2")
+    breakers.of(name, "a#0:2")
+    assert breakers.report(1.0) == [("replica", "a", "a#0", "closed")], "and the old one is forgotten"

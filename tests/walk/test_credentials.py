@@ -51,7 +51,7 @@ async def test_a_key_that_is_refused_rests_and_another_answers() -> None:
             assert (await gate.post("/v1/chat/completions", chat())).status == 200
         assert refused not in used(up)[1:]
         assert await gate.metric("penstock_deployment_down") == 0, "the others answer"
-        assert await gate.metric("penstock_breaker_state", 'kind="credential"', 'name="up#') == 2
+        assert await gate.metric("penstock_breaker_state", 'kind="credential"', 'part="up#') == 2
         assert refused not in (await gate.get("/metrics")).body.decode()
         assert await gate.metric("penstock_upstream_attempts_total", 'outcome="ok"') == 21
 
@@ -137,7 +137,7 @@ async def test_a_key_that_is_paid_again_comes_back(monkeypatch: pytest.MonkeyPat
             await asyncio.sleep(0.01)
         assert used(up)[-1] == unpaid
         states = (await gate.get("/metrics")).body.decode()
-        assert 'penstock_breaker_state{kind="credential",name="up#' in states
+        assert 'penstock_breaker_state{deployment="m",kind="credential",part="up#' in states
         assert await gate.metric("penstock_breaker_state") == 0, "closed"
 
 

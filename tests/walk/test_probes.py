@@ -69,7 +69,7 @@ async def test_who_is_idle_is_probed_and_nobody_pays() -> None:
         for name in ("penstock_requests_total", "penstock_tokens_total", "penstock_upstream_attempts_total"):
             assert await gate.metric(name) == 0
         assert await gate.metric("penstock_requests_in_flight") == 0
-        assert await gate.metric("penstock_breaker_state", 'kind="deployment",name="m"') == 0
+        assert await gate.metric("penstock_breaker_state", 'deployment="m",kind="deployment"') == 0
 
 
 async def test_without_probes_nothing_is_sent() -> None:

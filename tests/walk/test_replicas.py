@@ -91,7 +91,7 @@ async def test_one_sick_replica_is_left_alone_and_its_deployment_stays_up(ward: 
         failed = sum(answer.headers["x-penstock-attempts"] == "2" for answer in answers)
         assert 1 <= failed <= breaker.LEAST, "then it is known"
         assert await gate.metric("penstock_breaker_state", 'kind="replica"') == 2
-        assert await gate.metric("penstock_breaker_state", 'kind="deployment",name="own"') == 0
+        assert await gate.metric("penstock_breaker_state", 'deployment="own",kind="deployment"') == 0
         assert await gate.metric("penstock_deployment_down") == 0
 
 

@@ -135,7 +135,8 @@ class Snapshot:
         if remote is None or not remote.is_open or not 0 < len(model) <= _MAX_MODEL_NAME:
             return None
         label = f"{provider}/*"  # of a bounded set, though the provider takes any name
-        made = route_of(name, (Target(remote.deployment(name, model), Labels(label, label)),))
+        deployment = msgspec.structs.replace(remote.deployment(name, model), label=label)
+        made = route_of(name, (Target(deployment, Labels(label, label)),))
         if len(self._wildcards) >= _MAX_WILDCARD_ROUTES:
             self._wildcards.clear()
         self._wildcards[name] = made

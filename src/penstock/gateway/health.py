@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from penstock.lib.clock import Clock
 from penstock.routing import select
-from penstock.routing.breaker import Breaker, Breakers
+from penstock.routing.breaker import Breaker, Breakers, Name
 from penstock.routing.load import Load
 from penstock.routing.select import Candidate
 from penstock.routing.slow_start import FULL_S, share, standing
@@ -40,7 +40,7 @@ class Health:
     def is_down(self, deployment: Deployment) -> bool:
         now_s = self._clock.monotonic()
         is_probed = deployment.probe is not None
-        if self.breakers.is_down("deployment", deployment.name, now_s, is_probed=is_probed):
+        if self.breakers.is_down(_name(deployment), now_s, is_probed=is_probed):
             return True
         if not deployment.has_parts:
             return False
@@ -49,11 +49,11 @@ class Health:
 
     def is_up(self, one: Candidate) -> bool:
         """Neither its deployment is down nor the replica."""
-        deployment = one.target.deployment
-        is_probed = deployment.probe is not None
-        return not self.is_down(deployment) and not self.breakers.is_down(
-            "replica", one.id, self._clock.monotonic(), life=one.replica, is_probed=is_probed
-        )
+        deployment, now_s = one.target.deployment, self._clock.monotonic()
+        if self.is_down(deployment):
+            return False
+        views = self._parts(deployment) if deployment.has_parts and one.id else ()
+        return not any(view.id == one.id and self._is_part_down(deployment, view, now_s) for view in views)
 
     def down(self, deployments: Iterable[Deployment]) -> list[str]:
         """The names of those that are."""
@@ -65,16 +65,14 @@ class Health:
         return (deployment.remote, *deployment.spares) if deployment.remote is not None else ()
 
     def _is_part_down(self, deployment: Deployment, view: ReplicaView, now_s: float) -> bool:
-        if deployment.pool is None:
-            return self.breakers.is_down("credential", view.id, now_s)
-        life = replica_of(deployment, view)
+        is_probed = deployment.probe is not None and deployment.pool is not None
         return self.breakers.is_down(
-            "replica", view.id, now_s, life=life, is_probed=deployment.probe is not None
+            _name(deployment, view), now_s, life=_life(deployment, view), is_probed=is_probed
         )
 
     def _may_be_asked(self, deployment: Deployment, view: ReplicaView, now_s: float) -> bool:
         """Also one that waits for its probe: who wants just that replica is its probe."""
-        return not self.breakers.is_down("replica", view.id, now_s, life=replica_of(deployment, view))
+        return not self.breakers.is_down(_name(deployment, view), now_s, life=_life(deployment, view))
 
     # -- which part is asked
 
@@ -172,28 +170,28 @@ class Health:
         return min(own, sum(self._view_share(deployment, view, now_s) for view in views) / len(views))
 
     def _own_share(self, deployment: Deployment, now_s: float) -> float:
-        breaker = self.breakers.find("deployment", deployment.name)
+        breaker = self.breakers.find(_name(deployment))
         return 1.0 if breaker is None else breaker.share(now_s)
 
     def _view_share(self, deployment: Deployment, view: ReplicaView, now_s: float) -> float:
         own = 1.0 if view.ready_s is None else share(now_s - view.ready_s)
-        breaker = self.breakers.find("replica", view.id, replica_of(deployment, view))
+        breaker = self.breakers.find(_name(deployment, view), _life(deployment, view))
         return own if breaker is None else min(own, breaker.share(now_s))
 
     # -- probes
 
     def answered_s(self, deployment: Deployment) -> float | None:
-        breaker = self.breakers.find("deployment", deployment.name)
+        breaker = self.breakers.find(_name(deployment))
         return None if breaker is None else breaker.answered_s
 
     def waits_for_probe(self, deployment: Deployment) -> tuple[str, float | None]:
         """When the next of its breakers lets an attempt through, and at which replica (empty: at any)."""
         found: list[tuple[float, str]] = []
-        breaker = self.breakers.find("deployment", deployment.name)
+        breaker = self.breakers.find(_name(deployment))
         if breaker is not None and (at_s := breaker.probe_at_s()) is not None:
             found.append((at_s, ""))
         for view in self._parts(deployment) if deployment.pool is not None else ():
-            breaker = self.breakers.find("replica", view.id, replica_of(deployment, view))
+            breaker = self.breakers.find(_name(deployment, view), _life(deployment, view))
             if breaker is not None and (at_s := breaker.probe_at_s()) is not None:
                 found.append((at_s, view.id))
         at_s, replica = min(found, default=(None, ""))
@@ -203,12 +201,7 @@ class Health:
 
     def began(self, deployment: Deployment, view: ReplicaView | None = None) -> Breaker:
         """An attempt is made, at this part of it. Gives the breaker that is to hear of its end."""
-        if view is None:
-            breaker = self.breakers.of("deployment", deployment.name)
-        elif deployment.pool is None:
-            breaker = self.breakers.of("credential", view.id)
-        else:
-            breaker = self.breakers.of("replica", view.id, replica_of(deployment, view))
+        breaker = self.breakers.of(_name(deployment, view), _life(deployment, view))
         breaker.began(self._clock.monotonic())
         return breaker
 
@@ -229,6 +222,19 @@ def is_credential_s(error: PenstockError) -> bool:
 def replica_of(deployment: Deployment, view: ReplicaView) -> str:
     """A replica that was started again is another one: its cache is empty."""
     return deployment.name if deployment.pool is None else f"{view.id}:{view.address.port}"
+
+
+def _name(deployment: Deployment, view: ReplicaView | None = None) -> Name:
+    """Of a set that no client can make larger."""
+    if view is None:
+        return Name("deployment", deployment.label or deployment.name)
+    if deployment.pool is None:
+        return Name("credential", deployment.label or deployment.name, view.id)
+    return Name("replica", deployment.pool, view.id)
+
+
+def _life(deployment: Deployment, view: ReplicaView | None) -> str:
+    return "" if view is None or deployment.pool is None else replica_of(deployment, view)
 
 
 def _standing(ones: Sequence[One], shares: Sequence[float]) -> Sequence[One]:

@@ -87,7 +87,8 @@ class Probes:
         watched = self._watched.get(deployment.name)
         if watched is None:
             watched = self._watched[deployment.name] = _Watched(now_s)
-        if plan is None or watched.is_asked:
+        is_loading = deployment.pool is not None and not self._deps.fleet.replicas(deployment.pool)
+        if plan is None or watched.is_asked or is_loading:
             return
         health = self._deps.health
         replica, reopens_s = health.waits_for_probe(deployment)

@@ -11,12 +11,13 @@
 
 One table of them, by what can fail on its own:
 
-    kind         name                             opened by
+    kind         of                               opened by
     -----------  -------------------------------  ------------------------------------------------------
     deployment   its name                         what none of the others is to blame for
-    replica      its id; one that was started     whatever fails at it, where its deployment has several
-                 again is another one
-    credential   `<provider>#<number>`            401, 402, 403 and 429, where its provider has several
+    replica      its pool and id; one that was    whatever fails at it, where its deployment has several
+                 started again is another one
+    credential   a deployment and                 401, 402, 403 and 429, where its provider has several;
+                 `<provider>#<number>`            limits and permissions are for one model, mostly
 
 A deployment is down when its own breaker is open, or those of all its ready replicas, or of all its
 credentials. A breaker only steers: where nothing else is left, an open target is asked all the same, so that
@@ -128,11 +129,20 @@ class Breaker:
         return len(recent) >= LEAST and sum(recent) >= SHARE * len(recent)
 
 
+class Name(NamedTuple):
+    """Whose breaker it is. `deployment`: of a replica its pool; `part`: the replica or the credential."""
+
+    kind: Kind
+    deployment: str
+    part: str = ""
+
+
 class Row(NamedTuple):
     """One breaker as a scrape shows it."""
 
     kind: Kind
-    name: str
+    deployment: str
+    part: str
     state: State
 
 
@@ -142,26 +152,24 @@ class Breakers:
     __slots__ = ("_table",)
 
     def __init__(self) -> None:
-        self._table: dict[tuple[Kind, str], tuple[str, Breaker]] = {}
+        self._table: dict[Name, tuple[str, Breaker]] = {}
 
-    def is_down(
-        self, kind: Kind, name: str, now_s: float, *, life: str = "", is_probed: bool = False
-    ) -> bool:
-        found = self.find(kind, name, life)
+    def is_down(self, name: Name, now_s: float, *, life: str = "", is_probed: bool = False) -> bool:
+        found = self.find(name, life)
         return found is not None and found.is_down(now_s, is_probed=is_probed)
 
-    def find(self, kind: Kind, name: str, life: str = "") -> Breaker | None:
-        found = self._table.get((kind, name))
+    def find(self, name: Name, life: str = "") -> Breaker | None:
+        found = self._table.get(name)
         return None if found is None or found[0] != life else found[1]
 
-    def of(self, kind: Kind, name: str, life: str = "") -> Breaker:
-        found = self.find(kind, name, life)
+    def of(self, name: Name, life: str = "") -> Breaker:
+        found = self.find(name, life)
         if found is None:
             found = Breaker()
-            self._table[kind, name] = (life, found)
+            self._table[name] = (life, found)
         return found
 
     def report(self, now_s: float) -> list[Row]:
         """For a scrape, which reads it in another thread."""
         rows = list(self._table.items())
-        return [Row(kind, name, breaker.state(now_s)) for (kind, name), (_, breaker) in rows]
+        return [Row(*name, breaker.state(now_s)) for name, (_, breaker) in rows]

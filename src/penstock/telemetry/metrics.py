@@ -10,7 +10,7 @@
     penstock_batch_requests                  deployment (requests sent as one, where it batches)
     penstock_batches_refused_total           deployment (batches whose members were sent again, each alone)
     penstock_deployment_down                 deployment (1 while it is left alone; else no sample)
-    penstock_breaker_state                   kind: deployment replica credential, name
+    penstock_breaker_state                   kind: deployment replica credential, deployment, part
                                              (0 closed, 1 half open, 2 open; what was never asked has none)
     penstock_probes_total                    deployment, outcome (ok | an error code)
     penstock_routing_decisions_total         route, replica (strategies other than weighted)
@@ -71,7 +71,8 @@ class BreakerRow(NamedTuple):
     """One breaker as the scrape shows it; of a credential its number, never itself."""
 
     kind: str
-    name: str
+    deployment: str
+    part: str
     state: str
 
 
@@ -285,10 +286,10 @@ class Metrics(Collector):
             down.add_metric((name,), 1)
         yield down
         breakers = GaugeMetricFamily(
-            "penstock_breaker_state", "0 closed, 1 half open, 2 open", labels=("kind", "name")
+            "penstock_breaker_state", "0 closed, 1 half open, 2 open", labels=("kind", "deployment", "part")
         )
         for row in self._breakers():
-            breakers.add_metric((row.kind, row.name), _STATES[row.state])
+            breakers.add_metric((row.kind, row.deployment, row.part), _STATES[row.state])
         yield breakers
         probes = CounterMetricFamily(
             "penstock_probes", "Small requests of our own, by outcome", labels=("deployment", "outcome")

@@ -254,6 +254,7 @@ class Deployment(msgspec.Struct, frozen=True):
     is_balanced: bool = False  # chosen by its load, or its parts are: every call of it is accounted
     has_parts: bool = False  # several replicas, or credentials (`spares`): each may be down by itself
     probe: ProbePlan | None = None
+    label: str = ""  # what is one for all names that a client may make up; empty: its name
     description: str = ""  # one honest sentence, shown in /v1/models
     owner: str = "penstock"
     batching: Batching | None = None  # None: each request is sent as it came
