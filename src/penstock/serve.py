@@ -32,6 +32,7 @@ from penstock.engines import ENGINES
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.classifier import Classifiers
 from penstock.gateway.deps import Deps
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
@@ -99,6 +100,7 @@ async def serve(options: Options) -> None:
             breakers = Breakers()
             balance = Balance()
             queues = Queues(clock)
+            classifiers = Classifiers(clock)
             metrics = Metrics(
                 __version__,
                 pool_rows,
@@ -120,6 +122,7 @@ async def serve(options: Options) -> None:
                 queues,
                 RetryBudget(burst=HEDGES_AT_ONCE),
                 Delays(),
+                classifiers,
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)
@@ -133,6 +136,7 @@ async def serve(options: Options) -> None:
                         await server.serve_to_the_end(listening)
                     finally:
                         await app.aclose()
+                        await classifiers.aclose()
                 reporting.cancel()
                 collecting.cancel()
                 running.cancel()

@@ -34,10 +34,13 @@ from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
 from penstock.routing.route import is_allowed, route_of
 from penstock.types.deployment import (
+    LEVELS,
     Batching,
+    Classifier,
     Connection,
     Credentials,
     Deployment,
+    Difficulty,
     Engine,
     Hedge,
     Labels,
@@ -83,6 +86,8 @@ _VENDORS: Final = {"openai-responses": "openai"}  # kinds whose models are anoth
 _LOCAL_FIELDS: Final = ("engine", "context", "parallel", "threads", "replicas")
 _BATCHED: Final[frozenset[Operation]] = frozenset({"embedding", "rerank"})
 _LONGEST_WINDOW_S: Final = 1.0
+_BY_REQUEST: Final = ("weighted", "difficulty")  # strategies that ask nothing of how the targets are doing
+_CLASSIFIED_WITHIN_S: Final = 10.0  # a request waits for far less (gateway/classifier.py)
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
     "embedding": frozenset({"embedding"}),
@@ -152,7 +157,7 @@ def compile_settings(
     for name in {
         target
         for written in settings.routes.values()
-        if written.strategy != "weighted"
+        if written.strategy not in _BY_REQUEST
         for target in (*(one.deployment for one in written.targets), *written.fallbacks)
     }:
         deployments[name] = msgspec.structs.replace(deployments[name], is_balanced=True)
@@ -310,7 +315,12 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
     times = written.timeouts
     first, *tiers = [
         [
-            Target(deployments[target.deployment], Labels(name, target.deployment), target.weight)
+            Target(
+                deployments[target.deployment],
+                Labels(name, target.deployment),
+                target.weight,
+                target.when,
+            )
             for target in written.targets
             if target.tier == tier
         ]
@@ -333,6 +343,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         hedge=_hedge(written.hedge),
         sticky=written.sticky,
         latency_s=written.latency,
+        difficulty=_difficulty(name, written, deployments),
         retries=written.retries,
     )
 
@@ -341,6 +352,30 @@ def _hedge(written: bool | schema.Hedge) -> Hedge | None:
     if isinstance(written, schema.Hedge):
         return Hedge(written.after, written.share)
     return Hedge() if written else None
+
+
+def _difficulty(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Difficulty | None:
+    if written.strategy != "difficulty":
+        return None
+    said = written.difficulty or schema.Difficulty()
+    classifier = None
+    if said.classifier is not None:
+        by = said.classifier.deployment
+        target = Target(deployments[by], Labels(name, by))
+        timeouts = Timeouts(total_s=_CLASSIFIED_WITHIN_S)
+        route = route_of(by, (target,), timeouts=timeouts)
+        classifier = Classifier(route, said.classifier.easy, said.classifier.hard)
+    first = min(target.tier for target in written.targets)
+    there = {target.when for target in written.targets if target.tier == first}
+    return Difficulty(
+        said.thresholds.medium,
+        said.thresholds.hard,
+        tuple(level for level in LEVELS if level in there),
+        frozenset(said.escalate),
+        said.min_logprob,
+        holds_streams=said.escalate_streams,
+        classifier=classifier,
+    )
 
 
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
@@ -606,6 +641,7 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
         if written.latency is not None and written.strategy != "cheapest":
             yield Problem(f"routes.{name}.latency", "is for the strategy cheapest")
         yield from _place_problems(settings, name, written)
+        yield from _difficulty_problems(f"routes.{name}", written, settings, known)
         for index, other in enumerate(written.fallbacks):
             path = f"routes.{name}.fallbacks[{index}]"
             if other not in known:
@@ -622,6 +658,8 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
         return
     paths = {target.deployment: f"targets[{at}].deployment" for at, target in enumerate(written.targets)}
     paths |= {other: f"fallbacks[{at}]" for at, other in enumerate(written.fallbacks)}
+    if written.difficulty is not None and written.difficulty.classifier is not None:
+        paths.setdefault(written.difficulty.classifier.deployment, "difficulty.classifier.deployment")
     for deployment, where in paths.items():
         place = _place_of(settings, deployment)
         if place is not None and not is_allowed(place, requirements):
@@ -667,6 +705,62 @@ def _place(written: schema.Deployment | schema.Provider, provider: schema.Provid
     region = written.data_region or (provider.data_region if provider else None) or ""
     policy = written.data_policy or (provider.data_policy if provider else ())
     return Place(region, frozenset(policy), is_own=provider is None)
+
+
+def _difficulty_problems(
+    path: str, written: schema.Route, settings: Settings, known: Iterable[str]
+) -> Iterator[Problem]:
+    levels = {target.when for target in written.targets}
+    if written.strategy != "difficulty":
+        if written.difficulty is not None:
+            yield Problem(f"{path}.difficulty", "needs `strategy: difficulty`")
+        if levels != {None}:
+            yield Problem(f"{path}.targets", "`when` needs `strategy: difficulty`")
+        return
+    for index, target in enumerate(written.targets):
+        if target.when is None:
+            yield Problem(f"{path}.targets[{index}]", "`when` is missing: easy, medium or hard")
+        if not _may(settings, target.deployment, "chat"):
+            yield Problem(f"{path}.targets[{index}].deployment", f"{target.deployment} does not do chat")
+    first = min(target.tier for target in written.targets)
+    if None not in levels and len({one.when for one in written.targets if one.tier == first}) == 1:
+        yield Problem(f"{path}.targets", "are all of one level; routing by difficulty needs two at least")
+    said = written.difficulty or schema.Difficulty()
+    if said.thresholds.medium > said.thresholds.hard:
+        yield Problem(f"{path}.difficulty.thresholds", "medium must not be above hard")
+    if said.classifier is not None:
+        yield from _classifier_problems(f"{path}.difficulty.classifier", said.classifier, settings, known)
+
+
+def _classifier_problems(
+    path: str, written: schema.Classifier, settings: Settings, known: Iterable[str]
+) -> Iterator[Problem]:
+    if written.deployment not in known:
+        yield Problem(f"{path}.deployment", _no_such("deployment", written.deployment, sorted(known)))
+    elif not _may(settings, written.deployment, "embedding"):
+        yield Problem(f"{path}.deployment", f"{written.deployment} does not do embedding")
+    for text in sorted({*written.easy} & {*written.hard}):
+        yield Problem(path, f"{text!r} is an example of easy and of hard requests")
+
+
+def _may(settings: Settings, name: str, operation: Operation) -> bool:
+    """Whether a deployment may do that, as far as the settings say."""
+    if name in BUILTINS:
+        return any(
+            own.deployment.name == name and operation in own.deployment.operations for own in _builtin()
+        )
+    written = settings.deployments.get(name)
+    if written is None or written.operations:
+        return written is None or not written.operations or operation in written.operations
+    try:
+        if written.provider is None:
+            return operation in _local_one(name, written).deployment.operations
+        provider = settings.providers.get(written.provider)
+        if provider is None or any(_one_provider("", provider)):
+            return True
+        return operation in _remote(written.provider, provider).codec.operations
+    except (PenstockError, ValueError):  # problems of their own
+        return True
 
 
 def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from penstock.gateway.wishes import SESSION
-from penstock.routing import select, sticky
+from penstock.routing import difficulty, select, sticky
 from penstock.routing.constraints import Needs, fits, needs_of
 from penstock.routing.load import Lease, Load
 from penstock.routing.prefix import BLOCK, BYTES_PER_TOKEN, PrefixIndex, blocks_of, salt_of
@@ -68,6 +68,8 @@ class Balance:
         self.predicted: dict[str, int] = {}  # deployment -> tokens
         self.cached: dict[str, int] = {}
         self.regret: dict[str, int] = {}  # route -> tokens
+        self.levels: dict[tuple[str, str], int] = {}  # (route, level) -> how often
+        self.escalations: dict[tuple[str, str], int] = {}  # (route, reason)
 
     def choose(
         self, call: Call, request: Request, route: Route, fleet: Fleet, down: Callable[[str], bool]
@@ -92,7 +94,7 @@ class Balance:
 
     def again(self, call: Call, request: Request, route: Route, targets: Sequence[Target]) -> Target:
         """Who is next of `targets`, after others have failed."""
-        left = [Candidate(one, one.deployment.name, "", one.weight) for one in targets]
+        left = [_of_target(one) for one in targets]
         call.replica = ""
         return self._best(call, request, route, self._able(left, request)).target
 
@@ -102,6 +104,10 @@ class Balance:
             return candidates
         needs = _needs(request)
         return [one for one in candidates if fits(one.target.deployment, needs)] or candidates
+
+    def able(self, route: Route, request: Request) -> list[Target]:
+        """The targets of a route that are not known to be unable; all, if all are."""
+        return [one.target for one in self._able([_of_target(one) for one in route.targets], request)]
 
     def _read(self, call: Call, request: Request) -> None:
         text = prompt_of(request)
@@ -125,6 +131,8 @@ class Balance:
                 answer = self._answer_tokens(request, route)
                 tokens = call.prompt.tokens
                 return select.least(candidates, lambda one: _price(one, tokens, answer), roll)
+            case "difficulty" if call.difficulty is not None:
+                return select.preferred(candidates, difficulty.preference(call.difficulty), roll)
             case "fastest" if other_roll >= EXPLORES:
                 return select.least(candidates, lambda one: self._expected_s(one, request, route), roll)
             case _:
@@ -165,16 +173,21 @@ class Balance:
             self.predicted.copy(),
             self.cached.copy(),
             len(self.index),
+            self.levels.copy(),
+            self.escalations.copy(),
         )
 
     def _candidates(self, route: Route, fleet: Fleet) -> list[Candidate]:
-        """Those of a route without replicas of ours never change."""
+        """Those of a route that is indifferent to replicas of ours never change."""
         known = self._fixed.get(route.name)
         if known is not None and known[0] is route:
             return known[1]
-        candidates = candidates_of(route, fleet)
-        if all(target.deployment.pool is None for target in route.targets):
-            self._fixed[route.name] = (route, candidates)
+        if route.difficulty is None and any(target.deployment.pool is not None for target in route.targets):
+            return candidates_of(route, fleet)
+        candidates = [
+            _of_target(target) for target in route.targets
+        ]  # the fleet knows the least used replica
+        self._fixed[route.name] = (route, candidates)
         return candidates
 
     def placed(self, call: Call, deployment: Deployment, view: ReplicaView) -> Lease:
@@ -226,6 +239,10 @@ def _session(call: Call, request: Request, by: Sticky) -> int:
     return sticky.session_of(by, key, call.headers.get(SESSION, b""), getattr(request, "body", {}))
 
 
+def _of_target(target: Target) -> Candidate:
+    return Candidate(target, target.deployment.name, "", target.weight)
+
+
 def _needs(request: ChatRequest) -> Needs:
     try:
         return needs_of(request.conversation())
@@ -246,12 +263,12 @@ def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:
     for target in route.targets:
         deployment = target.deployment
         if deployment.pool is None:
-            found.append(Candidate(target, deployment.name, "", target.weight))
+            found.append(_of_target(target))
             continue
         ready = fleet.replicas(deployment.pool)
         found += [Candidate(target, replica_of(deployment, view), view.id, target.weight) for view in ready]
         if not ready:
-            found.append(Candidate(target, deployment.name, "", target.weight))
+            found.append(_of_target(target))
     return found
 
 

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 import structlog
 
 from penstock.gateway import hedge, upstream
+from penstock.gateway.batching import SHORTEST_TOTAL_S
 from penstock.gateway.deps import Deps
+from penstock.gateway.escalation import Escalation
+from penstock.gateway.structured import Escalated
 from penstock.gateway.upstream import Emit
 from penstock.gateway.wishes import within
-from penstock.routing.failover import Tried, next_step, steer
+from penstock.routing.failover import Step, Tried, next_step, steer
 from penstock.routing.select import weighted
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route, Target
@@ -26,8 +29,9 @@ from penstock.types.errors import (
     QueueFull,
     QueueTimeout,
     UpstreamError,
+    UpstreamInvalid,
 )
-from penstock.types.requests import Request
+from penstock.types.requests import ChatRequest, Request
 
 _log = structlog.get_logger("penstock.gateway")
 
@@ -46,9 +50,15 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
     if route.hedge is not None:
         deps.hedges.called(route.name, route.hedge.share)
     tried: list[Tried] = []
+    judge = None
+    if route.difficulty is not None and isinstance(request, ChatRequest) and not request.counts_only:
+        judge = Escalation(call, request, route.difficulty, route=route, deps=deps, emit=emit)
 
     def down(name: str) -> bool:
         return deps.breakers.is_down(name, deps.clock.monotonic())
+
+    def left_s() -> float:
+        return (call.limit_s or route.timeouts.total_s) - (deps.clock.monotonic() - call.started_s)
 
     def choose(targets: Sequence[Target]) -> Target:
         if route.is_choosy:
@@ -61,28 +71,43 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
     target = steer(first, route, call.operation, down, choose)
     while True:
         call.labels, call.deployment = target.labels, target.deployment.name
+        told = emit if judge is None else judge.begin(target)
         try:
             if route.hedge is None:
-                await attempt(call, target, route, emit)
+                await attempt(call, target, route, told)
             else:
                 await hedge.race(
                     call,
                     target,
                     route=route,
                     deps=deps,
-                    emit=emit,
+                    emit=told,
                     attempt=attempt,
                     tried=tried,
                 )
+            if judge is not None:
+                await judge.end()
+        except Escalated as escalated:
+            if judge is None:
+                raise
+            tried.append(Tried(target, UpstreamInvalid("The answer was not good enough.")))
+            step = Step(judge.next(escalated.verdict))
         except PenstockError as error:
-            if call.is_stream and call.first_content_s is not None:
+            if call.is_stream and call.first_content_s is not None and not call.held_for:
                 raise
             tried.append(Tried(target, error))
             roll = random.random()  # noqa: S311 - likewise
-            step = next_step(route, call.operation, tried, down, choose=choose, roll=roll)
-            left_s = (call.limit_s or route.timeouts.total_s) - (deps.clock.monotonic() - call.started_s)
-            if step is None or step.pause_s >= left_s or not deps.retries.take(route.name):
+            after = next_step(route, call.operation, tried, down, choose=choose, roll=roll)
+            if (
+                after is None
+                or after.pause_s >= left_s()
+                or (judge is not None and judge.is_enough(after.target))
+                or not deps.retries.take(route.name)
+            ):
+                if judge is not None and await judge.give_kept():
+                    return
                 raise _last_word(tried, error) from error
+            step = after
             _log.info(
                 "attempt failed",
                 id=call.id,
@@ -96,7 +121,7 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
         if step.pause_s:
             await asyncio.sleep(step.pause_s)
         if call.limit_s is not None:
-            route = within(route, left_s - step.pause_s)
+            route = within(route, max(SHORTEST_TOTAL_S, left_s()))
         target = step.target
         call.usage, call.first_content_s, call.dialect, call.dropped = None, None, "", ()
 

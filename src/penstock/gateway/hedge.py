@@ -175,6 +175,7 @@ def _other(call: Call, first: Target, route: Route, deps: Deps) -> Candidate | N
         one
         for one in candidates_of(route, deps.fleet)
         if (one.target is not first or (one.id and one.id != call.replica))
+        and one.target.when == first.when  # of a route by difficulty
         and call.operation in one.target.deployment.operations
         and not deps.breakers.is_down(one.target.deployment.name, now_s)
     ]

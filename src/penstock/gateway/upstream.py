@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import msgspec
 
 from penstock.gateway.deps import Deps
-from penstock.gateway.structured import MAX_TRIES, Checked, SchemaMismatch
+from penstock.gateway.structured import MAX_TRIES, Checked, Escalated, SchemaMismatch
 from penstock.gateway.translate import prepare, watched
 from penstock.lib import http1
 from penstock.lib.eventstream import BadFrame, FrameSplitter
@@ -91,11 +91,13 @@ async def run(
         except SchemaMismatch as error:
             attempt.error = error
             mismatches += 1
+            if "schema" in call.held_for:
+                raise Escalated("schema") from error
             if call.is_stream or mismatches >= MAX_TRIES:
                 raise
         except PenstockError as error:
             attempt.error = error
-            is_told = call.is_stream and attempt.first_content_s is not None
+            is_told = call.is_stream and attempt.first_content_s is not None and not call.held_for
             if is_told or not _may_use_another(deployment, replica, error, deps):
                 raise
         else:
@@ -151,7 +153,8 @@ async def _attempt(
     outgoing = _encode(call, request, deployment, is_strict=route.strict)
     checked = None
     if outgoing.schema is not None:
-        checked = Checked(outgoing.schema, emit, is_stream=call.is_stream)
+        dialect = request.dialect if isinstance(request, ChatRequest) else "openai"
+        checked = Checked(outgoing.schema, dialect, emit, is_stream=call.is_stream)
         emit = checked.emit
     reader = deployment.codec.reader(request, deployment)
     address = replica.address

@@ -6,11 +6,13 @@
     penstock_time_to_first_token_seconds     operation, route
     penstock_tokens_total                    route, deployment, kind: prompt cached completion reasoning
     penstock_requests_in_flight              operation
-    penstock_upstream_attempts_total         deployment, outcome (ok | client_left | outrun | an error code)
+    penstock_upstream_attempts_total         deployment, outcome: ok client_left outrun escalated, or a code
     penstock_batch_requests                  deployment (requests sent as one, where it batches)
     penstock_batches_refused_total           deployment (batches whose members were sent again, each alone)
     penstock_deployment_down                 deployment (1 while its breaker is open; else no sample)
     penstock_routing_decisions_total         route, replica (strategies other than weighted)
+    penstock_difficulty_decisions_total      route, level: easy medium hard
+    penstock_difficulty_escalations_total    route, reason: schema refusal logprob
     penstock_routing_regret_tokens_total     route: read beyond what the best was predicted to
     penstock_prefix_predicted_tokens_total   deployment: of prompts, that should be in its cache
     penstock_prefix_cached_tokens_total      deployment: that were, as its usage says
@@ -41,6 +43,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from penstock.types.call import Call
+from penstock.types.usage import Usage
 
 DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -62,6 +65,8 @@ class Routing(NamedTuple):
     predicted: Mapping[str, int] = {}
     cached: Mapping[str, int] = {}
     blocks: int = 0
+    levels: Mapping[tuple[str, str], int] = {}  # (route, level)
+    escalations: Mapping[tuple[str, str], int] = {}  # (route, reason)
 
 
 class Histogram:
@@ -156,15 +161,13 @@ class Metrics(Collector):
             ttft.counts[bisect_left(DURATION_BUCKETS_S, ttft_s)] += 1
             ttft.sum += ttft_s
         if (usage := call.usage) is not None:
-            tokens = series.tokens
-            tokens.prompt += usage.prompt_tokens
-            tokens.cached += usage.cached_tokens
-            tokens.completion += usage.completion_tokens
-            tokens.reasoning += usage.reasoning_tokens
+            _add(series.tokens, usage)
         for attempt in call.attempts:
             said = attempt.outcome or outcome or "ok"
             label = (attempt.label, said if attempt.error is None else attempt.error.code)
             self._attempts[label] = self._attempts.get(label, 0) + 1
+            if attempt.usage is not None:
+                _add(self._tokens.setdefault((route, attempt.label), Tokens()), attempt.usage)
 
     def batch_sent(self, deployment: str, requests: int) -> None:
         sizes = self._batches.get(deployment)
@@ -297,6 +300,24 @@ class Metrics(Collector):
         for labels, number in said.decisions.items():
             decisions.add_metric(labels, number)
         yield decisions
+        for name, text, second, counted in (
+            (
+                "penstock_difficulty_decisions",
+                "Requests of routes by difficulty, by the level they were judged to be",
+                "level",
+                said.levels,
+            ),
+            (
+                "penstock_difficulty_escalations",
+                "Answers that were not given: the request went on to a harder target",
+                "reason",
+                said.escalations,
+            ),
+        ):
+            pairs = CounterMetricFamily(name, text, labels=("route", second))
+            for labels, number in counted.items():
+                pairs.add_metric(labels, number)
+            yield pairs
         for name, text, label, table in (
             (
                 "penstock_routing_regret_tokens",
@@ -336,6 +357,13 @@ class Metrics(Collector):
                 replicas.add_metric((row.pool, state), count)
             restarts.add_metric((row.pool,), row.restarts)
         return (replicas, restarts)
+
+
+def _add(tokens: Tokens, usage: Usage) -> None:
+    tokens.prompt += usage.prompt_tokens
+    tokens.cached += usage.cached_tokens
+    tokens.completion += usage.completion_tokens
+    tokens.reasoning += usage.reasoning_tokens
 
 
 def _histogram(

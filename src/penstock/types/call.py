@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.types.deployment import Labels
+from penstock.types.deployment import Labels, Verdict
 from penstock.types.errors import PenstockError
 from penstock.types.identity import VirtualKey
 from penstock.types.requests import Operation
@@ -22,7 +22,8 @@ class Attempt(msgspec.Struct):
     first_content_s: float | None = None
     ended_s: float | None = None
     error: PenstockError | None = None
-    outcome: str = ""  # what metrics call it where `error` does not say: outrun
+    outcome: str = ""  # what metrics call it where `error` does not say: outrun, escalated
+    usage: Usage | None = None  # of an answer that was not given: what is given is the call's
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
 
 
@@ -55,4 +56,6 @@ class Call(msgspec.Struct):
     queued_s: float = 0.0
     replica: str = ""  # id of the local one that was chosen; empty: whoever is next
     dropped: tuple[str, ...] = ()  # what the client said and that target was not told
+    difficulty: Any = None  # of one that is placed by how hard it is: routing.difficulty.Decision
+    held_for: frozenset[Verdict] = frozenset()  # verdicts that its attempt's answer waits for, untold
     is_follower: bool = False  # its last attempt was made for several, and counts as that of another

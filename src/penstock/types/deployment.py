@@ -256,13 +256,18 @@ class Labels(NamedTuple):
     deployment: str = ""
 
 
+Level = Literal["easy", "medium", "hard"]
+LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
+
+
 class Target(msgspec.Struct, frozen=True):
     deployment: Deployment
     labels: Labels
     weight: float = 1.0
+    when: Level | None = None  # of a route by difficulty: which requests it is for
 
 
-Strategy = Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest"]
+Strategy = Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest", "difficulty"]
 Sticky = Literal["conversation", "key"]
 
 
@@ -271,6 +276,34 @@ class Hedge(msgspec.Struct, frozen=True):
 
     after_s: float | None = None  # None: when it is late, as the route's own answers go
     share: float = 0.05  # of all calls
+
+
+Verdict = Literal["schema", "refusal", "logprob"]
+
+
+class Classifier(msgspec.Struct, frozen=True):
+    """Judges a request by what it resembles. `route`: to the model of its vectors, and to nothing else."""
+
+    route: "Route"
+    easy: tuple[str, ...]
+    hard: tuple[str, ...]
+
+
+class Difficulty(msgspec.Struct, frozen=True):
+    """How a route tells easy requests from hard ones, and which answers it sends on to a harder target.
+
+    medium, hard: scores from which a request is that.
+    escalates: the verdicts that do; min_logprob: mean of an answer's tokens below which it is unsure.
+    holds_streams: streams of all but the hardest targets wait for their verdict.
+    """
+
+    medium: float
+    hard: float
+    levels: tuple[Level, ...]  # that its targets have
+    escalates: frozenset[Verdict] = frozenset()
+    min_logprob: float = -1.5
+    holds_streams: bool = False
+    classifier: Classifier | None = None
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -287,6 +320,7 @@ class Route(msgspec.Struct, frozen=True):
     )
     tiers: tuple[tuple[Target, ...], ...] = ()  # asked in this order when no target can answer
     hedge: Hedge | None = None
+    difficulty: Difficulty | None = None
     retries: int = 0  # further attempts at a target that was asked already
     has_more: bool = False  # whether there is anything to try after a first attempt
     is_plain: bool = True  # neither that nor a target that batches: one attempt, sent as the request came
