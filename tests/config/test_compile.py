@@ -419,3 +419,88 @@ def test_tiers_stand_in_their_order() -> None:
     assert route is not None
     tiers = (route.targets, *route.tiers)
     assert [[one.deployment.name for one in tier] for tier in tiers] == [["large"], ["fast"], ["other"]]
+
+
+SMART = """
+providers:
+  up: {kind: openai-compatible, base_url: "http://127.0.0.1:9/v1"}
+  claude: {kind: anthropic, api_key: k}
+deployments:
+  small: {provider: up, model: s}
+  large: {provider: claude, model: l}
+  chats: {provider: up, model: c, operations: [chat]}
+routes:
+  smart:
+    strategy: difficulty
+    targets: [{deployment: small, when: easy}, {deployment: large, when: hard}]
+    difficulty: {}
+"""
+
+
+def smart(difficulty: str) -> Snapshot:
+    return compiled(SMART.replace("difficulty: {}", f"difficulty: {difficulty}"))
+
+
+def test_a_route_by_difficulty() -> None:
+    route = smart("{thresholds: {hard: 0.9}, escalate: [], escalate_streams: on}").routes["smart"]
+    plan = route.difficulty
+    assert plan is not None
+    assert plan.levels == ("easy", "hard")
+    assert (plan.medium, plan.hard, plan.escalates, plan.holds_streams) == (0.25, 0.9, frozenset(), True)
+    assert [target.when for target in route.targets] == ["easy", "hard"]
+    assert route.is_choosy
+    assert route.has_more
+    usual = compiled(SMART.replace("    difficulty: {}\n", "")).routes["smart"].difficulty
+    assert usual is not None
+    assert usual.escalates == {"schema", "refusal"}
+    assert not usual.holds_streams
+
+
+def test_a_classifier_is_a_route_of_its_own() -> None:
+    plan = smart("{classifier: {deployment: 'builtin:embedding', easy: [a], hard: [b, c]}}").routes["smart"]
+    assert plan.difficulty is not None
+    assert plan.difficulty.classifier is not None
+    (target,) = plan.difficulty.classifier.route.targets
+    assert target.deployment.name == "builtin:embedding"
+    assert target.labels == ("smart", "builtin:embedding")
+    assert plan.difficulty.classifier.hard == ("b", "c")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SMART.replace("strategy: difficulty", ""), "routes.smart.difficulty: needs `strategy: difficulty`"),
+        (SMART.replace("strategy: difficulty", ""), "routes.smart.targets: `when` needs"),
+        (SMART.replace(", when: hard", ""), "routes.smart.targets[1]: `when` is missing"),
+        (SMART.replace("when: hard", "when: easy"), "routes.smart.targets: are all of one level"),
+        (SMART.replace("{}", "{thresholds: {medium: 0.8}}"), "thresholds: medium must not be above hard"),
+        (
+            SMART.replace("{}", "{classifier: {deployment: nobody, easy: [a], hard: [b]}}"),
+            "classifier.deployment: there is no deployment 'nobody'",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: large, easy: [a], hard: [b]}}"),
+            "classifier.deployment: large does not do embedding",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: chats, easy: [a], hard: [b]}}"),
+            "classifier.deployment: chats does not do embedding",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: 'builtin:chat', easy: [a], hard: [b]}}"),
+            "classifier.deployment: builtin:chat does not do embedding",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: small, easy: [a, x], hard: [x]}}"),
+            "classifier: 'x' is an example of easy and of hard requests",
+        ),
+        (
+            SMART.replace("{deployment: small,", "{deployment: 'builtin:embedding',"),
+            "targets[0].deployment: builtin:embedding does not do chat",
+        ),
+    ],
+)
+def test_difficulty_that_makes_no_sense_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        compiled(text)
+    assert said in str(raised.value)

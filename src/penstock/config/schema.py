@@ -215,7 +215,7 @@ class Thresholds(Group, frozen=True):
     hard: Annotated[
         float,
         Meta(description="score from which it is hard; of two levels the harder one's counts", ge=0, le=1),
-    ] = 0.45
+    ] = 0.4
 
 
 class Classifier(Group, frozen=True):

@@ -20,26 +20,26 @@ from penstock.types.deployment import LEVELS, Level
 
 WEIGHTS: Final[dict[str, float]] = {
     # A long question holds more that has to fit together.
-    "length": 0.20,
+    "length": 0.25,
     # Code is wrong if one character is, and small models write it worst.
-    "code": 0.30,
+    "code": 0.40,
     # In a calculation or a proof one wrong step spoils the rest.
-    "maths": 0.30,
+    "maths": 0.40,
     # Who asks to prove, compare, design or find a cause wants several thoughts in a row.
-    "reasoning": 0.45,
+    "reasoning": 0.60,
     # Choosing among many tools, and filling in their arguments, is where small models err.
-    "tools": 0.15,
+    "tools": 0.20,
     # A late turn refers to many earlier ones.
-    "depth": 0.10,
+    "depth": 0.15,
     # A form is one more thing to heed; broken ones are seen and sent on (escalation).
     "schema": 0.10,
     # The client asks for thought in so many words.
-    "effort": 0.40,
+    "effort": 0.50,
     # Small models know English best.
     "language": 0.10,
 }
 
-LOOK_AT_START, LOOK_AT_END = 2_000, 1_000  # characters of the question
+LOOK_AT_START, LOOK_AT_END = 1_200, 600  # characters of the question
 SHORT, LONG = 120, 6_000  # characters: the first adds nothing, the second all that length can add
 MOST_TOOLS = 16
 MOST_TURNS = 10  # of the model
@@ -48,10 +48,28 @@ FOREIGN = 0.5  # of them not ASCII: as foreign as can be
 LONG_THOUGHT = 16_384  # tokens of a reasoning budget
 EFFORTS: Final[dict[str, float]] = {"medium": 0.4, "high": 0.8, "xhigh": 1.0, "max": 1.0}
 
-# How many different signs of one kind are as good as any number.
-ENOUGH_CODE, ENOUGH_MATHS, ENOUGH_REASONING = 3, 2, 2
+_WORD: Final = re.compile("[a-zß-ÿ]{3,}")  # of lower case
 
-_WORD: Final = re.compile(r"[^\W\d_]{3,}")
+
+class Signs(NamedTuple):
+    """What shows that a text is of a kind. `elsewhere`: likewise, of characters that are not ASCII; `enough`
+    different ones are as good as any number.
+    """
+
+    words: frozenset[str]
+    texts: tuple[str, ...]
+    patterns: tuple[re.Pattern[str], ...]
+    elsewhere: tuple[str, ...]
+    enough: int
+
+    def share(self, text: str, words: set[str]) -> float:
+        """Of what is enough; `words` are those of `text`."""
+        found = len(words & self.words)
+        found += sum([one in text for one in self.texts])
+        found += sum([one.search(text) is not None for one in self.patterns])
+        if not text.isascii():
+            found += sum([one in text for one in self.elsewhere])
+        return min(1.0, found / self.enough)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -67,16 +85,18 @@ _CODE_WORDS: Final = _words(
     klasse implementiere fonction programme programmer función programa
     """
 )
-_CODE_SIGNS: Final = (
-    re.compile(r"```|^ {4}\S.*\n {4}", re.MULTILINE),
-    re.compile(
-        r"^[ \t]*(?:def|class|import|from|func|fn|public|private|const|let|var|#include)\b", re.MULTILINE
+_CODE: Final = Signs(
+    _CODE_WORDS,
+    ("```", "=>", "->", "::", "==", "!=", "();", "#include", "error: ", "exception:", "traceback (", "</"),
+    (
+        re.compile(r"^[ \t]*(?:def|class|import|from|func|fn|public|private|const|let|var)\b", re.MULTILINE),
+        re.compile(r"[;{}][ \t]*$", re.MULTILINE),
+        re.compile(r"\.(?:py|js|ts|go|rs|c|cc|cpp|java|rb|sh|sql|ya?ml)\b|\(\)"),
+        re.compile(r"select [^;]{1,80} from "),
     ),
-    re.compile(r"[;{}][ \t]*$|\w\(\w*\)|=>|->|::|[!=]=", re.MULTILINE),
-    re.compile(r"\b\w+\.(?:py|js|ts|go|rs|c|cc|cpp|h|java|rb|sh|sql|ya?ml)\b"),
-    re.compile(r"error: |exception:|traceback \(|segmentation fault|select .{1,80} from "),
+    ("代码", "函数", "编程", "报错", "调试", "线程", "算法", "関数", "コード", "코드", "код"),
+    enough=3,
 )
-_CODE_ELSEWHERE: Final = ("代码", "函数", "编程", "报错", "调试", "线程", "算法", "関数", "コード", "코드")
 
 _MATHS_WORDS: Final = _words(
     """
@@ -89,12 +109,16 @@ _MATHS_WORDS: Final = _words(
     teorema
     """
 )
-_MATHS_SIGNS: Final = (
-    re.compile(r"\\(?:frac|int|sum|sqrt|lim|begin|cdot|alpha|lambda|theta)\b|\$[^$\n]{1,80}\$"),
-    re.compile(r"[∑∏∫√∞≤≥≠≈∂∇∈∀∃⊂]|\w\^[\w({]"),
-    re.compile(r"\b[a-z]\s*[=<>]\s*[-\d(]|\bf\(x\)|\bo\(n"),
+_MATHS: Final = Signs(
+    _MATHS_WORDS,
+    ("\\frac", "\\int", "\\sum", "\\sqrt", "\\lim", "\\begin{", "f(x)", "o(n"),
+    (re.compile(r"\^[\w({]"), re.compile(r"[=<>] ?-?\d"), re.compile(r"\$[^$\n]{1,80}\$")),
+    (
+        *("∑", "∏", "∫", "√", "∞", "≤", "≥", "≠", "≈", "∂", "∇", "∈", "∀", "∃", "²"),
+        *("积分", "导数", "矩阵", "方程", "概率", "定理", "数列", "不等式", "微分", "整数", "確率", "定積分"),
+    ),
+    enough=2,
 )
-_MATHS_ELSEWHERE: Final = ("积分", "导数", "矩阵", "方程", "概率", "定理", "数列", "不等式", "微分", "確率")
 
 _REASONING_WORDS: Final = _words(
     """
@@ -107,30 +131,19 @@ _REASONING_WORDS: Final = _words(
     evalúa justifica razona estrategia
     """
 )
-_REASONING_SIGNS: Final = (
-    re.compile(r"step[ -]by[ -]step|schritt für schritt|étape par étape|paso a paso"),
-    re.compile(
-        r"\bhow many\b.{0,200}\bif\b|\bwhy (?:does|is|do|are|did|would)\b.{60}|root cause|edge cases?"
+_REASONING: Final = Signs(
+    _REASONING_WORDS,
+    (
+        *("step by step", "step-by-step", "schritt für schritt", "étape par étape", "paso a paso"),
+        *("root cause", "edge case", "pros and cons", "vor- und nachteile", "trade-off", "tradeoff"),
+        *("under what conditions", "worst case", "worst-case", "por qué", "pourquoi"),
     ),
-    re.compile(r"pros and cons|vor- und nachteile|trade-?offs?|under what conditions|worst[ -]case"),
-)
-_REASONING_ELSEWHERE: Final = (
-    *(
-        "证明",
-        "推导",
-        "分析",
-        "逐步",
-        "一步一步",
-        "比较",
-        "设计",
-        "优化",
-        "权衡",
-        "评估",
-        "论证",
-        "为什么",
-        "推理",
+    (),
+    (
+        *("证明", "推导", "分析", "逐步", "一步一步", "比较", "设计", "优化", "权衡", "评估", "论证", "推理"),
+        *("为什么", "証明", "比較", "증명", "분석", "докажи", "проанализируй", "сравни", "обоснуй"),
     ),
-    *("証明", "比較", "증명", "분석", "докажи", "проанализируй", "сравни", "пошагово", "обоснуй"),
+    enough=2,
 )
 
 
@@ -194,11 +207,9 @@ def features_of(conversation: Conversation) -> Features:
     words = set(_WORD.findall(text))
     return Features(
         _part(math.log2(max(1, len(question)) / SHORT) / math.log2(LONG / SHORT)),
-        _part(_signs(text, words, _CODE_WORDS, _CODE_SIGNS, _CODE_ELSEWHERE) / ENOUGH_CODE),
-        _part(_signs(text, words, _MATHS_WORDS, _MATHS_SIGNS, _MATHS_ELSEWHERE) / ENOUGH_MATHS),
-        _part(
-            _signs(text, words, _REASONING_WORDS, _REASONING_SIGNS, _REASONING_ELSEWHERE) / ENOUGH_REASONING
-        ),
+        _CODE.share(text, words),
+        _MATHS.share(text, words),
+        _REASONING.share(text, words),
         _part(len(conversation.tools) / MOST_TOOLS),
         _part(sum([turn.role == "assistant" for turn in conversation.turns]) / MOST_TURNS),
         0.0 if conversation.format is None else 1.0,
@@ -228,18 +239,6 @@ def preference(decision: Decision) -> tuple[Level, ...]:
 
 def is_harder(level: Level | None, than: Level | None) -> bool:
     return level is not None and than is not None and LEVELS.index(level) > LEVELS.index(than)
-
-
-def _signs(
-    text: str,
-    words: set[str],
-    known: frozenset[str],
-    signs: tuple[re.Pattern[str], ...],
-    elsewhere: tuple[str, ...],
-) -> int:
-    """How many different ones there are. `elsewhere`: of scripts that put no spaces between words."""
-    found = len(words & known) + sum([sign.search(text) is not None for sign in signs])
-    return found if text.isascii() else found + sum([word in text for word in elsewhere])
 
 
 def _effort(thinking: Thinking | None) -> float:

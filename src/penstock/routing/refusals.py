@@ -11,10 +11,10 @@ LONGEST = 400  # characters of a refusal; what is longer explains or goes on
 _BEGINNING: Final = re.compile(
     r"""
     \s*
-    (?: (?: (?: i[ ](?:am|'m)[ ](?:so[ ]|very[ ])?sorry | sorry | i[ ]apologi[sz]e | my[ ]apologies
+    (?: (?: (?: i(?:[ ]am|'m)[ ](?:so[ ]|very[ ])?sorry | sorry | i[ ]apologi[sz]e | my[ ]apologies
           | unfortunately | as[ ]an[ ]ai(?:[ ](?:language[ ])?(?:model|assistant))? )
           [,.;!:]?[ ] (?:but[ ])? ){0,2}
-        i(?:[ ](?:am|'m)|'m)?[ ]
+        i(?:[ ]am|'m)?[ ]
         (?: (?: can't | cannot | can[ ]not | won't | will[ ]not )[ ](?:be[ ]able[ ]to[ ])?
           | (?: unable | not[ ]able )[ ]to[ ] )
         (?: help | assist | answer | provide | comply | fulfil | do[ ]that | discuss | support[ ]that

@@ -161,13 +161,25 @@ class Metrics(Collector):
             ttft.counts[bisect_left(DURATION_BUCKETS_S, ttft_s)] += 1
             ttft.sum += ttft_s
         if (usage := call.usage) is not None:
-            _add(series.tokens, usage)
+            tokens = series.tokens
+            tokens.prompt += usage.prompt_tokens
+            tokens.cached += usage.cached_tokens
+            tokens.completion += usage.completion_tokens
+            tokens.reasoning += usage.reasoning_tokens
         for attempt in call.attempts:
             said = attempt.outcome or outcome or "ok"
             label = (attempt.label, said if attempt.error is None else attempt.error.code)
             self._attempts[label] = self._attempts.get(label, 0) + 1
             if attempt.usage is not None:
-                _add(self._tokens.setdefault((route, attempt.label), Tokens()), attempt.usage)
+                self._add(route, attempt.label, attempt.usage)
+
+    def _add(self, route: str, deployment: str, usage: Usage) -> None:
+        """What an answer consumed that was not given."""
+        tokens = self._tokens.setdefault((route, deployment), Tokens())
+        tokens.prompt += usage.prompt_tokens
+        tokens.cached += usage.cached_tokens
+        tokens.completion += usage.completion_tokens
+        tokens.reasoning += usage.reasoning_tokens
 
     def batch_sent(self, deployment: str, requests: int) -> None:
         sizes = self._batches.get(deployment)
@@ -357,13 +369,6 @@ class Metrics(Collector):
                 replicas.add_metric((row.pool, state), count)
             restarts.add_metric((row.pool,), row.restarts)
         return (replicas, restarts)
-
-
-def _add(tokens: Tokens, usage: Usage) -> None:
-    tokens.prompt += usage.prompt_tokens
-    tokens.cached += usage.cached_tokens
-    tokens.completion += usage.completion_tokens
-    tokens.reasoning += usage.reasoning_tokens
 
 
 def _histogram(
