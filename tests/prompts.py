@@ -96,7 +96,10 @@ HARD = (
         "deine Bewertung."
     ),
     "请证明：对任意正整数n，1到n的立方和等于(1到n的和)的平方，并逐步推导。",
-    "分析这段代码的时间复杂度并优化：for i in range(n): for j in range(n): if a[i]+a[j]==k: res.append((i,j))",
+    (
+        "分析这段代码的时间复杂度并优化：for i in range(n): "
+        "for j in range(n): if a[i]+a[j]==k: res.append((i,j))"
+    ),
 )
 
 EASY_EXAMPLES = (
