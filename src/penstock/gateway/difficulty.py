@@ -97,7 +97,8 @@ async def _embed(call: Call, texts: Sequence[str], route: Route, deps: Deps) -> 
     async def keep(deltas: Sequence[Delta]) -> None:
         got.extend(deltas)
 
-    request = EmbeddingRequest(route.name, list(texts), truncate=True)
+    is_ours = target.deployment.pool is not None  # vendors may refuse a field they do not know
+    request = EmbeddingRequest(route.name, list(texts), truncate=is_ours)
     await failover.run(own, request, target, route=route, deps=deps, emit=keep)
     (answer,) = got
     if not isinstance(answer, Vectors) or len(answer.vectors) != len(texts):
