@@ -60,7 +60,7 @@ ROWS: list[tuple[Dialect, list[Delta], JSON]] = [
     ),
     (
         "responses",
-        [Answer(responses({"type": "message", "content": [TEXT, DECLINED]}))],
+        [Answer(responses({"type": "message", "content": [PLAIN, DECLINED]}))],
         {"is_declined": True},
     ),
     (

@@ -82,11 +82,11 @@ class Escalation:
 
     async def _judge(self, deltas: Sequence[Delta]) -> None:
         """Raises Escalated for a stream that begins with a refusal."""
-        self._said.see(deltas)
-        if self._call.held_for:
-            self._held += deltas
-            return
         if self._target is not None:
+            self._said.see(deltas)
+            if self._call.held_for:
+                self._held += deltas
+                return
             if "refusal" in self._plan.escalates and self._refuses():
                 raise Escalated("refusal")
             self._target = None  # the client has the first of it: no way back

@@ -97,7 +97,7 @@ async def run(
                 raise
         except PenstockError as error:
             attempt.error = error
-            is_told = call.is_stream and attempt.first_content_s is not None and not call.held_for
+            is_told = call.is_stream and attempt.first_content_s is not None
             if is_told or not _may_use_another(deployment, replica, error, deps):
                 raise
         else:
