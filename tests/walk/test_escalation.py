@@ -2,17 +2,18 @@
 
 import asyncio
 import contextlib
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import structlog
 from gateways import KEY, Answer, Gateway, gateway
 
 from penstock.gateway.difficulty import CLASSIFIED
 from penstock.routing.difficulty import features_of, score
 from penstock.routing.examples import scale_of
+from penstock.telemetry import log
 from penstock.testing.anthropic import AnthropicDouble
 from penstock.testing.chat import ChatDouble
 from penstock.testing.double import Double
@@ -134,13 +135,29 @@ async def test_who_is_down_is_stood_in_for_by_the_harder_then_the_easier() -> No
         assert (await ask(gate, level="medium")).headers["x-penstock-deployment"] == "easy"
 
 
-async def test_the_log_line_says_it() -> None:
-    async with smart() as (ups, gate):
+@contextlib.asynccontextmanager
+async def logged() -> AsyncIterator[list[dict[str, Any]]]:
+    """The lines of the log, once it is over."""
+    out, lines = io.StringIO(), list[dict[str, Any]]()
+    writer = await asyncio.to_thread(log.configure, "info", stream=out)
+    try:
+        yield lines
+    finally:
+        after = await asyncio.to_thread(log.configure, "error", stream=io.StringIO())
+        for one in (after, writer):
+            await asyncio.to_thread(one.close)
+        lines += [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+async def test_the_log_says_it() -> None:
+    async with logged() as lines, smart() as (ups, gate):
         ups[0].behaviour = {"x-test-content": SORRY}
-        with structlog.testing.capture_logs() as logs:
-            await ask(gate)
-        (line,) = [line for line in logs if line["event"] == "answer escalated"]
-        assert (line["deployment"], line["verdict"], line["next"]) == ("easy", "refusal", "hard")
+        await ask(gate)
+        await gate.settled("penstock_requests_total", at_least=1)
+    (escalated,) = [line for line in lines if line["event"] == "answer escalated"]
+    assert (escalated["deployment"], escalated["verdict"], escalated["next"]) == ("easy", "refusal", "hard")
+    (call,) = [line for line in lines if line["event"] == "call"]
+    assert call["difficulty"] == "0.00 easy; escalated=refusal"
 
 
 # -- whose answer is not given
@@ -438,14 +455,13 @@ async def test_the_examples_are_asked_for_once() -> None:
     "behaviour", [{"x-test-status": "500"}, {"x-test-delay-headers": "5"}, {"x-test-malformed": "0"}]
 )
 async def test_without_a_classifier_the_looks_decide(behaviour: dict[str, str]) -> None:
-    async with classified() as (vectors, gate):
+    async with logged() as lines, classified() as (vectors, gate):
         vectors.behaviour = behaviour
-        with structlog.testing.capture_logs() as logs:
-            for _ in range(3):
-                answer = await ask(gate, "a pear")
-                assert answer.headers["x-penstock-difficulty"] == "0.00 easy"
-        assert [line["event"] for line in logs].count("classifier does not answer") == 1
+        for _ in range(3):
+            answer = await ask(gate, "a pear")
+            assert answer.headers["x-penstock-difficulty"] == "0.00 easy"
         assert len(vectors.requests) == 1  # then it rests
+    assert [line["event"] for line in lines].count("classifier does not answer") == 1
 
 
 @pytest.mark.e2e
