@@ -495,6 +495,20 @@ def test_a_classifier_is_a_route_of_its_own() -> None:
             "classifier: 'x' is an example of easy and of hard requests",
         ),
         (
+            SMART.replace(
+                "difficulty: {}",
+                "requires: {region: [eu]}\n"
+                "    difficulty: {classifier: {deployment: small, easy: [a], hard: [b]}}",
+            )
+            .replace("k}", "k, data_region: eu}")
+            .replace("{deployment: small, when: easy}", "{deployment: large, when: easy}"),
+            "classifier.deployment: small is not what `requires` asks for",
+        ),
+        (
+            SMART.replace("when: hard}", "when: hard, tier: 2}"),
+            "routes.smart.targets: are all of one level",
+        ),
+        (
             SMART.replace("{deployment: small,", "{deployment: 'builtin:embedding',"),
             "targets[0].deployment: builtin:embedding does not do chat",
         ),

@@ -420,6 +420,8 @@ async def classified() -> AsyncIterator[tuple[Upstream, Gateway]]:
             ("easy", "hard", "medium"),
             "{classifier: {deployment: medium, easy: [an apple], hard: [a pear]}}",
         ).replace(", {deployment: medium, when: medium}", "")
+        for at in range(2):  # the classifier is who knows where
+            text = text.replace(f"  p{at}: {{", f"  p{at}: {{data_region: eu, ")
         yield ups[2], await stack.enter_async_context(gateway(text))
 
 
@@ -462,6 +464,14 @@ async def test_without_a_classifier_the_looks_decide(behaviour: dict[str, str]) 
             assert answer.headers["x-penstock-difficulty"] == "0.00 easy"
         assert len(vectors.requests) == 1  # then it rests
     assert [line["event"] for line in lines].count("classifier does not answer") == 1
+
+
+async def test_what_may_not_go_to_the_classifier_does_not() -> None:
+    async with classified() as (vectors, gate):
+        body = {"model": "m", "messages": [{"role": "user", "content": "a pear"}]}
+        elsewhere = await gate.post("/v1/chat/completions", body, headers={"x-penstock-require": "region=eu"})
+        assert elsewhere.headers["x-penstock-difficulty"] == "0.00 easy"
+        assert not vectors.requests
 
 
 @pytest.mark.e2e
