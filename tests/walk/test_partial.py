@@ -118,6 +118,7 @@ async def test_usage_that_came_is_what_counts() -> None:
             "x-test-tokens": "3",
             "x-test-prompt-tokens": "70",
             "x-test-error-in-stream": "6",
+            "x-test-delay-between": "0.02",
         }
         answer = await gate.post("/v1/chat/completions", chat(stream=True))
         assert openai(answer) == Said(True, 70, 3, False)
