@@ -21,15 +21,18 @@ from typing import Any, NamedTuple
 
 import pytest
 import trustme
-from books import Books, Seen, logged
+from books import Books, Seen, logged, seen
 from gateways import KEY, Gateway, chat, gateway
 from sick import Moody, Process, Relay, Resets, Sick, Steady, drips, drips_late, never, text_of
 
+from penstock import serve
+from penstock.engines import ENGINES
 from penstock.gateway import pace
 from penstock.lib import http1
 from penstock.lib.http1 import client as http1_client
 from penstock.lib.http1.dial import dial
 from penstock.routing import breaker
+from penstock.testing.engine import FakeEngine
 from penstock.testing.upstream import Upstream
 
 CUT, SILENT, AWAY = "upstream_cut", "upstream_timeout", "upstream_unavailable"
@@ -48,7 +51,10 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "LONGEST_S", 0.2)
 
 
-def config(first: str, second: str = "", more: str = "", keys: str = "api_key: k") -> str:
+TIMES = "connect: 500ms, first_token: 700ms, between_tokens: 400ms, total: 1500ms"
+
+
+def config(first: str, second: str = "", *, times: str = TIMES, keys: str = "api_key: k") -> str:
     providers = f'  one: {{kind: openai-compatible, base_url: "{first}", {keys}}}\n'
     deployments = "  a: {provider: one, model: m}\n"
     if second:
@@ -57,8 +63,7 @@ def config(first: str, second: str = "", more: str = "", keys: str = "api_key: k
     fallbacks = "fallbacks: [b], " if second else ""
     return (
         f"builtin: off\nproviders:\n{providers}deployments:\n{deployments}"
-        f"routes:\n  m: {{targets: [{{deployment: a}}], {fallbacks}{more}"
-        "timeouts: {connect: 500ms, first_token: 700ms, between_tokens: 400ms, total: 1500ms}}\n"
+        f"routes:\n  m: {{targets: [{{deployment: a}}], {fallbacks}timeouts: {{{times}}}}}\n"
         f"keys:\n  test: {{secret: {KEY}}}\n  boss: {{secret: {KEY}-boss, role: operator}}\n"
     )
 
@@ -313,10 +318,8 @@ async def test_a_stream_that_only_drips_ends(
 ) -> None:
     monkeypatch.setattr(pace, "WINDOW_S", 0.3)
     async with Steady("a") as up:
-        text = config(up.url)
-        if min_rate is not None:
-            text = text.replace("total: 1500ms", f"total: 1500ms, min_rate: {min_rate}")
-        async with gateway(text) as gate:
+        times = TIMES if min_rate is None else f"{TIMES}, min_rate: {min_rate}"
+        async with gateway(config(up.url, times=times)) as gate:
             books = Books(gate, lines)
             await books.warm("m")
             up.behaviour |= {"x-test-delay-between": "0.05"}
@@ -333,14 +336,27 @@ async def test_a_stream_that_only_drips_ends(
             await books.check()
 
 
+async def test_a_whole_answer_that_drips_is_given_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it was told: engines of our own stream to us also what the client wants whole."""
+    monkeypatch.setattr(pace, "WINDOW_S", 0.2)
+    monkeypatch.setattr(FakeEngine, "name", "llamacpp")
+    monkeypatch.setitem(ENGINES._loaded, "llamacpp", FakeEngine("--slow-s", "0.15"))
+    async with Steady("b") as other:
+        text = config(other.url, other.url, times="min_rate: 50")
+        text = text.replace("a: {provider: one, model: m}", f'a: {{model: "file:{serve.BUILTIN_CHAT_FILE}"}}')
+        async with gateway(text) as gate:
+            answer = await gate.post("/v1/chat/completions", chat())
+            assert seen(answer, stream=False) == Seen(text_of("b"), None, "b")
+            assert await gate.metric("penstock_upstream_attempts_total", f'outcome="{SILENT}"') == 1
+            assert await gate.metric("penstock_tokens_total", 'deployment="a"') == 0
+
+
 async def test_a_client_that_is_slow_is_not_the_upstream_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "WINDOW_S", 0.3)
-    async with Upstream() as up:
-        text = config(up.url).replace("total: 1500ms", "total: 60s, min_rate: 500")
-        async with gateway(text) as gate:
-            up.behaviour = {"x-test-tokens": "3000", "x-test-content": "word" * 2000}
-            response = await gate.open("/v1/chat/completions", chat(stream=True))
-            await asyncio.sleep(1)  # buffers are full, and the gateway waits for us
-            assert up.in_flight == 1
-            body = await response.read(64 << 20)
-            assert body.endswith(b"data: [DONE]\n\n")
+    async with Upstream() as up, gateway(config(up.url, times="min_rate: 50")) as gate:
+        up.behaviour = {"x-test-tokens": "3000", "x-test-content": "word" * 2000}
+        response = await gate.open("/v1/chat/completions", chat(stream=True))
+        await asyncio.sleep(1)  # buffers are full, and the gateway waits for us
+        assert up.in_flight == 1
+        body = await response.read(64 << 20)
+        assert body.endswith(b"data: [DONE]\n\n")
