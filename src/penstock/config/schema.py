@@ -35,7 +35,7 @@ UnitPrice = Annotated[int, Meta(extra={"unit": "price"}, extra_json_schema={"x-u
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
-Rate = Annotated[float, Meta(gt=0, le=1e6)]  # per second
+PerSecond = Annotated[float, Meta(gt=0, le=1e6)]
 Name = Annotated[str, Meta(extra={"name": True}, min_length=1, max_length=200)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ProviderKind = Annotated[
@@ -196,7 +196,7 @@ class Timeouts(Group, frozen=True):
     total: Annotated[Duration, Meta(description="the whole attempt")] = 600.0
     loading: Annotated[Duration, Meta(description="wait for a model that is not ready yet")] = 60.0
     min_rate: Annotated[
-        Rate | None,
+        PerSecond | None,
         Meta(
             description="least tokens (events with content) per second over 10 s, once an answer has begun;"
             " default: none"
