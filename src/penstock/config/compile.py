@@ -359,6 +359,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
             between_tokens_s=times.between_tokens,
             total_s=times.total,
             loading_s=times.loading,
+            min_rate=times.min_rate,
         ),
         strict=written.strict,
         strategy=written.strategy,
@@ -377,7 +378,7 @@ def _hedge(written: bool | schema.Hedge) -> Hedge | None:
 
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
-        yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY)
+        yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY, role="owner")
     for name, written in settings.keys.items():
         allowed = None if written.routes is None else frozenset(written.routes)
         key = VirtualKey(
@@ -386,6 +387,7 @@ def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[t
             written.priority,
             _requirements(written.requires),
             frozenset(written.overrides),
+            written.role,
         )
         yield key_hash(written.secret.encode(), hash_key), key
 

@@ -23,7 +23,7 @@ from penstock.config.units import (
 )
 from penstock.engines import ENGINES
 from penstock.providers.profiles import PROFILES
-from penstock.types.identity import Override, PriorityName
+from penstock.types.identity import Override, PriorityName, RoleName
 from penstock.types.requests import Operation
 
 # `extra` is for reader.py, `extra_json_schema` for editors that check against docs/penstock.schema.json.
@@ -35,6 +35,7 @@ UnitPrice = Annotated[int, Meta(extra={"unit": "price"}, extra_json_schema={"x-u
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+PerSecond = Annotated[float, Meta(gt=0, le=1e6)]
 Name = Annotated[str, Meta(extra={"name": True}, min_length=1, max_length=200)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ProviderKind = Annotated[
@@ -194,6 +195,13 @@ class Timeouts(Group, frozen=True):
     between_tokens: Annotated[Duration, Meta(description="silence within an answer")] = 60.0
     total: Annotated[Duration, Meta(description="the whole attempt")] = 600.0
     loading: Annotated[Duration, Meta(description="wait for a model that is not ready yet")] = 60.0
+    min_rate: Annotated[
+        PerSecond | None,
+        Meta(
+            description="least tokens (events with content) per second over 10 s, once an answer has begun;"
+            " default: none"
+        ),
+    ] = None
 
 
 class Hedge(Group, frozen=True):
@@ -263,6 +271,10 @@ class Key(Group, frozen=True):
         tuple[Override, ...],
         Meta(description="what its requests may set by header: one deployment; a longer timeout"),
     ] = ()
+    role: Annotated[
+        RoleName,
+        Meta(description="operator and above: errors name each attempt; viewer: may not call models"),
+    ] = "developer"
 
 
 class Rates(Group, frozen=True):

@@ -22,6 +22,7 @@ import structlog
 from penstock.config.snapshot import Snapshot
 from penstock.gateway import failover, wishes
 from penstock.gateway.account import account
+from penstock.gateway.attempts import told_to
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
@@ -34,6 +35,7 @@ from penstock.types.errors import (
     InvalidRequest,
     ModelNotFound,
     PenstockError,
+    PermissionDenied,
     PriceUnknown,
     ServerStopping,
 )
@@ -55,6 +57,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
     responder: Responder | None = None
     try:
         call.key = authenticate(snapshot, exchange)
+        if call.key.role == "viewer":
+            raise PermissionDenied("This key may look on; calling models takes the role developer.")
         body = await exchange.read_body(snapshot.body_limit_bytes)
         call.headers, call.body_bytes = exchange.headers, len(body)
         request = inbound.decode(decode_json(body))
@@ -194,6 +198,7 @@ async def refuse(
     exchange: Exchange, inbound: Inbound, responder: Responder | None, error: PenstockError, call: Call
 ) -> None:
     """Tells the client, in its own protocol, unless it is gone."""
+    error = told_to(error, call)
     try:
         async with asyncio.timeout(LAST_WORDS_S if isinstance(error, ServerStopping) else None):
             if responder is not None and exchange.is_started:
