@@ -51,6 +51,11 @@ def _settings(cls: type[msgspec.Struct], path: str) -> Iterator[tuple[str, ...]]
             case inspect.DictType(value_type=inspect.StructType() as value):
                 yield f"`{where}.<name>`", "none", (value.cls.__doc__ or "").strip()
                 yield from _settings(value.cls, f"{where}.<name>")
+            case inspect.DictType(value_type=inspect.UnionType(types=members)):
+                for member in members:
+                    if isinstance(member, inspect.StructType):
+                        yield f"`{where}.<name>`", "none", (member.cls.__doc__ or "").strip()
+                        yield from _settings(member.cls, f"{where}.<name>")
             case inspect.VarTupleType(item_type=inspect.StructType() as item):
                 yield f"`{where}`", _default(one), described or "list of:"
                 yield from _settings(item.cls, f"{where}[]")

@@ -6,6 +6,7 @@ from penstock.telemetry.metrics import Metrics
 from penstock.types.call import Call
 from penstock.types.errors import UpstreamCut
 from penstock.types.identity import VirtualKey
+from penstock.types.money import Cost
 from penstock.types.usage import Usage
 
 
@@ -28,6 +29,9 @@ def test_the_line_says_what_there_is() -> None:
     assert said.pop("timestamp").tzinfo is not None
     assert (said.pop("level"), said.pop("event")) == ("info", "call")
     assert said == {"id": "req_1", "path": "/v1/embeddings", "status": 0, "total_ms": 500.0}
+    ended.cost = Cost(input=270_000_000, total=270_000_000, version="v")
+    said = _line(ended, 1.5, 1_000_000)
+    assert (said["cost_usd"], said["price"], said["wasted_usd"]) == (0.00027, "v", 0.000001)
     ended.key = VirtualKey("ci")
     ended.model, ended.deployment = "m", "d"
     ended.error = UpstreamCut("cut")

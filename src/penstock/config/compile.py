@@ -1,6 +1,7 @@
 """Settings -> Snapshot: a pure function. Names are resolved, credentials placed, keys hashed.
 
 compile_settings(settings, secret=...)     the snapshot, or ConfigError with every problem
+compiled_price(written)                    one of `prices.models`
 problems(settings)                         the same checks alone
 
 written                     becomes
@@ -17,14 +18,14 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from penstock.config import schema
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Parallel, Replicas, Settings
-from penstock.config.snapshot import ModelRow, Remote, Snapshot, key_hash
+from penstock.config.snapshot import ModelRow, Remote, Snapshot, is_priced, key_hash
 from penstock.engines import ENGINES
 from penstock.lib.http1 import Origin
 from penstock.lib.registry import hint
@@ -32,7 +33,7 @@ from penstock.models import catalogue, parse_source, prices
 from penstock.models.sources import HubSource, NamedSource, PathSource
 from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
-from penstock.routing.route import is_allowed, route_of
+from penstock.routing.route import is_allowed, narrowed, route_of
 from penstock.types.deployment import (
     LEVELS,
     Batching,
@@ -54,6 +55,7 @@ from penstock.types.deployment import (
 )
 from penstock.types.errors import PenstockError
 from penstock.types.identity import Requirements, VirtualKey
+from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
 
 BUILTIN_CHAT: Final = "builtin:chat"
@@ -111,6 +113,7 @@ def compile_settings(
     adopted: Mapping[str, schema.Provider] | None = None,
     minted_key: str | None = None,
     created: int = 0,
+    table: prices.Table | None = None,
 ) -> Snapshot:
     """The snapshot. Raises ConfigError with everything that is wrong.
 
@@ -118,18 +121,23 @@ def compile_settings(
     adopted: providers found in the environment; the file's own names win.
     minted_key: the key that `up` made for itself; it may use every route.
     created: Unix seconds, shown as the age of every model.
+    table: the user's own table of models; it goes over the builtin one.
     """
     providers = {**(adopted or {}), **settings.providers}
     settings = msgspec.structs.replace(settings, providers=providers)
     if found := problems(settings, has_minted_key=minted_key is not None):
         raise ConfigError(found)
     hash_key = hashlib.blake2b((settings.server.secret or "").encode() or secret, digest_size=32).digest()
-    remotes = {name: _remote(name, provider) for name, provider in providers.items()}
+    own = {name: compiled_price(written) for name, written in settings.prices.models.items()}
+    remotes = {
+        name: msgspec.structs.replace(_remote(name, provider, table), own=own)
+        for name, provider in providers.items()
+    }
     pools: dict[str, Pool] = {}
     deployments: dict[str, Deployment] = {}
-    for own in _local(settings):
-        pools[own.pool.name] = own.pool
-        deployments[own.deployment.name] = own.deployment
+    for local in _local(settings):
+        pools[local.pool.name] = local.pool
+        deployments[local.deployment.name] = local.deployment
     for name, written in settings.deployments.items():
         if written.provider is not None:
             operations = None if written.operations is None else frozenset(written.operations)
@@ -143,9 +151,11 @@ def compile_settings(
         for model in provider.models if provider.models != "*" else ():
             deployments.setdefault(f"{name}/{model}", remotes[name].deployment(f"{name}/{model}", model))
     if settings.builtin:
-        for own in _builtin():
-            pools.setdefault(own.pool.name, own.pool)
-            deployments[own.deployment.name] = own.deployment
+        for local in _builtin():
+            pools.setdefault(local.pool.name, local.pool)
+            deployments[local.deployment.name] = local.deployment
+    for name in own.keys() & deployments.keys():
+        deployments[name] = msgspec.structs.replace(deployments[name], price=own[name])
     for name, written in settings.deployments.items():
         if written.concurrency is not None:
             queue = written.queue
@@ -166,6 +176,13 @@ def compile_settings(
         for name, deployment in deployments.items()
     }
     routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
+    unpriced = frozenset(name for name, deployment in deployments.items() if not is_priced(deployment))
+    refuses = settings.prices.unknown == "refuse"
+    every = frozenset(routes)
+    if refuses:
+        deployments = {name: one for name, one in deployments.items() if name not in unpriced}
+        left = {name: narrowed(route, is_priced) for name, route in routes.items()}
+        routes = {name: route for name, route in left.items() if route is not None}
     return Snapshot(
         routes=routes,
         remotes=remotes,
@@ -176,6 +193,9 @@ def compile_settings(
         rows=tuple(_row(route, created) for route in routes.values()),
         hash_key=hash_key,
         media_hosts=frozenset(host.lower() for host in settings.server.media_hosts),
+        unpriced=unpriced,
+        refuses_unpriced=refuses,
+        refused=every - routes.keys(),
     )
 
 
@@ -208,7 +228,14 @@ class _Made(NamedTuple):
     deployment: Deployment
 
 
-def _remote(name: str, written: schema.Provider) -> Remote:
+def compiled_price(written: Literal["free"] | schema.Price) -> Price:
+    if written == "free":
+        return FREE
+    tiers = tuple(Tier(**msgspec.structs.asdict(tier)) for tier in written.tiers)
+    return versioned(Price(**{**msgspec.structs.asdict(written), "tiers": tiers}), "config")
+
+
+def _remote(name: str, written: schema.Provider, table: prices.Table | None = None) -> Remote:
     profile = PROFILES[written.kind]
     owner = profile.title if profile.base_url is not None and written.base_url is None else name
     said = {field: getattr(written, field) for field in Credentials.__struct_fields__}
@@ -221,7 +248,9 @@ def _remote(name: str, written: schema.Provider) -> Remote:
         headers = tuple((made.headers | own).items())
         views.append(ReplicaView(key_name, "ready", made.address, headers, signer=made.signer))
     vendor = _VENDORS.get(written.kind, written.kind)
-    is_known = bool(prices.builtin_of(vendor))  # read now: a route made by a request must not wait for a file
+    known = prices.builtin_of(vendor)  # read now: a route made by a request must not wait for a file
+    if table:
+        known = known | {key: facts for key, facts in table.items() if key[0] == vendor}
     is_open = written.models == "*"
     return Remote(
         name,
@@ -229,9 +258,11 @@ def _remote(name: str, written: schema.Provider) -> Remote:
         views[0],
         owner,
         is_open=is_open,
-        vendor=vendor if is_known else None,
+        vendor=vendor if known else None,
         spares=tuple(views[1:]),
         place=_place(written, written),
+        kind=vendor,
+        table=known if table else None,
     )
 
 
@@ -295,6 +326,7 @@ def _deployment(
         operations=operations,
         pool=pool.name,
         max_context=context,
+        price=FREE,
         count_prompt=engine.count_prompt,
         description=description,
     )
@@ -337,6 +369,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
             between_tokens_s=times.between_tokens,
             total_s=times.total,
             loading_s=times.loading,
+            min_rate=times.min_rate,
         ),
         strict=written.strict,
         strategy=written.strategy,
@@ -380,7 +413,7 @@ def _difficulty(name: str, written: schema.Route, deployments: Mapping[str, Depl
 
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
-        yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY)
+        yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY, role="owner")
     for name, written in settings.keys.items():
         allowed = None if written.routes is None else frozenset(written.routes)
         key = VirtualKey(
@@ -389,6 +422,7 @@ def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[t
             written.priority,
             _requirements(written.requires),
             frozenset(written.overrides),
+            written.role,
         )
         yield key_hash(written.secret.encode(), hash_key), key
 
@@ -501,6 +535,7 @@ def problems(
         *_route_problems(settings, extra.get("deployments", set())),
         *_key_problems(settings, extra),
         *_tag_problems(settings),
+        *_price_problems(settings, extra),
     ]
     has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -780,6 +815,21 @@ def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator
                 yield Problem(
                     f"{path}.routes[{index}]", _no_such("route or deployment", route, sorted(known))
                 )
+
+
+def _price_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:
+    providers = {*settings.providers, *extra.get("providers", set())}
+    known = _deployment_names(settings) | extra.get("deployments", set())
+    for name, written in settings.prices.models.items():
+        path = f"prices.models.{name}"
+        vendor, slash, model = name.partition("/")
+        if name not in known and not (slash and model and (vendor in providers or vendor in PROFILES)):
+            said = _no_such("deployment", name, sorted(known))
+            yield Problem(path, f"{said}; or write `<provider>/<model>`, `<kind>/<model>`")
+        elif model == "*" and vendor not in providers:
+            yield Problem(path, f"there is no provider {vendor!r}; `*` stands for the models of a provider")
+        if isinstance(written, schema.Price) and written == schema.Price():
+            yield Problem(path, "says nothing; write `free`, or what it costs")
 
 
 def _deployment_names(settings: Settings) -> set[str]:

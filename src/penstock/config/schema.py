@@ -14,15 +14,17 @@ from msgspec import Meta, inspect
 from penstock.config.units import (
     AMOUNT_PATTERN,
     DURATION_PATTERN,
+    PRICE_PATTERN,
     SIZE_PATTERN,
     format_amount,
     format_duration,
+    format_price,
     format_size,
 )
 from penstock.engines import ENGINES
 from penstock.providers.profiles import PROFILES
 from penstock.types.deployment import Level, Strategy, Verdict
-from penstock.types.identity import Override, PriorityName
+from penstock.types.identity import Override, PriorityName, RoleName
 from penstock.types.requests import Operation
 
 # `extra` is for reader.py, `extra_json_schema` for editors that check against docs/penstock.schema.json.
@@ -30,9 +32,11 @@ Duration = Annotated[float, Meta(extra={"unit": "duration"}, extra_json_schema={
 Size = Annotated[int, Meta(extra={"unit": "size"}, extra_json_schema={"x-unit": "size"})]
 Secret = Annotated[str, Meta(extra={"secret": True}, min_length=1)]
 Amount = Annotated[int, Meta(extra={"unit": "amount"}, extra_json_schema={"x-unit": "amount"})]
+UnitPrice = Annotated[int, Meta(extra={"unit": "price"}, extra_json_schema={"x-unit": "price"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+PerSecond = Annotated[float, Meta(gt=0, le=1e6)]
 Name = Annotated[str, Meta(extra={"name": True}, min_length=1, max_length=200)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ProviderKind = Annotated[
@@ -195,6 +199,13 @@ class Timeouts(Group, frozen=True):
     between_tokens: Annotated[Duration, Meta(description="silence within an answer")] = 60.0
     total: Annotated[Duration, Meta(description="the whole attempt")] = 600.0
     loading: Annotated[Duration, Meta(description="wait for a model that is not ready yet")] = 60.0
+    min_rate: Annotated[
+        PerSecond | None,
+        Meta(
+            description="least tokens (events with content) per second over 10 s, once an answer has begun;"
+            " default: none"
+        ),
+    ] = None
 
 
 class Hedge(Group, frozen=True):
@@ -308,6 +319,50 @@ class Key(Group, frozen=True):
         tuple[Override, ...],
         Meta(description="what its requests may set by header: one deployment; a longer timeout"),
     ] = ()
+    role: Annotated[
+        RoleName,
+        Meta(description="operator and above: errors name each attempt; viewer: may not call models"),
+    ] = "developer"
+
+
+class Rates(Group, frozen=True):
+    """What a token of each kind costs; unknown where it is not said."""
+
+    input: Annotated[UnitPrice | None, Meta(description="of the prompt")] = None
+    output: Annotated[UnitPrice | None, Meta(description="of the answer")] = None
+    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache")] = None
+    cache_write: Annotated[UnitPrice | None, Meta(description="written to one")] = None
+    cache_write_1h: Annotated[UnitPrice | None, Meta(description="written to one that keeps it an hour")] = (
+        None
+    )
+    reasoning_output: Annotated[UnitPrice | None, Meta(description="default: as output")] = None
+    audio_input: Annotated[UnitPrice | None, Meta(description="heard")] = None
+    audio_output: Annotated[UnitPrice | None, Meta(description="spoken")] = None
+    image_input: Annotated[UnitPrice | None, Meta(description="seen; default: as input")] = None
+    image_output: Annotated[UnitPrice | None, Meta(description="drawn; default: as output")] = None
+
+
+class Tier(Rates, frozen=True, kw_only=True):
+    """Of a whole request whose prompt is longer; what it does not say is as below it."""
+
+    above_input_tokens: Annotated[Amount, Meta(description="tokens of the prompt")]
+
+
+class Price(Rates, frozen=True):
+    """Of a deployment, of `<provider>/<model>`, `<kind>/<model>` or `<provider>/*`; `free` = nothing."""
+
+    query: Annotated[UnitPrice | None, Meta(description="of a rerank model: one search")] = None
+    tiers: Annotated[tuple[Tier, ...], Meta(description="prices of long prompts")] = ()
+
+
+class Prices(Group, frozen=True):
+    """What calls cost, where the table of models does not know it, or knows it differently."""
+
+    unknown: Annotated[
+        Literal["warn", "refuse"],
+        Meta(description="calls of unknown price: answer and warn, or refuse (403 `price_unknown`)"),
+    ] = "warn"
+    models: dict[str, Literal["free"] | Price] = {}
 
 
 class Telemetry(Group, frozen=True):
@@ -322,6 +377,7 @@ class Settings(Group, frozen=True):
     deployments: dict[Name, Deployment] = {}
     routes: dict[Name, Route] = {}
     keys: dict[Name, Key] = {}
+    prices: Prices = Prices()
     builtin: Annotated[Switch, Meta(description="the three builtin: models, beside the above")] = True
     telemetry: Telemetry = Telemetry()
 
@@ -396,6 +452,9 @@ def _as_written(shape: dict[str, Any]) -> None:
         case "amount":
             shape |= {"type": ["integer", "string"], "pattern": AMOUNT_PATTERN}
             _default(shape, format_amount)
+        case "price":
+            shape |= {"type": "string", "pattern": PRICE_PATTERN}
+            _default(shape, format_price)
         case "size":
             shape |= {"type": "string", "pattern": SIZE_PATTERN}
             _default(shape, format_size)

@@ -251,11 +251,12 @@ def _needs(request: ChatRequest) -> Needs:
 
 
 def _price(one: Candidate, prompt: int, answer: int) -> float | None:
-    """Micro-USD per million of such calls' tokens; only compared."""
-    facts = one.target.deployment.facts
-    if facts is None or facts.input_price is None or facts.output_price is None:
-        return 0.0 if one.target.deployment.pool is not None else None  # what is our own is paid for
-    return facts.input_price * prompt + facts.output_price * answer
+    """Pico-USD of such a call; only compared. What is our own is paid for, unless it has a price."""
+    price = one.target.deployment.price
+    prices = None if price is None else price.at(prompt)
+    if prices is None or prices.input is None or prices.output is None:
+        return None
+    return float(prices.input * prompt + prices.output * answer)
 
 
 def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:

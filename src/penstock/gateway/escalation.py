@@ -109,7 +109,7 @@ class Escalation:
             raise AssertionError(msg)
         attempt = next((one for one in reversed(call.attempts) if one.deployment == call.deployment), None)
         if attempt is not None:
-            attempt.error, attempt.outcome, attempt.usage = None, "escalated", call.usage
+            attempt.error, attempt.outcome, attempt.is_told = None, "escalated", False
         balance = self._deps.balance
         key = (self._route.name, verdict)
         balance.escalations[key] = balance.escalations.get(key, 0) + 1
@@ -152,7 +152,7 @@ class Escalation:
         call.labels, call.deployment, call.usage = kept.labels, kept.deployment, kept.usage
         call.dialect, call.dropped = kept.dialect, kept.dropped
         if kept.attempt is not None:
-            kept.attempt.usage = None  # it is the call's
+            kept.attempt.is_told = True
         await self._tell(kept.deltas)
         return True
 

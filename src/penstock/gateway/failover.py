@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import structlog
 
 from penstock.gateway import hedge, upstream
+from penstock.gateway.attempts import unsent
 from penstock.gateway.batching import SHORTEST_TOTAL_S
 from penstock.gateway.deps import Deps
 from penstock.gateway.escalation import Escalation
@@ -106,6 +107,7 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
             ):
                 if judge is not None and await judge.give_kept():
                     return
+                call.unsent = unsent(call, tried)
                 raise _last_word(tried, error) from error
             step = after
             _log.info(

@@ -131,6 +131,7 @@ class _Race:
                 self._call.usage = runner.call.usage  # also of a client that left half-way
             else:
                 for attempt in runner.call.attempts:
+                    attempt.is_told = False
                     if attempt.error is None and self._winner is not None:
                         attempt.outcome = "outrun"
                 self._call.attempts += runner.call.attempts

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from penstock.types.deployment import Labels, Verdict
-from penstock.types.errors import PenstockError
+from penstock.types.errors import Failure, PenstockError
 from penstock.types.identity import VirtualKey
+from penstock.types.money import Cost, Price
 from penstock.types.requests import Operation
 from penstock.types.usage import Usage
 
@@ -19,12 +20,14 @@ class Attempt(msgspec.Struct):
     replica: str
     started_s: float
     label: str = ""  # what metrics call the deployment
+    price: Price | None = None  # of the deployment
     first_content_s: float | None = None
     ended_s: float | None = None
     error: PenstockError | None = None
     outcome: str = ""  # what metrics call it where `error` does not say: outrun, escalated
-    usage: Usage | None = None  # of an answer that was not given: what is given is the call's
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
+    usage: Usage | None = None  # what it consumed, also where nobody was told of it
+    is_told: bool = False  # the client was: it is the client's to pay
 
 
 class Call(msgspec.Struct):
@@ -43,6 +46,7 @@ class Call(msgspec.Struct):
     attempts: list[Attempt] = []
     first_content_s: float | None = None
     usage: Usage | None = None
+    cost: Cost | None = None  # of what the client was told; None = not known
     status: int = 0  # HTTP status sent; 0 = none was
     error: PenstockError | None = None
     client_left: bool = False
@@ -58,4 +62,5 @@ class Call(msgspec.Struct):
     dropped: tuple[str, ...] = ()  # what the client said and that target was not told
     difficulty: Any = None  # of one that is placed by how hard it is: routing.difficulty.Decision
     held_for: frozenset[Verdict] = frozenset()  # verdicts that its attempt's answer waits for, untold
+    unsent: tuple[Failure, ...] = ()  # targets that turned it away before an attempt was made
     is_follower: bool = False  # its last attempt was made for several, and counts as that of another

@@ -13,6 +13,7 @@ import msgspec
 from penstock.types.conversation import JSON, Dialect
 from penstock.types.errors import PenstockError
 from penstock.types.events import Delta
+from penstock.types.money import Price
 from penstock.types.requests import Operation, Request
 
 ReplicaState = Literal["stopped", "starting", "warming", "ready", "draining", "stopping", "failed"]
@@ -175,6 +176,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     between_tokens_s: float = 60.0
     total_s: float = 600.0
     loading_s: float = 60.0  # how long a request waits for a model that is not ready yet
+    min_rate: float | None = None  # events with content per second, once an answer has begun; None = any
 
 
 # (path below the server's root, JSON body) -> decoded answer; raises PenstockError
@@ -195,12 +197,10 @@ class Batching(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the table of models says of one. None = unknown. Prices: micro-USD per million tokens."""
+    """What the table of models says of one. None = unknown."""
 
     takes: frozenset[str] | None = None  # text, image, audio, video, file
     can: frozenset[str] | None = None  # tools, reasoning, schemas
-    input_price: int | None = None
-    output_price: int | None = None
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -240,6 +240,7 @@ class Deployment(msgspec.Struct, frozen=True):
     max_output: int | None = None  # tokens of one answer; None = unknown
     facts: Facts | None = None
     place: Place = Place()
+    price: Price | None = None  # None = unknown; of our own engines FREE, unless the configuration says more
     count_prompt: CountPrompt | None = None  # where the engine finds out too late that a prompt is too long
     concurrency: int | None = None  # answers under way at once; more wait in its queue; None = any number
     queue: QueuePlan = QueuePlan()
