@@ -32,6 +32,7 @@ from penstock.engines import ENGINES
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.classifier import Classifiers
 from penstock.gateway.deps import Deps
 from penstock.gateway.health import Health
 from penstock.gateway.listener import Listener
@@ -100,6 +101,7 @@ async def serve(options: Options) -> None:
             balance = Balance()
             health = Health(fleet, clock, balance.load)
             queues = Queues(clock)
+            classifiers = Classifiers(clock)
             metrics = Metrics(
                 __version__,
                 pool_rows,
@@ -122,6 +124,7 @@ async def serve(options: Options) -> None:
                 queues,
                 RetryBudget(burst=HEDGES_AT_ONCE),
                 Delays(),
+                classifiers,
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)
@@ -137,6 +140,7 @@ async def serve(options: Options) -> None:
                     finally:
                         probing.cancel()
                         await app.aclose()
+                        await classifiers.aclose()
                 reporting.cancel()
                 collecting.cancel()
                 running.cancel()

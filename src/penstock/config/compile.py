@@ -1,6 +1,7 @@
 """Settings -> Snapshot: a pure function. Names are resolved, credentials placed, keys hashed.
 
 compile_settings(settings, secret=...)     the snapshot, or ConfigError with every problem
+compiled_price(written)                    one of `prices.models`
 problems(settings)                         the same checks alone
 
 written                     becomes
@@ -17,14 +18,14 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from penstock.config import schema
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Parallel, Replicas, Settings
-from penstock.config.snapshot import ModelRow, Remote, Snapshot, key_hash
+from penstock.config.snapshot import ModelRow, Remote, Snapshot, is_priced, key_hash
 from penstock.engines import ENGINES
 from penstock.lib.http1 import Origin
 from penstock.lib.registry import hint
@@ -32,12 +33,15 @@ from penstock.models import catalogue, parse_source, prices
 from penstock.models.sources import HubSource, NamedSource, PathSource
 from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
-from penstock.routing.route import is_allowed, route_of
+from penstock.routing.route import is_allowed, narrowed, route_of
 from penstock.types.deployment import (
+    LEVELS,
     Batching,
+    Classifier,
     Connection,
     Credentials,
     Deployment,
+    Difficulty,
     Engine,
     Hedge,
     Labels,
@@ -52,6 +56,7 @@ from penstock.types.deployment import (
 )
 from penstock.types.errors import PenstockError
 from penstock.types.identity import Requirements, VirtualKey
+from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
 
 BUILTIN_CHAT: Final = "builtin:chat"
@@ -86,6 +91,8 @@ _BATCHED: Final[frozenset[Operation]] = frozenset({"embedding", "rerank"})
 _LONGEST_WINDOW_S: Final = 1.0
 _SHORTEST_PROBES_S: Final = 1.0
 _LONGEST_PROBE_S: Final = 30.0  # a breaker waits no longer for one (routing.breaker.PROBE_S)
+_BY_REQUEST: Final = ("weighted", "difficulty")  # strategies that ask nothing of how the targets are doing
+_CLASSIFIED_WITHIN_S: Final = 10.0  # a request waits for far less (gateway/classifier.py)
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
     "embedding": frozenset({"embedding"}),
@@ -109,6 +116,7 @@ def compile_settings(
     adopted: Mapping[str, schema.Provider] | None = None,
     minted_key: str | None = None,
     created: int = 0,
+    table: prices.Table | None = None,
 ) -> Snapshot:
     """The snapshot. Raises ConfigError with everything that is wrong.
 
@@ -116,18 +124,23 @@ def compile_settings(
     adopted: providers found in the environment; the file's own names win.
     minted_key: the key that `up` made for itself; it may use every route.
     created: Unix seconds, shown as the age of every model.
+    table: the user's own table of models; it goes over the builtin one.
     """
     providers = {**(adopted or {}), **settings.providers}
     settings = msgspec.structs.replace(settings, providers=providers)
     if found := problems(settings, has_minted_key=minted_key is not None):
         raise ConfigError(found)
     hash_key = hashlib.blake2b((settings.server.secret or "").encode() or secret, digest_size=32).digest()
-    remotes = {name: _remote(name, provider) for name, provider in providers.items()}
+    own = {name: compiled_price(written) for name, written in settings.prices.models.items()}
+    remotes = {
+        name: msgspec.structs.replace(_remote(name, provider, table), own=own)
+        for name, provider in providers.items()
+    }
     pools: dict[str, Pool] = {}
     deployments: dict[str, Deployment] = {}
-    for own in _local(settings):
-        pools[own.pool.name] = own.pool
-        deployments[own.deployment.name] = own.deployment
+    for local in _local(settings):
+        pools[local.pool.name] = local.pool
+        deployments[local.deployment.name] = local.deployment
     for name, written in settings.deployments.items():
         if written.provider is not None:
             operations = None if written.operations is None else frozenset(written.operations)
@@ -141,9 +154,11 @@ def compile_settings(
         for model in provider.models if provider.models != "*" else ():
             deployments.setdefault(f"{name}/{model}", remotes[name].deployment(f"{name}/{model}", model))
     if settings.builtin:
-        for own in _builtin():
-            pools.setdefault(own.pool.name, own.pool)
-            deployments[own.deployment.name] = own.deployment
+        for local in _builtin():
+            pools.setdefault(local.pool.name, local.pool)
+            deployments[local.deployment.name] = local.deployment
+    for name in own.keys() & deployments.keys():
+        deployments[name] = msgspec.structs.replace(deployments[name], price=own[name])
     for name, written in settings.deployments.items():
         if written.concurrency is not None:
             queue = written.queue
@@ -159,7 +174,7 @@ def compile_settings(
     for name in {
         target
         for written in settings.routes.values()
-        if written.strategy != "weighted"
+        if written.strategy not in _BY_REQUEST
         for target in (*(one.deployment for one in written.targets), *written.fallbacks)
     }:
         deployments[name] = msgspec.structs.replace(deployments[name], is_balanced=True)
@@ -168,6 +183,13 @@ def compile_settings(
         for name, deployment in deployments.items()
     }
     routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
+    unpriced = frozenset(name for name, deployment in deployments.items() if not is_priced(deployment))
+    refuses = settings.prices.unknown == "refuse"
+    every = frozenset(routes)
+    if refuses:
+        deployments = {name: one for name, one in deployments.items() if name not in unpriced}
+        left = {name: narrowed(route, is_priced) for name, route in routes.items()}
+        routes = {name: route for name, route in left.items() if route is not None}
     return Snapshot(
         routes=routes,
         remotes=remotes,
@@ -178,6 +200,9 @@ def compile_settings(
         rows=tuple(_row(route, created) for route in routes.values()),
         hash_key=hash_key,
         media_hosts=frozenset(host.lower() for host in settings.server.media_hosts),
+        unpriced=unpriced,
+        refuses_unpriced=refuses,
+        refused=every - routes.keys(),
     )
 
 
@@ -210,7 +235,14 @@ class _Made(NamedTuple):
     deployment: Deployment
 
 
-def _remote(name: str, written: schema.Provider) -> Remote:
+def compiled_price(written: Literal["free"] | schema.Price) -> Price:
+    if written == "free":
+        return FREE
+    tiers = tuple(Tier(**msgspec.structs.asdict(tier)) for tier in written.tiers)
+    return versioned(Price(**{**msgspec.structs.asdict(written), "tiers": tiers}), "config")
+
+
+def _remote(name: str, written: schema.Provider, table: prices.Table | None = None) -> Remote:
     profile = PROFILES[written.kind]
     owner = profile.title if profile.base_url is not None and written.base_url is None else name
     said = {field: getattr(written, field) for field in Credentials.__struct_fields__}
@@ -223,7 +255,9 @@ def _remote(name: str, written: schema.Provider) -> Remote:
         headers = tuple((made.headers | own).items())
         views.append(ReplicaView(key_name, "ready", made.address, headers, signer=made.signer))
     vendor = _VENDORS.get(written.kind, written.kind)
-    is_known = bool(prices.builtin_of(vendor))  # read now: a route made by a request must not wait for a file
+    known = prices.builtin_of(vendor)  # read now: a route made by a request must not wait for a file
+    if table:
+        known = known | {key: facts for key, facts in table.items() if key[0] == vendor}
     is_open = written.models == "*"
     return Remote(
         name,
@@ -231,9 +265,11 @@ def _remote(name: str, written: schema.Provider) -> Remote:
         views[0],
         owner,
         is_open=is_open,
-        vendor=vendor if is_known else None,
+        vendor=vendor if known else None,
         spares=tuple(views[1:]),
         place=_place(written, written),
+        kind=vendor,
+        table=known if table else None,
     )
 
 
@@ -297,6 +333,7 @@ def _deployment(
         operations=operations,
         pool=pool.name,
         max_context=context,
+        price=FREE,
         count_prompt=engine.count_prompt,
         description=description,
     )
@@ -317,7 +354,12 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
     times = written.timeouts
     first, *tiers = [
         [
-            Target(deployments[target.deployment], Labels(name, target.deployment), target.weight)
+            Target(
+                deployments[target.deployment],
+                Labels(name, target.deployment),
+                target.weight,
+                target.when,
+            )
             for target in written.targets
             if target.tier == tier
         ]
@@ -334,12 +376,14 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
             between_tokens_s=times.between_tokens,
             total_s=times.total,
             loading_s=times.loading,
+            min_rate=times.min_rate,
         ),
         strict=written.strict,
         strategy=written.strategy,
         hedge=_hedge(written.hedge),
         sticky=written.sticky,
         latency_s=written.latency,
+        difficulty=_difficulty(name, written, deployments),
         retries=written.retries,
     )
 
@@ -358,9 +402,33 @@ def _probe(written: schema.Deployment) -> ProbePlan | None:
             return ProbePlan() if is_on else None
 
 
+def _difficulty(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Difficulty | None:
+    if written.strategy != "difficulty":
+        return None
+    said = written.difficulty or schema.Difficulty()
+    classifier = None
+    if said.classifier is not None:
+        by = said.classifier.deployment
+        target = Target(deployments[by], Labels(name, by))
+        timeouts = Timeouts(total_s=_CLASSIFIED_WITHIN_S)
+        route = route_of(by, (target,), timeouts=timeouts)
+        classifier = Classifier(route, said.classifier.easy, said.classifier.hard)
+    first = min(target.tier for target in written.targets)
+    there = {target.when for target in written.targets if target.tier == first}
+    return Difficulty(
+        said.thresholds.medium,
+        said.thresholds.hard,
+        tuple(level for level in LEVELS if level in there),
+        frozenset(said.escalate),
+        said.min_logprob,
+        holds_streams=said.escalate_streams,
+        classifier=classifier,
+    )
+
+
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
-        yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY)
+        yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY, role="owner")
     for name, written in settings.keys.items():
         allowed = None if written.routes is None else frozenset(written.routes)
         key = VirtualKey(
@@ -369,6 +437,7 @@ def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[t
             written.priority,
             _requirements(written.requires),
             frozenset(written.overrides),
+            written.role,
         )
         yield key_hash(written.secret.encode(), hash_key), key
 
@@ -481,6 +550,7 @@ def problems(
         *_route_problems(settings, extra.get("deployments", set())),
         *_key_problems(settings, extra),
         *_tag_problems(settings),
+        *_price_problems(settings, extra),
     ]
     has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -631,6 +701,7 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
         if written.latency is not None and written.strategy != "cheapest":
             yield Problem(f"routes.{name}.latency", "is for the strategy cheapest")
         yield from _place_problems(settings, name, written)
+        yield from _difficulty_problems(f"routes.{name}", written, settings, known)
         for index, other in enumerate(written.fallbacks):
             path = f"routes.{name}.fallbacks[{index}]"
             if other not in known:
@@ -647,6 +718,8 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
         return
     paths = {target.deployment: f"targets[{at}].deployment" for at, target in enumerate(written.targets)}
     paths |= {other: f"fallbacks[{at}]" for at, other in enumerate(written.fallbacks)}
+    if written.difficulty is not None and written.difficulty.classifier is not None:
+        paths.setdefault(written.difficulty.classifier.deployment, "difficulty.classifier.deployment")
     for deployment, where in paths.items():
         place = _place_of(settings, deployment)
         if place is not None and not is_allowed(place, requirements):
@@ -694,6 +767,62 @@ def _place(written: schema.Deployment | schema.Provider, provider: schema.Provid
     return Place(region, frozenset(policy), is_own=provider is None)
 
 
+def _difficulty_problems(
+    path: str, written: schema.Route, settings: Settings, known: Iterable[str]
+) -> Iterator[Problem]:
+    levels = {target.when for target in written.targets}
+    if written.strategy != "difficulty":
+        if written.difficulty is not None:
+            yield Problem(f"{path}.difficulty", "needs `strategy: difficulty`")
+        if levels != {None}:
+            yield Problem(f"{path}.targets", "`when` needs `strategy: difficulty`")
+        return
+    for index, target in enumerate(written.targets):
+        if target.when is None:
+            yield Problem(f"{path}.targets[{index}]", "`when` is missing: easy, medium or hard")
+        if not _may(settings, target.deployment, "chat"):
+            yield Problem(f"{path}.targets[{index}].deployment", f"{target.deployment} does not do chat")
+    first = min(target.tier for target in written.targets)
+    if None not in levels and len({one.when for one in written.targets if one.tier == first}) == 1:
+        yield Problem(f"{path}.targets", "are all of one level; routing by difficulty needs two at least")
+    said = written.difficulty or schema.Difficulty()
+    if said.thresholds.medium > said.thresholds.hard:
+        yield Problem(f"{path}.difficulty.thresholds", "medium must not be above hard")
+    if said.classifier is not None:
+        yield from _classifier_problems(f"{path}.difficulty.classifier", said.classifier, settings, known)
+
+
+def _classifier_problems(
+    path: str, written: schema.Classifier, settings: Settings, known: Iterable[str]
+) -> Iterator[Problem]:
+    if written.deployment not in known:
+        yield Problem(f"{path}.deployment", _no_such("deployment", written.deployment, sorted(known)))
+    elif not _may(settings, written.deployment, "embedding"):
+        yield Problem(f"{path}.deployment", f"{written.deployment} does not do embedding")
+    for text in sorted({*written.easy} & {*written.hard}):
+        yield Problem(path, f"{text!r} is an example of easy and of hard requests")
+
+
+def _may(settings: Settings, name: str, operation: Operation) -> bool:
+    """Whether a deployment may do that, as far as the settings say."""
+    if name in BUILTINS:
+        return any(
+            own.deployment.name == name and operation in own.deployment.operations for own in _builtin()
+        )
+    written = settings.deployments.get(name)
+    if written is None or written.operations:
+        return written is None or not written.operations or operation in written.operations
+    try:
+        if written.provider is None:
+            return operation in _local_one(name, written).deployment.operations
+        provider = settings.providers.get(written.provider)
+        if provider is None or any(_one_provider("", provider)):
+            return True
+        return operation in _remote(written.provider, provider).codec.operations
+    except (PenstockError, ValueError):  # problems of their own
+        return True
+
+
 def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:
     known = _deployment_names(settings) | set(settings.routes)
     known |= extra.get("deployments", set()) | extra.get("routes", set())
@@ -711,6 +840,21 @@ def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator
                 yield Problem(
                     f"{path}.routes[{index}]", _no_such("route or deployment", route, sorted(known))
                 )
+
+
+def _price_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:
+    providers = {*settings.providers, *extra.get("providers", set())}
+    known = _deployment_names(settings) | extra.get("deployments", set())
+    for name, written in settings.prices.models.items():
+        path = f"prices.models.{name}"
+        vendor, slash, model = name.partition("/")
+        if name not in known and not (slash and model and (vendor in providers or vendor in PROFILES)):
+            said = _no_such("deployment", name, sorted(known))
+            yield Problem(path, f"{said}; or write `<provider>/<model>`, `<kind>/<model>`")
+        elif model == "*" and vendor not in providers:
+            yield Problem(path, f"there is no provider {vendor!r}; `*` stands for the models of a provider")
+        if isinstance(written, schema.Price) and written == schema.Price():
+            yield Problem(path, "says nothing; write `free`, or what it costs")
 
 
 def _deployment_names(settings: Settings) -> set[str]:

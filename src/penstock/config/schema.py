@@ -14,14 +14,17 @@ from msgspec import Meta, inspect
 from penstock.config.units import (
     AMOUNT_PATTERN,
     DURATION_PATTERN,
+    PRICE_PATTERN,
     SIZE_PATTERN,
     format_amount,
     format_duration,
+    format_price,
     format_size,
 )
 from penstock.engines import ENGINES
 from penstock.providers.profiles import PROFILES
-from penstock.types.identity import Override, PriorityName
+from penstock.types.deployment import Level, Strategy, Verdict
+from penstock.types.identity import Override, PriorityName, RoleName
 from penstock.types.requests import Operation
 
 # `extra` is for reader.py, `extra_json_schema` for editors that check against docs/penstock.schema.json.
@@ -29,9 +32,11 @@ Duration = Annotated[float, Meta(extra={"unit": "duration"}, extra_json_schema={
 Size = Annotated[int, Meta(extra={"unit": "size"}, extra_json_schema={"x-unit": "size"})]
 Secret = Annotated[str, Meta(extra={"secret": True}, min_length=1)]
 Amount = Annotated[int, Meta(extra={"unit": "amount"}, extra_json_schema={"x-unit": "amount"})]
+UnitPrice = Annotated[int, Meta(extra={"unit": "price"}, extra_json_schema={"x-unit": "price"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+PerSecond = Annotated[float, Meta(gt=0, le=1e6)]
 Name = Annotated[str, Meta(extra={"name": True}, min_length=1, max_length=200)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ProviderKind = Annotated[
@@ -193,6 +198,9 @@ class Target(Group, frozen=True):
     tier: Annotated[
         int, Meta(description="asked when no target of a lower tier can answer", ge=1, le=100)
     ] = 1
+    when: Annotated[
+        Level | None, Meta(description="strategy difficulty: the requests it is for: easy, medium or hard")
+    ] = None
 
 
 class Timeouts(Group, frozen=True):
@@ -203,6 +211,13 @@ class Timeouts(Group, frozen=True):
     between_tokens: Annotated[Duration, Meta(description="silence within an answer")] = 60.0
     total: Annotated[Duration, Meta(description="the whole attempt")] = 600.0
     loading: Annotated[Duration, Meta(description="wait for a model that is not ready yet")] = 60.0
+    min_rate: Annotated[
+        PerSecond | None,
+        Meta(
+            description="least tokens (events with content) per second over 10 s, once an answer has begun;"
+            " default: none"
+        ),
+    ] = None
 
 
 class Hedge(Group, frozen=True):
@@ -214,6 +229,47 @@ class Hedge(Group, frozen=True):
     share: Annotated[float, Meta(description="most of the requests that are asked twice", gt=0, le=0.5)] = (
         0.05
     )
+
+
+class Thresholds(Group, frozen=True):
+    """Scores, from 0 to 1, from which a request is harder."""
+
+    medium: Annotated[float, Meta(description="score from which a request is medium", ge=0, le=1)] = 0.25
+    hard: Annotated[
+        float,
+        Meta(description="score from which it is hard; of two levels the harder one's counts", ge=0, le=1),
+    ] = 0.4
+
+
+class Classifier(Group, frozen=True):
+    """An embedding model that tells what a request resembles more."""
+
+    deployment: Annotated[str, Meta(description="its name; builtin:embedding knows English", min_length=1)]
+    easy: Annotated[tuple[str, ...], Meta(description="examples of easy requests", min_length=1)]
+    hard: Annotated[tuple[str, ...], Meta(description="examples of hard ones", min_length=1)]
+
+
+class Difficulty(Group, frozen=True):
+    """How easy requests are told from hard ones, and which answers are asked for again."""
+
+    thresholds: Thresholds = Thresholds()
+    classifier: Annotated[
+        Classifier | None, Meta(description="its score and the one of a request's looks count half each")
+    ] = None
+    escalate: Annotated[
+        tuple[Verdict, ...],
+        Meta(
+            description="what is wrong with an answer that the next harder target is asked for instead:"
+            " schema, refusal, logprob"
+        ),
+    ] = ("schema", "refusal")
+    min_logprob: Annotated[
+        float,
+        Meta(description="logprob: mean of an answer's tokens below which it is unsure, if it has any", le=0),
+    ] = -1.5
+    escalate_streams: Annotated[
+        Switch, Meta(description="hold streams back, too, until they are complete and found good")
+    ] = False
 
 
 class Route(Group, frozen=True):
@@ -228,11 +284,11 @@ class Route(Group, frozen=True):
         int, Meta(ge=0, le=5, description="further attempts where all were tried and trying again may help")
     ] = 0
     strategy: Annotated[
-        Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest"],
+        Strategy,
         Meta(
             description="how a target is chosen: by weight; the less busy of two taken by weight; by whose"
             " cache holds the beginning of the prompt, and how much waits there; by the price of the answer;"
-            " by how fast it has been"
+            " by how fast it has been; by how hard the request looks"
         ),
     ] = "weighted"
     sticky: Annotated[
@@ -246,6 +302,9 @@ class Route(Group, frozen=True):
     requires: Annotated[Requirements, Meta(description="checked of every target and fallback")] = (
         Requirements()
     )
+    difficulty: Annotated[
+        Difficulty | None, Meta(description="of the strategy of that name; default: as below")
+    ] = None
     hedge: Annotated[
         Switch | Hedge, Meta(description="ask a second target when the first is late to begin its answer")
     ] = False
@@ -272,6 +331,50 @@ class Key(Group, frozen=True):
         tuple[Override, ...],
         Meta(description="what its requests may set by header: one deployment; a longer timeout"),
     ] = ()
+    role: Annotated[
+        RoleName,
+        Meta(description="operator and above: errors name each attempt; viewer: may not call models"),
+    ] = "developer"
+
+
+class Rates(Group, frozen=True):
+    """What a token of each kind costs; unknown where it is not said."""
+
+    input: Annotated[UnitPrice | None, Meta(description="of the prompt")] = None
+    output: Annotated[UnitPrice | None, Meta(description="of the answer")] = None
+    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache")] = None
+    cache_write: Annotated[UnitPrice | None, Meta(description="written to one")] = None
+    cache_write_1h: Annotated[UnitPrice | None, Meta(description="written to one that keeps it an hour")] = (
+        None
+    )
+    reasoning_output: Annotated[UnitPrice | None, Meta(description="default: as output")] = None
+    audio_input: Annotated[UnitPrice | None, Meta(description="heard")] = None
+    audio_output: Annotated[UnitPrice | None, Meta(description="spoken")] = None
+    image_input: Annotated[UnitPrice | None, Meta(description="seen; default: as input")] = None
+    image_output: Annotated[UnitPrice | None, Meta(description="drawn; default: as output")] = None
+
+
+class Tier(Rates, frozen=True, kw_only=True):
+    """Of a whole request whose prompt is longer; what it does not say is as below it."""
+
+    above_input_tokens: Annotated[Amount, Meta(description="tokens of the prompt")]
+
+
+class Price(Rates, frozen=True):
+    """Of a deployment, of `<provider>/<model>`, `<kind>/<model>` or `<provider>/*`; `free` = nothing."""
+
+    query: Annotated[UnitPrice | None, Meta(description="of a rerank model: one search")] = None
+    tiers: Annotated[tuple[Tier, ...], Meta(description="prices of long prompts")] = ()
+
+
+class Prices(Group, frozen=True):
+    """What calls cost, where the table of models does not know it, or knows it differently."""
+
+    unknown: Annotated[
+        Literal["warn", "refuse"],
+        Meta(description="calls of unknown price: answer and warn, or refuse (403 `price_unknown`)"),
+    ] = "warn"
+    models: dict[str, Literal["free"] | Price] = {}
 
 
 class Telemetry(Group, frozen=True):
@@ -286,6 +389,7 @@ class Settings(Group, frozen=True):
     deployments: dict[Name, Deployment] = {}
     routes: dict[Name, Route] = {}
     keys: dict[Name, Key] = {}
+    prices: Prices = Prices()
     builtin: Annotated[Switch, Meta(description="the three builtin: models, beside the above")] = True
     telemetry: Telemetry = Telemetry()
 
@@ -302,7 +406,6 @@ LATER: Final[dict[str, str]] = {
     "routes.*.guardrails": "guardrails",
     "routes.*.cache": "response caches",
     "routes.*.rollout": "rollouts",
-    "routes.*.targets.*.when": "routing by difficulty",
     "keys.*.limits": "limits",
     "keys.*.budget": "budgets",
     "keys.*.team": "teams",
@@ -317,7 +420,6 @@ LATER: Final[dict[str, str]] = {
 
 # Likewise for values.
 LATER_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "routes.*.strategy": ("difficulty",),
     "deployments.*.engine": ("vllm", "sglang", "tgi", "trtllm", "tei", "infinity", "ollama", "deepspeed"),
 }
 
@@ -362,6 +464,9 @@ def _as_written(shape: dict[str, Any]) -> None:
         case "amount":
             shape |= {"type": ["integer", "string"], "pattern": AMOUNT_PATTERN}
             _default(shape, format_amount)
+        case "price":
+            shape |= {"type": "string", "pattern": PRICE_PATTERN}
+            _default(shape, format_price)
         case "size":
             shape |= {"type": "string", "pattern": SIZE_PATTERN}
             _default(shape, format_size)

@@ -14,7 +14,7 @@ import msgspec
 
 from penstock.gateway.health import Health, replica_of
 from penstock.gateway.wishes import SESSION
-from penstock.routing import select, sticky
+from penstock.routing import difficulty, select, sticky
 from penstock.routing.constraints import Needs, fits, needs_of
 from penstock.routing.load import Lease, Load
 from penstock.routing.prefix import BLOCK, BYTES_PER_TOKEN, PrefixIndex, blocks_of, salt_of
@@ -69,6 +69,8 @@ class Balance:
         self.predicted: dict[str, int] = {}  # deployment -> tokens
         self.cached: dict[str, int] = {}
         self.regret: dict[str, int] = {}  # route -> tokens
+        self.levels: dict[tuple[str, str], int] = {}  # (route, level) -> how often
+        self.escalations: dict[tuple[str, str], int] = {}  # (route, reason)
 
     def choose(self, call: Call, request: Request, route: Route, fleet: Fleet, health: Health) -> Target:
         """The best of those that can and are up."""
@@ -94,7 +96,7 @@ class Balance:
         self, call: Call, request: Request, route: Route, targets: Sequence[Target], health: Health
     ) -> Target:
         """Who is next of `targets`, after others have failed."""
-        left = [Candidate(one, one.deployment.name, "", one.weight) for one in targets]
+        left = [_of_target(one) for one in targets]
         call.replica = ""
         able = health.standing(self._able(left, request), _roll(call, request, route))
         return self._best(call, request, route, able).target
@@ -105,6 +107,10 @@ class Balance:
             return candidates
         needs = _needs(request)
         return [one for one in candidates if fits(one.target.deployment, needs)] or candidates
+
+    def able(self, route: Route, request: Request) -> list[Target]:
+        """The targets of a route that are not known to be unable; all, if all are."""
+        return [one.target for one in self._able([_of_target(one) for one in route.targets], request)]
 
     def _read(self, call: Call, request: Request) -> None:
         text = prompt_of(request)
@@ -128,6 +134,8 @@ class Balance:
                 answer = self._answer_tokens(request, route)
                 tokens = call.prompt.tokens
                 return select.least(candidates, lambda one: _price(one, tokens, answer), roll)
+            case "difficulty" if call.difficulty is not None:
+                return select.preferred(candidates, difficulty.preference(call.difficulty), roll)
             case "fastest" if other_roll >= EXPLORES:
                 return select.least(candidates, lambda one: self._expected_s(one, request, route), roll)
             case _:
@@ -168,16 +176,21 @@ class Balance:
             self.predicted.copy(),
             self.cached.copy(),
             len(self.index),
+            self.levels.copy(),
+            self.escalations.copy(),
         )
 
     def _candidates(self, route: Route, fleet: Fleet) -> list[Candidate]:
-        """Those of a route without replicas of ours never change."""
+        """Those of a route that is indifferent to replicas of ours never change."""
         known = self._fixed.get(route.name)
         if known is not None and known[0] is route:
             return known[1]
-        candidates = candidates_of(route, fleet)
-        if all(target.deployment.pool is None for target in route.targets):
-            self._fixed[route.name] = (route, candidates)
+        if route.difficulty is None and any(target.deployment.pool is not None for target in route.targets):
+            return candidates_of(route, fleet)
+        candidates = [
+            _of_target(target) for target in route.targets
+        ]  # the fleet knows the least used replica
+        self._fixed[route.name] = (route, candidates)
         return candidates
 
     def placed(self, call: Call, deployment: Deployment, view: ReplicaView) -> Lease:
@@ -234,6 +247,10 @@ def _roll(call: Call, request: Request, route: Route) -> Callable[[Candidate], f
     return None if by is None else lambda one: sticky.roll(one, _session(call, request, by))
 
 
+def _of_target(target: Target) -> Candidate:
+    return Candidate(target, target.deployment.name, "", target.weight)
+
+
 def _needs(request: ChatRequest) -> Needs:
     try:
         return needs_of(request.conversation())
@@ -242,11 +259,12 @@ def _needs(request: ChatRequest) -> Needs:
 
 
 def _price(one: Candidate, prompt: int, answer: int) -> float | None:
-    """Micro-USD per million of such calls' tokens; only compared."""
-    facts = one.target.deployment.facts
-    if facts is None or facts.input_price is None or facts.output_price is None:
-        return 0.0 if one.target.deployment.pool is not None else None  # what is our own is paid for
-    return facts.input_price * prompt + facts.output_price * answer
+    """Pico-USD of such a call; only compared. What is our own is paid for, unless it has a price."""
+    price = one.target.deployment.price
+    prices = None if price is None else price.at(prompt)
+    if prices is None or prices.input is None or prices.output is None:
+        return None
+    return float(prices.input * prompt + prices.output * answer)
 
 
 def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:
@@ -254,12 +272,12 @@ def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:
     for target in route.targets:
         deployment = target.deployment
         if deployment.pool is None:
-            found.append(Candidate(target, deployment.name, "", target.weight))
+            found.append(_of_target(target))
             continue
         ready = fleet.replicas(deployment.pool)
         found += [Candidate(target, replica_of(deployment, view), view.id, target.weight) for view in ready]
         if not ready:
-            found.append(Candidate(target, deployment.name, "", target.weight))
+            found.append(_of_target(target))
     return found
 
 

@@ -4,6 +4,7 @@ import msgspec
 
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.classifier import Classifiers
 from penstock.gateway.health import Health
 from penstock.gateway.media import Media
 from penstock.gateway.queueing import Queues
@@ -33,6 +34,7 @@ class Deps(msgspec.Struct, frozen=True):
     queues: Queues
     hedges: RetryBudget
     delays: Delays
+    classifiers: Classifiers
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

@@ -12,11 +12,15 @@ from collections.abc import Sequence
 import structlog
 
 from penstock.gateway import hedge, upstream
+from penstock.gateway.attempts import unsent
+from penstock.gateway.batching import SHORTEST_TOTAL_S
 from penstock.gateway.deps import Deps
+from penstock.gateway.escalation import Escalation
 from penstock.gateway.health import is_credential_s
+from penstock.gateway.structured import Escalated
 from penstock.gateway.upstream import Emit
 from penstock.gateway.wishes import within
-from penstock.routing.failover import Tried, next_step, steer
+from penstock.routing.failover import Step, Tried, next_step, steer
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route, Target
 from penstock.types.errors import (
@@ -26,8 +30,9 @@ from penstock.types.errors import (
     QueueFull,
     QueueTimeout,
     UpstreamError,
+    UpstreamInvalid,
 )
-from penstock.types.requests import Request
+from penstock.types.requests import ChatRequest, Request
 
 _log = structlog.get_logger("penstock.gateway")
 
@@ -48,6 +53,12 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
         deps.hedges.called(route.name, route.hedge.share)
     tried: list[Tried] = []
     replica = ""
+    judge = None
+    if route.difficulty is not None and isinstance(request, ChatRequest) and not request.counts_only:
+        judge = Escalation(call, request, route.difficulty, route=route, deps=deps, emit=emit)
+
+    def left_s() -> float:
+        return (call.limit_s or route.timeouts.total_s) - (deps.clock.monotonic() - call.started_s)
 
     def choose(targets: Sequence[Target]) -> Target:
         if route.is_choosy:
@@ -66,30 +77,46 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
     target = steer(first, route, call.operation, down, choose)
     while True:
         call.labels, call.deployment = target.labels, target.deployment.name
+        told = emit if judge is None else judge.begin(target)
         try:
             if route.hedge is None:
-                await one_attempt(call, target, route, emit)
+                await one_attempt(call, target, route, told)
             else:
                 await hedge.race(
                     call,
                     target,
                     route=route,
                     deps=deps,
-                    emit=emit,
+                    emit=told,
                     attempt=one_attempt,
                     tried=tried,
                 )
+            if judge is not None:
+                await judge.end()
+        except Escalated as escalated:
+            if judge is None:
+                raise
+            tried.append(Tried(target, UpstreamInvalid("The answer was not good enough."), replica))
+            step = Step(judge.next(escalated.verdict))
         except PenstockError as error:
-            if call.is_stream and call.first_content_s is not None:
+            if call.is_stream and call.first_content_s is not None and not call.held_for:
                 raise
             tried.append(Tried(target, error, replica))
             roll = random.random()  # noqa: S311 - likewise
-            step = next_step(
+            after = next_step(
                 route, call.operation, tried, down, choose=choose, roll=roll, replicas=other_replicas
             )
-            left_s = (call.limit_s or route.timeouts.total_s) - (deps.clock.monotonic() - call.started_s)
-            if step is None or step.pause_s >= left_s or not deps.retries.take(route.name):
+            if (
+                after is None
+                or after.pause_s >= left_s()
+                or (judge is not None and judge.is_enough(after.target))
+                or not deps.retries.take(route.name)
+            ):
+                if judge is not None and await judge.give_kept():
+                    return
+                call.unsent = unsent(call, tried)
                 raise _last_word(tried, error) from error
+            step = after
             _log.info(
                 "attempt failed",
                 id=call.id,
@@ -103,7 +130,7 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
         if step.pause_s:
             await asyncio.sleep(step.pause_s)
         if call.limit_s is not None:
-            route = within(route, left_s - step.pause_s)
+            route = within(route, max(SHORTEST_TOTAL_S, left_s()))
         target, replica = step.target, step.replica
         call.replica = replica
         call.usage, call.first_content_s, call.dialect, call.dropped = None, None, "", ()

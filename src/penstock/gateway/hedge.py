@@ -138,6 +138,7 @@ class _Race:
                 self._call.usage = runner.call.usage  # also of a client that left half-way
             else:
                 for attempt in runner.call.attempts:
+                    attempt.is_told = False
                     if attempt.error is None and self._winner is not None:
                         attempt.outcome = "outrun"
                 self._call.attempts += runner.call.attempts
@@ -181,6 +182,7 @@ def _other(call: Call, first: Target, replica: str, route: Route, deps: Deps) ->
         one
         for one in candidates_of(route, deps.fleet)
         if (one.target is not first or (one.id and one.id != replica))
+        and one.target.when == first.when  # of a route by difficulty
         and call.operation in one.target.deployment.operations
         and deps.health.is_up(one)
     ]

@@ -3,7 +3,8 @@
     1  authenticate         who calls                                   (before the body is read)
     2  read, decode         what is asked, checked against the schema
     3  find_route           which model that is; may this key use it
-    4  choose               which target answers                        (routing.select, pure; balance)
+    4  choose               which target answers                        (routing.select, pure; balance,
+                                                                         difficulty)
     5  failover.run         attempts until one answers: deltas come, the responder writes them
     6  account              exactly once, whatever happened
 
@@ -22,7 +23,9 @@ import structlog
 from penstock.config.snapshot import Snapshot
 from penstock.gateway import failover, wishes
 from penstock.gateway.account import account
+from penstock.gateway.attempts import told_to
 from penstock.gateway.deps import Deps
+from penstock.gateway.difficulty import judge
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
 from penstock.routing import select
@@ -34,6 +37,8 @@ from penstock.types.errors import (
     InvalidRequest,
     ModelNotFound,
     PenstockError,
+    PermissionDenied,
+    PriceUnknown,
     ServerStopping,
 )
 from penstock.types.identity import VirtualKey
@@ -54,6 +59,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
     responder: Responder | None = None
     try:
         call.key = authenticate(snapshot, exchange)
+        if call.key.role == "viewer":
+            raise PermissionDenied("This key may look on; calling models takes the role developer.")
         body = await exchange.read_body(snapshot.body_limit_bytes)
         call.headers, call.body_bytes = exchange.headers, len(body)
         request = inbound.decode(decode_json(body))
@@ -65,6 +72,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if not route.is_choosy:
             target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
         else:
+            if route.difficulty is not None:
+                call.difficulty = await judge(call, request, route, deps)
             target = deps.balance.choose(call, request, route, deps.fleet, deps.health)
         deployment = target.deployment
         if call.operation not in deployment.operations:
@@ -155,7 +164,7 @@ def find_route(snapshot: Snapshot, key: VirtualKey, request: Request, operation:
     """The route of the model that was asked for.
 
     Raises ModelNotFound also for a model that exists but is not this key's to see: the existence of another
-    tenant's model is not told.
+    tenant's model is not told. Raises PriceUnknown where the configuration refuses what has no price.
     """
     name = request.model or snapshot.defaults.get(operation, "")
     if not name:
@@ -163,6 +172,12 @@ def find_route(snapshot: Snapshot, key: VirtualKey, request: Request, operation:
             f"No model was named, and there is none that serves {operation} by default.", param="model"
         )
     route = snapshot.find_route(name)
+    if route is None and key.may_use(name) and snapshot.refuses(name):
+        raise PriceUnknown(
+            f"What the model {name[:MAX_ECHO_CHARS]!r} costs is not known, and this server refuses such"
+            " calls; its operator can add a price.",
+            param="model",
+        )
     if route is None or not key.may_use(route.name):
         raise ModelNotFound(
             f"The model {name[:MAX_ECHO_CHARS]!r} does not exist or this key may not use it;"
@@ -184,6 +199,7 @@ async def refuse(
     exchange: Exchange, inbound: Inbound, responder: Responder | None, error: PenstockError, call: Call
 ) -> None:
     """Tells the client, in its own protocol, unless it is gone."""
+    error = told_to(error, call)
     try:
         async with asyncio.timeout(LAST_WORDS_S if isinstance(error, ServerStopping) else None):
             if responder is not None and exchange.is_started:

@@ -12,11 +12,13 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
+from penstock.gateway.billing import cost_of_call
 from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
 from penstock.lib import tasks
 from penstock.types.call import Call
 from penstock.types.errors import MethodNotAllowed, PenstockError
 from penstock.types.events import Delta
+from penstock.types.money import format_usd
 from penstock.types.wire import Encoder
 
 PING_S = 15.0
@@ -57,8 +59,13 @@ class Responder:
         """The answer is complete. Raises UpstreamInvalid when what came is no answer."""
         if not self._call.is_stream:
             body = self._encoder.answer()
-            await self._exchange.send(200, body, _JSON + call_lines(self._call, self._id_header))
+            lines = call_lines(self._call, self._id_header)
+            cost = self._call.cost = cost_of_call(self._call)
+            if cost is not None:
+                lines += f"x-penstock-cost-usd: {format_usd(cost.total)}\r\n"
+            await self._exchange.send(200, body, _JSON + lines)
             return
+        self._call.cost = cost_of_call(self._call)  # the encoder may tell it
         data = self._encoder.stream_end()
         if not self._exchange.is_started:
             await self._exchange.start_stream(self._stream_lines())
@@ -122,6 +129,8 @@ def call_lines(call: Call, id_header: str) -> str:
         lines += (
             f"x-penstock-queue-position: {call.queue_position}\r\nx-penstock-queue-wait-ms: {waited_ms}\r\n"
         )
+    if call.difficulty is not None:
+        lines += f"x-penstock-difficulty: {call.difficulty}\r\n"
     if call.dialect or call.dropped:
         lines += translation_line(call.dropped)
     return lines

@@ -6,6 +6,7 @@ The phases and their bounds (types.deployment.Timeouts):
     connect        TCP and TLS                                  -> UpstreamUnavailable
     first token    a stream: request sent until the first content -> UpstreamTimeout
     between tokens silence after that                           -> UpstreamTimeout
+    min rate       a drip after that, where the route says so   -> UpstreamTimeout (gateway/pace.py)
     total          the whole attempt, a slow client included    -> UpstreamTimeout
 
 All of them are deadlines of the upstream connection (lib.http1), which costs no timer: when one passes, the
@@ -18,13 +19,16 @@ end: that is how generation stops when the client leaves.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from penstock.gateway import pace
+from penstock.gateway.consumed import Volume, consumed
 from penstock.gateway.deps import Deps
 from penstock.gateway.health import is_credential_s
-from penstock.gateway.structured import MAX_TRIES, Checked, SchemaMismatch
+from penstock.gateway.pace import Pace, Splitter, has_content
+from penstock.gateway.structured import MAX_TRIES, Checked, Escalated, SchemaMismatch
 from penstock.gateway.translate import prepare, watched
 from penstock.lib import http1
 from penstock.lib.eventstream import BadFrame, FrameSplitter
@@ -44,8 +48,9 @@ from penstock.types.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from penstock.types.events import Chunk, Counted, Delta, Events
+from penstock.types.events import Counted, Delta
 from penstock.types.requests import ChatRequest, Request
+from penstock.types.usage import Usage
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
 
@@ -71,7 +76,9 @@ async def run(
         if replica is None:
             left_s = max(0.0, give_up_s - deps.clock.monotonic())
             replica = await deps.fleet.acquire(deployment.pool or "", left_s, call.replica)
-        attempt = Attempt(deployment.name, replica.id, deps.clock.monotonic(), call.labels.deployment)
+        attempt = Attempt(
+            deployment.name, replica.id, deps.clock.monotonic(), call.labels.deployment, deployment.price
+        )
         call.attempts.append(attempt)
         if deployment.is_balanced:
             attempt.lease = deps.balance.placed(call, deployment, replica)
@@ -92,15 +99,17 @@ async def run(
         except SchemaMismatch as error:
             attempt.error = error
             mismatches += 1
+            if "schema" in call.held_for:
+                raise Escalated("schema") from error
             if call.is_stream or mismatches >= MAX_TRIES:
                 raise
         except PenstockError as error:
             attempt.error = error
             _note(attempt, deployment, error, deps)
-            is_told = call.is_stream and attempt.first_content_s is not None
-            if is_told or not _may_use_another(call, deployment, error, deps):
+            if attempt.is_told or not _may_use_another(call, deployment, error, deps):
                 raise
         else:
+            attempt.is_told = True
             if attempt.lease is not None:
                 _note_success(call, attempt, deployment, replica, deps)
             return
@@ -163,6 +172,7 @@ async def _attempt(
 ) -> None:
     timeouts = route.timeouts
     if request.__class__ is ChatRequest and request.counts_only and not deployment.codec.counts:
+        attempt.usage = Usage()
         await emit((await _count(request, deployment, replica, deps),))
         return
     if request.__class__ is ChatRequest and request.dialect != deployment.codec.dialect:
@@ -170,9 +180,13 @@ async def _attempt(
         await prepare(call, request, deployment.codec, deps)
         emit = watched(call, request, emit, deps)
     outgoing = _encode(call, request, deployment, is_strict=route.strict)
+    volume: Volume | None = None
+    if deployment.codec.dialect != "openai":
+        volume = Volume(deployment.codec.dialect, _read_events)
     checked = None
     if outgoing.schema is not None:
-        checked = Checked(outgoing.schema, emit, is_stream=call.is_stream)
+        dialect = request.dialect if isinstance(request, ChatRequest) else "openai"
+        checked = Checked(outgoing.schema, dialect, emit, is_stream=call.is_stream)
         emit = checked.emit
     reader = deployment.codec.reader(request, deployment)
     address = replica.address
@@ -199,23 +213,27 @@ async def _attempt(
             if not outgoing.is_stream:
                 delta = reader.answer(await response.read(ANSWER_LIMIT_BYTES))
                 attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
-                call.usage = delta.usage
+                attempt.usage = call.usage = delta.usage
+                if delta.usage is None and isinstance(delta, Counted):
+                    attempt.usage = Usage()
                 await emit((delta,))
                 if checked is not None:
                     await checked.end()
                 return
             _expect_events(response, deployment, outgoing.framing)
             splitter = SSESplitter() if outgoing.framing == "sse" else _SPLITTERS[outgoing.framing]()
+            read, events = response.read_some, _read_events if volume is None else volume.events
             held: list[Delta] | None = []  # until something may be told: None from then on
             is_open = True
             trickle_since_s: float | None = None
             while is_open:
-                data = await response.read_some()
-                deltas, failure = _read_events(splitter, data, reader)
+                data = await read()
+                deltas, failure = events(splitter, data, reader)
                 is_open = bool(data) and not reader.is_done
                 for delta in deltas:
                     if delta.usage is not None:
-                        call.usage = delta.usage  # cumulative: the last one counts, never a sum
+                        # cumulative: the last one counts, never a sum
+                        attempt.usage = call.usage = delta.usage
                 if failure is not None:
                     if held is None:
                         await emit(deltas)  # what came before the failure was said
@@ -233,9 +251,14 @@ async def _attempt(
                         deps.balance.load.prefilled(attempt.lease)
                     phase, limit_s = "total", timeouts.total_s
                     response.limit_reads(timeouts.between_tokens_s)
+                    if timeouts.min_rate is not None:
+                        slow = Pace(timeouts.min_rate, deps.clock, read, events)
+                        read, events = slow.read, slow.events
+                        response.limit_reads(min(timeouts.between_tokens_s, pace.WINDOW_S))
                     response.limit_total(timeouts.total_s - (attempt.first_content_s - attempt.started_s))
                     if call.is_stream:
                         held = None
+                        attempt.is_told = not call.held_for
                 if held is None:
                     await emit(deltas)
             if reader.is_done:
@@ -249,8 +272,22 @@ async def _attempt(
         finally:
             response.close()
     except (TimeoutError, http1.TotalTimeout) as exc:
+        note_consumed(call, attempt, consumed(attempt.usage, request, reader, volume))
         said = f"{deployment.name} did not finish phase '{phase}' within {limit_s:g} s."
         raise UpstreamTimeout(said) from exc
+    except SchemaMismatch:
+        raise  # the answer is whole, and what it consumed is known
+    except BaseException as exc:
+        if attempt.first_content_s is not None or isinstance(exc, asyncio.CancelledError):
+            note_consumed(call, attempt, consumed(attempt.usage, request, reader, volume))
+        raise
+
+
+def note_consumed(call: Call, attempt: Attempt, usage: Usage | None) -> None:
+    """What an attempt used up that never came to its end."""
+    attempt.usage = usage
+    if attempt.is_told:
+        call.usage = usage
 
 
 def _trickling(data: bytes, since_s: float | None, within_s: float, deps: Deps) -> float | None:
@@ -351,14 +388,6 @@ async def _read_error(response: http1.Response, deployment: Deployment) -> Penst
     return deployment.codec.map_error(response.status, response.headers, body)
 
 
-class Splitter(Protocol):
-    """Finds the events in what is read."""
-
-    def feed_data(self, data: bytes) -> list[bytes]: ...
-
-    def finish_data(self) -> list[bytes]: ...
-
-
 _SPLITTERS: dict[Framing, Callable[[], Splitter]] = {
     "sse": SSESplitter,
     "lines": LineSplitter,
@@ -393,10 +422,6 @@ def _read_events(splitter: Splitter, data: bytes, reader: Reader) -> tuple[list[
     except PenstockError as error:
         return deltas, error
     return deltas, None
-
-
-def has_content(delta: Delta) -> bool:
-    return (delta.__class__ is not Chunk and delta.__class__ is not Events) or delta.has_content
 
 
 def _map_transport_error(error: http1.HTTPClientError, deployment: Deployment) -> PenstockError:

@@ -13,6 +13,7 @@ import msgspec
 from penstock.types.conversation import JSON, Dialect
 from penstock.types.errors import PenstockError
 from penstock.types.events import Delta
+from penstock.types.money import Price
 from penstock.types.requests import Operation, Request
 
 ReplicaState = Literal["stopped", "starting", "warming", "ready", "draining", "stopping", "failed"]
@@ -176,6 +177,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     between_tokens_s: float = 60.0
     total_s: float = 600.0
     loading_s: float = 60.0  # how long a request waits for a model that is not ready yet
+    min_rate: float | None = None  # events with content per second, once an answer has begun; None = any
 
 
 # (path below the server's root, JSON body) -> decoded answer; raises PenstockError
@@ -196,12 +198,10 @@ class Batching(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the table of models says of one. None = unknown. Prices: micro-USD per million tokens."""
+    """What the table of models says of one. None = unknown."""
 
     takes: frozenset[str] | None = None  # text, image, audio, video, file
     can: frozenset[str] | None = None  # tools, reasoning, schemas
-    input_price: int | None = None
-    output_price: int | None = None
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -248,6 +248,7 @@ class Deployment(msgspec.Struct, frozen=True):
     max_output: int | None = None  # tokens of one answer; None = unknown
     facts: Facts | None = None
     place: Place = Place()
+    price: Price | None = None  # None = unknown; of our own engines FREE, unless the configuration says more
     count_prompt: CountPrompt | None = None  # where the engine finds out too late that a prompt is too long
     concurrency: int | None = None  # answers under way at once; more wait in its queue; None = any number
     queue: QueuePlan = QueuePlan()
@@ -267,13 +268,18 @@ class Labels(NamedTuple):
     deployment: str = ""
 
 
+Level = Literal["easy", "medium", "hard"]
+LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
+
+
 class Target(msgspec.Struct, frozen=True):
     deployment: Deployment
     labels: Labels
     weight: float = 1.0
+    when: Level | None = None  # of a route by difficulty: which requests it is for
 
 
-Strategy = Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest"]
+Strategy = Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest", "difficulty"]
 Sticky = Literal["conversation", "key"]
 
 
@@ -282,6 +288,34 @@ class Hedge(msgspec.Struct, frozen=True):
 
     after_s: float | None = None  # None: when it is late, as the route's own answers go
     share: float = 0.05  # of all calls
+
+
+Verdict = Literal["schema", "refusal", "logprob"]
+
+
+class Classifier(msgspec.Struct, frozen=True):
+    """Judges a request by what it resembles. `route`: to the model of its vectors, and to nothing else."""
+
+    route: "Route"
+    easy: tuple[str, ...]
+    hard: tuple[str, ...]
+
+
+class Difficulty(msgspec.Struct, frozen=True):
+    """How a route tells easy requests from hard ones, and which answers it sends on to a harder target.
+
+    medium, hard: scores from which a request is that.
+    escalates: the verdicts that do; min_logprob: mean of an answer's tokens below which it is unsure.
+    holds_streams: streams of all but the hardest targets wait for their verdict.
+    """
+
+    medium: float
+    hard: float
+    levels: tuple[Level, ...]  # that its targets have
+    escalates: frozenset[Verdict] = frozenset()
+    min_logprob: float = -1.5
+    holds_streams: bool = False
+    classifier: Classifier | None = None
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -298,6 +332,7 @@ class Route(msgspec.Struct, frozen=True):
     )
     tiers: tuple[tuple[Target, ...], ...] = ()  # asked in this order when no target can answer
     hedge: Hedge | None = None
+    difficulty: Difficulty | None = None
     retries: int = 0  # further attempts at a target that was asked already
     has_more: bool = False  # whether there is anything to try after a first attempt
     is_plain: bool = True  # neither that nor a target that batches, waits or is probed: one plain attempt

@@ -1,10 +1,18 @@
-"""Who calls."""
+"""Who calls, and what they are.
 
-from typing import Literal
+owner, admin, operator   run the platform: an error tells them of each attempt
+developer                uses models
+viewer                   looks on: lists of models, no calls
+"""
+
+from typing import Final, Literal
 
 import msgspec
 
 PriorityName = Literal["system", "interactive", "default", "bulk"]
+RoleName = Literal["owner", "admin", "operator", "developer", "viewer"]
+
+OPERATORS: Final = frozenset[RoleName]({"owner", "admin", "operator"})
 
 
 Override = Literal["deployment", "timeout"]
@@ -34,6 +42,12 @@ class VirtualKey(msgspec.Struct, frozen=True):
     priority: PriorityName = "default"
     requires: Requirements | None = None
     overrides: frozenset[Override] = frozenset()
+    role: RoleName = "developer"
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether its owner may know how the platform is built and what goes wrong in it."""
+        return self.role in OPERATORS
 
     def may_use(self, route: str) -> bool:
         return self.routes is None or route in self.routes
