@@ -35,8 +35,8 @@ class Bound(NamedTuple):
     instructions: float
 
 
-UNARY = Bound(calls=112, instructions=3820)  # one request and its answer
-EVENT = Bound(calls=20, instructions=682)  # one event of a stream that comes in a read of its own
+UNARY = Bound(calls=112, instructions=3840)  # one request and its answer
+EVENT = Bound(calls=20, instructions=675)  # one event of a stream that comes in a read of its own
 MESSAGE = Bound(calls=0.1, instructions=25)  # one message more in the request
 PRICES = "prices: {models: {m: {input: $0.15/1M, output: $0.60/1M}}}"
 LOOSE = 0.9  # of a bound: below that it guards nothing, so lower it

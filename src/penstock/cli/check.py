@@ -89,7 +89,8 @@ def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[t
                     yield below, str(said) if name == "above_input_tokens" else format_price(said), False
         case Timeouts():
             for name in value.__struct_fields__:
-                yield f"{path}.{name}", format_duration(getattr(value, name)), False
+                inner = getattr(value, name)
+                yield f"{path}.{name}", inner if name == "min_rate" else format_duration(inner), False
         case Batching():
             yield f"{path}.window", format_duration(value.window), False
             yield f"{path}.texts", value.texts, False

@@ -3,7 +3,8 @@
     1  authenticate         who calls                                   (before the body is read)
     2  read, decode         what is asked, checked against the schema
     3  find_route           which model that is; may this key use it
-    4  choose               which target answers                        (routing.select, pure; balance)
+    4  choose               which target answers                        (routing.select, pure; balance,
+                                                                         difficulty)
     5  reserve              of the caller's limits and budgets          (reservations; settled at the end)
     6  failover.run         attempts until one answers: deltas come, the responder writes them
     7  account              exactly once, whatever happened
@@ -23,7 +24,9 @@ import structlog
 from penstock.config.snapshot import Snapshot
 from penstock.gateway import failover, wishes
 from penstock.gateway.account import account
+from penstock.gateway.attempts import told_to
 from penstock.gateway.deps import Deps
+from penstock.gateway.difficulty import judge
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
 from penstock.gateway.upstream import Emit
@@ -37,6 +40,7 @@ from penstock.types.errors import (
     InvalidRequest,
     ModelNotFound,
     PenstockError,
+    PermissionDenied,
     PriceUnknown,
     ServerStopping,
 )
@@ -58,6 +62,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
     responder: Responder | None = None
     try:
         call.key = authenticate(snapshot, exchange)
+        if call.key.role == "viewer":
+            raise PermissionDenied("This key may look on; calling models takes the role developer.")
         body = await exchange.read_body(snapshot.body_limit_bytes)
         call.headers, call.body_bytes = exchange.headers, len(body)
         request = inbound.decode(decode_json(body))
@@ -69,10 +75,9 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if not route.is_choosy:
             target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
         else:
-            now_s = call.started_s
-            target = deps.balance.choose(
-                call, request, route, deps.fleet, lambda name: deps.breakers.is_down(name, now_s)
-            )
+            if route.difficulty is not None:
+                call.difficulty = await judge(call, request, route, deps)
+            target = deps.balance.choose(call, request, route, deps.fleet, deps.health)
         deployment = target.deployment
         if call.operation not in deployment.operations:
             raise wrong_operation(deployment, call)
@@ -204,6 +209,7 @@ async def refuse(
     exchange: Exchange, inbound: Inbound, responder: Responder | None, error: PenstockError, call: Call
 ) -> None:
     """Tells the client, in its own protocol, unless it is gone."""
+    error = told_to(error, call)
     try:
         async with asyncio.timeout(LAST_WORDS_S if isinstance(error, ServerStopping) else None):
             if responder is not None and exchange.is_started:

@@ -1,13 +1,21 @@
-"""Who calls."""
+"""Who calls, and what they are.
+
+owner, admin, operator   run the platform: an error tells them of each attempt
+developer                uses models
+viewer                   looks on: lists of models, no calls
+"""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from penstock.types.ledger import Claim
 
 PriorityName = Literal["system", "interactive", "default", "bulk"]
+RoleName = Literal["owner", "admin", "operator", "developer", "viewer"]
+
+OPERATORS: Final = frozenset[RoleName]({"owner", "admin", "operator"})
 
 
 Override = Literal["deployment", "timeout"]
@@ -41,6 +49,12 @@ class VirtualKey(msgspec.Struct, frozen=True):
     claims: tuple[Claim, ...] = ()
     model_claims: Mapping[str, tuple[Claim, ...]] = {}
     overrides: frozenset[Override] = frozenset()
+    role: RoleName = "developer"
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether its owner may know how the platform is built and what goes wrong in it."""
+        return self.role in OPERATORS
 
     def may_use(self, route: str) -> bool:
         return self.routes is None or route in self.routes
