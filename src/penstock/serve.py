@@ -105,6 +105,9 @@ async def serve(options: Options) -> None:
             health = Health(fleet, clock, balance.load)
             queues = Queues(clock)
             classifiers = Classifiers(clock)
+            plan = options.snapshot.limits
+            ledger = await open_ledger(plan.store, clock, data_dir=options.data_dir, processes=plan.processes)
+            reservations = Reservations(ledger, clock, is_shared=plan.store != "memory")
             metrics = Metrics(
                 __version__,
                 pool_rows,
@@ -112,10 +115,8 @@ async def serve(options: Options) -> None:
                 balance.report,
                 queues.report,
                 breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
+                ledger=reservations.report,
             )
-            plan = options.snapshot.limits
-            ledger = await open_ledger(plan.store, clock, data_dir=options.data_dir, processes=plan.processes)
-            reservations = Reservations(ledger, clock, is_shared=plan.store != "memory")
             deps = Deps(
                 client,
                 fleet,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateways import Answer, Gateway, chat, gateway
+from gateways import KEY, Answer, Gateway, chat, gateway
 
+from penstock.lib import tasks
 from penstock.testing.servers import RedisServer
 from penstock.testing.upstream import Upstream
 
@@ -39,13 +40,15 @@ async def limited(
     key: str, *, more: str = "", data_dir: Path | None = None
 ) -> AsyncIterator[tuple[Upstream, Gateway]]:
     keys = f"{{one: {{secret: sk-test, {key}}}, other: {{secret: sk-other}}}}"
-    async with Upstream(behaviour=USED) as up:
-        async with gateway(config(up, keys=keys, more=more), data_dir=data_dir) as gate:
-            yield up, gate
+    async with (
+        Upstream(behaviour=USED) as up,
+        gateway(config(up, keys=keys, more=more), data_dir=data_dir) as gate,
+    ):
+        yield up, gate
 
 
-async def asked(gate: Gateway, secret: str = "sk-test", model: str = "m", **more: Any) -> Answer:
-    headers = {"authorization": f"Bearer {secret}"}
+async def asked(gate: Gateway, key: str = KEY, model: str = "m", **more: Any) -> Answer:
+    headers = {"authorization": f"Bearer {key}"}
     return await gate.post(CHAT, chat(**more) | {"model": model}, headers=headers)
 
 
@@ -66,7 +69,7 @@ async def test_more_requests_than_the_key_may_make() -> None:
         assert third.error == (429, "rate_limit_exceeded", None)
         assert "the key 'one' may use 2 requests in any 60 s; 2 are used" in third.json["error"]["message"]
         assert rest(third, "requests") == (2, 0)
-        assert 0 < int(third.headers["retry-after"]) <= 60
+        assert 0 < int(third.headers["retry-after"]) <= 62  # a second is the finest that is counted
         assert third.headers["x-ratelimit-reset-requests"].endswith("s")
         assert "x-should-retry" not in third.headers
         assert len(up.requests) == 2
@@ -116,12 +119,12 @@ async def test_every_protocol_is_told_in_its_own_words(path: str, body: Any, sta
 async def test_tokens_are_booked_as_the_upstream_counted_them() -> None:
     async with limited("limits: {tokens: 2500/min}") as (_, gate):
         for left in (2500, 1500, 500):
-            answer = await asked(gate, max_tokens=16)
+            answer = await asked(gate)
             assert answer.status == 200
             limit, remaining = rest(answer, "tokens")
             assert limit == 2500
-            assert left - 200 < remaining < left, "what is reserved is little; what is booked is exact"
-        refused = await asked(gate, max_tokens=16)
+            assert left - 300 < remaining < left, "what is reserved is little; what is booked is exact"
+        refused = await asked(gate)
         assert refused.error == (429, "rate_limit_exceeded", None)
         assert "may use 2500 tokens in any 60 s; 3000 are used" in refused.json["error"]["message"]
 
@@ -165,7 +168,7 @@ async def test_what_a_client_did_not_wait_for_is_given_back() -> None:
 
 async def until_free(gate: Gateway) -> Answer:
     for _ in range(200):
-        answer = await asked(gate, max_tokens=16)
+        answer = await asked(gate)
         if answer.status == 200:
             return answer
         assert answer.error[1] == "concurrency_limit_exceeded"
@@ -178,9 +181,9 @@ async def test_an_upstream_that_failed_cost_a_request_and_no_tokens() -> None:
         up.behaviour = {"x-test-status": "500"}
         assert (await asked(gate)).status == 502
         up.behaviour = USED
-        answer = await asked(gate, max_tokens=16)
+        answer = await asked(gate)
         assert rest(answer, "requests") == (5, 3)
-        assert rest(answer, "tokens")[1] > 1900
+        assert rest(answer, "tokens")[1] > 1700, "less what is reserved for this one"
 
 
 # -- concurrency
@@ -189,16 +192,16 @@ async def test_an_upstream_that_failed_cost_a_request_and_no_tokens() -> None:
 async def test_more_at_once_than_the_key_may_have() -> None:
     async with limited("limits: {concurrency: 2}") as (up, gate):
         up.behaviour = {"x-test-together": "3"}
-        under_way = [asyncio.ensure_future(asked(gate)) for _ in range(2)]
-        while up.in_flight < 2:  # noqa: ASYNC110 - the double has no event for it
-            await asyncio.sleep(0.005)
-        third = await asked(gate)
-        assert third.error == (429, "concurrency_limit_exceeded", None)
-        assert "has 2 under way and may have 2" in third.json["error"]["message"]
-        assert int(third.headers["retry-after"]) >= 1
-        other = asyncio.ensure_future(asked(gate, "sk-other"))
-        answers = await asyncio.gather(*under_way, other)
-        assert {answer.status for answer in answers} == {200}
+        async with asyncio.TaskGroup() as group:
+            under_way = [tasks.spawn(group, asked(gate), "asked") for _ in range(2)]
+            while up.in_flight < 2:
+                await asyncio.sleep(0.005)
+            third = await asked(gate)
+            assert third.error == (429, "concurrency_limit_exceeded", None)
+            assert "has 2 under way and may have 2" in third.json["error"]["message"]
+            assert int(third.headers["retry-after"]) >= 1
+            assert (await asked(gate, "sk-other")).status == 200
+        assert {one.result().status for one in under_way} == {200}
         assert (await until_free(gate)).status == 200
 
 
@@ -208,8 +211,8 @@ async def test_more_at_once_than_the_key_may_have() -> None:
 async def test_a_budget_that_is_used_up() -> None:
     async with limited("budget: {usd: 0.0025}") as (up, gate):
         for _ in range(3):  # 0.001 each: the third goes over it, as nobody can know what it will cost
-            assert (await asked(gate, max_tokens=16)).status == 200
-        refused = await asked(gate, max_tokens=16)
+            assert (await asked(gate)).status == 200
+        refused = await asked(gate)
         assert refused.error[:2] == (429, "insufficient_quota")
         assert refused.headers["x-should-retry"] == "false"
         said = refused.json["error"]["message"]
@@ -220,7 +223,7 @@ async def test_a_budget_that_is_used_up() -> None:
 
 async def test_budgets_in_the_words_of_other_vendors() -> None:
     async with limited("budget: {usd: 0.0001}") as (_, gate):
-        assert (await asked(gate, max_tokens=16)).status == 200
+        assert (await asked(gate)).status == 200
         message = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
         answer = await gate.post("/v1/messages", message)
         assert (answer.status, answer.json["error"]["type"]) == (402, "billing_error")
@@ -234,7 +237,7 @@ async def test_budgets_in_the_words_of_other_vendors() -> None:
 
 async def test_a_budget_for_some_models_only() -> None:
     async with limited("budget: {usd: 0.0001, models: [m]}") as (_, gate):
-        assert (await asked(gate, max_tokens=16)).status == 200
+        assert (await asked(gate)).status == 200
         assert (await asked(gate)).error[1] == "insufficient_quota"
         assert (await asked(gate, model="e")).status == 200
 
@@ -243,8 +246,8 @@ async def test_keys_of_a_team_share_its_budget() -> None:
     keys = "{a: {secret: sk-a, team: lab}, b: {secret: sk-b, team: lab}, c: {secret: sk-c}}"
     teams = "teams: {lab: {budget: {usd: 0.0015}}}"
     async with Upstream(behaviour=USED) as up, gateway(config(up, keys=keys, more=teams)) as gate:
-        assert (await asked(gate, "sk-a", max_tokens=16)).status == 200
-        assert (await asked(gate, "sk-b", max_tokens=16)).status == 200
+        assert (await asked(gate, "sk-a")).status == 200
+        assert (await asked(gate, "sk-b")).status == 200
         for secret in ("sk-a", "sk-b"):
             refused = await asked(gate, secret)
             assert refused.error[1] == "insufficient_quota"
@@ -255,7 +258,7 @@ async def test_keys_of_a_team_share_its_budget() -> None:
 async def test_a_budget_outlives_the_process(tmp_path: Path) -> None:
     async with limited("budget: {usd: 0.0025, period: total}", data_dir=tmp_path) as (_, gate):
         for _ in range(3):
-            assert (await asked(gate, max_tokens=16)).status == 200
+            assert (await asked(gate)).status == 200
     async with limited("budget: {usd: 0.0025, period: total}", data_dir=tmp_path) as (up, gate):
         assert (await asked(gate)).error[1] == "insufficient_quota"
         assert not up.requests
@@ -290,14 +293,15 @@ async def test_a_limit_of_a_route_is_for_all_keys_together() -> None:
 
 @pytest.mark.parametrize("where", ["deployment", "provider"])
 async def test_a_target_at_its_limit_passes_the_call_on(where: str) -> None:
+    of = {where: ", limits: {requests: 2/min}"}
     async with Upstream() as up, Upstream() as spare:
         text = f"""
 builtin: off
 providers:
-  up: {{kind: openai-compatible, base_url: "{up.url}", api_key: k{", limits: {requests: 2/min}" if where == "provider" else ""}}}
+  up: {{kind: openai-compatible, base_url: "{up.url}", api_key: k{of.get("provider", "")}}}
   spare: {{kind: openai-compatible, base_url: "{spare.url}", api_key: k}}
 deployments:
-  d: {{provider: up, model: d-1{", limits: {requests: 2/min}" if where == "deployment" else ""}}}
+  d: {{provider: up, model: d-1{of.get("deployment", "")}}}
   e: {{provider: spare, model: e-1}}
 routes:
   m: {{targets: [{{deployment: d}}], fallbacks: [e]}}
@@ -308,7 +312,7 @@ keys: {{one: {{secret: sk-test}}}}
             assert places == ["d", "d", "e", "e"]
             assert len(up.requests) == 2
             alone = await asked(gate, model="d")
-            assert alone.error[:2] == (429, "upstream_rate_limited")
+            assert alone.error[:2] == (503, "upstream_rate_limited")
             assert alone.headers["retry-after"]
 
 
@@ -317,7 +321,7 @@ async def test_refusals_are_counted() -> None:
         await asked(gate)
         await asked(gate)
         await asked(gate)
-        assert await gate.metric("penstock_ledger_refusals_total", 'scope="key"', 'resource="requests"') == 2
+        assert await gate.metric("penstock_ledger_refused_total", 'scope="key"', 'resource="requests"') == 2
 
 
 # -- several gateways, and a store that fails
@@ -350,19 +354,19 @@ async def test_two_gateways_share_one_limit(redis: RedisServer) -> None:
 )
 async def test_a_store_that_is_down(redis: RedisServer, failure: str, expected: list[int]) -> None:
     async with two_gateways(redis, f"down-{failure}", failure) as gates:
-        redis.stop()
+        await asyncio.to_thread(redis.stop)
         try:
             assert await statuses(*gates, times=5) == expected
         finally:
-            redis.start()
+            await asyncio.to_thread(redis.start)
 
 
 async def test_the_words_while_limits_cannot_be_checked(redis: RedisServer) -> None:
     async with two_gateways(redis, "words", "closed") as (gate, _):
-        redis.stop()
+        await asyncio.to_thread(redis.stop)
         try:
             answer = await asked(gate)
             assert answer.error[:2] == (503, "limits_unavailable")
             assert str(redis.port) not in answer.json["error"]["message"]
         finally:
-            redis.start()
+            await asyncio.to_thread(redis.start)

@@ -22,6 +22,7 @@ import structlog
 from penstock.gateway.billing import cost_of_call
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
+from penstock.telemetry.metrics import LedgerRow
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
 from penstock.types.errors import (
@@ -78,7 +79,7 @@ class Reservations:
         self._held: set[Lease] = set()
         self._settling: tasks.Tasks = set()
         self._answers: dict[str, float] = {}  # route -> tokens that 95 % of its answers stay below
-        self.refused: dict[tuple[str, str], int] = {}  # (kind of scope, resource) -> how often
+        self._refused: dict[tuple[str, str], int] = {}  # (kind of scope, resource) -> how often
 
     # -- of the caller
 
@@ -201,6 +202,10 @@ class Reservations:
         except LedgerUnavailable as exc:
             _log.warning("a call was not settled: what it reserved counts as used", error=str(exc))
 
+    def report(self) -> LedgerRow:
+        """A copy: another thread reads it."""
+        return LedgerRow(len(self._held), self._refused.copy())
+
     # -- what is expected
 
     def _needs(self, call: Call, request: Request, route: Route) -> Needs:
@@ -226,8 +231,9 @@ class Reservations:
             self._answers[route] = max(1.0, known * (1 - STEP * (1 - QUANTILE)))
 
     def _count(self, refusal: Refusal) -> None:
-        key = (refusal.scope.kind, refusal.limit.resource)
-        self.refused[key] = self.refused.get(key, 0) + 1
+        resource = "money" if refusal.limit.resource == "pico_usd" else refusal.limit.resource
+        key = (refusal.scope.kind, resource)
+        self._refused[key] = self._refused.get(key, 0) + 1
 
 
 def dearest_of(prices: Iterable[Price | None]) -> tuple[int, int]:
