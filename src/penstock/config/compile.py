@@ -18,7 +18,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -95,6 +95,11 @@ _SHORTEST_PROBES_S: Final = 1.0
 _LONGEST_PROBE_S: Final = 30.0  # a breaker waits no longer for one (routing.breaker.PROBE_S)
 _BY_REQUEST: Final = ("weighted", "difficulty")  # strategies that ask nothing of how the targets are doing
 _CLASSIFIED_WITHIN_S: Final = 10.0  # a request waits for far less (gateway/classifier.py)
+_AS_INPUT: Final = (
+    "cached",
+    "cache_write",
+    "cache_write_1h",
+)  # kinds of tokens: no discount but what is said
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
     "embedding": frozenset({"embedding"}),
@@ -253,8 +258,14 @@ class _Made(NamedTuple):
 def compiled_price(written: Literal["free"] | schema.Price) -> Price:
     if written == "free":
         return FREE
-    tiers = tuple(Tier(**msgspec.structs.asdict(tier)) for tier in written.tiers)
-    return versioned(Price(**{**msgspec.structs.asdict(written), "tiers": tiers}), "config")
+    unsaid = [kind for kind in _AS_INPUT if getattr(written, kind) is None]
+
+    def said(rates: schema.Rates) -> dict[str, Any]:
+        kinds = msgspec.structs.asdict(rates)
+        return kinds | {kind: kinds["input"] for kind in unsaid if kinds[kind] is None}
+
+    tiers = tuple(Tier(**said(tier)) for tier in written.tiers)
+    return versioned(Price(**{**said(written), "tiers": tiers}), "config")
 
 
 def _remote(name: str, written: schema.Provider, table: prices.Table | None = None) -> Remote:

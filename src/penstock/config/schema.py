@@ -377,11 +377,13 @@ class Rates(Group, frozen=True):
 
     input: Annotated[UnitPrice | None, Meta(description="of the prompt")] = None
     output: Annotated[UnitPrice | None, Meta(description="of the answer")] = None
-    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache")] = None
-    cache_write: Annotated[UnitPrice | None, Meta(description="written to one")] = None
-    cache_write_1h: Annotated[UnitPrice | None, Meta(description="written to one that keeps it an hour")] = (
+    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache; default: as input")] = (
         None
     )
+    cache_write: Annotated[UnitPrice | None, Meta(description="written to one; default: as input")] = None
+    cache_write_1h: Annotated[
+        UnitPrice | None, Meta(description="written to one that keeps it an hour; default: as input")
+    ] = None
     reasoning_output: Annotated[UnitPrice | None, Meta(description="default: as output")] = None
     audio_input: Annotated[UnitPrice | None, Meta(description="heard")] = None
     audio_output: Annotated[UnitPrice | None, Meta(description="spoken")] = None
