@@ -343,6 +343,14 @@ async def statuses(*gates: Gateway, times: int) -> list[int]:
     return [(await asked(gate)).status for _ in range(times) for gate in gates]
 
 
+async def test_two_gateways_share_one_limit_in_a_file(tmp_path: Path) -> None:
+    keys = "{one: {secret: sk-test, limits: {requests: 6/h}}}"
+    async with Upstream(behaviour=USED) as up:
+        text = config(up, keys=keys, more="limits: {store: sql}")
+        async with gateway(text, data_dir=tmp_path) as one, gateway(text, data_dir=tmp_path) as other:
+            assert await statuses(one, other, times=5) == [200] * 6 + [429] * 4
+
+
 async def test_two_gateways_share_one_limit(redis: RedisServer) -> None:
     async with two_gateways(redis, "shared", "closed") as gates:
         assert await statuses(*gates, times=5) == [200] * 6 + [429] * 4
