@@ -1,6 +1,7 @@
 """The only wiring place: a compiled snapshot in, a running server out.
 
     snapshot -> fleet (engine processes) + http1 client + app -> uvicorn on a socket we bound
+    part     -> of several workers (worker.py): the fleet and the socket are the supervisor's (supervisor.py)
 
 Start: the socket listens before any engine is ready; requests wait for their model (Timeouts.loading_s).
 Stop: SIGINT or SIGTERM ends accepting, lets running answers finish for `drain_s`, cuts what is left, then
@@ -42,13 +43,15 @@ from penstock.gateway.queueing import Queues
 from penstock.gateway.reservations import Reservations
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
-from penstock.lib.clock import SystemClock
+from penstock.lib.clock import Clock, SystemClock
 from penstock.lib.retry_budget import RetryBudget
 from penstock.limits.opening import open_ledger
 from penstock.protocols import INBOUND
 from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
 from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow
+from penstock.workers.part import Part
+from penstock.workers.view import View
 
 BUILTIN_CHAT_FILE = Path(__file__).parent / "engines" / "data" / "penstock-demo-5m-q8_0.gguf"
 BACKLOG = 2048
@@ -78,6 +81,8 @@ class Options:
     port: int = 8600  # 0 = a free one
     data_dir: Path | None = None  # without one, budgets begin anew with every start
     drain_s: float = 30.0
+    workers: int = 1  # more than one: penstock.supervisor serves
+    log_level: str = "info"  # of workers
     on_ready: Callable[[str], None] | None = None
     on_status: Callable[[Sequence[PoolStatus]], None] | None = None
 
@@ -87,30 +92,39 @@ def run(options: Options) -> None:
     uvloop.run(serve(options))
 
 
-async def serve(options: Options) -> None:
-    """Serves until a signal or cancellation. Raises CannotListen."""
+async def serve(options: Options, part: Part | None = None) -> None:
+    """Serves until a signal or cancellation. Raises CannotListen. `part`: of which gateway this is a part."""
     raise_open_files()
-    listening = listen(options.host, options.port)
+    listening = listen(options.host, options.port) if part is None else part.listening
     with contextlib.closing(listening):
         async with http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client:
             clock = SystemClock()
-            pools = tuple(options.snapshot.pools.values())
-            fleet = Fleet(pools, _resolve, ENGINES.load, client=client, clock=clock)
+            balance = Balance()
+            fleet: Fleet | View
+            if part is None:
+                fleet = fleet_of(options.snapshot, client, clock)
+            else:
+                fleet = part.fleet
+                fleet.account_for(balance.load)
 
             def pool_rows() -> list[PoolRow]:
-                return [_pool_row(status) for status in fleet.status()]
+                return [pool_row(status) for status in fleet.status()]
 
             media = Media(client, options.snapshot.media_hosts)
-            balance = Balance()
             health = Health(fleet, clock, balance.load)
-            queues = Queues(clock)
+            queues = Queues(clock) if part is None else Queues(clock, part.share)
             classifiers = Classifiers(clock)
             plan = options.snapshot.limits
-            ledger = await open_ledger(plan.store, clock, data_dir=options.data_dir, processes=plan.processes)
+            ledger = await open_ledger(
+                plan.store,
+                clock,
+                data_dir=options.data_dir if part is None or plan.store != "memory" else None,
+                processes=plan.processes * options.workers,
+            )
             reservations = Reservations(ledger, clock, is_shared=plan.store != "memory")
             metrics = Metrics(
                 __version__,
-                pool_rows,
+                pool_rows if part is None else tuple,
                 lambda: health.down(app.snapshot.deployments()),
                 balance.report,
                 queues.report,
@@ -139,11 +153,11 @@ async def serve(options: Options) -> None:
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
                 running = tasks.spawn(group, fleet.run(), "fleet")
-                reporting = tasks.spawn(group, _report(fleet, options), "status")
+                reporting = tasks.spawn(group, report(fleet.status, options), "status")
                 collecting = tasks.spawn(group, _collect(metrics), "garbage")
                 probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
                 beating = tasks.spawn(group, reservations.run(), "heartbeats of leases")
-                with _signals(server):
+                with signals(server.stop) if part is None else part.stopping(server.stop):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
@@ -262,12 +276,12 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _signals(server: _Server) -> Iterator[None]:
+def signals(stop: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
-            loop.add_signal_handler(number, server.stop)
+            loop.add_signal_handler(number, stop)
         except (ValueError, RuntimeError):  # not the main thread: whoever runs us there cancels instead
             break
         taken.append(number)
@@ -278,11 +292,11 @@ def _signals(server: _Server) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-async def _report(fleet: Fleet, options: Options) -> None:
+async def report(status: Callable[[], list[PoolStatus]], options: Options) -> None:
     if options.on_status is None:
         return
     while True:
-        options.on_status(fleet.status())
+        options.on_status(status())
         await asyncio.sleep(STATUS_EVERY_S)
 
 
@@ -295,6 +309,14 @@ async def _collect(metrics: Metrics) -> None:
         if not metrics.in_flight or uncollected_s >= LONGEST_UNCOLLECTED_S:
             gc.collect()
             uncollected_s = 0.0
+
+
+def fleet_of(
+    snapshot: Snapshot, client: http1.Client, clock: Clock, changed: Callable[[], None] = lambda: None
+) -> Fleet:
+    """The engines of this machine."""
+    pools = tuple(snapshot.pools.values())
+    return Fleet(pools, _resolve, ENGINES.load, client=client, clock=clock, changed=changed)
 
 
 async def _resolve(source: str, progress: Callable[[models.Progress], None]) -> str:
@@ -310,7 +332,7 @@ async def _resolve(source: str, progress: Callable[[models.Progress], None]) -> 
     return str(found.path)
 
 
-def _pool_row(status: PoolStatus) -> PoolRow:
+def pool_row(status: PoolStatus) -> PoolRow:
     states = Counter[str](replica.state for replica in status.replicas)
     if status.error and not states["ready"]:  # its model could not be fetched: no replica has begun
         states = Counter(failed=len(status.replicas))

@@ -18,6 +18,7 @@ def check(
     config: options.Config = None,
     host: options.Host = None,
     port: options.Port = None,
+    workers: options.Workers = None,
     data_dir: options.DataDir = None,
     log_level: options.LogLevel = None,
     as_json: options.Json = False,
@@ -30,7 +31,7 @@ def check(
     from penstock.config.load import Flags
 
     with told():
-        flags = Flags(config, host, port, data_dir, log_level)
+        flags = Flags(config, host, port, data_dir, log_level, workers)
         is_up = config is None and not os.environ.get("PENSTOCK_CONFIG")
         prepared = prepare.prepare(flags, is_up=is_up, is_dry=True)
         report = {

@@ -778,6 +778,12 @@ def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
         yield Problem("limits.store", "is memory, sql, or the URL of a Redis: redis://host:6379/0")
     if settings.limits.processes > 1 and store == "memory":
         yield Problem("limits.processes", "needs a store that they share: sql, or redis://host:6379/0")
+    elif settings.server.workers > 1 and store == "memory" and (limited := _limited(settings)):
+        yield Problem(
+            "server.workers",
+            f"{settings.server.workers} workers share no memory: the limits of {limited} would hold for each"
+            " of them alone; say `limits: {store: sql}`, or redis://host:6379/0",
+        )
     for name, key in settings.keys.items():
         yield from limit_problems(f"keys.{name}", key.limits, budgets_of(key))
         teams = {*settings.teams, *also}
@@ -792,6 +798,23 @@ def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
     ):
         for name, one in bound.items():
             yield from limit_problems(f"{section}.{name}", one.limits)
+
+
+def _limited(settings: Settings) -> str:
+    """The first that has a limit or a budget; empty where nothing has."""
+    for section, bound in (("keys", settings.keys), ("teams", settings.teams)):
+        for name, one in bound.items():
+            if one.limits != schema.Limits() or one.budget:
+                return f"{section}.{name}"
+    for section, limited in (
+        ("providers", settings.providers),
+        ("deployments", settings.deployments),
+        ("routes", settings.routes),
+    ):
+        for name, owner in limited.items():
+            if owner.limits != schema.Limits():
+                return f"{section}.{name}"
+    return ""
 
 
 def _tag_problems(settings: Settings) -> Iterator[Problem]:

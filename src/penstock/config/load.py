@@ -16,7 +16,7 @@ import msgspec
 from penstock.config.compile import problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.reader import read
-from penstock.config.schema import Deployment, LogLevel, Settings
+from penstock.config.schema import MAX_WORKERS, Deployment, LogLevel, Settings
 
 DEFAULT_FILE: Final = "penstock.yaml"
 DEFAULT_DATA_DIR: Final = "~/.local/share/penstock"
@@ -25,6 +25,7 @@ DEFAULT_DATA_DIR: Final = "~/.local/share/penstock"
 VARIABLES: Final[dict[str, str]] = {
     "PENSTOCK_HOST": "server.host",
     "PENSTOCK_PORT": "server.port",
+    "PENSTOCK_WORKERS": "server.workers",
     "PENSTOCK_LOG_LEVEL": "telemetry.log_level",
     "PENSTOCK_DATA_DIR": "the folder that holds the minted key and the key-hash secret",
     "PENSTOCK_CONFIG": "the configuration file",
@@ -42,6 +43,7 @@ class Flags:
     port: int | None = None
     data_dir: Path | None = None
     log_level: str | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def _override(settings: Settings, flags: Flags, env: Mapping[str, str], sources:
     rows = (
         ("server", "host", flags.host, "PENSTOCK_HOST", "--host"),
         ("server", "port", flags.port, "PENSTOCK_PORT", "--port"),
+        ("server", "workers", flags.workers, "PENSTOCK_WORKERS", "--workers"),
         ("telemetry", "log_level", flags.log_level, "PENSTOCK_LOG_LEVEL", "--log-level"),
     )
     for section, name, flag, variable, option in rows:
@@ -160,6 +163,16 @@ def _port(said: Any) -> int:
     return port
 
 
+def _workers(said: Any) -> int:
+    try:
+        workers = int(said)
+    except ValueError:
+        workers = 0
+    if not 1 <= workers <= MAX_WORKERS:
+        raise ValueError(f"{said!r} is not a number of workers; write 1 to {MAX_WORKERS}")
+    return workers
+
+
 def _log_level(said: Any) -> str:
     levels = get_args(LogLevel)
     if said not in levels:
@@ -167,4 +180,9 @@ def _log_level(said: Any) -> str:
     return str(said)
 
 
-_OVERRIDES: Final[dict[str, Any]] = {"host": str, "port": _port, "log_level": _log_level}
+_OVERRIDES: Final[dict[str, Any]] = {
+    "host": str,
+    "port": _port,
+    "workers": _workers,
+    "log_level": _log_level,
+}

@@ -56,6 +56,7 @@ REGISTRIES: Final[dict[str, tuple[str, ...]]] = {
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8600
+MAX_WORKERS: Final = 256
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,6 +68,9 @@ class Server(Group, frozen=True):
 
     host: Annotated[str, Meta(description="address to listen on", min_length=1)] = DEFAULT_HOST
     port: Annotated[int, Meta(description="0 = a free one", ge=0, le=65535)] = DEFAULT_PORT
+    workers: Annotated[
+        int, Meta(description="processes that answer requests; `penstock up` has one", ge=1, le=MAX_WORKERS)
+    ] = 1
     secret: Annotated[
         Secret | None,
         Meta(description="key-hash secret; hosts that serve the same keys share it; default: minted"),
