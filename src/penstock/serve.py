@@ -150,6 +150,9 @@ async def serve(options: Options, part: Part | None = None) -> None:
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)
+            if part is not None:
+                for one in (app, metrics, deps.thoughts):
+                    one.join(part)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
                 running = tasks.spawn(group, fleet.run(), "fleet")
@@ -165,6 +168,7 @@ async def serve(options: Options, part: Part | None = None) -> None:
                         await app.aclose()
                         await classifiers.aclose()
                         await reservations.close()
+                        metrics.leave()
                 reporting.cancel()
                 collecting.cancel()
                 beating.cancel()

@@ -65,6 +65,7 @@ async def work(control: socket.socket, door: socket.socket) -> None:
         _log.exception("the worker cannot serve", worker=begin.number)
         raise SystemExit(1) from None
     finally:
+        await link.aclose()
         writer.close()
 
 

@@ -4,7 +4,6 @@ A page is found by its path, or by the longest prefix of `_BELOW` where a name f
 what the caller's key may use, and nothing of another tenant's.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -201,7 +200,7 @@ class Pages:
             key = pipeline.authenticate(self._snapshot(), exchange)
             if key.routes is not None:
                 raise PermissionDenied("Metrics tell of every route: they need a key without `routes`.")
-        text = await asyncio.to_thread(self._deps.metrics.render)
+        text = await self._deps.metrics.scrape()
         await exchange.send(
             200,
             text,

@@ -20,6 +20,7 @@ import structlog
 from penstock.lib import tasks
 from penstock.runtime.fleet import PoolStatus, ReplicaStatus
 from penstock.runtime.fleet import Progress as FleetProgress
+from penstock.telemetry.metrics import SUBJECT as METRICS
 from penstock.types.deployment import ReplicaView
 from penstock.types.errors import PenstockError, UpstreamUnavailable
 from penstock.workers.link import Link
@@ -39,7 +40,6 @@ from penstock.workers.messages import (
     Tell,
     encode,
 )
-from penstock.workers.totals import SUBJECT as METRICS
 from penstock.workers.totals import Totals
 
 PROGRESS_S = 0.5  # how often the progress of a fetch is told

@@ -21,6 +21,8 @@ class Link(asyncio.Protocol):
         self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
+        self._closed = asyncio.Event()
+        self._is_closing = False
 
     @classmethod
     async def open(
@@ -43,10 +45,12 @@ class Link(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(len(data).to_bytes(_HEAD, "big") + data)
 
-    def close(self) -> None:
-        """What was sent is still delivered."""
+    async def aclose(self) -> None:
+        """Once what was sent is on its way. Nobody is told of this end."""
+        self._is_closing = True
         if self._transport is not None:
             self._transport.close()
+            await self._closed.wait()
 
     # -- asyncio's side
 
@@ -68,4 +72,6 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         self._transport = None
-        self._lost()
+        self._closed.set()
+        if not self._is_closing:
+            self._lost()

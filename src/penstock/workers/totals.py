@@ -15,8 +15,6 @@ from collections.abc import Callable
 from penstock.telemetry import sums
 from penstock.telemetry.sums import Families
 
-SUBJECT = "metrics"
-
 
 class Totals:
     """The supervisor's. A worker is known by its `life`. `own`: what the supervisor counts itself."""
