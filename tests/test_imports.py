@@ -25,8 +25,9 @@ ALLOWED: dict[str, set[str]] = {
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},
+    "workers": {*LEAVES, "routing", "telemetry", "runtime", "workers"},
 }
-ANYTHING = {"serve", "cli", "testing"}
+ANYTHING = {"serve", "supervisor", "worker", "cli", "testing"}
 
 
 def imports(module: str) -> set[str]:

@@ -343,7 +343,7 @@ class Responses:
                 stream_lines(EVENT_STREAM) + header_lines(("x-request-id", exchange.id))
             )
             while True:
-                events, at = kept.events[at:], len(kept.events)
+                events, at = kept.events[at:], max(at, len(kept.events))
                 if kept.is_over:
                     await exchange.end_stream(b"".join(events))
                     return
