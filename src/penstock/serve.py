@@ -149,16 +149,17 @@ async def serve(options: Options, part: Part | None = None) -> None:
                 reservations,
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
+            probes = Probes(lambda: app.snapshot, deps)
             server = _Server(app, options, listening)
             if part is not None:
-                for one in (app, metrics, deps.thoughts):
+                for one in (app, balance, metrics, deps.thoughts, probes):
                     one.join(part)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
                 running = tasks.spawn(group, fleet.run(), "fleet")
                 reporting = tasks.spawn(group, report(fleet.status, options), "status")
                 collecting = tasks.spawn(group, _collect(metrics), "garbage")
-                probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
+                probing = tasks.spawn(group, probes.run(), "probes")
                 beating = tasks.spawn(group, reservations.run(), "heartbeats of leases")
                 with signals(server.stop) if part is None else part.stopping(server.stop):
                     try:
