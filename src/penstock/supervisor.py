@@ -10,7 +10,8 @@
     keeps the counters of workers that died     counts
 
 Start: ready once all workers accept. Stop: SIGINT or SIGTERM makes the workers drain, then the engines stop;
-a second signal does not wait.
+a second signal does not wait. Workers get their `Options` whole, so what one server does with them by itself
+each worker does; what a signal means for all is said in `_Supervisor.run`.
 """
 
 import asyncio

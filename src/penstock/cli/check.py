@@ -1,6 +1,7 @@
 """penstock check: what would run, and where each value comes from. Starts and writes nothing."""
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,6 +43,12 @@ def check(
                 {"id": row.id, **{name: value for name, value in row.extras.items() if value is not None}}
                 for row in prepared.snapshot.models()
             ],
+            "workers": 1 if is_up else prepared.settings.server.workers,
+            "few_slots": {
+                one.name: one.concurrency
+                for one in prepared.snapshot.deployments()
+                if not is_up and (one.concurrency or sys.maxsize) < prepared.settings.server.workers
+            },
             "pools": [msgspec.to_builtins(pool) for pool in prepared.snapshot.pools.values()],
             "defaults": dict(prepared.snapshot.defaults),
             "unpriced": sorted(prepared.snapshot.unpriced),
@@ -124,6 +131,10 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield ""
     for name, how in report["adopted"].items():
         yield f"adopts {name} ({how})"
+    if report["workers"] > 1:
+        yield f"answers with {report['workers']} workers"
+    for name, concurrency in report["few_slots"].items():
+        yield f"{name} has a concurrency of {concurrency}, and answers {report['workers']} at once: one a worker"
     for pool in report["pools"]:
         yield f"runs {pool['replicas']} x {pool['source']} on {pool['engine']}"
     for row in report["models"]:

@@ -38,7 +38,7 @@ _log = structlog.get_logger("penstock.workers")
 
 
 class WorkerFailed(Exception):
-    """A worker ended before the server was ready."""
+    """A worker ended before all were ready. The message says how."""
 
 
 class Crew:
@@ -83,13 +83,14 @@ class Crew:
     async def _keep(self, number: int) -> None:
         failures = 0
         while not self._stopping.is_set():
-            lived_s, how = await self._live(number)
+            try:
+                lived_s, how = await self._live(number)
+            except OSError as exc:  # no memory, no file left to open: there may be later
+                lived_s, how = 0.0, f"cannot be started: {exc}"
             if self._stopping.is_set():
                 return
             if not self.accepting.is_set():
-                raise WorkerFailed(
-                    f"worker {number} {how} before the server was ready; its log lines say why."
-                )
+                raise WorkerFailed(f"worker {number} {how} before all were ready; its log lines say why.")
             failures = 1 if lived_s >= STABLE_S else failures + 1
             self.restarts += 1
             wait_s = backoff_s(failures, random.random())  # noqa: S311 - jitter
