@@ -29,10 +29,11 @@ from bench.suites import (
     tail,
     translation,
     unary,
+    workers,
 )
 
 SUITES: tuple[Suite, ...] = (
-    *(unary, stream, translation, latency, configuration, ledger),
+    *(unary, stream, translation, latency, configuration, ledger, workers),
     *(engines, batching, routing, replicas, tail, overload, footprint),
 )
 ROUNDS_OF_ALL = 5

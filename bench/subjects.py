@@ -26,8 +26,9 @@ class Setup:
     upstream: str  # base URL of an OpenAI-compatible server, with /v1; it takes any key
     port: int  # to listen on, at 127.0.0.1
     work: Path  # an empty folder of its own, deleted afterwards
-    keys: int = 1  # Penstock only: how many keys and routes are configured
+    keys: int = 1  # Penstock only: how many keys, routes and workers
     routes: int = 1
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _penstock_launch(setup: Setup) -> Launch:
     config = "\n".join(
         [
             "builtin: off",
-            f"server: {{host: 127.0.0.1, port: {setup.port}}}",
+            f"server: {{host: 127.0.0.1, port: {setup.port}, workers: {setup.workers}}}",
             f"providers: {{up: {{kind: openai-compatible, base_url: '{setup.upstream}', api_key: none}}}}",
             "deployments:",
             *deployments,

@@ -134,7 +134,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     if report["workers"] > 1:
         yield f"answers with {report['workers']} workers"
     for name, concurrency in report["few_slots"].items():
-        yield f"{name} has a concurrency of {concurrency}, and answers {report['workers']} at once: one a worker"
+        yield f"{name} answers one at once for each worker: more than its concurrency of {concurrency}"
     for pool in report["pools"]:
         yield f"runs {pool['replicas']} x {pool['source']} on {pool['engine']}"
     for row in report["models"]:
