@@ -76,10 +76,11 @@ def _penstock_install() -> str:
 def _penstock_launch(setup: Setup) -> Launch:
     keys = [f"  k{i}: {{secret: {SECRET}{i:07d}}}" for i in range(setup.keys)]
     deployments = [f"  m{i}: {{provider: up, model: m}}" for i in range(setup.routes)]
+    workers = f", workers: {setup.workers}" if setup.workers > 1 else ""
     config = "\n".join(
         [
             "builtin: off",
-            f"server: {{host: 127.0.0.1, port: {setup.port}, workers: {setup.workers}}}",
+            f"server: {{host: 127.0.0.1, port: {setup.port}{workers}}}",
             f"providers: {{up: {{kind: openai-compatible, base_url: '{setup.upstream}', api_key: none}}}}",
             "deployments:",
             *deployments,

@@ -438,7 +438,9 @@ class LimitStore(Group, frozen=True):
         FailurePolicy,
         Meta(description="while the store is down: let all pass, none, or a share for each of `processes`"),
     ] = "local-share"
-    processes: Annotated[Count, Meta(description="gateway processes that share the store")] = 1
+    processes: Annotated[
+        Count, Meta(description="gateways that share the store, the workers of each counted as one")
+    ] = 1
 
 
 class Telemetry(Group, frozen=True):
