@@ -116,8 +116,7 @@ class Part:
                 if (asked := self._asked.get(message.number)) is not None and not asked.done():
                     asked.set_result(message.bodies)
             case Tell():
-                if (hear := self._hears.get(message.subject)) is not None:
-                    hear(message.body)
+                self._hear(message)
             case Stop() if self._is_told:
                 self._end()  # the second one does not wait
             case Stop():
@@ -125,6 +124,13 @@ class Part:
                 self.drain()
             case _:
                 _log.error("a message that is not for workers", message=type(message).__name__)
+
+    def _hear(self, told: Tell) -> None:
+        if (hear := self._hears.get(told.subject)) is not None:
+            try:
+                hear(told.body)
+            except Exception:  # noqa: BLE001 - the border: a bug costs what was told, not the link and with it us
+                _log.exception("bug in what is done with news", subject=told.subject)
 
     async def _answer(self, ask: Ask) -> None:
         body: bytes | None = None
