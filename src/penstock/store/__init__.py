@@ -1,0 +1,62 @@
+"""What is made at run time and kept: teams, users, keys, routes, who changed them; and every call.
+
+    open_store(url)     sqlite:///path or postgresql://...; ready to use, with its schema checked
+    UsageWriter         takes the rows of calls without waiting and writes them in batches
+    dump                copies of a store, and from one backend into the other
+
+Read base.py first, then entities.py and usage.py: what a store does, written once for both databases.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from penstock.lib.clock import Clock
+from penstock.store.base import ScriptedStore
+from penstock.store.sqlite import SQLiteStore
+from penstock.types.errors import InvalidRequest
+
+FILE: Final = "penstock.db"  # in the data folder, unless the configuration says otherwise
+SQLITE: Final = "sqlite:///"
+POSTGRES: Final = ("postgresql://", "postgres://")
+
+
+async def open_store(url: str, *, migrate: bool = False, clock: Clock | None = None) -> ScriptedStore:
+    """A store that can be used. Raises StoreUnavailable, SchemaMismatch, InvalidRequest.
+
+    A SQLite file gets the schema that this release needs; a PostgreSQL database only with `migrate`.
+    """
+    store = await connect(url, clock=clock)
+    try:
+        if store.dialect == "sqlite":
+            await store.migrate("pre")
+            await store.migrate("post")  # the file had one owner, and that has gone
+        elif migrate:
+            await store.migrate("pre")
+        await store.require_schema()
+    except BaseException:
+        await store.aclose()
+        raise
+    return store
+
+
+async def connect(url: str, *, clock: Clock | None = None) -> ScriptedStore:
+    """A store whose schema may be any, or none. Raises StoreUnavailable, InvalidRequest."""
+    store: ScriptedStore
+    if url.startswith(SQLITE) and (path := url.removeprefix(SQLITE)) not in {"", ":memory:"}:
+        store = SQLiteStore(Path(os.path.expanduser(path)), clock=clock)  # noqa: PTH111 - reads no disk
+    elif url.startswith(POSTGRES):
+        from penstock.store.postgres import PostgresStore
+
+        store = PostgresStore(url, clock=clock)
+    else:
+        raise InvalidRequest(
+            "A store is sqlite:///path/to/penstock.db or postgresql://user@host/database;"
+            f" {url.partition(':')[0]!r} is neither."
+        )
+    try:
+        await store.open()
+    except BaseException:
+        await store.aclose()
+        raise
+    return store
