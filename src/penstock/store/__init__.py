@@ -7,7 +7,6 @@
 Read base.py first, then entities.py and usage.py: what a store does, written once for both databases.
 """
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +43,7 @@ async def connect(url: str, *, clock: Clock | None = None) -> ScriptedStore:
     """A store whose schema may be any, or none. Raises StoreUnavailable, InvalidRequest."""
     store: ScriptedStore
     if url.startswith(SQLITE) and (path := url.removeprefix(SQLITE)) not in {"", ":memory:"}:
-        store = SQLiteStore(Path(os.path.expanduser(path)), clock=clock)  # noqa: PTH111 - reads no disk
+        store = SQLiteStore(Path(path), clock=clock)
     elif url.startswith(POSTGRES):
         from penstock.store.postgres import PostgresStore
 

@@ -42,7 +42,7 @@ class ScriptedStore(abc.ABC):
 
     def __init__(self, clock: Clock, known: Sequence[Migration] | None = None) -> None:
         self._clock = clock
-        self._known = migrations.ours() if known is None else tuple(known)
+        self._known = migrations.OURS if known is None else tuple(known)
 
     @abc.abstractmethod
     async def open(self) -> None:

@@ -89,8 +89,7 @@ def sections(text: str, dialect: Dialect) -> dict[str, str]:
     return found
 
 
-@cache
-def queries(dialect: Dialect) -> dict[str, str]:
+def _queries(dialect: Dialect) -> dict[str, str]:
     folder = resources.files("penstock.store")
     found: dict[str, str] = {}
     for file in ("queries.sql", "usage.sql"):
@@ -98,10 +97,13 @@ def queries(dialect: Dialect) -> dict[str, str]:
     return found
 
 
+QUERIES: Final[dict[Dialect, dict[str, str]]] = {"sqlite": _queries("sqlite"), "postgres": _queries("postgres")}
+
+
 @cache
 def statement(dialect: Dialect, name: str, words: tuple[tuple[str, str], ...] = ()) -> str:
     """The text of a query, with the parameters still by name."""
-    return queries(dialect)[name].format_map({**WORDS[dialect], **dict(words)})
+    return QUERIES[dialect][name].format_map({**WORDS[dialect], **dict(words)})
 
 
 @cache

@@ -56,6 +56,7 @@ class SQLiteStore(ScriptedStore):
         busy_s: float = BUSY_S,
     ) -> None:
         super().__init__(clock or SystemClock(), known)
+        path = path.expanduser()
         self.place = str(path)
         self._path = path
         self._busy_s = busy_s

@@ -17,9 +17,8 @@ A file has a section `-- up` and one `-- down`. It is never edited once released
 import hashlib
 import re
 from collections.abc import Sequence
-from functools import cache
 from importlib import resources
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from penstock.store.sql import WORDS, Ask, Dialect, Do, Rows, Script
 from penstock.types.errors import InvalidRequest, SchemaMismatch
@@ -60,12 +59,13 @@ def parse(file: str, text: str) -> Migration:
     return Migration(int(found[1]), found[2], phase, checksum, parts[2].strip(), parts[4].strip())
 
 
-@cache
-def ours() -> tuple[Migration, ...]:
-    """Those of this release, by number."""
+def _ours() -> tuple[Migration, ...]:
     folder = resources.files("penstock.store.migrations")
     files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
     return tuple(parse(name, (folder / name).read_text("utf-8")) for name in files)
+
+
+OURS: Final = _ours()  # those of this release, by number
 
 
 def statements(text: str, dialect: Dialect) -> list[str]:
