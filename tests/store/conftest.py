@@ -48,6 +48,11 @@ def url(backend: str, new_url: Callable[[str], str]) -> str:
 
 
 @pytest.fixture
+def postgres_url(new_url: Callable[[str], str]) -> str:
+    return new_url("postgres")
+
+
+@pytest.fixture
 def store(url: str) -> Opened:
     """`async with store() as one`: each time a process of its own, as it were, on the same database."""
     return lambda: opened(url)

@@ -102,7 +102,7 @@ async def test_names_are_taken_once(store: Opened) -> None:
             await one.create(key(1), actor="ann")
         user = await one.create(User(email="a@b.c"), actor="ann")
         await one.create(Membership(team=team.id, user=user.id), actor="ann")
-        with pytest.raises(Conflict, match="membership with team 'team_.*' and user 'user_"):
+        with pytest.raises(Conflict, match=r"membership with team 'team_.*' and user 'user_"):
             await one.create(Membership(team=team.id, user=user.id, role="admin"), actor="ann")
 
 
@@ -194,7 +194,11 @@ async def test_who_changed_it_is_known(store: Opened) -> None:
         assert rows[0].new is None
         assert rows[1].new is not None
         assert rows[1].new["hash"] == "(hidden)"
-        assert [row.actor for row in (await one.changes(path=f"teams/{team.id}")).rows] == ["eve", "bob", "ann"]
+        assert [row.actor for row in (await one.changes(path=f"teams/{team.id}")).rows] == [
+            "eve",
+            "bob",
+            "ann",
+        ]
         assert [row.revision for row in (await one.changes(actor="ann")).rows] == [3, 1]
         assert (await one.changes(path="%")).rows == ()
         first = await one.changes(limit=3)

@@ -46,7 +46,13 @@ def test_a_range_is_split_without_gap_or_overlap(since_us: int, until_us: int, s
 def test_thirty_days_are_five_reads() -> None:
     day = 20_000 * DAY_US
     parts = split(day - 30 * DAY_US + 5, day + HOUR_US + 7, None)
-    assert [part.source.table for part in parts] == ["usage", "usage_hours", "usage_days", "usage_hours", "usage"]
+    assert [part.source.table for part in parts] == [
+        "usage",
+        "usage_hours",
+        "usage_days",
+        "usage_hours",
+        "usage",
+    ]
     assert split(day, day + DAY_US, "hour") == [Part(parts[1].source, day, day + DAY_US)]
 
 
@@ -106,7 +112,11 @@ def measured(row: UsageRow) -> dict[str, int]:
         "estimated": int(row.is_estimated),
         "answered": int(row.ttft_us is not None),
         "ttft_us": row.ttft_us or 0,
-        **{name: getattr(row, name) for name in MEASURES if hasattr(row, name) and name not in ("cost_pico", "ttft_us")},
+        **{
+            name: getattr(row, name)
+            for name in MEASURES
+            if hasattr(row, name) and name not in ("cost_pico", "ttft_us")
+        },
     }
 
 
@@ -178,7 +188,7 @@ def test_sums_are_what_the_calls_add_up_to(
 
 
 def some_calls(count: int) -> list[UsageRow]:
-    rng = random.Random(5)
+    rng = random.Random(5)  # noqa: S311 - the same calls each time
     return [
         call(
             number,
@@ -293,7 +303,9 @@ async def test_a_batch_with_a_wrong_row_is_not_written(store: Opened) -> None:
 async def test_days_are_forgotten_whole(store: Opened) -> None:
     days = [NOON_US + number * DAY_US for number in range(6)]
     async with store() as one:
-        await one.add_usage([call(number, time_us=time_us, key=f"k{number}") for number, time_us in enumerate(days)])
+        await one.add_usage(
+            [call(number, time_us=time_us, key=f"k{number}") for number, time_us in enumerate(days)]
+        )
         assert await one.drop_usage(calls_before_us=days[3], sums_before_us=days[1]) == 3
         everything = CallWhere(since_us=0, until_us=2**60)
         assert [row.id for row in (await one.list_calls(everything)).rows] == ["req_5", "req_4", "req_3"]

@@ -180,10 +180,10 @@ class PostgresStore(ScriptedStore):
             yield Ask("usage.hold_days")
             dropped = 0
             for row in (yield Ask("usage.days")):
-                day = day_of(row["name"])
-                if day < before_us // DAY_US:
-                    dropped += (yield Ask("usage.calls_of_day", {"day": day}))[0]["value"]
-                    yield Ask("usage.drop_day", {}, (("table", row["name"]),))
+                table = (("table", row["name"]),)
+                if day_of(row["name"]) < before_us // DAY_US:
+                    dropped += (yield Ask("usage.count_day", {}, table))[0]["value"]
+                    yield Ask("usage.drop_day", {}, table)
             return dropped
 
         self._days.clear()

@@ -97,7 +97,7 @@ def _queries(dialect: Dialect) -> dict[str, str]:
     return found
 
 
-QUERIES: Final[dict[Dialect, dict[str, str]]] = {"sqlite": _queries("sqlite"), "postgres": _queries("postgres")}
+QUERIES: Final = {dialect: _queries(dialect) for dialect in WORDS}
 
 
 @cache

@@ -69,9 +69,6 @@ LIMIT :limit;
 -- name: usage.total_calls
 SELECT CAST(COALESCE(SUM(calls), 0) AS {int}) AS value FROM usage_days;
 
--- name: usage.calls_of_day
-SELECT CAST(COALESCE(SUM(calls), 0) AS {int}) AS value FROM usage_days WHERE day = :day;
-
 
 -- Retention.
 
@@ -89,6 +86,9 @@ CREATE TABLE IF NOT EXISTS {table} PARTITION OF usage FOR VALUES FROM ({start}) 
 
 -- name: usage.hold_days (postgres)
 SELECT pg_advisory_xact_lock(7262114);
+
+-- name: usage.count_day (postgres)
+SELECT COUNT(*) AS value FROM {table};
 
 -- name: usage.drop_day (postgres)
 DROP TABLE {table};

@@ -6,10 +6,10 @@
     BATCH                 likewise, at once
     the store fails       they wait; it is tried again after 0.5 s, 1 s, 2 s ... 10 s
     `capacity`            drop-and-count: what comes now is dropped, and counted
-                          refuse: `check` raises, so that no call begins whose usage might be lost; calls that run
-                          already have as many places again
+                          refuse: `check` raises, so that no call begins whose usage might be lost; calls
+                          that run already have as many places again
     one that is wrong     is found by halving its batch, logged and dropped
-    kill -9               the rows that wait are lost: those of half a second, or of as long as the store fails
+    kill -9               the rows that wait are lost: of half a second, or of as long as the store fails
 
 A batch that was not answered for is written again as it was; the store knows one that it has.
 """
@@ -122,7 +122,7 @@ class UsageWriter:
                 _log.error("usage cannot be written; its rows wait", reason=exc.message, rows=self.waiting)
             self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or FLUSH_S)
             return False
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it must not stop the other rows
             self._batches.popleft()
             if len(batch) == 1:
                 _log.exception("a row of usage is wrong; it is dropped", id=batch[0].id)

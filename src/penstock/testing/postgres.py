@@ -4,7 +4,7 @@
     with Postgres() as server:          the same, to be killed and started again
         server.kill(); server.start()
 
-Its data is in a temporary folder and is not synced to disk. It listens on a free port of the loopback address.
+Its data is in a temporary folder and is not synced to disk. It listens on a free port of 127.0.0.1.
 PostgreSQL refuses to run as root: for root it runs as the user `postgres`.
 """
 
@@ -99,11 +99,11 @@ class Postgres:
         return f"{self.url.removesuffix('postgres')}{name}"
 
     def _is_ready(self) -> bool:
-        asked = [self._bin / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={self._port}"]
+        asked = [str(self._bin / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self._port}"]
         return subprocess.run(asked, check=False).returncode == 0  # noqa: S603 - as above
 
     def _call(self, program: str, *arguments: str) -> None:
-        argv = [self._bin / program, *arguments]
+        argv = [str(self._bin / program), *arguments]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/", **self._as)  # noqa: S603 - as above
         if done.returncode:
             raise RuntimeError(f"{program} failed: {done.stderr.strip()}")
