@@ -106,6 +106,14 @@ async def test_names_are_taken_once(store: Opened) -> None:
             await one.create(Membership(team=team.id, user=user.id, role="admin"), actor="ann")
 
 
+async def test_a_text_holds_no_nul(store: Opened) -> None:
+    async with store() as one:
+        with pytest.raises(InvalidRequest, match="NUL"):
+            await one.create(Team(name="a\0b"), actor="ann")
+        route = await one.create(StoredRoute(id="r", body={"x": "a\0b"}), actor="ann")
+        assert (await one.get(StoredRoute, "r")) == route
+
+
 async def test_nothing_names_what_is_not_there(store: Opened) -> None:
     async with store() as one:
         with pytest.raises(Conflict, match="The key names what does not exist: team 'team_0'"):

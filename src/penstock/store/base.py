@@ -8,7 +8,7 @@ PostgreSQL's connections.
 """
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -61,6 +61,11 @@ class ScriptedStore(abc.ABC):
 
     @abc.abstractmethod
     async def _drop_calls(self, before_us: int) -> int: ...
+
+    def make_days(self, days: Iterable[int]) -> Script[None]:
+        """Where calls of these days go, as far as there is anything to make."""
+        del days
+        yield from ()
 
     @abc.abstractmethod
     async def aclose(self) -> None: ...
@@ -140,6 +145,11 @@ class ScriptedStore(abc.ABC):
         return dropped
 
     # The schema
+
+    @property
+    def known(self) -> tuple[Migration, ...]:
+        """The migrations of this release."""
+        return self._known
 
     async def migrate(self, phase: Phase) -> list[Migration]:
         """Applies what is pending of a phase; what it applied. Raises SchemaMismatch."""

@@ -10,7 +10,7 @@ by whoever first writes a call of that day.
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,6 +20,7 @@ from penstock.lib.clock import Clock, SystemClock
 from penstock.store.base import Make, ScriptedStore
 from penstock.store.migrations import Migration
 from penstock.store.sql import (
+    Aside,
     Ask,
     BrokenReference,
     Dialect,
@@ -165,15 +166,14 @@ class PostgresStore(ScriptedStore):
 
     async def _make_days(self, first: int) -> None:
         days = range(first, first + DAYS_AHEAD + 1)
-
-        def make() -> Script[None]:
-            yield Ask("usage.hold_days")
-            for day in days:
-                range_ = (("start", str(day * DAY_US)), ("stop", str((day + 1) * DAY_US)))
-                yield Ask("usage.make_day", {}, (("table", partition(day)), *range_))
-
-        await self.run(make)
+        await self.run(lambda: self.make_days(days))
         self._days.update(days)
+
+    def make_days(self, days: Iterable[int]) -> Script[None]:
+        yield Ask("usage.hold_days")
+        for day in days:
+            range_ = (("start", str(day * DAY_US)), ("stop", str((day + 1) * DAY_US)))
+            yield Ask("usage.make_day", {}, (("table", partition(day)), *range_))
 
     async def _drop_calls(self, before_us: int) -> int:
         def drop() -> Script[int]:
@@ -214,6 +214,8 @@ def _told(place: str) -> Iterator[None]:
     """Maps PostgreSQL's errors to ours."""
     try:
         yield
+    except asyncpg.DataError:  # an InterfaceError by descent: a value that is none of its column's
+        raise
     except _FULL as exc:
         raise StoreFull("The database's disk is full; nothing was written.") from exc
     except _BUSY as exc:
@@ -250,4 +252,6 @@ async def _do(connection: Any, step: Step) -> Rows:
             await connection.copy_records_to_table(table, records=loaded, columns=columns)
         case Do(text):
             await connection.execute(text)
+        case Aside(what):
+            return await asyncio.to_thread(what)
     return ()

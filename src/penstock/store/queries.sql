@@ -115,11 +115,17 @@ SELECT pg_database_size(current_database()) AS value;
 
 -- Copies (dump.py).
 
--- name: copy.read
-SELECT {columns} FROM {table} {where} ORDER BY {order} LIMIT :limit;
+-- name: copy.first
+SELECT * FROM {table} ORDER BY {order} LIMIT :limit;
 
--- name: copy.clear
-DELETE FROM {table};
+-- name: copy.next
+SELECT * FROM {table} WHERE ({order}) > ({last}) ORDER BY {order} LIMIT :limit;
+
+-- name: copy.any
+SELECT 1 AS value FROM {table} LIMIT 1;
+
+-- name: copy.serial (sqlite)
+SELECT 1 AS value;
 
 -- name: copy.serial (postgres)
-SELECT setval(pg_get_serial_sequence('usage_dims', 'id'), (SELECT COALESCE(MAX(id), 0) + 1 FROM usage_dims), false);
+SELECT setval(pg_get_serial_sequence('usage_dims', 'id'), COALESCE(MAX(id), 0) + 1, false) FROM usage_dims;

@@ -74,6 +74,9 @@ def to_row(entity: Entity) -> dict[str, Any]:
 
 
 def stored(field: str, value: Any) -> Any:
+    """Raises InvalidRequest for what PostgreSQL cannot keep, so SQLite does not either."""
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidRequest("A text cannot hold a NUL character.", param=field)
     if field in JSON and value is not None:
         return msgspec.json.encode(value).decode()
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value

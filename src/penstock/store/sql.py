@@ -8,7 +8,7 @@ those of WORDS here, names of tables and columns by the scripts that run the que
 """
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final, Literal, NamedTuple, TypeVar
@@ -68,7 +68,13 @@ class Do(NamedTuple):
     text: str
 
 
-Step = Ask | Load | Do
+class Aside(NamedTuple):
+    """What reads or writes a file between two steps: off the event loop."""
+
+    what: Callable[[], Rows]
+
+
+Step = Ask | Load | Do | Aside
 
 # What is to be done in one transaction, without knowing how: a backend sends each step's rows back in.
 Script = Generator[Step, Rows, T]

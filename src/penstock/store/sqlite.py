@@ -22,7 +22,7 @@ from penstock.lib.clock import Clock, SystemClock
 from penstock.store import entities
 from penstock.store.base import Make, ScriptedStore
 from penstock.store.migrations import Migration
-from penstock.store.sql import Ask, BrokenReference, Dialect, Do, Load, Rows, Script, Step, statement
+from penstock.store.sql import Aside, Ask, BrokenReference, Dialect, Do, Load, Rows, Script, Step, statement
 from penstock.types.errors import PenstockError, SchemaMismatch, StoreFull, StoreUnavailable
 
 T = TypeVar("T")
@@ -32,6 +32,11 @@ POLL_S: Final = 0.5  # for changes of other processes
 _AT_ONCE: Final = 256  # jobs of one transaction
 _DROP_AT_ONCE: Final = 5_000  # calls: some milliseconds
 _OLDEST: Final = (3, 37)  # STRICT
+
+_AILING: Final = tuple(
+    f"SQLITE_{name}"
+    for name in ("IOERR", "CORRUPT", "CANTOPEN", "READONLY", "PROTOCOL", "INTERRUPT", "NOMEM", "PERM", "AUTH")
+)
 
 _WRITER = (
     "PRAGMA journal_mode = WAL",
@@ -169,6 +174,8 @@ def _do(connection: sqlite3.Connection, step: Step) -> Rows:
             connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", loaded)  # noqa: S608 - our own names
         case Do(text):
             connection.execute(text)
+        case Aside(what):
+            return what()
     return ()
 
 
@@ -185,9 +192,7 @@ def _told(place: str = "") -> Iterator[None]:
             raise StoreUnavailable("The database is locked by another process; try again.") from exc
         if name == "SQLITE_NOTADB":
             raise SchemaMismatch(f"{place or 'The file'} is no SQLite database.") from exc
-        if isinstance(exc, sqlite3.OperationalError | sqlite3.InternalError) or name.startswith(
-            ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_CANTOPEN", "SQLITE_READONLY")
-        ):
+        if name.startswith(_AILING):
             raise StoreUnavailable(f"The database does not answer: {exc}.") from exc
         raise
 
@@ -202,20 +207,25 @@ class _Reader:
         self._connect = connect
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._connection: sqlite3.Connection | None = None
+        self._is_closed = False
 
     async def start(self) -> None:
         await self.call(lambda _: None)
 
     async def aclose(self) -> None:
-        if self._connection is not None:
-            self._connection.interrupt()  # nobody waits for a long statement any more
-            await asyncio.wrap_future(self._thread.submit(self._connection.close))
+        self._is_closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.interrupt()  # nobody waits for a long statement any more
+            await asyncio.wrap_future(self._thread.submit(connection.close))
         self._thread.shutdown(wait=False)
 
     async def run(self, make: Make[T]) -> T:
         return await self.call(lambda connection: _read(connection, make()))
 
     async def call(self, what: Callable[[sqlite3.Connection], T]) -> T:
+        if self._is_closed:
+            raise StoreUnavailable("The database is closed.")
         return await asyncio.wrap_future(self._thread.submit(self._call, what))
 
     def _call(self, what: Callable[[sqlite3.Connection], T]) -> T:
