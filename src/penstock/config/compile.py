@@ -54,6 +54,7 @@ from penstock.types.errors import PenstockError
 from penstock.types.identity import Requirements, VirtualKey
 from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
+from penstock.types.store import is_store_url
 
 BUILTIN_CHAT: Final = "builtin:chat"
 BUILTIN_EMBEDDING: Final = "builtin:embedding"
@@ -501,6 +502,7 @@ def problems(
         *_key_problems(settings, extra),
         *_tag_problems(settings),
         *_price_problems(settings, extra),
+        *_store_problems(settings.store),
     ]
     has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -512,6 +514,17 @@ def problems(
             )
         )
     return found
+
+
+def _store_problems(written: schema.Store) -> Iterator[Problem]:
+    if written.url is not None and not is_store_url(written.url):
+        yield Problem(
+            "store.url", "is neither sqlite:///path/to/penstock.db nor postgresql://user@host/database"
+        )
+    if written.usage.keep_sums < written.usage.keep:
+        yield Problem(
+            "store.usage.keep_sums", "must be at least `keep`: calls are found by way of their sums"
+        )
 
 
 def _provider_problems(settings: Settings) -> Iterator[Problem]:

@@ -8,16 +8,12 @@ Read base.py first, then entities.py and usage.py: what a store does, written on
 """
 
 from pathlib import Path
-from typing import Final
 
 from penstock.lib.clock import Clock
 from penstock.store.base import ScriptedStore
 from penstock.store.sqlite import SQLiteStore
 from penstock.types.errors import InvalidRequest
-
-FILE: Final = "penstock.db"  # in the data folder, unless the configuration says otherwise
-SQLITE: Final = "sqlite:///"
-POSTGRES: Final = ("postgresql://", "postgres://")
+from penstock.types.store import SQLITE, is_store_url
 
 
 async def open_store(url: str, *, migrate: bool = False, clock: Clock | None = None) -> ScriptedStore:
@@ -41,18 +37,18 @@ async def open_store(url: str, *, migrate: bool = False, clock: Clock | None = N
 
 async def connect(url: str, *, clock: Clock | None = None) -> ScriptedStore:
     """A store whose schema may be any, or none. Raises StoreUnavailable, InvalidRequest."""
+    if not is_store_url(url):
+        raise InvalidRequest(
+            "A store is sqlite:///path/to/penstock.db or postgresql://user@host/database;"
+            f" {url.partition('://')[0]!r} is neither."
+        )
     store: ScriptedStore
-    if url.startswith(SQLITE) and (path := url.removeprefix(SQLITE)) not in {"", ":memory:"}:
-        store = SQLiteStore(Path(path), clock=clock)
-    elif url.startswith(POSTGRES):
+    if url.startswith(SQLITE):
+        store = SQLiteStore(Path(url.removeprefix(SQLITE)), clock=clock)
+    else:
         from penstock.store.postgres import PostgresStore
 
         store = PostgresStore(url, clock=clock)
-    else:
-        raise InvalidRequest(
-            "A store is sqlite:///path/to/penstock.db or postgresql://user@host/database;"
-            f" {url.partition(':')[0]!r} is neither."
-        )
     try:
         await store.open()
     except BaseException:

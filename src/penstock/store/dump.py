@@ -17,6 +17,7 @@ import asyncio
 import gzip
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -31,6 +32,7 @@ from penstock.types.usage_store import DAY_US
 
 VERSION: Final = 1
 _AT_ONCE: Final = 5_000  # rows
+_LEVEL: Final = 5  # of compression
 _SQLITE: Final = b"SQLite format 3\0"
 _GZIP: Final = b"\x1f\x8b"
 
@@ -66,18 +68,19 @@ class Chunk(NamedTuple):
 
 
 async def backup(store: ScriptedStore, target: Path, *, report: Report = lambda _: None) -> None:
-    """Writes `target`, which appears when it is whole, readable for its owner alone. Raises OSError."""
+    """Writes `target`, which appears when it is whole, readable for its owner alone.
+
+    Raises InvalidRequest when there is nothing to copy, and OSError.
+    """
+    if not await store.read(migrations.applied):
+        raise InvalidRequest(f"{store.place} is empty: there is nothing to copy.")
     half = target.with_name(f"{target.name}.part")
     try:
         await asyncio.to_thread(_begin, half)
         if isinstance(store, SQLiteStore):
             await store.copy_to(half)
         else:
-            file = await asyncio.to_thread(gzip.GzipFile, half, "wb", 5)
-            try:
-                await store.read(lambda: _dump(file, report), is_heavy=True)
-            finally:
-                await asyncio.to_thread(file.close)
+            await store.read(lambda: _dump(_Lines(half), report), is_heavy=True)
         await asyncio.to_thread(half.replace, target)
     finally:
         await asyncio.to_thread(half.unlink, missing_ok=True)
@@ -102,10 +105,33 @@ async def restore(
         await asyncio.to_thread(copy.close)
 
 
-def _dump(file: gzip.GzipFile, report: Report) -> Script[None]:
+class _Lines:
+    """The file of a dump. Opened by the script: a script that is run again begins the file again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._encoder = msgspec.json.Encoder()
+        self._file: gzip.GzipFile | None = None
+
+    def write(self, *lines: Any) -> Rows:
+        if self._file is None:
+            self._file = gzip.GzipFile(self._path, "wb", _LEVEL)
+        self._file.write(self._encoder.encode_lines(lines))
+        return ()
+
+    def write_rows(self, rows: Rows) -> Rows:
+        return self.write(*([*dict(row).values()] for row in rows))
+
+    def close(self) -> Rows:
+        if self._file is not None:
+            self._file.close()
+        return ()
+
+
+def _dump(lines: _Lines, report: Report) -> Script[None]:
     applied = yield from migrations.applied()
     head = Head(VERSION, [row.number for row in applied], (yield from entities.revision()))
-    yield Aside(_writes(file, msgspec.json.encode(head)))
+    yield Aside(partial(lines.write, head))
     done = 0
     for table, order in TABLES.items():
         words = (
@@ -113,33 +139,19 @@ def _dump(file: gzip.GzipFile, report: Report) -> Script[None]:
             ("order", ", ".join(order)),
             ("last", ", ".join(f":{one}" for one in order)),
         )
+        if not (yield Ask("copy.exists", {"table": table})):
+            continue  # of a later migration
         rows = yield Ask("copy.first", {"limit": _AT_ONCE}, words)
         if rows:
-            said = {"table": table, "columns": list(rows[0].keys())}
-            yield Aside(_writes(file, msgspec.json.encode(said)))
+            yield Aside(partial(lines.write, {"table": table, "columns": list(rows[0].keys())}))
         while rows:
-            yield Aside(_writes_rows(file, rows))
+            yield Aside(partial(lines.write_rows, rows))
             done += len(rows)
             report(done)
             last = {name: rows[-1][name] for name in order}
             rows = yield Ask("copy.next", {**last, "limit": _AT_ONCE}, words)
-    yield Aside(_writes(file, msgspec.json.encode({"rows": done})))
-
-
-def _writes(file: gzip.GzipFile, line: bytes) -> Callable[[], Rows]:
-    def write() -> Rows:
-        file.write(line + b"\n")
-        return ()
-
-    return write
-
-
-def _writes_rows(file: gzip.GzipFile, rows: Rows) -> Callable[[], Rows]:
-    def write() -> Rows:
-        file.write(msgspec.json.Encoder().encode_lines([[*dict(row).values()] for row in rows]))
-        return ()
-
-    return write
+    yield Aside(partial(lines.write, {"rows": done}))
+    yield Aside(lines.close)
 
 
 class Copy:
@@ -177,11 +189,16 @@ def _of_sqlite(path: Path) -> Copy:
         raise InvalidRequest(f"{path} is no copy of a store: {exc}.") from exc
 
     def chunks() -> Iterator[Chunk]:
-        for table, order in TABLES.items():
-            found = connection.execute(f"SELECT * FROM {table} ORDER BY {', '.join(order)}")  # noqa: S608 - our own names
-            columns = tuple(one[0] for one in found.description)
-            while rows := found.fetchmany(_AT_ONCE):
-                yield Chunk(table, columns, rows)
+        try:
+            names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            for table, order in TABLES.items():
+                if table in names:
+                    found = connection.execute(f"SELECT * FROM {table} ORDER BY {', '.join(order)}")  # noqa: S608 - our own names
+                    columns = tuple(one[0] for one in found.description)
+                    while rows := found.fetchmany(_AT_ONCE):
+                        yield Chunk(table, columns, rows)
+        except sqlite3.Error as exc:
+            raise InvalidRequest(f"{path} cannot be read to its end: {exc}. Nothing was restored.") from exc
 
     return Copy(Head(VERSION, schema, revision), chunks(), connection.close)
 
@@ -273,7 +290,8 @@ def _make_room(store: ScriptedStore, force: bool) -> Script[int]:
     revision = yield from entities.revision()
     if not force:
         for table in TABLES:
-            if (yield Ask("copy.any", {}, (("table", table),))):
+            is_there = yield Ask("copy.exists", {"table": table})
+            if is_there and (yield Ask("copy.any", {}, (("table", table),))):
                 raise Conflict(
                     f"{store.place} is not empty: it has {table}. Type --force to replace all of it."
                 )

@@ -121,6 +121,12 @@ SELECT * FROM {table} ORDER BY {order} LIMIT :limit;
 -- name: copy.next
 SELECT * FROM {table} WHERE ({order}) > ({last}) ORDER BY {order} LIMIT :limit;
 
+-- name: copy.exists (sqlite)
+SELECT 1 AS value FROM sqlite_master WHERE type = 'table' AND name = :table;
+
+-- name: copy.exists (postgres)
+SELECT 1 AS value WHERE to_regclass(:table) IS NOT NULL;
+
 -- name: copy.any
 SELECT 1 AS value FROM {table} LIMIT 1;
 

@@ -26,6 +26,16 @@ Role = Literal["owner", "admin", "operator", "developer", "viewer"]
 Resource = Literal["requests", "tokens", "pico_usd", "concurrency"]
 Period = Literal["day", "week", "month", "total"]
 
+SQLITE = "sqlite:///"
+POSTGRES = ("postgresql://", "postgres://")
+
+
+def is_store_url(url: str) -> bool:
+    """Whether it names a file or a server; a database in memory would be gone with its connection."""
+    if url.startswith(SQLITE):
+        return url.removeprefix(SQLITE) not in {"", ":memory:"}
+    return url.startswith(POSTGRES)
+
 
 class Allowance(msgspec.Struct, frozen=True, omit_defaults=True):
     """At most `amount` of a resource: in any `window_s` seconds, in a calendar period, or at once."""
