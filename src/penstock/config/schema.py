@@ -332,8 +332,8 @@ class StoreUsage(Group, frozen=True):
     on_failure: Annotated[
         OnFailure,
         Meta(
-            description="while calls cannot be written, beyond what waits in memory: their rows are dropped and"
-            " counted, or no call is taken"
+            description="while calls cannot be written, beyond what waits in memory: their rows are dropped"
+            " and counted, or no call is taken"
         ),
     ] = "drop-and-count"
 
