@@ -26,6 +26,7 @@ from penstock.types.store import (
     Delete,
     E,
     Entity,
+    Store,
     StoreLease,
     StoreStatus,
     Update,
@@ -36,7 +37,7 @@ T = TypeVar("T")
 Make = Callable[[], Script[T]]
 
 
-class ScriptedStore(abc.ABC):
+class ScriptedStore(Store, abc.ABC):
     dialect: Dialect
     place: str
 

@@ -14,6 +14,7 @@ an old copy can be restored by a newer release. Leases are not copied.
 """
 
 import asyncio
+import contextlib
 import gzip
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -70,7 +71,7 @@ class Chunk(NamedTuple):
 async def backup(store: ScriptedStore, target: Path, *, report: Report = lambda _: None) -> None:
     """Writes `target`, which appears when it is whole, readable for its owner alone.
 
-    Raises InvalidRequest when there is nothing to copy, and OSError.
+    Raises InvalidRequest when there is nothing to copy, or no place for it, and OSError.
     """
     if not await store.read(migrations.applied):
         raise InvalidRequest(f"{store.place} is empty: there is nothing to copy.")
@@ -80,7 +81,11 @@ async def backup(store: ScriptedStore, target: Path, *, report: Report = lambda 
         if isinstance(store, SQLiteStore):
             await store.copy_to(half)
         else:
-            await store.read(lambda: _dump(_Lines(half), report), is_heavy=True)
+            lines = _Lines(half)
+            try:
+                await store.read(lambda: _dump(lines, report), is_heavy=True)
+            finally:
+                await asyncio.to_thread(lines.close)
         await asyncio.to_thread(half.replace, target)
     finally:
         await asyncio.to_thread(half.unlink, missing_ok=True)
@@ -106,17 +111,23 @@ async def restore(
 
 
 class _Lines:
-    """The file of a dump. Opened by the script: a script that is run again begins the file again."""
+    """The file of a dump. Opened by the script: one that is run again begins the file again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._encoder = msgspec.json.Encoder()
         self._file: gzip.GzipFile | None = None
 
-    def write(self, *lines: Any) -> Rows:
-        if self._file is None:
+    def begin(self, head: Head) -> Rows:
+        self.close()
+        with self._told():
             self._file = gzip.GzipFile(self._path, "wb", _LEVEL)
-        self._file.write(self._encoder.encode_lines(lines))
+        return self.write(head)
+
+    def write(self, *lines: Any) -> Rows:
+        assert self._file is not None  # noqa: S101 - for the type checker
+        with self._told():
+            self._file.write(self._encoder.encode_lines(lines))
         return ()
 
     def write_rows(self, rows: Rows) -> Rows:
@@ -124,14 +135,23 @@ class _Lines:
 
     def close(self) -> Rows:
         if self._file is not None:
-            self._file.close()
+            with self._told():
+                self._file.close()
         return ()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """A disk of ours that is full is not the database's."""
+        try:
+            yield
+        except OSError as exc:
+            raise InvalidRequest(f"{self._path} cannot be written: {exc.strerror or exc}.") from exc
 
 
 def _dump(lines: _Lines, report: Report) -> Script[None]:
     applied = yield from migrations.applied()
     head = Head(VERSION, [row.number for row in applied], (yield from entities.revision()))
-    yield Aside(partial(lines.write, head))
+    yield Aside(partial(lines.begin, head))
     done = 0
     for table, order in TABLES.items():
         words = (

@@ -253,7 +253,7 @@ class StoreFull(StoreUnavailable):
 
 
 class SchemaMismatch(StoreUnavailable):
-    retryable = False
+    """Nobody may touch the database before somebody has migrated it."""
 
 
 class InternalError(PenstockError):
