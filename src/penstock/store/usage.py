@@ -25,7 +25,7 @@ from penstock.types.usage_store import (
 )
 
 _MAX_NAME_BYTES: Final = 256  # of a dimension: PostgreSQL's index takes 2,704 bytes of all eight
-_HOURS_AT_ONCE: Final = 64
+_HOURS_AT_ONCE: Final = 240
 _LATEST: Final = 2**62
 
 _DIMS: Final = tuple(map(column, DIMENSIONS))
@@ -200,21 +200,27 @@ _STEP_US: Final[dict[Step, int]] = {"hour": HOUR_US, "day": DAY_US}
 
 def _sum_of(part: Part, where: UsageWhere, by: Sequence[Dimension], step: Step | None) -> Ask:
     source = part.source
-    values, conditions = _dimensions(where)
+    values, wanted = _dimensions(where)
     groups = [(f"d.{column(one)}", f"by_{one}") for one in by]
     if step is not None:
-        groups.insert(0, (f"r.{source.time} / {_STEP_US[step] // source.unit_us}", "start"))
+        groups.insert(0, (_step_of(source, step), "start"))
     words = (
         ("table", source.table),
         ("time", source.time),
         ("group", "".join(f"{what} AS {name}, " for what, name in groups)),
         ("sums", ", ".join(_sum(name, one) for name, one in _measures(source).items())),
-        ("join", " JOIN usage_dims d ON d.id = r.dim" if by or values else ""),
-        ("where", conditions),
+        ("join", " JOIN usage_dims d ON d.id = r.dim" if by else ""),
+        ("where", _among(wanted)),
         ("group_by", f" GROUP BY {', '.join(str(at + 1) for at in range(len(groups)))}" if groups else ""),
     )
     range_ = {"start": part.since_us // source.unit_us, "stop": part.until_us // source.unit_us}
     return Ask("usage.sum", {**range_, **values}, words)
+
+
+def _step_of(source: Source, step: Step) -> str:
+    """The column itself where it is the step: it is read in order, so that nothing has to be sorted."""
+    units = _STEP_US[step] // source.unit_us
+    return f"r.{source.time}" if units == 1 else f"r.{source.time} / {units}"
 
 
 def _measures(source: Source) -> dict[str, str]:
@@ -237,58 +243,71 @@ def _measured(row: Row) -> list[int]:
 
 
 def _dimensions(where: UsageWhere) -> tuple[dict[str, Any], str]:
-    """The values asked for, and the conditions on usage_dims."""
+    """The values asked for, and what they say of usage_dims; empty: nothing."""
     asked = {name: value for name in DIMENSIONS if (value := getattr(where, name)) is not None}
-    conditions = "".join(f" AND d.{column(name)} = :{name}" for name in asked)
-    return {name: short(value) for name, value in asked.items()}, conditions
+    wanted = " AND ".join(f"d.{column(name)} = :{name}" for name in asked)
+    return {name: short(value) for name, value in asked.items()}, wanted
+
+
+def _among(wanted: str) -> str:
+    return f" AND r.dim IN (SELECT d.id FROM usage_dims d WHERE {wanted})" if wanted else ""  # noqa: S608 - names of ours
 
 
 def calls(where: CallWhere, cursor_: str | None, limit: int) -> Script[Page[UsageRow]]:
     limit = max(1, min(limit, MAX_PAGE))
     before = position(cursor_, tuple[int, int], (_LATEST, 0))
-    until_us = min(where.until_us, before[0] + 1)
-    values, conditions = _dimensions(where)
+    values, wanted = _dimensions(where)
     own, of_calls = _own_conditions(where)
     found: list[UsageRow] = []
-    may_fail = where.is_failed or bool(where.error) or (where.status or 0) >= 400
-    while since_us := (yield from _next(where.since_us, until_us, values, conditions, may_fail)):
-        for start_us, stop_us in since_us:
+    for start_us, stop_us in (yield from _kept(where.since_us, min(where.until_us, before[0] + 1))):
+        for since_us, until_us in (yield from _worth_reading(start_us, stop_us, where)):
             rows = yield Ask(
                 "usage.calls",
                 {
                     **values,
                     **own,
-                    "start": start_us,
-                    "stop": stop_us,
+                    "start": since_us,
+                    "stop": until_us,
                     "before_us": before[0],
                     "before_seq": before[1],
                     "limit": limit + 1 - len(found),
                 },
-                (("columns", _CALL_COLUMNS), ("where", conditions + of_calls)),
+                (("columns", _CALL_COLUMNS), ("where", _among(wanted) + of_calls)),
             )
             found += map(_call, rows)
             if len(found) > limit:
                 last = found[limit - 1]
                 return Page(tuple(found[:limit]), cursor(last.time_us, last.seq))
-        until_us = since_us[-1][0]
     return Page(tuple(found))
 
 
-def _next(
-    since_us: int, until_us: int, values: dict[str, Any], conditions: str, may_fail: bool
-) -> Script[list[tuple[int, int]]]:
-    """The latest ranges that may have such calls, the newest first."""
-    if since_us >= until_us:
+def _kept(since_us: int, until_us: int) -> Script[list[tuple[int, int]]]:
+    """The part of a range that has calls, in pieces of _HOURS_AT_ONCE, the newest first."""
+    oldest = yield Ask("usage.oldest")
+    newest = yield Ask("usage.newest")
+    if not oldest:
         return []
-    if not conditions and not may_fail:
+    since_us = max(since_us, oldest[0]["value"])
+    until_us = min(until_us, newest[0]["value"] + 1)
+    piece_us = _HOURS_AT_ONCE * HOUR_US
+    starts = range(since_us // piece_us * piece_us, until_us, piece_us)
+    return [(max(start, since_us), min(start + piece_us, until_us)) for start in reversed(starts)]
+
+
+def _worth_reading(since_us: int, until_us: int, where: CallWhere) -> Script[list[tuple[int, int]]]:
+    """The ranges that may have such calls, the newest first: those hours whose sums say so."""
+    values, wanted = _dimensions(where)
+    must_fail = where.is_failed or bool(where.error) or (where.status or 0) >= 400
+    if not wanted and not must_fail:
         return [(since_us, until_us)]
-    words = (
-        ("join", " JOIN usage_dims d ON d.id = r.dim" if conditions else ""),
-        ("where", conditions + (" AND r.failed > 0" if may_fail else "")),
-    )
-    hours = {"start": since_us // HOUR_US, "stop": -(-until_us // HOUR_US), "limit": _HOURS_AT_ONCE}
-    rows = yield Ask("usage.hours_with", {**hours, **values}, words)
-    starts = (row["hour"] * HOUR_US for row in rows)
+    asked = {
+        **values,
+        "start": since_us // HOUR_US,
+        "stop": -(-until_us // HOUR_US),
+        "failed": int(must_fail),
+    }
+    rows = yield Ask("usage.hours_of" if wanted else "usage.hours_failed", asked, (("where", wanted),))
+    starts = sorted((row["hour"] * HOUR_US for row in rows), reverse=True)
     return [(max(start, since_us), min(start + HOUR_US, until_us)) for start in starts]
 
 

@@ -54,11 +54,19 @@ WHERE r.{time} >= :start AND r.{time} < :stop{where}{group_by};
 -- name: usage.oldest
 SELECT time_us AS value FROM usage ORDER BY time_us LIMIT 1;
 
--- name: usage.hours_with
-SELECT DISTINCT r.hour FROM usage_hours r{join}
-WHERE r.hour >= :start AND r.hour < :stop{where}
-ORDER BY r.hour DESC
-LIMIT :limit;
+-- name: usage.newest
+SELECT time_us AS value FROM usage ORDER BY time_us DESC LIMIT 1;
+
+-- One look per hour and dimension at most, by the primary key: few hours of many are found in milliseconds.
+
+-- name: usage.hours_of
+WITH RECURSIVE wanted AS MATERIALIZED (SELECT d.id FROM usage_dims d WHERE {where}),
+h (hour) AS (SELECT CAST(:start AS {int}) UNION ALL SELECT hour + 1 FROM h WHERE hour + 1 < :stop)
+SELECT h.hour FROM h WHERE EXISTS (
+  SELECT 1 FROM wanted w JOIN usage_hours r ON r.hour = h.hour AND r.dim = w.id WHERE r.failed >= :failed);
+
+-- name: usage.hours_failed
+SELECT DISTINCT hour FROM usage_hours WHERE hour >= :start AND hour < :stop AND failed >= :failed;
 
 -- name: usage.calls
 SELECT {columns} FROM usage r JOIN usage_dims d ON d.id = r.dim
