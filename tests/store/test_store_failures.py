@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -97,6 +98,43 @@ async def test_what_waits_is_written_before_it_closes(path: Path) -> None:
         await one.create(key(999), actor="ann")
     async with opened(f"sqlite:///{path}") as again:
         assert len((await again.page(Key, limit=1000)).rows) == 300
+
+
+WORKER = """
+import asyncio, sys
+from store_help import call, opened
+
+async def main():
+    async with opened(sys.argv[1]) as one:
+        for batch in range(10_000):
+            await one.add_usage([call(batch * 100 + at, key=str(at % 7)) for at in range(100)])
+            print(batch, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_is_killed_leaves_whole_batches(url: str) -> None:
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", WORKER, url),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])},
+    )
+    assert worker.stdout is not None
+    answered = 0
+    while answered < 5:
+        assert await worker.stdout.readline()
+        answered += 1
+    worker.kill()
+    answered += (await worker.stdout.read()).count(b"\n")
+    await worker.wait()
+    async with opened(url) as one:
+        (total,) = (await one.sum_usage(EVER)).rows
+        assert total.calls % 100 == 0
+        assert answered * 100 <= total.calls <= (answered + 1) * 100
+        by_rows = await one.sum_usage(UsageWhere(NOON_US - 5, NOON_US + 5), by=("key",))
+        assert sum(row.calls for row in by_rows.rows) == total.calls
+        await one.add_usage([call(10**7)])
 
 
 async def test_a_long_statement_does_not_keep_small_reads_waiting(path: Path) -> None:
