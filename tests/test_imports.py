@@ -25,6 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},
+    "control": {*LEAVES, "config", "routing", "store", "control"},
+    "admin": {*LEAVES, *PARTS, "config", "control", "admin"},
 }
 ANYTHING = {"serve", "cli", "testing"}
 

@@ -388,7 +388,7 @@ def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[t
             written.priority,
             _requirements(written.requires),
             frozenset(written.overrides),
-            written.role,
+            role=written.role,
         )
         yield key_hash(written.secret.encode(), hash_key), key
 
@@ -525,6 +525,11 @@ def _store_problems(written: schema.Store) -> Iterator[Problem]:
         yield Problem(
             "store.usage.keep_sums", "must be at least `keep`: calls are found by way of their sums"
         )
+
+
+def route_problems(settings: Settings) -> list[Problem]:
+    """What is wrong with the routes alone."""
+    return [*_route_problems(settings, set()), *_tag_problems(Settings(routes=settings.routes))]
 
 
 def _provider_problems(settings: Settings) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
 from penstock.gateway.media import Media
 from penstock.gateway.queueing import Queues
+from penstock.gateway.running import Running
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib.clock import Clock
 from penstock.lib.http1 import Client, Origin, Timeouts
@@ -13,6 +14,7 @@ from penstock.lib.retry_budget import RetryBudget
 from penstock.routing.breaker import Breakers
 from penstock.routing.hedging import Delays
 from penstock.telemetry.metrics import Metrics
+from penstock.types.control import UsageSink
 from penstock.types.deployment import Fleet
 
 FETCH_LIMIT_BYTES = 1024 * 1024
@@ -33,6 +35,8 @@ class Deps(msgspec.Struct, frozen=True):
     queues: Queues
     hedges: RetryBudget
     delays: Delays
+    running: Running
+    usage: UsageSink | None = None  # where calls are written down; None: nowhere
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

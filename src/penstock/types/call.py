@@ -25,6 +25,7 @@ class Attempt(msgspec.Struct):
     ended_s: float | None = None
     error: PenstockError | None = None
     outcome: str = ""  # what metrics call it where `error` does not say: outrun
+    is_remote: bool = True  # at a provider; else on a replica of ours
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
     usage: Usage | None = None  # what it consumed, also where nobody was told of it
     is_told: bool = False  # the client was: it is the client's to pay
@@ -61,4 +62,5 @@ class Call(msgspec.Struct):
     replica: str = ""  # id of the local one that was chosen; empty: whoever is next
     dropped: tuple[str, ...] = ()  # what the client said and that target was not told
     unsent: tuple[Failure, ...] = ()  # targets that turned it away before an attempt was made
+    cut: PenstockError | None = None  # why it was ended from outside
     is_follower: bool = False  # its last attempt was made for several, and counts as that of another
