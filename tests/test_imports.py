@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},
-    "control": {*LEAVES, "config", "routing", "store", "control"},
+    "control": {*LEAVES, "config", "routing", "store", "models", "control"},
     "admin": {*LEAVES, *PARTS, "config", "control", "admin"},
 }
 ANYTHING = {"serve", "cli", "testing"}

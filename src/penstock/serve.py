@@ -1,6 +1,7 @@
 """The only wiring place: a compiled snapshot in, a running server out.
 
     snapshot -> fleet (engine processes) + http1 client + app -> uvicorn on a socket we bound
+    live     -> store + reload + admin API + usage, where what runs may change
 
 Start: the socket listens before any engine is ready; requests wait for their model (Timeouts.loading_s).
 Stop: SIGINT or SIGTERM ends accepting, lets running answers finish for `drain_s`, cuts what is left, then
@@ -16,8 +17,9 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,8 +28,13 @@ import uvicorn
 import uvloop
 
 from penstock import __version__, models
+from penstock.admin.api import Api
 from penstock.config.compile import BUILTIN_CHAT
+from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
+from penstock.control.reload import Reload
+from penstock.control.retention import forget
+from penstock.control.source import Source
 from penstock.engines import ENGINES
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
@@ -36,15 +43,21 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
 from penstock.gateway.queueing import Queues
+from penstock.gateway.running import Running
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
-from penstock.lib.clock import SystemClock
+from penstock.lib.clock import Clock, SystemClock
 from penstock.lib.retry_budget import RetryBudget
 from penstock.protocols import INBOUND
 from penstock.routing.breaker import Breakers
 from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
+from penstock.store import open_store
+from penstock.store.usage_writer import UsageWriter
 from penstock.telemetry.metrics import Metrics, PoolRow
+from penstock.types.control import DeploymentLine, ReplicaLine
+from penstock.types.deployment import Deployment
+from penstock.types.store import Store
 
 BUILTIN_CHAT_FILE = Path(__file__).parent / "engines" / "data" / "penstock-demo-5m-q8_0.gguf"
 BACKLOG = 2048
@@ -64,6 +77,15 @@ class CannotListen(Exception):
 
 
 @dataclass(frozen=True)
+class Live:
+    """What the snapshot was made of, so that it can be made anew; and where rows are kept."""
+
+    source: Source
+    settings: Settings
+    store_url: str
+
+
+@dataclass(frozen=True)
 class Options:
     """How to run. `on_ready` gets the base URL once connections are accepted; `on_status` the pools' rows,
     several times a second while that is of interest to somebody watching a terminal.
@@ -72,6 +94,7 @@ class Options:
     snapshot: Snapshot
     host: str = "127.0.0.1"
     port: int = 8600  # 0 = a free one
+    live: Live | None = None  # None: the snapshot stays as it is, and nothing is written down
     drain_s: float = 30.0
     on_ready: Callable[[str], None] | None = None
     on_status: Callable[[Sequence[PoolStatus]], None] | None = None
@@ -83,11 +106,14 @@ def run(options: Options) -> None:
 
 
 async def serve(options: Options) -> None:
-    """Serves until a signal or cancellation. Raises CannotListen."""
+    """Serves until a signal or cancellation. Raises CannotListen, StoreUnavailable."""
     raise_open_files()
     listening = listen(options.host, options.port)
     with contextlib.closing(listening):
-        async with http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client:
+        async with (
+            http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client,
+            _opened(options.live) as store,
+        ):
             clock = SystemClock()
             pools = tuple(options.snapshot.pools.values())
             fleet = Fleet(pools, _resolve, ENGINES.load, client=client, clock=clock)
@@ -106,6 +132,7 @@ async def serve(options: Options) -> None:
                 balance.report,
                 queues.report,
             )
+            plane = _Plane(options.live, store, clock) if options.live and store else None
             deps = Deps(
                 client,
                 fleet,
@@ -120,22 +147,81 @@ async def serve(options: Options) -> None:
                 queues,
                 RetryBudget(burst=HEDGES_AT_ONCE),
                 Delays(),
+                Running(),
+                plane.usage if plane is not None else None,
             )
-            app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
+            app = App(
+                options.snapshot,
+                deps,
+                INBOUND,
+                pool_rows,
+                __version__,
+                admin=plane.admin if plane is not None else None,
+            )
+            if plane is not None:
+                await plane.start(app, deps, fleet)
             server = _Server(app, options, listening)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
                 running = tasks.spawn(group, fleet.run(), "fleet")
                 reporting = tasks.spawn(group, _report(fleet, options), "status")
                 collecting = tasks.spawn(group, _collect(metrics), "garbage")
-                with _signals(server):
+                keeping = tasks.spawn(group, plane.run(), "control plane") if plane is not None else None
+                with _signals(server, plane):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
                         await app.aclose()
+                        if plane is not None:
+                            await plane.usage.flush()
                 reporting.cancel()
                 collecting.cancel()
                 running.cancel()
+                if keeping is not None:
+                    keeping.cancel()
+
+
+class _Plane:
+    """The control plane: what runs beside the gateway, and may stand still without harm to it."""
+
+    def __init__(self, live: Live, store: Store, clock: Clock) -> None:
+        self.usage = UsageWriter(store, on_failure=live.settings.store.usage.on_failure)
+        self.reload = Reload(live.source, live.settings, store, clock)
+        self.admin = Api(store, self.reload, self._deployments, clock, __version__)
+        self._forgetting = partial(forget, store, live.settings.store.usage, clock)
+        self._lines: Callable[[], list[DeploymentLine]] = list
+
+    async def start(self, app: App, deps: Deps, fleet: Fleet) -> None:
+        """Takes the store's rows into the snapshot. Raises StoreUnavailable."""
+
+        def take(snapshot: Snapshot, ended: Collection[str]) -> None:
+            app.snapshot = snapshot
+            if ended:
+                deps.running.end(ended)
+
+        self._lines = lambda: _deployment_lines(app.snapshot, deps, fleet)
+        await self.reload.start(take)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks.spawn(group, self.reload.run(), "reload")
+            tasks.spawn(group, self.usage.run(), "usage")
+            tasks.spawn(group, self._forgetting(), "old usage")
+
+    def _deployments(self) -> list[DeploymentLine]:
+        return self._lines()
+
+
+@contextlib.asynccontextmanager
+async def _opened(live: Live | None) -> AsyncIterator[Store | None]:
+    if live is None:
+        yield None
+        return
+    store = await open_store(live.store_url, migrate=live.settings.store.migrate)
+    try:
+        yield store
+    finally:
+        await store.aclose()
 
 
 def spare_the_collector() -> None:
@@ -243,12 +329,19 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _signals(server: _Server) -> Iterator[None]:
+def _signals(server: _Server, plane: _Plane | None) -> Iterator[None]:
+    """SIGHUP: the configuration file is read again."""
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    wanted: dict[signal.Signals, Callable[[], object]] = {
+        signal.SIGINT: server.stop,
+        signal.SIGTERM: server.stop,
+    }
+    if plane is not None:
+        wanted[signal.SIGHUP] = plane.reload.again
+    for number, act in wanted.items():
         try:
-            loop.add_signal_handler(number, server.stop)
+            loop.add_signal_handler(number, act)
         except (ValueError, RuntimeError):  # not the main thread: whoever runs us there cancels instead
             break
         taken.append(number)
@@ -276,6 +369,41 @@ async def _collect(metrics: Metrics) -> None:
         if not metrics.in_flight or uncollected_s >= LONGEST_UNCOLLECTED_S:
             gc.collect()
             uncollected_s = 0.0
+
+
+def _deployment_lines(snapshot: Snapshot, deps: Deps, fleet: Fleet) -> list[DeploymentLine]:
+    """Each once, with the routes that lead to it."""
+    named: dict[str, tuple[Deployment, list[str]]] = {}
+    for route in snapshot.routes.values():
+        for target in (*route.targets, *(one for tier in route.tiers for one in tier)):
+            named.setdefault(target.deployment.name, (target.deployment, []))[1].append(route.name)
+    pools = {status.pool: status for status in fleet.status()}
+    now_s = deps.clock.monotonic()
+    return [
+        DeploymentLine(
+            name=name,
+            model=deployment.model,
+            where=deployment.owner if deployment.pool is None else pools[deployment.pool].engine,
+            operations=tuple(sorted(deployment.operations)),
+            routes=tuple(routes),
+            is_down=deps.breakers.is_down(name, now_s),
+            replicas=() if deployment.pool is None else _replica_lines(pools[deployment.pool]),
+        )
+        for name, (deployment, routes) in named.items()
+    ]
+
+
+def _replica_lines(status: PoolStatus) -> tuple[ReplicaLine, ...]:
+    return tuple(
+        ReplicaLine(
+            name=one.name,
+            state=one.state,
+            in_flight=one.in_flight,
+            restarts=one.restarts,
+            error=one.error or status.error,
+        )
+        for one in status.replicas
+    )
 
 
 async def _resolve(source: str, progress: Callable[[models.Progress], None]) -> str:

@@ -53,6 +53,7 @@ class Loaded:
     data_dir: Path
     sources: Mapping[str, str] = field(default_factory=dict)  # setting -> where it was said
     lines: Mapping[str, int] = field(default_factory=dict)
+    path: Path | None = None  # of the file
 
     @property
     def store_url(self) -> str:
@@ -93,7 +94,7 @@ def load(flags: Flags, *, env: Mapping[str, str] | None = None, adopted: Iterabl
     sources = {where: f"{origin}:{line}" for where, line in lines.items() if where}
     settings = _override(settings, flags, variables, sources)
     data_dir = flags.data_dir or Path(variables.get("PENSTOCK_DATA_DIR") or DEFAULT_DATA_DIR)
-    return Loaded(settings, origin, data_dir.expanduser(), sources, lines)
+    return Loaded(settings, origin, data_dir.expanduser(), sources, lines, path)
 
 
 def _file(flags: Flags, env: Mapping[str, str]) -> Path | None:

@@ -36,25 +36,27 @@ LOOK_S: Final = 0.4  # at the file; one that is the same twice has been written 
 PAUSE_S: Final = 0.1  # between two changes of the key map: a thousand keys in a second are ten copies
 RETRY_S: Final = 1.0
 
+# Sets a snapshot, and ends the calls of the keys with these names
+Take = Callable[[Snapshot, Collection[str]], None]
+
 _log = structlog.get_logger("penstock.control")
 
 
 class Reload:
-    """`start`, then `run`. `take(snapshot, ended)` sets a snapshot and ends the calls of these keys."""
+    """`start`, then `run`."""
 
     def __init__(
         self,
         source: Source,
         settings: Settings,
         store: Store,
-        take: Callable[[Snapshot, Collection[str]], None],
         clock: Clock,
     ) -> None:
         self._source = source
         self._settings = settings
         self._store = store
         self._rows = Rows(store)
-        self._take = take
+        self._take: Take = _nobody
         self._clock = clock
         self._core: Snapshot | None = None  # with the file's keys alone
         self._since = 0
@@ -64,8 +66,9 @@ class Reload:
         self._is_asked = asyncio.Event()
         self._compiling = asyncio.Lock()
 
-    async def start(self) -> None:
-        """Takes the first snapshot. Raises StoreUnavailable, ConfigError."""
+    async def start(self, take: Take) -> None:
+        """Makes the first snapshot. Raises StoreUnavailable, ConfigError."""
+        self._take = take
         await self._rows.load()
         await self._compile(self._settings)
 
@@ -199,3 +202,7 @@ class Reload:
     def _refuse(self, problems: list[str]) -> None:
         self._trouble = Trouble(int(self._clock.wall()), tuple(problems))
         _log.error("the new configuration is not taken; the old one runs on", problems=problems)
+
+
+def _nobody(snapshot: Snapshot, ended: Collection[str]) -> None:
+    """Until `start`."""

@@ -1,7 +1,7 @@
 """The store's keys and routes in memory: all of them once, and then only what changed.
 
     load      every row, in pages
-    follow    the rows that the list of changes names since; who was disabled or enabled takes their keys along
+    follow    the rows that were changed since; who was disabled or enabled takes their keys along
 
 Of a key no more is kept than what a request asks (VirtualKey), so a hundred thousand of them fit.
 """

@@ -1,4 +1,4 @@
-"""Where the configuration comes from, again and again: what was said at the start, and a file that may change."""
+"""Where the configuration comes from: what was said at the start, and a file that may change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from penstock.config.compile import compile_settings
 from penstock.config.load import Flags, load
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
+from penstock.models import prices
 
 
 class Stamp(NamedTuple):
@@ -27,6 +28,7 @@ class Source:
     """Its methods read files: they are for threads.
 
     path: the file that is watched; None: there is none. adopted: providers that the environment offers.
+    data_dir: holds the newest table of prices.
     """
 
     flags: Flags
@@ -36,6 +38,7 @@ class Source:
     adopted: Mapping[str, schema.Provider] = field(default_factory=dict)
     minted_key: str | None = None
     created: int = 0
+    data_dir: Path | None = None
 
     def stamp(self) -> Stamp | None:
         """None while there is no such file."""
@@ -63,4 +66,5 @@ class Source:
             adopted=self.adopted,
             minted_key=self.minted_key,
             created=self.created,
+            table=prices.own(self.data_dir) if self.data_dir is not None else None,
         )

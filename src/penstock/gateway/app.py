@@ -47,13 +47,14 @@ class App:
         inbound: Mapping[str, Inbound],
         pools: Callable[[], list[PoolRow]],
         version: str,
+        *,
         admin: Door | None = None,
     ) -> None:
         self.snapshot = snapshot
         self._deps = deps
         self._inbound = inbound
         self._responses = Responses(deps.clock)
-        self._pages = Pages(lambda: self.snapshot, deps, pools, version, self._responses, admin)
+        self._pages = Pages(lambda: self.snapshot, deps, pools, version, self._responses, admin=admin)
 
     async def aclose(self) -> None:
         """Ends what runs without a client."""

@@ -47,6 +47,7 @@ class Pages:
         pools: Callable[[], list[PoolRow]],
         version: str,
         responses: Responses,
+        *,
         admin: Door | None = None,
     ) -> None:
         self._snapshot = snapshot
