@@ -39,22 +39,26 @@ from penstock.engines import ENGINES
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.classifier import Classifiers
 from penstock.gateway.deps import Deps
+from penstock.gateway.health import Health
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
+from penstock.gateway.probes import Probes
 from penstock.gateway.queueing import Queues
+from penstock.gateway.reservations import Reservations
 from penstock.gateway.running import Running
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import Clock, SystemClock
 from penstock.lib.retry_budget import RetryBudget
+from penstock.limits.opening import open_ledger
 from penstock.protocols import INBOUND
-from penstock.routing.breaker import Breakers
 from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
 from penstock.store import open_store
 from penstock.store.usage_writer import UsageWriter
-from penstock.telemetry.metrics import Metrics, PoolRow
+from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow
 from penstock.types.control import DeploymentLine, ReplicaLine
 from penstock.types.deployment import Deployment
 from penstock.types.store import Store
@@ -95,6 +99,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8600  # 0 = a free one
     live: Live | None = None  # None: the snapshot stays as it is, and nothing is written down
+    data_dir: Path | None = None  # without one, budgets begin anew with every start
     drain_s: float = 30.0
     on_ready: Callable[[str], None] | None = None
     on_status: Callable[[Sequence[PoolStatus]], None] | None = None
@@ -122,17 +127,28 @@ async def serve(options: Options) -> None:
                 return [_pool_row(status) for status in fleet.status()]
 
             media = Media(client, options.snapshot.media_hosts)
-            breakers = Breakers()
             balance = Balance()
+            health = Health(fleet, clock, balance.load)
             queues = Queues(clock)
+            classifiers = Classifiers(clock)
             metrics = Metrics(
                 __version__,
                 pool_rows,
-                lambda: breakers.down(clock.monotonic()),
+                lambda: health.down(app.snapshot.deployments()),
                 balance.report,
                 queues.report,
+                breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
             )
             plane = _Plane(options.live, store, clock) if options.live and store else None
+            plan = options.snapshot.limits
+            ledger = await open_ledger(
+                plan.store,
+                clock,
+                database=options.live.store_url if options.live else "",
+                data_dir=options.data_dir,
+                processes=plan.processes,
+            )
+            reservations = Reservations(ledger, clock, is_shared=plan.store != "memory")
             deps = Deps(
                 client,
                 fleet,
@@ -141,12 +157,14 @@ async def serve(options: Options) -> None:
                 media,
                 Thoughts(clock),
                 RetryBudget(),
-                breakers,
+                health,
                 balance,
                 Batcher(clock, metrics),
                 queues,
                 RetryBudget(burst=HEDGES_AT_ONCE),
                 Delays(),
+                classifiers,
+                reservations,
                 Running(),
                 plane.usage if plane is not None else None,
             )
@@ -167,15 +185,21 @@ async def serve(options: Options) -> None:
                 reporting = tasks.spawn(group, _report(fleet, options), "status")
                 collecting = tasks.spawn(group, _collect(metrics), "garbage")
                 keeping = tasks.spawn(group, plane.run(), "control plane") if plane is not None else None
+                probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
+                beating = tasks.spawn(group, reservations.run(), "heartbeats of leases")
                 with _signals(server, plane):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
+                        probing.cancel()
                         await app.aclose()
+                        await classifiers.aclose()
+                        await reservations.close()
                         if plane is not None:
                             await plane.usage.flush()
                 reporting.cancel()
                 collecting.cancel()
+                beating.cancel()
                 running.cancel()
                 if keeping is not None:
                     keeping.cancel()
@@ -378,7 +402,6 @@ def _deployment_lines(snapshot: Snapshot, deps: Deps, fleet: Fleet) -> list[Depl
         for target in (*route.targets, *(one for tier in route.tiers for one in tier)):
             named.setdefault(target.deployment.name, (target.deployment, []))[1].append(route.name)
     pools = {status.pool: status for status in fleet.status()}
-    now_s = deps.clock.monotonic()
     return [
         DeploymentLine(
             name=name,
@@ -386,7 +409,7 @@ def _deployment_lines(snapshot: Snapshot, deps: Deps, fleet: Fleet) -> list[Depl
             where=deployment.owner if deployment.pool is None else pools[deployment.pool].engine,
             operations=tuple(sorted(deployment.operations)),
             routes=tuple(routes),
-            is_down=deps.breakers.is_down(name, now_s),
+            is_down=deps.health.is_down(deployment),
             replicas=() if deployment.pool is None else _replica_lines(pools[deployment.pool]),
         )
         for name, (deployment, routes) in named.items()

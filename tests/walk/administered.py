@@ -68,9 +68,7 @@ class Administered(Gateway):
     async def until(self, status: int, secret: str, path: str = "/v1/models") -> None:
         """Waits until this key gets this answer."""
         async with asyncio.timeout(5):
-            while (
-                await self.get(path, headers={"authorization": f"Bearer {secret}"})
-            ).status != status:
+            while (await self.get(path, headers={"authorization": f"Bearer {secret}"})).status != status:
                 await asyncio.sleep(0.02)
 
 

@@ -38,7 +38,7 @@ async def test_a_key_is_made_used_rotated_and_revoked(folder: Path) -> None:
         assert other.error[:2] == (404, "model_not_found")
 
         seen = await gate.see(f"/keys/{made['id']}")
-        assert "secret" not in seen and "hash" not in seen
+        assert not {"secret", "hash"} & seen.keys()
 
         new = await gate.make(f"/keys/{made['id']}/rotate", overlap_s=1)
         await gate.until(200, new["secret"])

@@ -26,7 +26,7 @@ def _reasons(
     for name in _FIXED:
         if getattr(old.server, name) != getattr(new.server, name):
             yield f"server.{name} changed"
-    for section in ("store", "telemetry"):
+    for section in ("store", "limits", "telemetry"):
         if getattr(old, section) != getattr(new, section):
             yield f"{section} changed"
     for name in new_pools.keys() - old_pools.keys():

@@ -4,14 +4,16 @@ import msgspec
 
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.classifier import Classifiers
+from penstock.gateway.health import Health
 from penstock.gateway.media import Media
 from penstock.gateway.queueing import Queues
+from penstock.gateway.reservations import Reservations
 from penstock.gateway.running import Running
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib.clock import Clock
 from penstock.lib.http1 import Client, Origin, Timeouts
 from penstock.lib.retry_budget import RetryBudget
-from penstock.routing.breaker import Breakers
 from penstock.routing.hedging import Delays
 from penstock.telemetry.metrics import Metrics
 from penstock.types.control import UsageSink
@@ -29,12 +31,14 @@ class Deps(msgspec.Struct, frozen=True):
     media: Media
     thoughts: Thoughts
     retries: RetryBudget
-    breakers: Breakers
+    health: Health
     balance: Balance
     batcher: Batcher
     queues: Queues
     hedges: RetryBudget
     delays: Delays
+    classifiers: Classifiers
+    reservations: Reservations
     running: Running
     usage: UsageSink | None = None  # where calls are written down; None: nowhere
 
