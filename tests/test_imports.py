@@ -13,7 +13,16 @@ MODULES = {
 }
 
 LEAVES = {"types", "lib"}
-PARTS = {"protocols", "providers", "engines", "routing", "telemetry", "models", "store"}  # never each other
+PARTS = {
+    "protocols",
+    "providers",
+    "engines",
+    "routing",
+    "telemetry",
+    "models",
+    "store",
+    "limits",
+}  # never each other
 ALLOWED: dict[str, set[str]] = {
     "types": {"types"},
     "lib": {"lib"},

@@ -9,11 +9,12 @@ from store_help import Opened, key
 
 from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
 from penstock.types.store import (
-    Allowance,
+    Budget,
     Create,
     Delete,
     Entity,
     Key,
+    Limits,
     Membership,
     ServiceAccount,
     StoredRoute,
@@ -23,9 +24,10 @@ from penstock.types.store import (
     Webhook,
 )
 
-LIMITS = (Allowance("tokens", 20_000, window_s=60), Allowance("pico_usd", 2**62, period="month"))
+LIMITS = Limits(tokens=("20k/min", "1M/day"), concurrency=4)
+BUDGET = (Budget("25.50"), Budget("0.000000000001", rolling="7d", models=("chat",)))
 ROWS: list[Entity] = [
-    Team(name="research", limits=LIMITS),
+    Team(name="research", limits=LIMITS, budget=BUDGET),
     User(email="ann@example.com", name="Ann Ü.", role="owner", disabled=7),
     ServiceAccount(name="ci", role="operator"),
     key(
@@ -35,8 +37,9 @@ ROWS: list[Entity] = [
         routes=("chat", "smart"),
         networks=("10.0.0.0/8",),
         limits=LIMITS,
+        budget=BUDGET,
         expires=2**40,
-        rotated_to="key_2",
+        old_hash=b"\0" * 32,
         overlap_ends=9,
     ),
     key(1, routes=()),
@@ -138,11 +141,11 @@ async def test_a_write_is_whole_or_nothing(store: Opened) -> None:
         assert (await one.page(Key)).rows == (old,)
         assert len((await one.changes()).rows) == 1
         new = key(2, id="key_new")
-        rotated = msgspec.structs.replace(old, rotated_to="key_new", overlap_ends=99)
+        rotated = msgspec.structs.replace(old, old_hash=new.hash, overlap_ends=99)
         made, changed = await one.write([Create(new), Update(rotated)], actor="ann")
         assert await one.revision() == before + 1
         assert isinstance(changed, Key)
-        assert (changed.rotated_to, made.id) == ("key_new", "key_new")
+        assert (changed.old_hash, made.id) == (new.hash, "key_new")
 
 
 async def test_one_is_found_by_what_is_its_own(store: Opened) -> None:
@@ -195,10 +198,10 @@ async def test_who_changed_it_is_known(store: Opened) -> None:
             ("bob", f"teams/{team.id}", 2),
             ("ann", f"teams/{team.id}", 1),
         ]
-        limits = list(msgspec.to_builtins(LIMITS))
-        assert (rows[2].old, rows[2].new) == ({"name": "a", "limits": []}, {"name": "b", "limits": limits})
+        limits = msgspec.json.decode(msgspec.json.encode(LIMITS))
+        assert (rows[2].old, rows[2].new) == ({"name": "a", "limits": {}}, {"name": "b", "limits": limits})
         assert rows[3].old is None
-        assert rows[3].new == {"id": team.id, "name": "a", "limits": []}
+        assert rows[3].new == {"id": team.id, "name": "a", "limits": {}, "budget": []}
         assert rows[0].new is None
         assert rows[1].new is not None
         assert rows[1].new["hash"] == "(hidden)"

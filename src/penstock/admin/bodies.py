@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from penstock.config.units import DURATION_PATTERN, RATE_PATTERN, USD_PATTERN
 from penstock.types.identity import PriorityName, RoleName
+from penstock.types.store import Budget, Limits, Period
 from penstock.types.usage_store import Step
 
 Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\A[^\x00-\x1f\x7f]+\Z")]
@@ -21,6 +23,7 @@ Event = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[a-z*][a-z
 Stamp = Annotated[int, Meta(ge=0, le=253_402_300_799)]
 Version = Annotated[int, Meta(ge=1, le=2**53)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
+Source = Literal["store", "file"]
 
 
 class Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,6 +39,36 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
+# -- limits and budgets
+
+Rates = Annotated[str, Meta(pattern=RATE_PATTERN, max_length=40)]
+Dollars = Annotated[str, Meta(pattern=USD_PATTERN, max_length=40)]
+Length = Annotated[str, Meta(pattern=DURATION_PATTERN, max_length=40)]
+
+
+class NewLimits(Sent, frozen=True, kw_only=True):
+    """As in penstock.yaml: `60/min`, `20k/min`; several hold all at once."""
+
+    requests: Rates | Annotated[list[Rates], Meta(max_length=10)] = []
+    tokens: Rates | Annotated[list[Rates], Meta(max_length=10)] = []
+    concurrency: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
+
+
+class NewBudget(Sent, frozen=True, kw_only=True):
+    """usd: exact as text. period: from midnight, Monday, the first; ever. rolling: `30d`, instead.
+
+    models: public names that it is for; default: all.
+    """
+
+    usd: Dollars | Annotated[int, Meta(ge=0, le=9_000_000)]
+    period: Period = "month"
+    rolling: Length | None = None
+    models: Annotated[list[RouteName], Meta(max_length=100)] = []
+
+
+Budgets = Annotated[list[NewBudget], Meta(max_length=20)]
+
+
 # -- teams and people
 
 
@@ -44,21 +77,34 @@ class NewTeam(Sent, frozen=True, kw_only=True):
 
     name: Text
     id: NewId | UnsetType = UNSET
+    limits: NewLimits = NewLimits()
+    budget: Budgets = []
 
 
 class EditTeam(Sent, frozen=True, kw_only=True):
+    """limits, budget: take the place of all that were there."""
+
     name: Text | UnsetType = UNSET
+    limits: NewLimits | UnsetType = UNSET
+    budget: Budgets | UnsetType = UNSET
     version: Version | UnsetType = UNSET
 
 
 class TeamView(Kept, frozen=True, kw_only=True):
+    """source: `file` for a team of penstock.yaml, which can only be changed there."""
+
     name: str
+    limits: Limits = Limits()
+    budget: list[Budget] = []
+    source: Source = "store"
 
 
 class NewUser(Sent, frozen=True, kw_only=True):
     email: Email
     name: Annotated[str, Meta(max_length=200, pattern=r"\A[^\x00-\x1f\x7f]*\Z")] = ""
     role: RoleName = "developer"
+    limits: NewLimits = NewLimits()
+    budget: Budgets = []
 
 
 class EditUser(Sent, frozen=True, kw_only=True):
@@ -68,6 +114,8 @@ class EditUser(Sent, frozen=True, kw_only=True):
     name: Annotated[str, Meta(max_length=200, pattern=r"\A[^\x00-\x1f\x7f]*\Z")] | UnsetType = UNSET
     role: RoleName | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
+    limits: NewLimits | UnsetType = UNSET
+    budget: Budgets | UnsetType = UNSET
     version: Version | UnsetType = UNSET
 
 
@@ -77,6 +125,8 @@ class UserView(Kept, frozen=True, kw_only=True):
     email: str
     name: str
     role: RoleName
+    limits: Limits
+    budget: list[Budget]
     disabled: int | None
 
 
@@ -137,6 +187,8 @@ class NewKey(Sent, frozen=True, kw_only=True):
     priority: PriorityName | UnsetType = UNSET
     routes: Routes | UnsetType | None = UNSET
     networks: Networks | UnsetType = UNSET
+    limits: NewLimits = NewLimits()
+    budget: Budgets = []
     expires: Stamp | UnsetType | None = UNSET
 
 
@@ -146,6 +198,8 @@ class EditKey(Sent, frozen=True, kw_only=True):
     priority: PriorityName | UnsetType = UNSET
     routes: Routes | UnsetType | None = UNSET
     networks: Networks | UnsetType = UNSET
+    limits: NewLimits | UnsetType = UNSET
+    budget: Budgets | UnsetType = UNSET
     expires: Stamp | UnsetType | None = UNSET
     version: Version | UnsetType = UNSET
 
@@ -163,7 +217,8 @@ class RotateKey(Sent, frozen=True, kw_only=True):
 class KeyView(Kept, frozen=True, kw_only=True):
     """source: `file` for a key of penstock.yaml, which can only be changed there.
 
-    prefix: how its secret begins. rotated_to: the key that takes its place; it works until `overlap_ends`.
+    role: as it was given; it may do no more than its user or account. prefix: how its secret begins.
+    overlap_ends: until then the secret before the last rotation works, too.
     """
 
     name: str
@@ -175,11 +230,12 @@ class KeyView(Kept, frozen=True, kw_only=True):
     priority: PriorityName = "default"
     routes: list[str] | None = None
     networks: list[str] = []
+    limits: Limits = Limits()
+    budget: list[Budget] = []
     expires: int | None = None
     revoked: int | None = None
-    rotated_to: str | None = None
     overlap_ends: int | None = None
-    source: Literal["store", "file"] = "store"
+    source: Source = "store"
 
 
 class CreatedKey(KeyView, frozen=True, kw_only=True):
@@ -208,7 +264,7 @@ class RouteView(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     route: dict[str, Any]
-    source: Literal["store", "file"]
+    source: Source
     created: int = 0
     created_by: str = ""
     version: int = 0

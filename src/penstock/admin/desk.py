@@ -13,9 +13,9 @@ from penstock.admin import rights
 from penstock.lib.clock import Clock
 from penstock.store.rows import KINDS
 from penstock.types.control import Configuration
-from penstock.types.errors import Conflict, NotFoundRow
+from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
 from penstock.types.identity import VirtualKey
-from penstock.types.store import E, Entity, Membership, Store, Team
+from penstock.types.store import Budget, E, Entity, Limits, Membership, Store, Team
 
 T = TypeVar("T")
 V = TypeVar("V", bound=msgspec.Struct)
@@ -80,16 +80,33 @@ class Desk:
         require_version(request, row)
         await self.store.delete(row, actor=request.caller.name)
 
+    def bounded(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """With limits and budgets as the store keeps them. Raises InvalidRequest where they make no sense."""
+        if "limits" in fields:
+            fields["limits"] = _limits(fields["limits"])
+        if "budget" in fields:
+            fields["budget"] = tuple(map(_budget, fields["budget"]))
+        found = self.configuration.check_bounds(fields.get("limits", Limits()), fields.get("budget", ()))
+        if found:
+            path, what = found[0]
+            raise InvalidRequest(f"`{path}`: {what}.", param=path)
+        return fields
+
     async def require_place(
         self, caller: VirtualKey, kind: type[Entity], id_: str | None, param: str
     ) -> None:
-        """That a row may be named by one the caller makes. Raises NotFoundRow."""
+        """That a row may be named by one the caller makes. Raises NotFoundRow.
+
+        A team of the file gets a row, for others to name.
+        """
         if id_ is None:
             return
         try:
             row = await self.store.get(kind, id_)
         except NotFoundRow:
-            raise missing(kind, id_, param) from None
+            if kind is not Team or id_ not in self.configuration.file_teams():
+                raise missing(kind, id_, param) from None
+            row = await self.store.create(Team(id=id_, name=id_), actor=caller.name)
         team = rights.scope(caller)
         if team is None or team_of(row) == team:
             return
@@ -105,6 +122,34 @@ def said(body: msgspec.Struct) -> dict[str, Any]:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in values.items()
         if value is not msgspec.UNSET
+    }
+
+
+def _limits(body: Any) -> Limits:
+    return Limits(_several(body.requests), _several(body.tokens), body.concurrency)
+
+
+def _several(said: str | list[str]) -> tuple[str, ...]:
+    return (said,) if isinstance(said, str) else tuple(said)
+
+
+def _budget(body: Any) -> Budget:
+    return Budget(str(body.usd), body.period, body.rolling, tuple(body.models))
+
+
+def of_the_file(name: str) -> dict[str, Any]:
+    """What a row would have, of something that the file says."""
+    return {"id": name, "created": 0, "created_by": "", "version": 0, "source": "file"}
+
+
+def bounds_of_the_file(written: Mapping[str, Any]) -> dict[str, Any]:
+    limits, budget = dict(written.get("limits", {})), written.get("budget", [])
+    for name in ("requests", "tokens"):
+        limits[name] = _several(limits.get(name, []))
+    budgets = [budget] if isinstance(budget, dict) else budget
+    return {
+        "limits": msgspec.convert(limits, Limits),
+        "budget": [msgspec.convert(one, Budget) for one in budgets],
     }
 
 

@@ -1,6 +1,6 @@
 """Virtual keys: made, shown, changed, rotated, revoked. A secret is shown once, by who makes it.
 
-    active    -- rotate -->    works until `overlap_ends`; the key it was rotated to works beside it
+    active    -- rotate -->    has a new secret; the one before works beside it until `overlap_ends`
     any       -- revoke -->    off, within a second; answers that are under way with it are ended
 
 Keys are never deleted: usage and changes name them.
@@ -17,16 +17,17 @@ from penstock.admin.desk import (
     Desk,
     Paged,
     Request,
+    bounds_of_the_file,
     missing,
     new_secret,
+    of_the_file,
     require_version,
     said,
     shown,
 )
 from penstock.admin.reading import networks_of
-from penstock.lib.ids import new_id
 from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
-from penstock.types.store import Create, Key, ServiceAccount, Team, Update, User
+from penstock.types.store import Key, ServiceAccount, Team, User
 
 
 class Keys(Desk):
@@ -50,7 +51,7 @@ class Keys(Desk):
     async def new_key(self, request: Request) -> CreatedKey:
         body: NewKey = request.body
         caller = request.caller
-        fields = {**rights.inherited(caller), **said(body)}
+        fields = {**rights.inherited(caller), **self.bounded(said(body))}
         team = rights.scope(caller)
         if team is None:
             await self.require_place(caller, Team, fields.get("team"), "team")
@@ -67,7 +68,7 @@ class Keys(Desk):
     async def edit_key(self, request: Request) -> KeyView:
         body: EditKey = request.body
         row = await self._own(request)
-        fields = said(body)
+        fields = self.bounded(said(body))
         if "networks" in fields:
             fields["networks"] = networks_of(fields["networks"])
         new = msgspec.structs.replace(row, **fields)
@@ -78,22 +79,19 @@ class Keys(Desk):
         body: RotateKey = request.body
         row = await self._own(request)
         require_version(request, row)
-        rights.require_grantable(request.caller, row)  # the answer holds a secret that can do all of that
+        if row.id != request.caller.name:
+            rights.require_grantable(request.caller, row)  # the answer holds a secret that can do all of that
         now_s = self.now_s()
         if row.revoked is not None or (row.expires is not None and row.expires <= now_s):
             raise Conflict(f"The key {row.id!r} is off: make a new one.")
-        if row.rotated_to is not None:
-            raise Conflict(f"The key {row.id!r} was rotated already, to {row.rotated_to!r}.")
         secret = new_secret()
-        new = msgspec.structs.replace(
-            row,
-            id=new_id("key_"),
-            hash=self.configuration.hash_of(secret.encode()),
-            prefix=secret[:SHOWN_CHARS],
-        )
-        old = msgspec.structs.replace(row, rotated_to=new.id, overlap_ends=now_s + body.overlap_s)
-        made, _ = await self.store.write([Create(new), Update(old)], actor=request.caller.name)
-        return shown(CreatedKey, made, secret=secret)
+        fields = {
+            "hash": self.configuration.hash_of(secret.encode()),
+            "prefix": secret[:SHOWN_CHARS],
+            "old_hash": row.hash if body.overlap_s else None,
+            "overlap_ends": now_s + body.overlap_s if body.overlap_s else None,
+        }
+        return shown(CreatedKey, await self.edit(request, row, fields), secret=secret)
 
     async def revoke(self, request: Request) -> KeyView:
         row = await self._own(request)
@@ -139,16 +137,14 @@ class Keys(Desk):
     def _of_the_file(self) -> list[KeyView]:
         return [
             KeyView(
-                id=name,
-                created=0,
-                created_by="",
-                version=0,
+                **of_the_file(name),
+                **bounds_of_the_file(written),
                 name=name,
                 prefix="",
+                team=written.get("team"),
                 role=written.get("role", "developer"),
                 priority=written.get("priority", "default"),
                 routes=written.get("routes"),
-                source="file",
             )
             for name, written in self.configuration.file_keys().items()
         ]

@@ -1,5 +1,8 @@
 """Teams, users, who is in which team, and service accounts."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from penstock.admin import rights
 from penstock.admin.bodies import (
     AccountView,
@@ -16,7 +19,8 @@ from penstock.admin.bodies import (
     TeamView,
     UserView,
 )
-from penstock.admin.desk import Desk, Paged, Request, said, shown, switched
+from penstock.admin.desk import Desk, Paged, Request, bounds_of_the_file, of_the_file, said, shown, switched
+from penstock.types.errors import Conflict
 from penstock.types.store import Membership, ServiceAccount, Team, User
 
 
@@ -24,24 +28,45 @@ class People(Desk):
     # -- teams
 
     async def teams(self, request: Request) -> Paged[TeamView]:
-        team = rights.scope(request.caller)
-        if team is None:
-            return await self.page(request, Team, TeamView)
-        return Paged([shown(TeamView, await self.store.get(Team, team))])
+        """Those of the file come first."""
+        own = rights.scope(request.caller)
+        if own is not None:
+            return Paged([await self._team(request, own)])
+        found = await self.page(request, Team, TeamView)
+        of_the_file = self.configuration.file_teams()
+        found.data[:] = [row for row in found.data if row.id not in of_the_file]
+        if request.query.cursor is None:
+            found.data[:0] = [team_of_the_file(name, written) for name, written in of_the_file.items()]
+        return found
 
     async def team(self, request: Request) -> TeamView:
-        return shown(TeamView, await self.seen(request, Team, request.id))
+        return await self._team(request, request.id)
+
+    async def _team(self, request: Request, id_: str) -> TeamView:
+        written = self.configuration.file_teams().get(id_)
+        if written is not None and rights.scope(request.caller) in {None, id_}:
+            return team_of_the_file(id_, written)
+        return shown(TeamView, await self.seen(request, Team, id_))
 
     async def new_team(self, request: Request) -> TeamView:
         body: NewTeam = request.body
-        return shown(TeamView, await self.create(request, Team(**said(body))))
+        fields = self.bounded(said(body))
+        if {body.name, fields.get("id")} & self.configuration.file_teams().keys():
+            raise Conflict(f"There is a team {body.name!r} in the configuration file, and the file wins.")
+        return shown(TeamView, await self.create(request, Team(**fields)))
 
     async def edit_team(self, request: Request) -> TeamView:
         body: EditTeam = request.body
+        self._require_stored(request.id)
         row = await self.seen(request, Team, request.id)
-        return shown(TeamView, await self.edit(request, row, said(body)))
+        return shown(TeamView, await self.edit(request, row, self.bounded(said(body))))
+
+    def _require_stored(self, id_: str) -> None:
+        if id_ in self.configuration.file_teams():
+            raise Conflict(f"The team {id_!r} is in the configuration file: change it there.")
 
     async def delete_team(self, request: Request) -> Gone:
+        self._require_stored(request.id)
         await self.delete(request, await self.seen(request, Team, request.id))
         return Gone(request.id)
 
@@ -56,12 +81,12 @@ class People(Desk):
     async def new_user(self, request: Request) -> UserView:
         body: NewUser = request.body
         rights.require_rank(request.caller, body.role, "The user")
-        return shown(UserView, await self.create(request, User(**said(body))))
+        return shown(UserView, await self.create(request, User(**self.bounded(said(body)))))
 
     async def edit_user(self, request: Request) -> UserView:
         body: EditUser = request.body
         row = await self.seen(request, User, request.id)
-        fields = switched(row, said(body), self.now_s())
+        fields = switched(row, self.bounded(said(body)), self.now_s())
         rights.require_rank(request.caller, row.role, "The user")
         rights.require_rank(request.caller, fields.get("role", row.role), "The user")
         return shown(UserView, await self.edit(request, row, fields))
@@ -128,3 +153,7 @@ class People(Desk):
         rights.require_rank(request.caller, row.role, "The service account")
         await self.delete(request, row)
         return Gone(request.id)
+
+
+def team_of_the_file(name: str, written: Mapping[str, Any]) -> TeamView:
+    return TeamView(**of_the_file(name), name=name, **bounds_of_the_file(written))

@@ -1,7 +1,6 @@
 """What is only read: usage, changes, the configuration, deployments."""
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +18,7 @@ from penstock.admin.bodies import (
 )
 from penstock.admin.desk import Desk, Paged, Request, missing
 from penstock.admin.reading import moment_us
+from penstock.config.units import format_money
 from penstock.lib.registry import hint
 from penstock.types.control import ConfigurationView, DeploymentLine
 from penstock.types.errors import InvalidRequest
@@ -26,7 +26,6 @@ from penstock.types.page import Page
 from penstock.types.store import Team
 from penstock.types.usage_store import DIMENSIONS, CallWhere, Dimension, UsageRow, UsageSum, UsageWhere
 
-_PICO: Final = 10**12
 _US: Final = 1_000_000
 
 
@@ -128,7 +127,7 @@ def _sum(row: UsageSum) -> SumView:
         completion_tokens=row.completion_tokens,
         reasoning_tokens=row.reasoning_tokens,
         images=row.images,
-        cost_usd=usd(row.cost_pico),
+        cost_usd=format_money(row.cost_pico),
         unpriced=row.unpriced,
         estimated=row.estimated,
         mean_ttft_ms=round(row.ttft_us / row.answered / 1000, 1) if row.answered else None,
@@ -143,14 +142,8 @@ def _call(row: UsageRow) -> CallView:
     return CallView(
         **{**same, "dropped": list(row.dropped)},
         time=row.time_us / _US,
-        cost_usd=None if row.cost_pico is None else usd(row.cost_pico),
+        cost_usd=None if row.cost_pico is None else format_money(row.cost_pico),
         ttft_ms=None if row.ttft_us is None else row.ttft_us / 1000,
         total_ms=row.total_us / 1000,
         queue_ms=row.queue_us / 1000,
     )
-
-
-def usd(pico: int) -> str:
-    """Exactly: 1_500_000_000_000 -> 1.5; what a program would round is text."""
-    text = f"{Decimal(pico) / _PICO:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

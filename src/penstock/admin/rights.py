@@ -10,15 +10,17 @@
     viewer       the same                     nothing
 
 Nobody gives more than they have: no higher role, and below admin no further routes, priority, time or
-networks than those of the key that asks. What another team has does not exist for a developer or a viewer.
+networks than those of the key that asks, and no key at all where that one has limits of its own. What another
+team has does not exist for a developer or a viewer.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from ipaddress import ip_network
 from typing import Any, Final, get_args
 
 from penstock.types.errors import PermissionDenied
-from penstock.types.identity import OPERATORS, Network, PriorityName, RoleName, VirtualKey
+from penstock.types.identity import OPERATORS, ROLES, Network, PriorityName, RoleName, VirtualKey
+from penstock.types.ledger import Claim
 from penstock.types.store import Key
 
 EVERYBODY: Final = frozenset[RoleName](get_args(RoleName))
@@ -26,7 +28,6 @@ WHOLE: Final = OPERATORS  # who sees everything
 ADMINS: Final = frozenset[RoleName]({"owner", "admin"})
 MAKERS: Final = frozenset[RoleName]({*ADMINS, "developer"})  # of keys
 
-_ROLES: Final[Sequence[str]] = get_args(RoleName)  # the most powerful first
 _PRIORITIES: Final[Sequence[str]] = get_args(PriorityName)
 
 
@@ -41,7 +42,7 @@ def scope(caller: VirtualKey) -> str | None:
 
 def require_rank(caller: VirtualKey, role: RoleName, what: str) -> None:
     """Raises PermissionDenied where `role` is above the caller's."""
-    if _ROLES.index(role) < _ROLES.index(caller.role):
+    if ROLES.index(role) < ROLES.index(caller.role):
         raise PermissionDenied(
             f"{what} has the role {role}; yours is {caller.role}, and nobody gives or changes more than they"
             " have.",
@@ -58,6 +59,8 @@ def require_grantable(caller: VirtualKey, key: Key) -> None:
         raise PermissionDenied(f"Your key goes no higher than {caller.priority}.", param="priority")
     if caller.routes is not None and (key.routes is None or not caller.routes.issuperset(key.routes)):
         raise PermissionDenied("Your key may not use all of these routes itself.", param="routes")
+    if any(claim.scope.kind == "key" for claim in claims_of(caller)):
+        raise PermissionDenied("Your own key has limits: others are an admin's to make.", param="limits")
     terms = caller.terms
     if terms is None:
         return
@@ -65,6 +68,12 @@ def require_grantable(caller: VirtualKey, key: Key) -> None:
         raise PermissionDenied("It would outlive your own key.", param="expires")
     if terms.networks and not _are_within(key.networks, terms.networks):
         raise PermissionDenied("Your own key is not good from all of these networks.", param="networks")
+
+
+def claims_of(caller: VirtualKey) -> Iterator[Claim]:
+    yield from caller.claims
+    for claims in caller.model_claims.values():
+        yield from claims
 
 
 def inherited(caller: VirtualKey) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def table(people: People, keys: Keys, things: Things, reports: Reports) -> Seque
         Endpoint(
             method="POST",
             path="/keys/{id}/rotate",
-            title="Make another secret for a key; the old one works for a while beside it",
+            title="Give a key a new secret; the old one works for a while beside it",
             handle=keys.rotate,
             who=MAKERS,
             body=b.RotateKey,

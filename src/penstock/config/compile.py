@@ -23,7 +23,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from penstock.config import schema
-from penstock.config.claims import budgets_of, claims_of, limit_problems
+from penstock.config.claims import budgets_of, claims_of, claims_of_teams, limit_problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Parallel, Replicas, Settings
 from penstock.config.snapshot import ModelRow, Remote, Snapshot, is_priced, key_hash
@@ -449,10 +449,7 @@ def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[t
     if minted is not None:
         yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY, role="owner")
     on_failure = settings.limits.on_store_failure
-    teams = {
-        name: claims_of("team", name, written.limits, budgets_of(written), on_failure=on_failure)
-        for name, written in settings.teams.items()
-    }
+    teams = claims_of_teams(settings)
     for name, written in settings.keys.items():
         allowed = None if written.routes is None else frozenset(written.routes)
         claims = claims_of("key", name, written.limits, budgets_of(written), on_failure=on_failure)

@@ -5,10 +5,16 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from penstock.config.units import format_amount, format_duration, format_size
+from penstock.config.units import format_amount, format_duration, format_money, format_price, format_size
 
 HIDDEN: Final = "(set)"
-_UNITS: Final = {"duration": format_duration, "size": format_size, "amount": format_amount}
+_UNITS: Final = {
+    "duration": format_duration,
+    "size": format_size,
+    "amount": format_amount,
+    "price": format_price,
+    "usd": format_money,
+}
 
 
 def as_written(group: msgspec.Struct, *, hides: bool = True) -> dict[str, Any]:

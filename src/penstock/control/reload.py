@@ -13,15 +13,16 @@ A new Snapshot is set by one assignment: a request that runs keeps the one it be
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
+from penstock.config.claims import claims_of_teams
 from penstock.config.errors import ConfigError
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
-from penstock.config.stored import check_route, routes_of, with_keys
+from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_keys
 from penstock.config.writer import as_written
 from penstock.control.restart import needs_restart
 from penstock.control.rows import Rows
@@ -30,7 +31,7 @@ from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.types.control import ConfigurationView, LeftOut, Trouble
 from penstock.types.errors import StoreUnavailable
-from penstock.types.store import Store
+from penstock.types.store import Budget, Limits, Store
 
 LOOK_S: Final = 0.4  # at the file; one that is the same twice has been written to its end
 PAUSE_S: Final = 0.1  # between two changes of the key map: a thousand keys in a second are ten copies
@@ -55,7 +56,7 @@ class Reload:
         self._source = source
         self._settings = settings
         self._store = store
-        self._rows = Rows(store)
+        self._rows = Rows(store, Around(settings.limits.on_store_failure, claims_of_teams(settings)))
         self._take: Take = _nobody
         self._clock = clock
         self._core: Snapshot | None = None  # with the file's keys alone
@@ -90,11 +91,14 @@ class Reload:
             revision=self._rows.revision,
             trouble=self._trouble,
             needs_restart=self._needs_restart,
-            left_out=self._left_out,
+            left_out=(*self._left_out, *self._rows.left_out),
         )
 
     def file_routes(self) -> Mapping[str, dict[str, Any]]:
         return {name: as_written(route) for name, route in self._settings.routes.items()}
+
+    def file_teams(self) -> Mapping[str, dict[str, Any]]:
+        return {name: as_written(team) for name, team in self._settings.teams.items()}
 
     def file_keys(self) -> Mapping[str, dict[str, Any]]:
         return {name: as_written(key) for name, key in self._settings.keys.items()}
@@ -108,6 +112,13 @@ class Reload:
                 (problem.path.removeprefix(prefix).removeprefix("."), problem.message)
                 for problem in exc.problems
             ]
+        return []
+
+    def check_bounds(self, limits: Limits, budget: Sequence[Budget]) -> list[tuple[str, str]]:
+        try:
+            bounds_of(limits, budget)
+        except ConfigError as exc:
+            return [(problem.path, problem.message) for problem in exc.problems]
         return []
 
     def hash_of(self, secret: bytes) -> bytes:
@@ -171,11 +182,22 @@ class Reload:
     async def _compile(self, settings: Settings, *, from_file: bool = False) -> None:
         """Raises ConfigError; then nothing has changed."""
         async with self._compiling:
-            old_keys = set(self._settings.keys)
+            old_keys, old_teams = set(self._settings.keys), self._settings.teams
             if not await self._recompile(settings, is_new=from_file) or self._core is None:
                 return
+            if settings.teams != old_teams:
+                await self._take_teams(settings)
             self._trouble = None
             self._take(with_keys(self._core, self._rows.keys), old_keys - set(settings.keys))
+
+    async def _take_teams(self, settings: Settings) -> None:
+        """Keys of the store may be of the file's teams."""
+        self._rows.around.file_teams = claims_of_teams(settings)
+        try:
+            await self._rows.load()
+        except StoreUnavailable as exc:
+            self._rows.distrust()
+            _log.error("keys of the store keep the limits of before until it answers", reason=exc.message)
 
     async def _recompile(self, settings: Settings, *, is_new: bool = False) -> bool:
         """Whether these settings are what runs now."""

@@ -37,8 +37,8 @@ from penstock.types.store import (
 P = TypeVar("P")
 
 REFERENCES: Final = frozenset({"key", "team", "user", "account"})
-JSON: Final = frozenset({"limits", "routes", "networks", "events", "body"})
-HIDDEN: Final = frozenset({"hash", "secret"})  # never in the list of changes
+JSON: Final = frozenset({"limits", "budget", "routes", "networks", "events", "body"})
+HIDDEN: Final = frozenset({"hash", "old_hash", "secret"})  # never in the list of changes
 _UNTOLD: Final = frozenset({"version", "created", "created_by"})  # a change has its own
 
 

@@ -1,10 +1,11 @@
 """Between the gateway, the control plane and the admin API: what one tells the other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from penstock.types.store import Budget, Limits
 from penstock.types.usage_store import UsageRow
 
 
@@ -66,12 +67,20 @@ class Configuration(Protocol):
         """As the file might say them."""
         ...
 
+    def file_teams(self) -> Mapping[str, dict[str, Any]]:
+        """Likewise."""
+        ...
+
     def file_keys(self) -> Mapping[str, dict[str, Any]]:
         """Without their secrets."""
         ...
 
     def check_route(self, name: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:
         """What is wrong with a route: (path below its body, what)."""
+        ...
+
+    def check_bounds(self, limits: Limits, budget: Sequence[Budget]) -> list[tuple[str, str]]:
+        """Likewise of limits and budgets: (`limits...` or `budget...`, what)."""
         ...
 
     def hash_of(self, secret: bytes) -> bytes:

@@ -5,9 +5,9 @@ developer                uses models
 viewer                   looks on: lists of models, no calls
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -16,7 +16,13 @@ from penstock.types.ledger import Claim
 PriorityName = Literal["system", "interactive", "default", "bulk"]
 RoleName = Literal["owner", "admin", "operator", "developer", "viewer"]  # the most powerful first
 
+ROLES: Final[Sequence[RoleName]] = get_args(RoleName)
 OPERATORS: Final = frozenset[RoleName]({"owner", "admin", "operator"})
+
+
+def lowest(roles: Iterable[RoleName]) -> RoleName:
+    return max(roles, key=ROLES.index)
+
 
 Override = Literal["deployment", "timeout"]
 Network = IPv4Network | IPv6Network

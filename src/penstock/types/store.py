@@ -23,7 +23,6 @@ from penstock.types.page import Page
 from penstock.types.usage_store import UsageStore
 
 Role = Literal["owner", "admin", "operator", "developer", "viewer"]
-Resource = Literal["requests", "tokens", "pico_usd", "concurrency"]
 Period = Literal["day", "week", "month", "total"]
 
 SQLITE = "sqlite:///"
@@ -37,13 +36,21 @@ def is_store_url(url: str) -> bool:
     return url.startswith(POSTGRES)
 
 
-class Allowance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """At most `amount` of a resource: in any `window_s` seconds, in a calendar period, or at once."""
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the file says under `limits`, units as text: `60/min`. Several rates hold all at once."""
 
-    resource: Resource
-    amount: int
-    window_s: int | None = None
-    period: Period | None = None
+    requests: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+    concurrency: int | None = None
+
+
+class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the file says under `budget`. usd: exact, so it is text. rolling: `30d`, instead of a period."""
+
+    usd: str
+    period: Period = "month"
+    rolling: str | None = None
+    models: tuple[str, ...] = ()
 
 
 class Entity(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +62,8 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True):
 
 class Team(Entity, frozen=True, kw_only=True):
     name: str
-    limits: tuple[Allowance, ...] = ()
+    limits: Limits = Limits()
+    budget: tuple[Budget, ...] = ()
 
 
 class User(Entity, frozen=True, kw_only=True):
@@ -64,7 +72,8 @@ class User(Entity, frozen=True, kw_only=True):
     email: str
     name: str = ""
     role: Role = "developer"
-    limits: tuple[Allowance, ...] = ()
+    limits: Limits = Limits()
+    budget: tuple[Budget, ...] = ()
     disabled: int | None = None
 
 
@@ -89,7 +98,7 @@ class Key(Entity, frozen=True, kw_only=True):
     hash: the keyed hash of the secret (config.snapshot.key_hash); the secret itself is nowhere.
     prefix: the beginning of the secret, for people to recognise it by.
     routes: public model names it may use; None allows all. networks: CIDR ranges; empty allows all.
-    rotated_to: the id of the key that takes its place; this one works until `overlap_ends`.
+    old_hash: of the secret before this one, which works until `overlap_ends`.
     """
 
     name: str
@@ -102,10 +111,11 @@ class Key(Entity, frozen=True, kw_only=True):
     priority: PriorityName = "default"
     routes: tuple[str, ...] | None = None
     networks: tuple[str, ...] = ()
-    limits: tuple[Allowance, ...] = ()
+    limits: Limits = Limits()
+    budget: tuple[Budget, ...] = ()
     expires: int | None = None
     revoked: int | None = None
-    rotated_to: str | None = None
+    old_hash: bytes | None = None
     overlap_ends: int | None = None
 
 

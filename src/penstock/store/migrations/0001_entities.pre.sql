@@ -26,7 +26,8 @@ CREATE TABLE teams (
   created_by {text} NOT NULL,
   version {int} NOT NULL,
   name {text} NOT NULL UNIQUE,
-  limits {text} NOT NULL
+  limits {text} NOT NULL,
+  budget {text} NOT NULL
 ) {table_end};
 CREATE INDEX teams_created ON teams (created, id);
 
@@ -39,6 +40,7 @@ CREATE TABLE users (
   name {text} NOT NULL,
   role {text} NOT NULL,
   limits {text} NOT NULL,
+  budget {text} NOT NULL,
   disabled {int}
 ) {table_end};
 CREATE INDEX users_created ON users (created, id);
@@ -85,9 +87,10 @@ CREATE TABLE keys (
   routes {text},
   networks {text} NOT NULL,
   limits {text} NOT NULL,
+  budget {text} NOT NULL,
   expires {int},
   revoked {int},
-  rotated_to {text},
+  old_hash {text},
   overlap_ends {int}
 ) {table_end};
 CREATE INDEX keys_created ON keys (created, id);
