@@ -70,8 +70,7 @@ async def test_a_running_answer_ends_when_its_key_is_revoked(folder: Path) -> No
         headers = {"authorization": f"Bearer {made['secret']}"}
         response = await gate.open("/v1/chat/completions", chat(stream=True), headers=headers)
         assert response.status == 200
-        answer = asyncio.ensure_future(response.read(1 << 20))
         await gate.ask("POST", f"/keys/{made['id']}/revoke", {})
         async with asyncio.timeout(5):
-            text = await answer
+            text = await response.read(1 << 20)
         assert b"invalid_api_key" in text

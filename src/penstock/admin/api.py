@@ -20,6 +20,7 @@ from penstock.admin.keys import Keys
 from penstock.admin.people import People
 from penstock.admin.reading import body_of, query_of
 from penstock.admin.reports import Reports
+from penstock.admin.statements import Monthly
 from penstock.admin.table import PREFIX, Endpoint, table
 from penstock.admin.things import Things
 from penstock.lib.clock import Clock
@@ -49,7 +50,7 @@ class Api:
         parts = (store, configuration, clock)
         reports = Reports(*parts)
         reports.deployment_lines = deployments
-        self.rows = table(People(*parts), Keys(*parts), Things(*parts), reports)
+        self.rows = table(People(*parts), Keys(*parts), Things(*parts), reports, Monthly(*parts))
         self._idempotency = Idempotency(clock)
         self._version = version
         self._document = b""
@@ -98,6 +99,8 @@ class Api:
 
 async def _done(row: Endpoint, request: Request) -> Answer:
     answer = await row.handle(request)
+    if isinstance(answer, Answer):
+        return answer
     version = getattr(answer, "version", 0)
     headers = (("etag", f'"{version}"'),) if version else ()
     return Answer(status=row.status, body=msgspec.json.encode(answer), headers=headers)

@@ -58,7 +58,7 @@ def _operation(row: Endpoint, by_kind: dict[str, JSON], parameters: list[JSON]) 
         "description": f"Roles: {', '.join(sorted(row.who))}.",
         "parameters": [*_path(row), *parameters, *_headers(row)],
         "responses": {
-            str(row.status): _content(row.title, by_kind[str(row.answer)]),
+            str(row.status): _content(row.title, by_kind[str(row.answer)], row.other_type),
             **{str(one): _content(f"HTTP {one}", {"$ref": "#/components/schemas/Error"}) for one in statuses},
         },
     }
@@ -68,8 +68,11 @@ def _operation(row: Endpoint, by_kind: dict[str, JSON], parameters: list[JSON]) 
     return operation
 
 
-def _content(title: str, schema: JSON) -> JSON:
-    return {"description": title, "content": {"application/json": {"schema": schema}}}
+def _content(title: str, schema: JSON, other: str | None = None) -> JSON:
+    content: JSON = {"application/json": {"schema": schema}}
+    if other is not None:
+        content[other] = {"schema": _TEXT}
+    return {"description": title, "content": content}
 
 
 def _path(row: Endpoint) -> list[JSON]:

@@ -17,6 +17,7 @@ from penstock.admin.keys import Keys
 from penstock.admin.people import People
 from penstock.admin.reports import Reports
 from penstock.admin.rights import ADMINS, EVERYBODY, MAKERS, WHOLE
+from penstock.admin.statements import Monthly
 from penstock.admin.things import Things
 from penstock.types.control import ConfigurationView, DeploymentLine
 from penstock.types.identity import RoleName
@@ -37,6 +38,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     body: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
     status: int = 200
+    other_type: str | None = None  # of an answer that is not JSON
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -44,7 +46,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return re.compile(PREFIX + steps)
 
 
-def table(people: People, keys: Keys, things: Things, reports: Reports) -> Sequence[Endpoint]:
+def table(
+    people: People, keys: Keys, things: Things, reports: Reports, monthly: Monthly
+) -> Sequence[Endpoint]:
     return (
         *_entities(
             "/teams", "team", b.TeamView, query=b.ListQuery, who=EVERYBODY, page=people.teams, get=people.team
@@ -222,6 +226,16 @@ def table(people: People, keys: Keys, things: Things, reports: Reports) -> Seque
             query=b.CallQuery,
             row=b.CallView,
             who=EVERYBODY,
+        ),
+        Endpoint(
+            method="GET",
+            path="/statements",
+            title="What each team used in a month, as JSON or (`format=csv`) as CSV",
+            handle=monthly.statements,
+            who=EVERYBODY,
+            query=b.StatementQuery,
+            answer=b.Statements,
+            other_type="text/csv",
         ),
         Endpoint(
             method="GET",

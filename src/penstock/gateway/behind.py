@@ -33,7 +33,7 @@ async def answer(exchange: Exchange, snapshot: Snapshot, door: Door) -> None:
         )
     )
     lines = header_lines(
-        ("content-type", "application/json"),
+        ("content-type", said.content_type),
         ("cache-control", "no-store"),  # a new key is in it
         ("x-request-id", exchange.id),
         *said.headers,

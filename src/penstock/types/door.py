@@ -20,10 +20,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A JSON text."""
-
     status: int = 200
     body: bytes = b""
+    content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
 
 
