@@ -17,7 +17,7 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,6 +68,7 @@ BACKLOG = 2048
 STATUS_EVERY_S = 0.2
 UPSTREAM_CONNECTIONS = 10_000  # per origin: streams set the bound, not the pool
 NEVER = 1_000_000
+AFTER_A_BUG_S = 1.0
 QUIET_LOOK_S = 30.0
 LONGEST_UNCOLLECTED_S = 900.0
 GC_ALLOCATIONS = 2_000  # more containers made than freed since the last round
@@ -228,12 +229,22 @@ class _Plane:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            tasks.spawn(group, self.reload.run(), "reload")
-            tasks.spawn(group, self.usage.run(), "usage")
-            tasks.spawn(group, self._forgetting(), "old usage")
+            tasks.spawn(group, _unending(self.reload.run, "reload"), "reload")
+            tasks.spawn(group, _unending(self.usage.run, "usage"), "usage")
+            tasks.spawn(group, _unending(self._forgetting, "old usage"), "old usage")
 
     def _deployments(self) -> list[DeploymentLine]:
         return self._lines()
+
+
+async def _unending(run: Callable[[], Awaitable[None]], name: str) -> None:
+    """A bug in here must not stop the gateway: it is told, and what it was in begins anew."""
+    while True:
+        try:
+            await run()
+        except Exception:  # noqa: BLE001 - the border of the control plane
+            _log.exception("bug in the control plane", part=name)
+        await asyncio.sleep(AFTER_A_BUG_S)
 
 
 @contextlib.asynccontextmanager

@@ -155,6 +155,7 @@ class Reload:
 
     async def _watch_file(self) -> None:
         taken = seen = await asyncio.to_thread(self._source.stamp)
+        await self._take_file(is_first=True)  # it may have changed since it was read for the start
         while True:
             is_asked = False
             try:
@@ -168,9 +169,11 @@ class Reload:
                 taken = seen
                 await self._take_file()
 
-    async def _take_file(self) -> None:
+    async def _take_file(self, *, is_first: bool = False) -> None:
         try:
             settings = await asyncio.to_thread(self._source.read)
+            if is_first and settings == self._settings:
+                return
             await self._compile(settings, from_file=True)
         except ConfigError as exc:
             self._needs_restart = ()

@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.config import schema
 from penstock.config.compile import compile_settings
+from penstock.config.errors import ConfigError, Problem
 from penstock.config.load import Flags, load
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
@@ -60,11 +61,15 @@ class Source:
 
     def compile(self, settings: Settings, routes: Mapping[str, schema.Route]) -> Snapshot:
         """routes: beside those of the settings. Raises ConfigError."""
+        try:
+            table = prices.own(self.data_dir)
+        except (prices.PriceTableError, OSError) as exc:
+            raise ConfigError([Problem("prices", str(exc))], self.origin) from exc
         return compile_settings(
             msgspec.structs.replace(settings, routes={**routes, **settings.routes}),
             secret=self.secret,
             adopted=self.adopted,
             minted_key=self.minted_key,
             created=self.created,
-            table=prices.own(self.data_dir) if self.data_dir is not None else None,
+            table=table,
         )
