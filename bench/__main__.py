@@ -29,11 +29,12 @@ from bench.suites import (
     tail,
     translation,
     unary,
+    usage,
 )
 
 SUITES: tuple[Suite, ...] = (
     *(unary, stream, translation, latency, configuration, ledger),
-    *(engines, batching, routing, replicas, tail, overload, footprint),
+    *(engines, batching, routing, replicas, tail, overload, usage, footprint),
 )
 ROUNDS_OF_ALL = 5
 

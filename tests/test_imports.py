@@ -13,7 +13,16 @@ MODULES = {
 }
 
 LEAVES = {"types", "lib"}
-PARTS = {"protocols", "providers", "engines", "routing", "limits", "telemetry", "models"}  # never each other
+PARTS = {  # never each other
+    "protocols",
+    "providers",
+    "engines",
+    "routing",
+    "limits",
+    "telemetry",
+    "models",
+    "store",
+}
 ALLOWED: dict[str, set[str]] = {
     "types": {"types"},
     "lib": {"lib"},
@@ -25,7 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},
-    "control": {*LEAVES, "control"},
+    "control": {*LEAVES, "config", "routing", "store", "models", "control"},
+    "admin": {*LEAVES, *PARTS, "config", "control", "admin"},
 }
 ANYTHING = {"serve", "cli", "testing"}
 

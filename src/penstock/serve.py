@@ -1,6 +1,7 @@
 """The only wiring place: a compiled snapshot in, a running server out.
 
     snapshot -> fleet (engine processes) + http1 client + app -> uvicorn on a socket we bound
+    live     -> store + reload + admin API + usage, where what runs may change
 
 Start: the socket listens before any engine is ready; requests wait for their model (Timeouts.loading_s).
 Stop: SIGINT or SIGTERM ends accepting, lets running answers finish for `drain_s`, cuts what is left, then
@@ -16,8 +17,9 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,8 +28,13 @@ import uvicorn
 import uvloop
 
 from penstock import __version__, models
+from penstock.admin.api import Api
 from penstock.config.compile import BUILTIN_CHAT
+from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
+from penstock.control.reload import Reload
+from penstock.control.retention import forget
+from penstock.control.source import Source
 from penstock.control.webhooks import Webhooks
 from penstock.engines import ENGINES
 from penstock.gateway.alerts import Alerts
@@ -42,21 +49,28 @@ from penstock.gateway.media import Media
 from penstock.gateway.probes import Probes
 from penstock.gateway.queueing import Queues
 from penstock.gateway.reservations import Reservations
+from penstock.gateway.running import Running
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
-from penstock.lib.clock import SystemClock
+from penstock.lib.clock import Clock, SystemClock
 from penstock.lib.retry_budget import RetryBudget
 from penstock.limits.opening import open_ledger
 from penstock.protocols import INBOUND
 from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
+from penstock.store import open_store
+from penstock.store.usage_writer import UsageWriter
 from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow
+from penstock.types.control import DeploymentLine, ReplicaLine
+from penstock.types.deployment import Deployment
+from penstock.types.store import Store
 
 BUILTIN_CHAT_FILE = Path(__file__).parent / "engines" / "data" / "penstock-demo-5m-q8_0.gguf"
 BACKLOG = 2048
 STATUS_EVERY_S = 0.2
 UPSTREAM_CONNECTIONS = 10_000  # per origin: streams set the bound, not the pool
 NEVER = 1_000_000
+AFTER_A_BUG_S = 1.0
 QUIET_LOOK_S = 30.0
 LONGEST_UNCOLLECTED_S = 900.0
 GC_ALLOCATIONS = 2_000  # more containers made than freed since the last round
@@ -70,6 +84,15 @@ class CannotListen(Exception):
 
 
 @dataclass(frozen=True)
+class Live:
+    """What the snapshot was made of, so that it can be made anew; and where rows are kept."""
+
+    source: Source
+    settings: Settings
+    store_url: str
+
+
+@dataclass(frozen=True)
 class Options:
     """How to run. `on_ready` gets the base URL once connections are accepted; `on_status` the pools' rows,
     several times a second while that is of interest to somebody watching a terminal.
@@ -78,6 +101,7 @@ class Options:
     snapshot: Snapshot
     host: str = "127.0.0.1"
     port: int = 8600  # 0 = a free one
+    live: Live | None = None  # None: the snapshot stays as it is, and nothing is written down
     data_dir: Path | None = None  # without one, budgets begin anew with every start
     drain_s: float = 30.0
     on_ready: Callable[[str], None] | None = None
@@ -90,11 +114,14 @@ def run(options: Options) -> None:
 
 
 async def serve(options: Options) -> None:
-    """Serves until a signal or cancellation. Raises CannotListen."""
+    """Serves until a signal or cancellation. Raises CannotListen, StoreUnavailable."""
     raise_open_files()
     listening = listen(options.host, options.port)
     with contextlib.closing(listening):
-        async with http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client:
+        async with (
+            http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client,
+            _opened(options.live) as store,
+        ):
             clock = SystemClock()
             pools = tuple(options.snapshot.pools.values())
             fleet = Fleet(pools, _resolve, ENGINES.load, client=client, clock=clock)
@@ -108,7 +135,13 @@ async def serve(options: Options) -> None:
             queues = Queues(clock)
             classifiers = Classifiers(clock)
             plan = options.snapshot.limits
-            ledger = await open_ledger(plan.store, clock, data_dir=options.data_dir, processes=plan.processes)
+            ledger = await open_ledger(
+                plan.store,
+                clock,
+                database=options.live.store_url if options.live else "",
+                data_dir=options.data_dir,
+                processes=plan.processes,
+            )
             webhooks = Webhooks(client, clock, lambda: app.snapshot.hooks)
             reservations = Reservations(
                 ledger, clock, alerts=Alerts(clock, webhooks.tell), is_shared=plan.store != "memory"
@@ -122,6 +155,7 @@ async def serve(options: Options) -> None:
                 breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
                 ledger=reservations.report,
             )
+            plane = _Plane(options.live, store, clock) if options.live and store else None
             deps = Deps(
                 client,
                 fleet,
@@ -138,17 +172,29 @@ async def serve(options: Options) -> None:
                 Delays(),
                 classifiers,
                 reservations,
+                Running(),
+                plane.usage if plane is not None else None,
             )
-            app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
+            app = App(
+                options.snapshot,
+                deps,
+                INBOUND,
+                pool_rows,
+                __version__,
+                admin=plane.admin if plane is not None else None,
+            )
+            if plane is not None:
+                await plane.start(app, deps, fleet)
             server = _Server(app, options, listening)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
                 running = tasks.spawn(group, fleet.run(), "fleet")
                 reporting = tasks.spawn(group, _report(fleet, options), "status")
                 collecting = tasks.spawn(group, _collect(metrics), "garbage")
+                keeping = tasks.spawn(group, plane.run(), "control plane") if plane is not None else None
                 probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
                 beating = tasks.spawn(group, reservations.run(), "heartbeats of leases")
-                with _signals(server):
+                with _signals(server, plane):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
@@ -157,10 +203,67 @@ async def serve(options: Options) -> None:
                         await classifiers.aclose()
                         await reservations.close()
                         await webhooks.aclose()
+                        if plane is not None:
+                            await plane.usage.flush()
                 reporting.cancel()
                 collecting.cancel()
                 beating.cancel()
                 running.cancel()
+                if keeping is not None:
+                    keeping.cancel()
+
+
+class _Plane:
+    """The control plane: what runs beside the gateway, and may stand still without harm to it."""
+
+    def __init__(self, live: Live, store: Store, clock: Clock) -> None:
+        self.usage = UsageWriter(store, on_failure=live.settings.store.usage.on_failure)
+        self.reload = Reload(live.source, live.settings, store, clock)
+        self.admin = Api(store, self.reload, self._deployments, clock, __version__)
+        self._forgetting = partial(forget, store, live.settings.store.usage, clock)
+        self._lines: Callable[[], list[DeploymentLine]] = list
+
+    async def start(self, app: App, deps: Deps, fleet: Fleet) -> None:
+        """Takes the store's rows into the snapshot. Raises StoreUnavailable."""
+
+        def take(snapshot: Snapshot, ended: Collection[str]) -> None:
+            app.snapshot = snapshot
+            if ended:
+                deps.running.end(ended)
+
+        self._lines = lambda: _deployment_lines(app.snapshot, deps, fleet)
+        await self.reload.start(take)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks.spawn(group, _unending(self.reload.run, "reload"), "reload")
+            tasks.spawn(group, _unending(self.usage.run, "usage"), "usage")
+            tasks.spawn(group, _unending(self._forgetting, "old usage"), "old usage")
+
+    def _deployments(self) -> list[DeploymentLine]:
+        return self._lines()
+
+
+async def _unending(run: Callable[[], Awaitable[None]], name: str) -> None:
+    """A bug in here must not stop the gateway: it is told, and what it was in begins anew."""
+    while True:
+        try:
+            await run()
+        except Exception:  # noqa: BLE001 - the border of the control plane
+            _log.exception("bug in the control plane", part=name)
+        await asyncio.sleep(AFTER_A_BUG_S)
+
+
+@contextlib.asynccontextmanager
+async def _opened(live: Live | None) -> AsyncIterator[Store | None]:
+    if live is None:
+        yield None
+        return
+    store = await open_store(live.store_url, migrate=live.settings.store.migrate)
+    try:
+        yield store
+    finally:
+        await store.aclose()
 
 
 def spare_the_collector() -> None:
@@ -268,12 +371,19 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _signals(server: _Server) -> Iterator[None]:
+def _signals(server: _Server, plane: _Plane | None) -> Iterator[None]:
+    """SIGHUP: the configuration file is read again."""
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    wanted: dict[signal.Signals, Callable[[], object]] = {
+        signal.SIGINT: server.stop,
+        signal.SIGTERM: server.stop,
+    }
+    if plane is not None:
+        wanted[signal.SIGHUP] = plane.reload.again
+    for number, act in wanted.items():
         try:
-            loop.add_signal_handler(number, server.stop)
+            loop.add_signal_handler(number, act)
         except (ValueError, RuntimeError):  # not the main thread: whoever runs us there cancels instead
             break
         taken.append(number)
@@ -301,6 +411,40 @@ async def _collect(metrics: Metrics) -> None:
         if not metrics.in_flight or uncollected_s >= LONGEST_UNCOLLECTED_S:
             gc.collect()
             uncollected_s = 0.0
+
+
+def _deployment_lines(snapshot: Snapshot, deps: Deps, fleet: Fleet) -> list[DeploymentLine]:
+    """Each once, with the routes that lead to it."""
+    named: dict[str, tuple[Deployment, list[str]]] = {}
+    for route in snapshot.routes.values():
+        for target in (*route.targets, *(one for tier in route.tiers for one in tier)):
+            named.setdefault(target.deployment.name, (target.deployment, []))[1].append(route.name)
+    pools = {status.pool: status for status in fleet.status()}
+    return [
+        DeploymentLine(
+            name=name,
+            model=deployment.model,
+            where=deployment.owner if deployment.pool is None else pools[deployment.pool].engine,
+            operations=tuple(sorted(deployment.operations)),
+            routes=tuple(routes),
+            is_down=deps.health.is_down(deployment),
+            replicas=() if deployment.pool is None else _replica_lines(pools[deployment.pool]),
+        )
+        for name, (deployment, routes) in named.items()
+    ]
+
+
+def _replica_lines(status: PoolStatus) -> tuple[ReplicaLine, ...]:
+    return tuple(
+        ReplicaLine(
+            name=one.name,
+            state=one.state,
+            in_flight=one.in_flight,
+            restarts=one.restarts,
+            error=one.error or status.error,
+        )
+        for one in status.replicas
+    )
 
 
 async def _resolve(source: str, progress: Callable[[models.Progress], None]) -> str:

@@ -37,6 +37,10 @@ def test_the_commands_of_this_release() -> None:
         "doctor",
         "prices list",
         "prices update",
+        "store migrate",
+        "store status",
+        "store backup",
+        "store restore",
     }
 
 

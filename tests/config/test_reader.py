@@ -68,7 +68,7 @@ TABLE = [
     ("server: {body_limit: 16}", "server.body_limit: '16': a size is a number and B"),
     ("server: {body_limit: 0MiB}", "a size is above zero"),
     ("server: {tls: {cert: a}}", "server.tls: not in this release (planned: TLS at the door"),
-    ("store: {url: x}", "store: not in this release"),
+    ("store: {usage: {on_failure: wait}}", "'wait' is not one of drop-and-count, refuse"),
     ("telemetry: {otlp: x}", "telemetry.otlp: not in this release"),
     ("telemetry: {log_level: loud}", "'loud' is not one of debug, error, info, warning"),
     ("providers: {p: {}}", "providers.p: kind is missing"),

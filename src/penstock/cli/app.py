@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock.cli import check, doctor, models, prices, pull, run, serve, up
+from penstock.cli import check, doctor, models, prices, pull, run, serve, store, up
 
 app = typer.Typer(
     name="penstock",
@@ -39,5 +39,6 @@ app.command("run", epilog=run.EXAMPLE)(run.run)
 app.command("pull", epilog=pull.EXAMPLE)(pull.pull)
 app.add_typer(models.app, name="models")
 app.add_typer(prices.app, name="prices")
+app.add_typer(store.app, name="store")
 app.command("check", epilog=check.EXAMPLE)(check.check)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)

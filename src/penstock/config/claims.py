@@ -49,6 +49,15 @@ def claims_of(
     return Claims(found, by_model)
 
 
+def claims_of_teams(settings: schema.Settings) -> dict[str, Claims]:
+    """Of the file's teams, by name."""
+    on_failure = settings.limits.on_store_failure
+    return {
+        name: claims_of("team", name, team.limits, budgets_of(team), on_failure=on_failure)
+        for name, team in settings.teams.items()
+    }
+
+
 def budgets_of(written: schema.Key | schema.Team) -> tuple[schema.Budget, ...]:
     return (written.budget,) if isinstance(written.budget, schema.Budget) else written.budget
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from penstock.config import schema
-from penstock.config.claims import budgets_of, claims_of, limit_problems
+from penstock.config.claims import budgets_of, claims_of, claims_of_teams, limit_problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Parallel, Replicas, Settings
 from penstock.config.snapshot import ModelRow, Remote, Snapshot, is_priced, key_hash
@@ -61,6 +61,7 @@ from penstock.types.identity import Requirements, VirtualKey
 from penstock.types.ledger import FailurePolicy
 from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
+from penstock.types.store import is_store_url
 from penstock.types.webhooks import Hook
 
 BUILTIN_CHAT: Final = "builtin:chat"
@@ -466,10 +467,7 @@ def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[t
     if minted is not None:
         yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY, role="owner")
     on_failure = settings.limits.on_store_failure
-    teams = {
-        name: claims_of("team", name, written.limits, budgets_of(written), on_failure=on_failure)
-        for name, written in settings.teams.items()
-    }
+    teams = claims_of_teams(settings)
     for name, written in settings.keys.items():
         allowed = None if written.routes is None else frozenset(written.routes)
         claims = claims_of("key", name, written.limits, budgets_of(written), on_failure=on_failure)
@@ -484,7 +482,7 @@ def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[t
             claims.always,
             claims.by_model,
             frozenset(written.overrides),
-            written.role,
+            role=written.role,
         )
         yield key_hash(written.secret.encode(), hash_key), key
 
@@ -598,6 +596,7 @@ def problems(
         *_key_problems(settings, extra),
         *_tag_problems(settings),
         *_price_problems(settings, extra),
+        *_store_problems(settings.store),
         *_limit_problems(settings, extra.get("teams", set())),
         *_webhook_problems(settings, extra.get("teams", set())),
     ]
@@ -611,6 +610,22 @@ def problems(
             )
         )
     return found
+
+
+def _store_problems(written: schema.Store) -> Iterator[Problem]:
+    if written.url is not None and not is_store_url(written.url):
+        yield Problem(
+            "store.url", "is neither sqlite:///path/to/penstock.db nor postgresql://user@host/database"
+        )
+    if written.usage.keep_sums < written.usage.keep:
+        yield Problem(
+            "store.usage.keep_sums", "must be at least `keep`: calls are found by way of their sums"
+        )
+
+
+def route_problems(settings: Settings) -> list[Problem]:
+    """What is wrong with the routes alone."""
+    return [*_route_problems(settings, set()), *_tag_problems(Settings(routes=settings.routes))]
 
 
 def _provider_problems(settings: Settings) -> Iterator[Problem]:

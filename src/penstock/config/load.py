@@ -17,9 +17,11 @@ from penstock.config.compile import problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.reader import read
 from penstock.config.schema import Deployment, LogLevel, Settings
+from penstock.types.store import SQLITE, is_store_url
 
 DEFAULT_FILE: Final = "penstock.yaml"
 DEFAULT_DATA_DIR: Final = "~/.local/share/penstock"
+STORE_FILE: Final = "penstock.db"
 
 # variable -> what it sets
 VARIABLES: Final[dict[str, str]] = {
@@ -51,6 +53,11 @@ class Loaded:
     data_dir: Path
     sources: Mapping[str, str] = field(default_factory=dict)  # setting -> where it was said
     lines: Mapping[str, int] = field(default_factory=dict)
+    path: Path | None = None  # of the file
+
+    @property
+    def store_url(self) -> str:
+        return self.settings.store.url or f"{SQLITE}{self.data_dir / STORE_FILE}"
 
     def source(self, path: str) -> str:
         return self.sources.get(path, "default")
@@ -87,7 +94,7 @@ def load(flags: Flags, *, env: Mapping[str, str] | None = None, adopted: Iterabl
     sources = {where: f"{origin}:{line}" for where, line in lines.items() if where}
     settings = _override(settings, flags, variables, sources)
     data_dir = flags.data_dir or Path(variables.get("PENSTOCK_DATA_DIR") or DEFAULT_DATA_DIR)
-    return Loaded(settings, origin, data_dir.expanduser(), sources, lines)
+    return Loaded(settings, origin, data_dir.expanduser(), sources, lines, path)
 
 
 def _file(flags: Flags, env: Mapping[str, str]) -> Path | None:
@@ -113,7 +120,7 @@ def _read(
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
-    """Relative `file:` sources mean files beside the configuration, wherever the server is started from."""
+    """Relative `file:` sources and SQLite files are beside the configuration, wherever it is started from."""
 
     def anchored(written: Deployment) -> Deployment:
         scheme, _, rest = written.model.strip().partition(":")
@@ -122,7 +129,12 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         return msgspec.structs.replace(written, model=f"file:{folder / rest}")
 
     deployments = {name: anchored(written) for name, written in settings.deployments.items()}
-    return msgspec.structs.replace(settings, deployments=deployments)
+    url = settings.store.url or ""
+    file = url.removeprefix(SQLITE)
+    store = settings.store
+    if url.startswith(SQLITE) and is_store_url(url) and not file.startswith(("/", "~")):
+        store = msgspec.structs.replace(store, url=f"{SQLITE}{folder / file}")
+    return msgspec.structs.replace(settings, deployments=deployments, store=store)
 
 
 def _override(settings: Settings, flags: Flags, env: Mapping[str, str], sources: dict[str, str]) -> Settings:

@@ -44,6 +44,7 @@ Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words t
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 PerSecond = Annotated[float, Meta(gt=0, le=1e6)]
 Name = Annotated[str, Meta(extra={"name": True}, min_length=1, max_length=200)]
+OnFailure = Literal["drop-and-count", "refuse"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ProviderKind = Annotated[
     str, Meta(extra={"registry": "provider kind"}, extra_json_schema={"enum": sorted(PROFILES)})
@@ -460,6 +461,39 @@ class Webhook(Group, frozen=True):
     team: Annotated[str | None, Meta(description="only what concerns this team")] = None
 
 
+class StoreUsage(Group, frozen=True):
+    """What is kept of every call."""
+
+    keep: Annotated[Duration, Meta(description="single calls, by whole days")] = 90 * 86400.0
+    keep_sums: Annotated[
+        Duration, Meta(description="what they come to by hour and day, at least as long as the calls")
+    ] = 366 * 86400.0
+    on_failure: Annotated[
+        OnFailure,
+        Meta(
+            description="while calls cannot be written, beyond what waits in memory: their rows are dropped"
+            " and counted, or no call is taken"
+        ),
+    ] = "drop-and-count"
+
+
+class Store(Group, frozen=True):
+    """Where keys, teams and routes made at run time are kept, and usage."""
+
+    url: Annotated[
+        Secret | None,
+        Meta(
+            description="sqlite:///path or postgresql://user:password@host/database; default: penstock.db in"
+            " the data folder"
+        ),
+    ] = None
+    migrate: Annotated[
+        Switch,
+        Meta(description="change a PostgreSQL schema at start; off: `penstock store migrate` does it"),
+    ] = False
+    usage: StoreUsage = StoreUsage()
+
+
 class Settings(Group, frozen=True):
     """penstock.yaml"""
 
@@ -473,6 +507,7 @@ class Settings(Group, frozen=True):
     webhooks: dict[Name, Webhook] = {}
     limits: LimitStore = LimitStore()
     builtin: Annotated[Switch, Meta(description="the three builtin: models, beside the above")] = True
+    store: Store = Store()
     telemetry: Telemetry = Telemetry()
 
 
@@ -488,7 +523,6 @@ LATER: Final[dict[str, str]] = {
     "routes.*.cache": "response caches",
     "routes.*.rollout": "rollouts",
     "guardrails": "guardrails",
-    "store": "the database",
     "telemetry.log_bodies": "logging of bodies (this release never logs them)",
     "telemetry.audit_retention": "the audit log",
     "telemetry.otlp": "OpenTelemetry export",

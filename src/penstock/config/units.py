@@ -136,6 +136,12 @@ def format_rate(rate: Rate) -> str:
     return f"{format_amount(rate.amount)}/{count if count > 1 else ''}{unit}"
 
 
+def format_money(pico: int) -> str:
+    """US dollars, exactly: 1_500_000_000_000 -> 1.5."""
+    whole, part = divmod(pico, _PICO)
+    return f"{whole}.{part:012}".rstrip("0").rstrip(".")
+
+
 def format_duration(seconds: float) -> str:
     """The shortest exact writing in the largest whole unit: 900.0 -> 15m, 0.5 -> 500ms."""
     exact = Decimal(repr(seconds))

@@ -22,8 +22,10 @@ class Sink(Protocol):
 class _NoConnection:
     """What an exchange without a socket is connected to."""
 
-    peer = ""
     is_write_paused = False
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
 
     @property
     def write(self) -> Callable[[bytes], None]:
@@ -78,7 +80,7 @@ class Detached(Exchange, kw_only=True, eq=False):
 def detached(exchange: Exchange, body: bytes, sink: Sink) -> Detached:
     """`exchange` once more, for `body`; its headers are who asks."""
     return Detached(
-        _NoConnection(),
+        _NoConnection(exchange.connection.peer),
         "POST",
         exchange.path,
         b"",

@@ -7,12 +7,11 @@ what the caller's key may use, and nothing of another tenant's.
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from penstock.config.snapshot import ModelRow, Snapshot
-from penstock.gateway import pipeline
+from penstock.gateway import behind, pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
 from penstock.gateway.responses import PATH as RESPONSES
@@ -28,6 +27,7 @@ from penstock.protocols import (
     tei,
 )
 from penstock.telemetry.metrics import PoolRow
+from penstock.types.door import Door
 from penstock.types.errors import InvalidRequest, MethodNotAllowed, ModelNotFound, PermissionDenied
 
 METRICS_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
@@ -47,12 +47,15 @@ class Pages:
         pools: Callable[[], list[PoolRow]],
         version: str,
         responses: Responses,
+        *,
+        admin: Door | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._deps = deps
         self._pools = pools
         self._version = version
         self._responses = responses
+        self._admin = admin
         self._document = b""  # of /openapi.json, once somebody asked
         self._at = {
             RESPONSES: Page(self._socket, ("GET", "POST")),
@@ -78,6 +81,8 @@ class Pages:
             "/v2/models/": Page(self._kserve_model),
             "/v1/responses/": Page(self._response, (*READS, "DELETE", "POST")),
         }
+        if admin is not None:
+            self._below[behind.PREFIX] = Page(self._behind, behind.METHODS)
 
     def find(self, path: str) -> Page | None:
         found = self._at.get(path)
@@ -102,7 +107,7 @@ class Pages:
         rows = self._rows(exchange)
         match dialect_of(exchange.headers):
             case "anthropic":
-                page = anthropic_models.page_of(query_of(exchange))
+                page = anthropic_models.page_of(pipeline.query_of(exchange))
                 await send_json(exchange, anthropic_models.listing(rows, **page))
             case "gemini":
                 await send_json(exchange, gemini_models.listing(rows))
@@ -168,10 +173,10 @@ class Pages:
             raise MethodNotAllowed(
                 "/v1/responses answers POST; GET is for WebSocket clients.", allowed="POST"
             )
-        await self._responses.converse(exchange, self._snapshot(), self._deps)
+        await self._responses.converse(exchange, self._snapshot, self._deps)
 
     async def _response(self, exchange: Exchange) -> None:
-        await self._responses.page(exchange, self._snapshot(), dict(query_of(exchange)))
+        await self._responses.page(exchange, self._snapshot(), dict(pipeline.query_of(exchange)))
 
     # -- health
 
@@ -208,6 +213,10 @@ class Pages:
             header_lines(("content-type", METRICS_CONTENT_TYPE), ("x-request-id", exchange.id)),
         )
 
+    async def _behind(self, exchange: Exchange) -> None:
+        if self._admin is not None:
+            await behind.answer(exchange, self._snapshot(), self._admin)
+
     async def _openapi(self, exchange: Exchange) -> None:
         if not self._document:
             self._document = msgspec.json.encode(openapi.document(self._version))
@@ -219,10 +228,6 @@ _SHAPES: dict[str, Callable[[ModelRow], bytes]] = {
     "anthropic": anthropic_models.single,
     "gemini": gemini_models.single,
 }
-
-
-def query_of(exchange: Exchange) -> list[tuple[str, str]]:
-    return parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True)
 
 
 def _status(rows: list[PoolRow]) -> str:

@@ -30,6 +30,7 @@ from penstock.gateway.difficulty import judge
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
 from penstock.gateway.upstream import Emit
+from penstock.lib.clock import SystemClock
 from penstock.routing import select
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
@@ -52,6 +53,7 @@ RESTART_S = 5.0  # what a client is told to wait for our successor
 LAST_WORDS_S = 2.0  # for a refusal to be taken while the server stops
 MAX_ECHO_CHARS = 100  # of a name somebody made up
 
+_CLOCK = SystemClock()
 _log = structlog.get_logger("penstock.gateway")
 
 
@@ -64,6 +66,9 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         call.key = authenticate(snapshot, exchange)
         if call.key.role == "viewer":
             raise PermissionDenied("This key may look on; calling models takes the role developer.")
+        if deps.usage is not None:
+            deps.usage.check()
+        deps.running[exchange] = call
         body = await exchange.read_body(snapshot.body_limit_bytes)
         call.headers, call.body_bytes = exchange.headers, len(body)
         request = inbound.decode(decode_json(body))
@@ -101,7 +106,9 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if exchange.client_left:
             call.client_left = True
         else:
-            call.error = ServerStopping("The server is shutting down; try again.", retry_after_s=RESTART_S)
+            call.error = call.cut or ServerStopping(
+                "The server is shutting down; try again.", retry_after_s=RESTART_S
+            )
             await refuse(exchange, inbound, responder, call.error, call)
     except RecursionError:  # decoding it, checking it or writing it again went too deep
         call.error = InvalidRequest("The request is nested too deeply.")
@@ -116,12 +123,13 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         await refuse(exchange, inbound, responder, call.error, call)
     finally:
         exchange.stop_watching()
+        deps.running.pop(exchange, None)
         if responder is not None:
             responder.stop()
         call.status = exchange.status
         if call.lease is not None:
             await deps.reservations.settle(call, call.lease)
-        account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics)
+        account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics, usage=deps.usage)
 
 
 KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")  # of Anthropic, Azure, Gemini
@@ -133,7 +141,9 @@ def authenticate(snapshot: Snapshot, exchange: Exchange) -> VirtualKey:
     if scheme.lower() != b"bearer" or not secret.strip():
         secret = other_credentials(exchange)
     key = snapshot.authenticate(secret.strip())
-    if key is None:
+    if key is None or (
+        key.terms is not None and not key.terms.allow(_CLOCK.wall(), exchange.connection.peer or "127.0.0.1")
+    ):
         raise InvalidApiKey("The API key is not valid.")
     return key
 
@@ -148,6 +158,10 @@ def other_credentials(exchange: Exchange) -> bytes:
             if name_ == "key" and value:
                 return value.encode()
     raise InvalidApiKey("No API key was given. Send the header `Authorization: Bearer <key>`.")
+
+
+def query_of(exchange: Exchange) -> list[tuple[str, str]]:
+    return parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True)
 
 
 def forward(exchange: Exchange, inbound: Inbound, request: Request) -> None:

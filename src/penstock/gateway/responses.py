@@ -15,7 +15,7 @@ A key sees its own responses only. They are kept in memory, bounded in bytes and
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -340,11 +340,11 @@ class Responses:
             self.store.keep(kept)
         kept.changed()
 
-    async def converse(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
+    async def converse(self, exchange: Exchange, newest: Callable[[], Snapshot], deps: Deps) -> None:
         """A WebSocket: one response after the other, in the order they are asked for."""
         exchange.keeps_alive = False  # a client whose handshake is refused waits for the end
-        pipeline.authenticate(snapshot, exchange)
-        socket = await accept(exchange, limit=snapshot.body_limit_bytes)
+        pipeline.authenticate(newest(), exchange)
+        socket = await accept(exchange, limit=newest().body_limit_bytes)
         inbound = Create(self.store, Store(deps.clock, kept_bytes=CONNECTION_BYTES))
         sink = _Frames(socket)
         try:
@@ -357,7 +357,7 @@ class Responses:
                     await sink.whole(error.status, inbound.error_body(error, run.id))
                     continue
                 socket.on_lost = run.lost
-                await pipeline.run(run, inbound, snapshot, deps)
+                await pipeline.run(run, inbound, newest(), deps)  # its key may be another's affair by now
                 socket.on_lost = None
         except ClientLeft:
             pass
