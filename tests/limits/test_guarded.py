@@ -9,7 +9,7 @@ import pytest
 from penstock.limits import guarded
 from penstock.limits.guarded import FAILURES, RETRY_S, Guarded
 from penstock.limits.redis import RedisLedger
-from penstock.limits.shared import SharedLedger
+from penstock.limits.shared import Seal, SharedLedger
 from penstock.testing.clock import FakeClock
 from penstock.testing.servers import RedisServer
 from penstock.types.ledger import (
@@ -200,10 +200,10 @@ class Broken(SharedLedger):
         self.works = False
         self.ended: list[tuple[str, Cost]] = []
 
-    async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
+    async def ask(self, lease: Lease, cost: Cost) -> Refusal | None:
         return self._answer()
 
-    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool, seal: Seal) -> bool:
         self._answer()
         self.ended.append((lease.id, actual))
         return True

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import asyncpg
 
 from penstock.limits import shared
-from penstock.limits.shared import KEPT_US, SharedLedger, ttl_us
+from penstock.limits.shared import KEPT_US, Seal, SharedLedger, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
 
 SCHEMA: Final = (files("penstock.limits") / "sql" / "postgres.sql").read_text("utf-8")
@@ -51,7 +51,7 @@ class PostgresLedger(SharedLedger):
             raise LedgerUnavailable(f"PostgreSQL: {exc}") from exc
         return cls(pool)
 
-    async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
+    async def ask(self, lease: Lease, cost: Cost) -> Refusal | None:
         told = await self._call(
             "SELECT ledger_hold($1, $2, $3, $4, $5)",
             *(lease.id, ttl_us(lease), KEPT_US, _amounts(cost), _claims(lease.claims)),
@@ -66,10 +66,10 @@ class PostgresLedger(SharedLedger):
         lease.remaining = shared.rests(lease.claims, found, now_us)
         return None
 
-    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool, seal: Seal) -> bool:
         found = await self._call(
-            "SELECT ledger_end($1, $2, $3, $4, $5)",
-            *(lease.id, is_unknown, KEPT_US, _amounts(actual), _claims(lease.claims)),
+            "SELECT ledger_end($1, $2, $3, $4, $5, $6)",
+            *(lease.id, is_unknown, int(seal), KEPT_US, _amounts(actual), _claims(lease.claims)),
         )
         return bool(found)
 
