@@ -50,7 +50,7 @@ from penstock.types.ledger import (
     ScopeKind,
 )
 
-REQUESTS, SLOTS, TOKENS, SHARED, OPEN = 60, 6, 2_500, 40, 30
+REQUESTS, SLOTS, TOKENS, SHARED, OPEN = 60, 6, 1_200, 40, 30
 PICO = 10**12 + 1  # so that money is above 2**53, where doubles are not exact
 TTL_S = 3.0
 A, B, T, P, S, O = range(6)  # noqa: E741 - as the claims are called

@@ -1,5 +1,6 @@
 """What every ledger does, in the same words: memory, SQLite, Redis, PostgreSQL."""
 
+import asyncio
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -481,6 +482,16 @@ async def test_a_question_without_an_answer_is_remembered(
 def _shared(ledger: Ledger) -> SharedLedger:
     assert isinstance(ledger, SharedLedger)
     return ledger
+
+
+async def test_a_reservation_that_is_cancelled_is_given_back_in_sqlite(places: Places) -> None:
+    ci = claim("ci", Limit("tokens", 100, "total"), Limit("concurrency", 1))
+    async with places.case("sqlite") as it:
+        await it.settle(await it.hold([ci]))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await it.reserve([ci], Cost(1, 50))
+        assert await it.sums(ci) == [(0, 0, 0), (0, 0, 0)]
 
 
 # -- numbers, and what clients are told

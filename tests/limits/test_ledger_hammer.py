@@ -78,7 +78,7 @@ def test_a_history_within_all_limits_is_right() -> None:
     ("calls", "what"),
     [
         ([call(at * 0.015, at * 0.015 + 0.02, 1, [A]) for at in range(200)], "requests"),  # 66 a second
-        ([call(at * 0.1, at * 0.1 + 0.05, 150, [T]) for at in range(200)], "tokens"),  # 3,000 in two
+        ([call(at * 0.1, at * 0.1 + 0.05, 75, [T]) for at in range(200)], "tokens"),  # 1,500 in two
         ([call(at * 0.1, at * 0.1 + 0.75, 1, [B]) for at in range(200)], "calls"),  # 7 at once
         ([call(at * 0.08, at * 0.1, 1, [S], by=1) for at in range(200)], "requests"),  # 12 by a share of 10
         ([call(at * 0.1, at * 0.1, 10, [P]) for at in range(101)], "tokens"),

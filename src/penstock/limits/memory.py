@@ -45,6 +45,8 @@ class Blocks(Protocol):
     async def take(self, scope: Scope, limit_key: str, period: int, amount: int) -> None:
         """Adds to what is promised, durably; less than 0 gives back."""
 
+    async def close(self) -> None: ...
+
 
 class Held(Lease, eq=False, kw_only=True):
     """A lease as this ledger knows it.
@@ -260,10 +262,12 @@ class MemoryLedger:
         ]
 
     async def close(self) -> None:
-        """Gives back what was promised and is not used."""
+        """Gives back what was promised and is not used, and closes `blocks`."""
         for account in self._accounts.values():
             for row in account.all_rows.values():
                 await self._give(account.scope, row, row.total)
+        if self._blocks is not None:
+            await self._blocks.close()
 
     # -- accounts
 

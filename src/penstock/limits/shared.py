@@ -18,6 +18,7 @@ that could spoil is marked as over for an hour: a lease for which to reserve was
 that it does not rise again, and what was booked as unknown, so that it is not booked again.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import IntEnum
@@ -116,7 +117,14 @@ class SharedLedger(ABC):
         if not (claims := limited(claims)):
             return FREE
         lease = Lease(new_id("lease_"), claims, ttl_s)
-        return await self.hold(lease, cost) or lease
+        try:
+            return await self.hold(lease, cost) or lease
+        except asyncio.CancelledError:
+            self.abandon(lease)
+            raise
+
+    def abandon(self, lease: Lease) -> None:  # noqa: B027 - by itself it expires
+        """Nobody waits any more for what is being reserved."""
 
     async def extend(self, lease: Lease, more: Cost, now_s: float) -> Refusal | None:  # noqa: ARG002
         if lease is FREE:

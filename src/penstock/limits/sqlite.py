@@ -38,7 +38,7 @@ class SqliteFile:
     def __init__(self, path: Path, *, timeout_s: float = 5.0) -> None:
         self._path = path
         self._timeout_s = timeout_s
-        self._asked: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], _Answer] | None]
+        self._asked: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], _Answer | None] | None]
         self._asked = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._thread.start()
@@ -49,6 +49,10 @@ class SqliteFile:
         self._asked.put((work, answer))
         result: T = await answer.future
         return result
+
+    def post(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """The same, after all that was asked before; nobody waits for it."""
+        self._asked.put((work, None))
 
     async def close(self) -> None:
         self._asked.put(None)
@@ -75,10 +79,12 @@ class SqliteFile:
                     failure = LedgerUnavailable(f"{self._path}: {exc}")
                     failure.__cause__ = exc
                 for _, answer in asked:
-                    answer.fail(failure)
+                    if answer is not None:
+                        answer.fail(failure)
             else:
                 for (_, answer), result in zip(asked, results, strict=True):
-                    answer.give(result)
+                    if answer is not None:
+                        answer.give(result)
         if connection is not None:
             connection.close()
 
@@ -138,6 +144,13 @@ class SqliteLedger(SharedLedger):
         refusals = await self._file.run(lambda connection: _hold(connection, self._now_us(), lease, cost))
         return None if refusals is None else shared.worst(refusals)
 
+    def abandon(self, lease: Lease) -> None:
+        self._file.post(
+            lambda connection: _end(
+                connection, self._now_us(), lease, Cost(), is_unknown=False, seal=Seal.NEVER
+            )
+        )
+
     async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool, seal: Seal) -> bool:
         return await self._file.run(
             lambda connection: _end(
@@ -166,7 +179,10 @@ class SqliteLedger(SharedLedger):
 
 
 class SqliteBlocks:
-    """What a ledger in memory promised, in such a file (memory.Blocks). A past period is overwritten."""
+    """What a ledger in memory promised, in such a file (memory.Blocks). A past period is overwritten.
+
+    `close` closes the file.
+    """
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
@@ -186,6 +202,9 @@ class SqliteBlocks:
         await self._file.run(
             lambda connection: _take(connection, f"{scope.kind}:{scope.id}", limit_key, period, amount)
         )
+
+    async def close(self) -> None:
+        await self._file.close()
 
 
 def _take(connection: sqlite3.Connection, scope: str, limit_key: str, period: int, amount: int) -> None:
