@@ -6,8 +6,8 @@
     ---------  -----------  --------------------------------------------------------------------------------
     memory     one          is killed and started again: limits begin anew, budgets do not
     sqlite     several      are killed in the middle of calls
-    redis      several,     the same; the server is stopped, killed, restarted; the network stalls in both
-    postgres   skewed       directions or one, so that what nobody waits for any more arrives late; is cut
+    redis      several,     the same; the server is stopped, killed, restarted; the network is cut, and
+    postgres   skewed       stalls in both directions or one, so that what nobody waits for comes late
 
 ledger_worker.py is such a process, ledger_history.py judges what they wrote down.
 """
@@ -31,7 +31,7 @@ from pathlib import Path
 import ledger_worker
 import msgspec
 from ledger_history import Finding, History, Judge, read
-from ledger_worker import PICO, TTL_S, Work, claims
+from ledger_worker import OWN, PICO, TTL_S, Work, claims
 
 from penstock.lib.clock import SystemClock
 from penstock.limits.rows import BLOCKS
@@ -72,7 +72,7 @@ class Result:
             "never settled": sum(not call.is_settled for call in admitted),
         }
         lines = [
-            f"{self.kind}: {self.seconds:.0f} s, {self.history.processes} processes",
+            f"{self.kind}: {self.seconds:.0f} s, {len(self.history.processes)} processes",
             "  " + ", ".join(f"{count} {what}" for what, count in (*said.items(), *self.events.items())),
         ]
         for one in self.findings:
@@ -108,16 +108,17 @@ class Hammer:
         judge = Judge(history, replicas=self._replicas, budget=self._budget, lives=self._kind == "memory")
         block = self._budget * PICO // BLOCKS
         findings = judge.limits() + judge.booked(
-            asyncio.run(self._rows()),
+            asyncio.run(self._rows(history.processes)),
             is_asked=self._server is None,
             forfeited=self._events["kills"] * 2 * block if self._kind == "memory" else 0,
         )
         return Result(self._kind, self._seconds, history, self._events, findings)
 
-    async def _rows(self) -> list[Row]:
+    async def _rows(self, processes: list[str]) -> list[Row]:
+        asked = [*claims(self._budget)[:OWN], *(claims(self._budget, name)[OWN] for name in processes)]
         ledger = await ledger_worker.open_ledger(self._kind, self._url, SystemClock())
         try:
-            return await ledger.report(claims(self._budget), time.monotonic())
+            return await ledger.report(asked, time.monotonic())
         finally:
             await ledger.close()
 
@@ -127,7 +128,7 @@ class Hammer:
         kill_s, trouble_s = time.monotonic() + 1.5, time.monotonic() + next(troubles)
         try:
             while time.monotonic() < until_s:
-                if time.monotonic() > trouble_s:
+                if trouble_s < time.monotonic() < until_s - 1.0:
                     trouble_s = time.monotonic() + next(troubles)
                 if kill_s < time.monotonic() < until_s - 1.0:
                     self._kill(running.pop(random.randrange(len(running))))
@@ -173,16 +174,17 @@ class Hammer:
             time.sleep(random.uniform(0.2, 1.5))
             server.resume()
 
-        def stall(*, requests: bool, answers: bool) -> None:
-            network.stall(requests=requests, answers=answers)
+        def stall(*, requests: bool = True, answers: bool = True, new: bool = True) -> None:
+            network.stall(requests=requests, answers=answers, new=new)
             time.sleep(random.uniform(0.2, 1.5))
             network.resume()
 
         choices: dict[str, Callable[[], None]] = {
             "pauses": pause,
-            "stalls": lambda: stall(requests=True, answers=True),
-            "stalls of requests": lambda: stall(requests=True, answers=False),
-            "stalls of answers": lambda: stall(requests=False, answers=True),
+            "stalls": stall,
+            "stalls of requests": lambda: stall(answers=False),
+            "stalls of answers": lambda: stall(requests=False),
+            "stalls of old connections": lambda: stall(new=False),
             "cuts": network.cut,
             "restarts": server.restart,
             "crashes of the server": lambda: server.restart(kill=True),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from ledger_worker import OPEN, PICO, REQUESTS, SHARED, SLOTS, TOKENS, TTL_S, A, B, O, P, S, T, claims
+from ledger_worker import OPEN, OWN, PICO, REQUESTS, SHARED, SLOTS, TOKENS, TTL_S, A, B, O, P, S, T, claims
 
 from penstock.types.ledger import Row
 
@@ -87,7 +87,7 @@ class Call:
 @dataclass
 class History:
     calls: list[Call]
-    processes: int
+    processes: list[str]
     left: list[list[int]]  # of processes with a ledger of their own
 
 
@@ -124,7 +124,7 @@ def read(folder: Path) -> History:
         for one in mine.values():
             one.last_s = last_s
         calls += mine.values()
-    return History(calls, len(logs), left)
+    return History(calls, [log.stem for log in logs], left)
 
 
 Granted = list[tuple[float, float, int]]  # asked for, heard of, how much
@@ -237,17 +237,26 @@ class Judge:
                 *(0, sum(row.used for row in rows if row.limit.window != "total"), 0),
             ),
         ]
-        scopes = [claim.scope for claim in claims(self._budget)]
+        scopes = [claim.scope for claim in claims(self._budget)][:OWN]
+        own = []
         for row in rows:
-            claim = scopes.index(row.scope)
-            if row.limit.window == "total" and (claim == P or not self._lives):
-                bounds = [
-                    call.bounds(is_asked=is_asked) for call in self._history.calls if claim in call.claims
-                ]
-                unit = PICO if claim == P else 1
-                least, most = (sum(side) * unit for side in zip(*bounds, strict=True))
-                what = f"{row.limit.resource} booked for {row.scope.kind} {row.scope.id}"
-                findings.append(Finding(what, least, row.used, most + forfeited))
+            if row.limit.window != "total" or (self._lives and row.limit.resource != "pico_usd"):
+                continue
+            is_own = row.scope not in scopes
+            bounds = [
+                call.bounds(is_asked=is_asked)
+                for call in self._history.calls
+                if (call.process == row.scope.id if is_own else scopes.index(row.scope) in call.claims)
+            ]
+            unit = PICO if row.limit.resource == "pico_usd" else 1
+            least, most = (sum(side) * unit for side in zip((0, 0), *bounds, strict=True))
+            what = f"{row.limit.resource} booked for {row.scope.kind} {row.scope.id}"
+            finding = Finding(what, least, row.used, most + forfeited)
+            (own if is_own else findings).append(finding)
+        if own:
+            findings += [one for one in own if not one.is_right]
+            exact = sum(one.least == one.most for one in own)
+            findings.append(Finding("processes of which each token is known", 1, exact, len(own)))
         for reserved, used, _ in self._history.left:
             findings.append(Finding("reserved in the ledger of a process", 0, reserved, 0))
             findings.append(Finding("used there in windows that are over", 0, used, 0))

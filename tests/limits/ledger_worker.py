@@ -53,7 +53,7 @@ from penstock.types.ledger import (
 REQUESTS, SLOTS, TOKENS, SHARED, OPEN = 60, 6, 1_200, 40, 30
 PICO = 10**12 + 1  # so that money is above 2**53, where doubles are not exact
 TTL_S = 3.0
-A, B, T, P, S, O = range(6)  # noqa: E741 - as the claims are called
+A, B, T, P, S, O, OWN = range(7)  # noqa: E741 - as the claims are called
 
 
 class Work(msgspec.Struct):
@@ -67,8 +67,8 @@ class Work(msgspec.Struct):
     replicas: int = 1
 
 
-def claims(budget: int) -> tuple[Claim, ...]:
-    """`total` of a quantity that is never reached counts what is booked in all."""
+def claims(budget: int, process: str = "") -> tuple[Claim, ...]:
+    """`total` of a quantity that is never reached counts what is booked in all; OWN for this process only."""
     all_of_it = Limit("tokens", 10**15, "total")
 
     def one(kind: ScopeKind, name: str, *limits: Limit, policy: FailurePolicy = "closed") -> Claim:
@@ -81,6 +81,7 @@ def claims(budget: int) -> tuple[Claim, ...]:
         one("user", "p", Limit("pico_usd", budget * PICO, "total")),
         one("user", "s", Limit("requests", SHARED, 1), all_of_it, policy="local-share"),
         one("route", "o", Limit("requests", OPEN, 1), all_of_it, policy="open"),
+        one("deployment", process, all_of_it, policy="open"),
     )
 
 
@@ -119,7 +120,7 @@ async def open_ledger(kind: str, url: str, clock: Clock, *, replicas: int = 1) -
 class Worker:
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._claims = claims(work.budget)
+        self._claims = claims(work.budget, Path(work.log).stem)
         self._clock = Skewed(work.skew_s)
         self._out = os.open(work.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._numbers = itertools.count()
@@ -164,6 +165,8 @@ class Worker:
             which = random.sample([A, B, T, P, S, O], random.randint(1, 3))
             if random.random() < 0.3:
                 which = random.choice([[S], [O], [S, O]])
+            if self._work.kind != "memory":
+                which.append(OWN)
             call = f"{os.getpid()}-{next(self._numbers)}"
             lease = await self._reserve(call, which)
             if lease is None:

@@ -63,6 +63,20 @@ def test_what_is_stalled_passes_later(echo: int, requests: bool, answers: bool) 
         assert client.recv(100) == b"hello"
 
 
+def test_new_connections_may_pass_old_ones_by(echo: int) -> None:
+    with Proxy(echo) as network, connect(network) as old:
+        old.sendall(b"one")
+        assert old.recv(100) == b"one"
+        network.stall(new=False)
+        old.sendall(b"two")
+        with connect(network) as new:
+            new.sendall(b"three")
+            assert new.recv(100) == b"three"
+        silence(old)
+        network.resume()
+        assert old.recv(100) == b"two"
+
+
 def test_a_cut_is_the_end_of_connections_but_not_of_the_network(echo: int) -> None:
     with Proxy(echo) as network:
         with connect(network) as client:

@@ -156,6 +156,7 @@ class Guarded:
         """Tells what is pending, if the store answers."""
         for task in [*self._tasks]:
             await cancel_and_wait(task)
+        self._retry_s = 0.0  # it may be back since
         await self._replay()
         if self._pending:
             _log.error("%d settled calls were never told to the store of the limits", len(self._pending))

@@ -2,7 +2,8 @@
 
     with Proxy(server.port) as network:
         network.port                    what the client connects to
-        network.stall()                 nothing passes, and nobody is told; or only requests, only answers
+        network.stall()                 nothing passes, and nobody is told; or only requests, only answers,
+                                        or nothing of the connections that there are: new ones pass them by
         network.resume()                all of it passes after all
         network.cut()                   every connection is closed; new ones are taken
 
@@ -16,16 +17,27 @@ from collections.abc import Callable
 from typing import Self
 
 
+class Path:
+    """The gates of some connections."""
+
+    def __init__(self) -> None:
+        self.requests, self.answers = threading.Event(), threading.Event()
+        self.open()
+
+    def open(self) -> None:
+        self.requests.set()
+        self.answers.set()
+
+
 class Proxy:
     def __init__(self, port: int) -> None:
         """`port`: of the server, on this machine. It need not be up yet."""
         self._server = port
-        self._requests, self._answers = threading.Event(), threading.Event()
+        self._paths = [Path()]
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._door.getsockname()[1]
-        self.resume()
         self._run(self._accept)
 
     def __enter__(self) -> Self:
@@ -37,14 +49,18 @@ class Proxy:
         self.resume()
         self.cut()
 
-    def stall(self, *, requests: bool = True, answers: bool = True) -> None:
-        for gate, is_shut in ((self._requests, requests), (self._answers, answers)):
+    def stall(self, *, requests: bool = True, answers: bool = True, new: bool = True) -> None:
+        path = self._paths[-1]
+        for gate, is_shut in ((path.requests, requests), (path.answers, answers)):
             if is_shut:
                 gate.clear()
+        if not new:
+            self._paths.append(Path())
 
     def resume(self) -> None:
-        self._requests.set()
-        self._answers.set()
+        for path in self._paths:
+            path.open()
+        self._paths = self._paths[-1:]
 
     def cut(self) -> None:
         with self._lock:
@@ -59,6 +75,7 @@ class Proxy:
                 self._run(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:
+        path = self._paths[-1]
         with client:
             try:
                 server = socket.create_connection(("127.0.0.1", self._server), timeout=5)
@@ -71,8 +88,8 @@ class Proxy:
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._connections.update(both)
-                back = self._run(_pump, server, client, self._answers)
-                _pump(client, server, self._requests)
+                back = self._run(_pump, server, client, path.answers)
+                _pump(client, server, path.requests)
                 back.join()
                 with self._lock:
                     self._connections.difference_update(both)
