@@ -35,6 +35,7 @@ SUITES: tuple[Suite, ...] = (
     *(unary, stream, translation, latency, configuration, ledger),
     *(engines, batching, routing, replicas, tail, overload, footprint),
 )
+ROUNDS_OF_ALL = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     quick = Bench(window_s=0.5, rounds=1, is_quick=True) if asked.quick else Bench()
     bench = Bench(
         window_s=asked.window or quick.window_s,
-        rounds=asked.rounds or quick.rounds,
+        rounds=asked.rounds or (ROUNDS_OF_ALL if asked.all else quick.rounds),
         is_all=asked.all,
         is_quick=asked.quick,
     )
@@ -89,7 +90,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = [suite.NAME for suite in SUITES]
     parser.add_argument("--all", action="store_true", help="the long measurements, too")
     parser.add_argument("--only", nargs="+", default=[], choices=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--rounds", type=int, default=0, help=f"repetitions (default {Bench.rounds})")
+    parser.add_argument(
+        "--rounds", type=int, default=0, help=f"repetitions ({Bench.rounds}; with --all {ROUNDS_OF_ALL})"
+    )
     parser.add_argument("--window", type=float, default=0.0, help=f"seconds (default {Bench.window_s:g})")
     parser.add_argument("--quick", action="store_true", help="show that it runs; writes nothing by itself")
     parser.add_argument("--page", action="store_true", help="only write docs/benchmarks.md anew")

@@ -51,6 +51,11 @@ def _settings(cls: type[msgspec.Struct], path: str) -> Iterator[tuple[str, ...]]
             case inspect.DictType(value_type=inspect.StructType() as value):
                 yield f"`{where}.<name>`", "none", (value.cls.__doc__ or "").strip()
                 yield from _settings(value.cls, f"{where}.<name>")
+            case inspect.DictType(value_type=inspect.UnionType(types=members)):
+                for member in members:
+                    if isinstance(member, inspect.StructType):
+                        yield f"`{where}.<name>`", "none", (member.cls.__doc__ or "").strip()
+                        yield from _settings(member.cls, f"{where}.<name>")
             case inspect.VarTupleType(item_type=inspect.StructType() as item):
                 yield f"`{where}`", _default(one), described or "list of:"
                 yield from _settings(item.cls, f"{where}[]")
@@ -90,6 +95,8 @@ def _default(one: inspect.Field) -> str:
             return "none"
         case bool():
             return "`on`" if value else "`off`"
+        case (str(), *_):
+            return ", ".join(f"`{one}`" for one in value)
         case schema.Parallel():
             return "the engine's"
         case schema.Replicas():

@@ -78,6 +78,27 @@ def test_problems_exit_1_all_at_once(home: Path, penstock: Penstock) -> None:
     assert "2 problems." in result.output
 
 
+def test_it_says_what_has_no_price(config: Path, penstock: Penstock) -> None:
+    result = penstock("check", "-c", config)
+    assert "no price is known of m: calls have an unknown cost" in result.output
+    text = config.read_text()
+    config.write_text(text + "prices: {models: {m: {input: $0.150/1M, output: $1/1M}}}\n")
+    report = json.loads(penstock("check", "-c", config, "--json").output)
+    assert report["unpriced"] == []
+    rows = {row["setting"]: (row["value"], row["source"]) for row in report["settings"]}
+    assert rows["prices.models.m.input"] == ("$0.15/1M", f"{config}:10")
+    config.write_text(text + "prices: {unknown: refuse}\n")
+    assert "no price is known of m: calls are refused" in penstock("check", "-c", config).output
+
+
+def test_a_broken_table_of_prices_stops_the_start(config: Path, penstock: Penstock, home: Path) -> None:
+    (home / "data").mkdir()
+    (home / "data" / "prices.yaml").write_text("- {vendor: openai}")
+    result = penstock("check", "-c", config)
+    assert result.exit_code == 1
+    assert "no price table" in result.output
+
+
 def test_a_dangling_name_alone_has_its_line(home: Path, penstock: Penstock) -> None:
     path = home / "bad.yaml"
     path.write_text("builtin: off\nkeys: {a: {secret: s}}\nroutes: {r: {targets: [{deployment: nope}]}}\n")

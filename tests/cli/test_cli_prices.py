@@ -38,6 +38,28 @@ def test_prices_are_listed(folder: list[str]) -> None:
     assert run("list", "no-such-model", *folder)[0] == 1
 
 
+def test_prices_of_the_configuration_stand_first(folder: list[str], tmp_path: Path) -> None:
+    config = tmp_path / "penstock.yaml"
+    config.write_text(
+        "builtin: off\n"
+        "providers: {openai: {kind: openai, api_key: k}}\n"
+        "deployments: {mini: {provider: openai, model: gpt-4o-mini}}\n"
+        "prices:\n  models:\n"
+        "    openai/gpt-4o-mini: {input: $0.1/1M, output: $0.5/1M}\n"
+        "    mini: {input: $1/1M, tiers: [{above_input_tokens: 1k, input: $2/1M}]}\n"
+    )
+    code, out = run("list", "mini", "-c", str(config), "--json", *folder)
+    assert code == 0
+    first, second, *others = json.loads(out)
+    assert (first["vendor"], first["model"], first["input"]) == ("openai", "gpt-4o-mini", 0.1)
+    assert first["source"] == f"{config}:6"
+    assert first["version"].startswith("config-")
+    assert (second["vendor"], second["model"], second["tiers"][0]["input"]) == ("", "mini", 2)
+    assert all(row["source"].startswith("https://") for row in others)
+    code, out = run("list", "gpt-4o-mini", "-c", str(config), "--vendor", "openai", *folder)
+    assert f"configured in {config}:6" in out.replace("\n", "")
+
+
 def test_a_newer_table_goes_over_ours(folder: list[str], tmp_path: Path) -> None:
     newer = tmp_path / "newer.yaml"
     newer.write_text(TABLE, "utf-8")

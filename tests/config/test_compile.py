@@ -8,7 +8,8 @@ from penstock.config.errors import ConfigError
 from penstock.config.load import load_text
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
-from penstock.types.deployment import Batching
+from penstock.models import prices
+from penstock.types.deployment import Batching, ProbePlan
 
 SECRET = b"0" * 32
 BASE = """
@@ -63,6 +64,11 @@ def test_a_route_has_weights_and_timeouts() -> None:
     assert [(target.deployment.name, target.weight) for target in route.targets] == [("m", 3), ("few/b", 1)]
     assert route.timeouts.first_token_s == 0.2
     assert route.timeouts.connect_s == 2
+    assert route.timeouts.min_rate is None
+    written = BASE.replace("first_token: 200ms", "min_rate: 2.5")
+    slow = compiled(written).find_route("slow")
+    assert slow is not None
+    assert slow.timeouts.min_rate == 2.5
 
 
 def test_listed_models_are_routes_and_a_wildcard_takes_any_model() -> None:
@@ -111,6 +117,16 @@ def test_a_minted_key_may_use_everything() -> None:
     key = snapshot.authenticate("sk-m")
     assert key is not None
     assert key.may_use("whatever")
+    assert (key.role, key.is_operator) == ("owner", True)
+
+
+def test_a_key_has_a_role() -> None:
+    roles = ("owner", "admin", "operator", "developer", "viewer")
+    written = "".join(f"  {role}: {{secret: sk-{role}, role: {role}}}\n" for role in roles)
+    snapshot = compiled(BASE + written)
+    keys = [snapshot.authenticate(f"sk-{role}") for role in (*roles, "all")]
+    said = [(key.role, key.is_operator) for key in keys if key is not None]
+    assert said == [*zip(roles, (True, True, True, False, False), strict=True), ("developer", False)]
 
 
 def test_rows_say_what_a_model_can_do() -> None:
@@ -229,6 +245,114 @@ def test_what_does_not_fit_together_is_refused(text: str, expected: str) -> None
     assert expected in str(raised.value)
 
 
+PRICED = """
+builtin: off
+providers:
+  openai: {kind: openai, api_key: k, models: "*"}
+  mine: {kind: openai, api_key: k}
+deployments:
+  a: {provider: openai, model: gpt-5-mini}
+  b: {provider: mine, model: gpt-5-mini}
+  c: {provider: mine, model: gpt-5}
+  d: {provider: mine, model: nobody-s}
+  local: {model: "file:x.gguf"}
+prices:
+  models:
+"""
+
+
+def prices_of(rows: str) -> dict[str, str | int | None]:
+    """What a token of each deployment's input costs, and of two names that nobody listed."""
+    snapshot = compiled(PRICED + rows)
+    names = ("a", "b", "c", "d", "local", "openai/gpt-5", "openai/unheard-of")
+    routes = {name: snapshot.find_route(name) for name in names}
+    found = {name: route.targets[0].deployment.price for name, route in routes.items() if route is not None}
+    return {name: None if price is None else price.input for name, price in found.items()}
+
+
+LISTED = {"a": 250_000, "b": 250_000, "c": 1_250_000, "d": None, "local": 0}
+OPEN = {"openai/gpt-5": 1_250_000, "openai/unheard-of": None}
+
+
+@pytest.mark.parametrize(
+    ("rows", "changed"),
+    [
+        ("    a: {input: $7/1M}", {"a": 7_000_000}),
+        ("    openai/gpt-5-mini: {input: $7/1M}", {"a": 7_000_000, "b": 7_000_000}),  # by its kind
+        ("    mine/gpt-5-mini: {input: $7/1M}", {"b": 7_000_000}),
+        ("    mine/*: free", {"b": 0, "c": 0, "d": 0}),
+        ("    mine/*: free\n    b: {input: $7/1M}", {"b": 7_000_000, "c": 0, "d": 0}),
+        ("    openai/*: {input: $1/1M}", {"a": 10**6, "openai/gpt-5": 10**6, "openai/unheard-of": 10**6}),
+        ("    openai/gpt-5: {input: $1/1M}", {"c": 10**6, "openai/gpt-5": 10**6}),
+        ("    local: {input: $0.01/1M}", {"local": 10_000}),
+    ],
+)
+def test_prices_of_the_configuration_go_before_the_table(rows: str, changed: dict[str, int]) -> None:
+    assert prices_of(rows) == LISTED | OPEN | changed
+
+
+def test_a_price_of_the_configuration_stands_alone() -> None:
+    snapshot = compiled(PRICED + "    a: {input: $7/1M, tiers: [{above_input_tokens: 200k, input: $9/1M}]}")
+    route = snapshot.find_route("a")
+    assert route is not None
+    price = route.targets[0].deployment.price
+    assert price is not None
+    assert (price.output, price.at(200_000).input, price.at(200_001).input) == (None, 7_000_000, 9_000_000)
+    assert price.version.startswith("config-")
+    assert snapshot.unpriced == {"a", "d"}
+
+
+def test_what_a_cache_reads_costs_as_the_prompt_unless_it_is_said() -> None:
+    rows = "m: {input: $2/1M, output: $4/1M, %s tiers: [{above_input_tokens: 1k, input: $3/1M}]}"
+    snapshot = compiled(BASE + "prices: {models: {" + rows % "" + "}}")
+    route = snapshot.find_route("m")
+    assert route is not None
+    price = route.targets[0].deployment.price
+    assert price is not None
+    assert (price.cached, price.cache_write, price.audio_input) == (2_000_000, 2_000_000, None)
+    assert (price.at(1001).cached, price.at(1001).output) == (3_000_000, 4_000_000)
+    said = compiled(BASE + "prices: {models: {" + rows % "cached: $1/1M," + "}}").find_route("m")
+    assert said is not None
+    price = said.targets[0].deployment.price
+    assert price is not None
+    assert (price.cached, price.at(1001).cached, price.cache_write) == (1_000_000, 1_000_000, 2_000_000)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("    nope: free", "there is no deployment 'nope'"),
+        ("    nope/model: free", "there is no deployment 'nope/model'"),
+        ("    openai/: free", "there is no deployment 'openai/'"),
+        ("    anthropic/*: free", "there is no provider 'anthropic'"),
+        ("    a: {}", "says nothing"),
+        ("    a: {input: 3}", "written as"),
+        ("    a: {inptu: $3/1M}", "inptu"),
+        ("    a: dear", "free"),
+        ("    a: {tiers: [{input: $3/1M}]}", "above_input_tokens is missing"),
+    ],
+)
+def test_prices_that_make_no_sense_are_refused(rows: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        compiled(PRICED + rows)
+
+
+def test_the_user_s_table_counts() -> None:
+    table = prices.read(
+        "- {vendor: openai, source: 'https://x', date: 2026-11-01,"
+        " models: [{model: gpt-5, input: 5, output: 6}]}"
+    )
+    settings = load_text(PRICED.replace("prices:\n  models:\n", ""), env={})
+    snapshot = compile_settings(settings, secret=SECRET, table=table)
+    found = {name: snapshot.find_route(name) for name in ("a", "c", "openai/gpt-5")}
+    priced = {name: route.targets[0].deployment.price for name, route in found.items() if route is not None}
+    assert {name: price.input for name, price in priced.items() if price is not None} == {
+        "a": 250_000,
+        "c": 5,
+        "openai/gpt-5": 5,
+    }
+
+
 def test_a_target_twice_is_refused() -> None:
     text = BASE.replace("{deployment: few/b}", "{deployment: m}")
     with pytest.raises(ConfigError, match="m is a target twice"):
@@ -261,7 +385,7 @@ def test_fallbacks_are_targets_under_the_route_s_label() -> None:
     )
     route = compile_settings(load_text(text), secret=SECRET).find_route("chat")
     assert route is not None
-    assert [(one.deployment.name, one.labels.route) for one in route.fallbacks] == [("few/b", "chat")]
+    assert [(one.deployment.name, one.labels.route) for (one,) in route.tiers] == [("few/b", "chat")]
     assert (route.retries, route.has_more) == (2, True)
     alone = compile_settings(load_text(BASE), secret=SECRET).find_route("m")
     assert alone is not None
@@ -361,3 +485,233 @@ def test_a_queue_needs_a_concurrency() -> None:
     deployment = found.targets[0].deployment
     assert (deployment.concurrency, deployment.queue.waiting, deployment.queue.wait_s) == (4, 3, 60.0)
     assert not found.is_plain
+
+
+PLACES = """
+providers:
+  paris: {kind: mistral, api_key: k, data_region: eu, data_policy: [no-training], models: [a]}
+  texas: {kind: groq, api_key: k, data_region: us}
+deployments:
+  large: {provider: paris, model: m}
+  other: {provider: paris, model: n, data_region: ch}
+  fast: {provider: texas, model: m}
+routes:
+  r: {targets: [{deployment: %s}], %s}
+"""
+
+
+def places(target: str, more: str) -> Snapshot:
+    return compile_settings(load_text(PLACES % (target, more)), secret=SECRET)
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "said"),
+    [
+        ("fast", "requires: {region: [eu]}", r"fast is not what `requires` asks for: its data_region is us"),
+        ("large", "fallbacks: [fast], requires: {region: [eu]}", r"routes\.r\.fallbacks\[0\]"),
+        ("fast", "requires: {data_policy: [no-training]}", "its data_policy none"),
+        ("builtin:chat", "requires: {region: [eu]}", "its data_region is not said"),
+        ("large", "requires: {region: [EU]}", r"requires\.region: 'EU' must be of lower-case letters"),
+        ("large", "sticky: key, strategy: cheapest", r"routes\.r\.sticky: is for the strategy weighted"),
+        ("large", "latency: 1s", r"routes\.r\.latency: is for the strategy cheapest"),
+    ],
+)
+def test_places_that_do_not_fit_stop_the_start(target: str, more: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        places(target, more)
+
+
+def test_a_deployment_is_where_its_provider_is_unless_it_says() -> None:
+    more = "fallbacks: [other, paris/a, 'builtin:chat'], requires: {data_policy: [no-training]}"
+    route = places("large", more).find_route("r")
+    assert route is not None
+    found = [one.deployment.place for tier in (route.targets, *route.tiers) for one in tier]
+    assert [(one.region, sorted(one.data_policy), one.is_own) for one in found] == [
+        ("eu", ["no-training"], False),
+        ("ch", ["no-training"], False),
+        ("eu", ["no-training"], False),
+        ("", [], True),
+    ]
+
+
+def test_tiers_stand_in_their_order() -> None:
+    route = places("fast, tier: 5", "fallbacks: [other]").find_route("r")
+    assert route is not None
+    assert [one.deployment.name for one in route.targets] == ["fast"]
+    text = PLACES % ("fast, tier: 5}, {deployment: large, tier: 2", "fallbacks: [other]")
+    route = compile_settings(load_text(text), secret=SECRET).find_route("r")
+    assert route is not None
+    tiers = (route.targets, *route.tiers)
+    assert [[one.deployment.name for one in tier] for tier in tiers] == [["large"], ["fast"], ["other"]]
+
+
+def with_probe(written: str) -> str:
+    return BASE.replace("model: upstream-model", f"model: upstream-model, probe: {written}")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("off", None),
+        ("on", ProbePlan(30.0, 10.0)),
+        ("{}", ProbePlan()),
+        ("{every: 2m}", ProbePlan(120.0, 10.0)),
+        ("{every: 1s, timeout: 500ms}", ProbePlan(1.0, 0.5)),
+    ],
+)
+def test_probes_are_asked_for(written: str, expected: ProbePlan | None) -> None:
+    plain = compiled().find_route("m")
+    assert plain is not None
+    assert (plain.targets[0].deployment.probe, plain.is_plain) == (None, True)
+    route = compiled(with_probe(written)).find_route("m")
+    assert route is not None
+    assert route.targets[0].deployment.probe == expected
+    assert route.is_plain is (expected is None), "its answers are noted, so that they spare a probe"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("often", "probe: must be on or off, not 'often'"),
+        ("[1]", "probe: must be on or off or a mapping of every, timeout, not a list"),
+        ("{after: 1s}", "probe.after: there is no such setting; allowed: every, timeout"),
+        ("{every: 30}", "probe.every: '30': a duration is"),
+        ("{every: 500ms}", "probe.every: must be at least 1s"),
+        ("{timeout: 0s}", "probe.timeout: '0s': a duration is above zero"),
+        ("{timeout: 1m}", "probe.timeout: must be at most 30s"),
+    ],
+)
+def test_probes_that_make_no_sense_are_refused(written: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compiled(with_probe(written))
+    (problem,) = caught.value.problems
+    assert f"{problem.path}: {problem.message}".startswith(f"deployments.m.{said}")
+
+
+def test_what_has_several_parts_is_watched_part_by_part() -> None:
+    text = """
+providers:
+  keys: {kind: vllm, api_keys: [k1, k2], models: "*"}
+deployments:
+  one: {model: "builtin:chat"}
+  three: {model: "builtin:chat", replicas: 3}
+  far: {provider: keys, model: m}
+routes:
+  r: {targets: [{deployment: three}]}
+"""
+    found = {name: compiled(text).find_route(name) for name in ("one", "three", "r", "far", "keys/any")}
+    seen = {
+        name: (route.targets[0].deployment.has_parts, route.has_more, route.is_plain)
+        for name, route in found.items()
+        if route is not None
+    }
+    assert seen == {
+        "one": (False, False, True),
+        "three": (True, True, False),
+        "r": (True, True, False),
+        "far": (True, False, True),
+        "keys/any": (True, False, True),
+    }
+
+
+def test_the_deployments_of_a_snapshot() -> None:
+    assert [one.name for one in compiled().deployments()] == ["m", "n", "few/org/a", "few/b"]
+
+
+SMART = """
+providers:
+  up: {kind: openai-compatible, base_url: "http://127.0.0.1:9/v1"}
+  claude: {kind: anthropic, api_key: k}
+deployments:
+  small: {provider: up, model: s}
+  large: {provider: claude, model: l}
+  chats: {provider: up, model: c, operations: [chat]}
+routes:
+  smart:
+    strategy: difficulty
+    targets: [{deployment: small, when: easy}, {deployment: large, when: hard}]
+    difficulty: {}
+"""
+
+
+def smart(difficulty: str) -> Snapshot:
+    return compiled(SMART.replace("difficulty: {}", f"difficulty: {difficulty}"))
+
+
+def test_a_route_by_difficulty() -> None:
+    route = smart("{thresholds: {hard: 0.9}, escalate: [], escalate_streams: on}").routes["smart"]
+    plan = route.difficulty
+    assert plan is not None
+    assert plan.levels == ("easy", "hard")
+    assert (plan.medium, plan.hard, plan.escalates, plan.holds_streams) == (0.25, 0.9, frozenset(), True)
+    assert [target.when for target in route.targets] == ["easy", "hard"]
+    assert route.is_choosy
+    assert route.has_more
+    usual = compiled(SMART.replace("    difficulty: {}\n", "")).routes["smart"].difficulty
+    assert usual is not None
+    assert usual.escalates == {"schema", "refusal"}
+    assert not usual.holds_streams
+
+
+def test_a_classifier_is_a_route_of_its_own() -> None:
+    plan = smart("{classifier: {deployment: 'builtin:embedding', easy: [a], hard: [b, c]}}").routes["smart"]
+    assert plan.difficulty is not None
+    assert plan.difficulty.classifier is not None
+    (target,) = plan.difficulty.classifier.route.targets
+    assert target.deployment.name == "builtin:embedding"
+    assert target.labels == ("smart", "builtin:embedding")
+    assert plan.difficulty.classifier.hard == ("b", "c")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SMART.replace("strategy: difficulty", ""), "routes.smart.difficulty: needs `strategy: difficulty`"),
+        (SMART.replace("strategy: difficulty", ""), "routes.smart.targets: `when` needs"),
+        (SMART.replace(", when: hard", ""), "routes.smart.targets[1]: `when` is missing"),
+        (SMART.replace("when: hard", "when: easy"), "routes.smart.targets: are all of one level"),
+        (SMART.replace("{}", "{thresholds: {medium: 0.8}}"), "thresholds: medium must not be above hard"),
+        (
+            SMART.replace("{}", "{classifier: {deployment: nobody, easy: [a], hard: [b]}}"),
+            "classifier.deployment: there is no deployment 'nobody'",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: large, easy: [a], hard: [b]}}"),
+            "classifier.deployment: large does not do embedding",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: chats, easy: [a], hard: [b]}}"),
+            "classifier.deployment: chats does not do embedding",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: 'builtin:chat', easy: [a], hard: [b]}}"),
+            "classifier.deployment: builtin:chat does not do embedding",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: small, easy: [a, x], hard: [x]}}"),
+            "classifier: 'x' is an example of easy and of hard requests",
+        ),
+        (
+            SMART.replace(
+                "difficulty: {}",
+                "requires: {region: [eu]}\n"
+                "    difficulty: {classifier: {deployment: small, easy: [a], hard: [b]}}",
+            )
+            .replace("k}", "k, data_region: eu}")
+            .replace("{deployment: small, when: easy}", "{deployment: large, when: easy}"),
+            "classifier.deployment: small is not what `requires` asks for",
+        ),
+        (
+            SMART.replace("when: hard}", "when: hard, tier: 2}"),
+            "routes.smart.targets: are all of one level",
+        ),
+        (
+            SMART.replace("{deployment: small,", "{deployment: 'builtin:embedding',"),
+            "targets[0].deployment: builtin:embedding does not do chat",
+        ),
+    ],
+)
+def test_difficulty_that_makes_no_sense_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        compiled(text)
+    assert said in str(raised.value)

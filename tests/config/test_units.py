@@ -5,9 +5,11 @@ from hypothesis import strategies as st
 from penstock.config.units import (
     format_amount,
     format_duration,
+    format_price,
     format_size,
     parse_amount,
     parse_duration,
+    parse_price,
     parse_size,
 )
 
@@ -26,6 +28,37 @@ def test_a_size_survives_writing_and_reading(count: int) -> None:
 @given(st.integers(min_value=1, max_value=10**9))
 def test_an_amount_survives_writing_and_reading(count: int) -> None:
     assert parse_amount(format_amount(count)) == count
+
+
+@given(st.integers(min_value=0, max_value=10**15))
+def test_a_price_survives_writing_and_reading(pico: int) -> None:
+    assert parse_price(format_price(pico)) == pico
+
+
+@pytest.mark.parametrize(
+    ("text", "pico"),
+    [
+        ("$3/1M", 3_000_000),
+        ("$3 / 1M", 3_000_000),
+        ("$0.15/1M", 150_000),
+        ("$0.150000/1M", 150_000),
+        ("$0.000001/1M", 1),
+        ("$2/1k", 2_000_000_000),
+        ("$1000/1", 10**15),
+        ("$0/1M", 0),
+    ],
+)
+def test_prices(text: str, pico: int) -> None:
+    assert parse_price(text) == pico
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "3", "3/1M", "$3", "$3/M", "$3/2M", "$-1/1M", "$.5/1M", "$3e1/1M", "$0.0000001/1M", "$1001/1"],
+)
+def test_bad_prices(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a price is|finer"):
+        parse_price(text)
 
 
 @pytest.mark.parametrize(("text", "count"), [("500", 500), ("16k", 16_000), ("1.5M", 1_500_000), ("1.0", 1)])

@@ -86,6 +86,7 @@ def test_chat_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> N
     assert whole.usage is not None
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
     assert all(chunk.usage is None for chunk in chunks[:-1])
+    assert (chunks[-1].model_extra or {}).get("penstock") == {"cost_usd": 0.0}
     finishes = [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
     assert finishes == [whole.choices[0].finish_reason]
 

@@ -52,7 +52,9 @@ def test_rankings_too_and_each_has_its_own_top_n(requests: list[RerankRequest]) 
 
 @given(st.integers(0, 10**6), st.integers(0, 100), st.lists(st.integers(0, 1000), min_size=1, max_size=20))
 def test_shares_add_up_to_the_whole(prompt: int, completion: int, weights: list[int]) -> None:
-    parts = [part for part in shares(Usage(prompt, completion), weights) if part is not None]
+    whole = Usage(prompt, completion, search_units=7)
+    parts = [part for part in shares(whole, weights) if part is not None]
+    assert sum(part.search_units for part in parts) == 7
     assert len(parts) == len(weights)
     assert sum(part.prompt_tokens for part in parts) == prompt
     assert sum(part.completion_tokens for part in parts) == completion

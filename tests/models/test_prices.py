@@ -1,13 +1,13 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from penstock.models import prices
-from penstock.models.prices import ModelFacts, PriceTableError, Row, Tier, cost, find
+from penstock.models.prices import PriceTableError, find, price_of
 from penstock.providers.profiles import PROFILES
+from penstock.types.money import cost_of
 from penstock.types.usage import Usage
 
 OTHERS = {"voyage"}  # priced, without a profile of its own yet
@@ -23,41 +23,6 @@ MOST_USED = [
     ("mistral", "mistral-small-2603"),
     ("moonshot", "kimi-k2.6"),
 ]
-COUNTS = st.integers(0, 10**7)
-PRICES = st.none() | st.integers(0, 10**9)
-ROWS = st.builds(
-    Row,
-    model=st.just("m"),
-    input=st.integers(0, 10**9),
-    output=st.integers(0, 10**9),
-    cached=PRICES,
-    cache_write=PRICES,
-    cache_write_1h=PRICES,
-    reasoning_output=PRICES,
-    audio_input=PRICES,
-    audio_output=PRICES,
-)
-
-
-@st.composite
-def usages(draw: st.DrawFn) -> Usage:
-    plain, cached, written, heard = (draw(COUNTS) for _ in range(4))
-    said, spoken = draw(COUNTS), draw(COUNTS)
-    hour = draw(st.integers(0, written))
-    return Usage(
-        plain + cached + written + heard,
-        said + spoken,
-        cached,
-        draw(st.integers(0, said)),
-        cache_write_tokens=written,
-        audio_prompt_tokens=heard,
-        audio_completion_tokens=spoken,
-        cache_write_1h_tokens=hour,
-    )
-
-
-def facts(row: Row) -> ModelFacts:
-    return ModelFacts("v", row, "https://x", "2026-01-01")
 
 
 def test_the_table_is_whole() -> None:
@@ -117,60 +82,35 @@ def test_nothing_is_guessed(name: str) -> None:
     assert find("openai", name) is None
 
 
-@given(ROWS, usages())
-def test_every_token_is_billed_once_at_its_own_price(row: Row, usage: Usage) -> None:
-    heard, spoken = usage.audio_prompt_tokens, usage.audio_completion_tokens
-    plain = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens - heard
-    thought = 0 if row.reasoning_output is None else usage.reasoning_tokens
-    parts = [
-        (plain, row.input),
-        (usage.cached_tokens, row.cached),
-        (usage.cache_write_tokens - usage.cache_write_1h_tokens, row.cache_write),
-        (usage.cache_write_1h_tokens, row.cache_write_1h),
-        (heard, row.audio_input),
-        (usage.completion_tokens - spoken - thought, row.output),
-        (thought, row.reasoning_output),
-        (spoken, row.audio_output),
-    ]
-    if any(tokens and price is None for tokens, price in parts):
-        assert cost(facts(row), usage) is None  # not known, and not guessed
-    else:
-        assert cost(facts(row), usage) == sum(tokens * (price or 0) for tokens, price in parts)
+def test_a_price_is_that_of_its_row_and_says_of_when() -> None:
+    found = find("gemini", "gemini-2.5-pro")
+    assert found is not None
+    price = price_of(found)
+    assert (price.input, price.output, price.cached) == (1_250_000, 10_000_000, 125_000)
+    assert price.version.startswith(f"{found.date}-")
+    assert price_of(found) == price
+    short, long = (cost_of(price, Usage(tokens, 1)) for tokens in (200_000, 200_001))
+    assert short is not None
+    assert long is not None
+    assert short.total == 200_000 * 1_250_000 + 10_000_000
+    assert long.total == 200_001 * 2_500_000 + 15_000_000
 
 
-def test_what_was_heard_from_a_cache_is_billed_once() -> None:
-    row = Row(model="m", input=10, cached=1, audio_input=100, output=0)
-    assert cost(facts(row), Usage(100, 0, 80, audio_prompt_tokens=50)) == 80 * 1 + 20 * 100
+def test_vectors_and_scores_have_no_output() -> None:
+    for vendor, model in (("openai", "text-embedding-3-small"), ("cohere", "rerank-v3.5")):
+        found = find(vendor, model)
+        assert found is not None
+        assert price_of(found).is_whole
 
 
-@given(ROWS, usages(), usages())
-def test_cost_is_linear(row: Row, one: Usage, other: Usage) -> None:
-    both = Usage(
-        one.prompt_tokens + other.prompt_tokens,
-        one.completion_tokens + other.completion_tokens,
-        one.cached_tokens + other.cached_tokens,
-        one.reasoning_tokens + other.reasoning_tokens,
-        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
-        audio_prompt_tokens=one.audio_prompt_tokens + other.audio_prompt_tokens,
-        audio_completion_tokens=one.audio_completion_tokens + other.audio_completion_tokens,
-        cache_write_1h_tokens=one.cache_write_1h_tokens + other.cache_write_1h_tokens,
+def test_the_user_s_table_goes_over_ours(tmp_path: Path) -> None:
+    assert prices.own(tmp_path) == {}
+    (tmp_path / prices.FILE).write_text(
+        HEAD.replace("vendor: v", "vendor: openai") + "[{model: gpt-5, input: 1}]}"
     )
-    parts = (cost(facts(row), one), cost(facts(row), other))
-    assert cost(facts(row), both) == (None if None in parts else sum(part or 0 for part in parts))
-
-
-def test_what_is_not_known_is_not_zero() -> None:
-    row = Row(model="m", input=1_000_000)
-    assert cost(facts(row), Usage(10, 0)) == 10_000_000
-    assert cost(facts(row), Usage(10, 1)) is None
-
-
-def test_a_long_prompt_is_billed_whole_at_its_tier() -> None:
-    tier = Tier(above_input_tokens=200_000, input=2_500_000, output=15_000_000)
-    row = Row(model="m", input=1_250_000, output=10_000_000, cached=125_000, tiers=(tier,))
-    assert cost(facts(row), Usage(200_000, 1)) == 200_000 * 1_250_000 + 10_000_000
-    assert cost(facts(row), Usage(200_001, 1)) == 200_001 * 2_500_000 + 15_000_000
-    assert cost(facts(row), Usage(200_001, 0, 1)) == 200_000 * 2_500_000 + 125_000
+    table = prices.load(tmp_path)
+    assert find("openai", "gpt-5", table) != find("openai", "gpt-5")
+    assert find("openai", "gpt-5-mini", table) == find("openai", "gpt-5-mini")
 
 
 HEAD = "- {vendor: v, source: 'https://x', date: 2026-01-01, models: "

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from penstock.dialects.gemini import sealed
 from penstock.lib.sse import SSESplitter
 from penstock.providers.gemini import GeminiCodec
+from penstock.providers.gemini_reader import read_usage
 from penstock.providers.gemini_schema_subset import narrowed, subset
 from penstock.providers.vertex import VertexCodec
 from penstock.types.conversation import (
@@ -134,6 +135,26 @@ def test_thoughts_then_parallel_calls() -> None:
     assert [event for event in found if isinstance(event, Finish)] == [Finish("tool_calls", 0, "STOP")]
     usage = [event.usage for event in found if isinstance(event, UsageReport)][-1]
     assert usage == Usage(61, 73, cached_tokens=10, reasoning_tokens=40)
+
+
+def test_images_and_sound_are_counted_apart() -> None:
+    def of(**tokens: int) -> list[dict[str, Any]]:
+        return [{"modality": kind, "tokenCount": count} for kind, count in tokens.items()]
+
+    raw = {
+        "promptTokenCount": 100,
+        "candidatesTokenCount": 60,
+        "promptTokensDetails": of(TEXT=70, IMAGE=20, AUDIO=10),
+        "candidatesTokensDetails": of(IMAGE=40, AUDIO=5, TEXT=15),
+    }
+    assert read_usage(raw) == Usage(
+        100,
+        60,
+        audio_prompt_tokens=10,
+        audio_completion_tokens=5,
+        image_prompt_tokens=20,
+        image_completion_tokens=40,
+    )
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in WIRE.glob("*.sse")))

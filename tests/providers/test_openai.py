@@ -440,6 +440,25 @@ def test_what_cannot_be_a_number_of_tokens_is_none(given: Any, read: int) -> Non
     assert reader(chat()).answer(json.dumps(body).encode()).usage == Usage(read, 1)
 
 
+def test_images_and_sound_are_counted_apart() -> None:
+    body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": {}}
+    body["usage"] = {
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "prompt_tokens_details": {"cached_tokens": 5, "audio_tokens": 10, "image_tokens": 20},
+        "completion_tokens_details": {"audio_tokens": 30, "image_tokens": 15},
+    }
+    assert reader(chat()).answer(json.dumps(body).encode()).usage == Usage(
+        100,
+        50,
+        5,
+        audio_prompt_tokens=10,
+        audio_completion_tokens=30,
+        image_prompt_tokens=20,
+        image_completion_tokens=15,
+    )
+
+
 def test_embeddings_in_both_forms_and_any_order() -> None:
     packed = struct.pack("<2f", 0.5, 1.0)
     rows = [
@@ -501,6 +520,8 @@ def test_rankings() -> None:
     assert reader(request).answer(json.dumps(tei).encode()).results == [Ranked(0, 2.0), Ranked(2, 0.0)]
     cohere = {"results": rows, "meta": {"tokens": {"input_tokens": 4}}}
     assert reader(request).answer(json.dumps(cohere).encode()).usage == Usage(4)
+    billed = {"results": rows, "meta": {"billed_units": {"search_units": 2}}}
+    assert reader(request).answer(json.dumps(billed).encode()).usage == Usage(search_units=2)
 
 
 @pytest.mark.parametrize(

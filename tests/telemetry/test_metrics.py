@@ -2,6 +2,7 @@ from penstock.telemetry.metrics import Metrics, PoolRow
 from penstock.types.call import Attempt, Call
 from penstock.types.deployment import Labels
 from penstock.types.errors import UpstreamCut
+from penstock.types.money import Cost
 from penstock.types.usage import Usage
 
 
@@ -18,15 +19,20 @@ def test_an_ended_call_is_counted_once_everywhere() -> None:
     ended = call()
     ended.first_content_s = 10.2
     ended.usage = Usage(prompt_tokens=11, completion_tokens=5, cached_tokens=4)
+    ended.cost = Cost(input=135_000_000, total=135_000_000)
     ended.attempts.append(Attempt("d", "r", 10.0, "d"))
     metrics.call_started(ended)
     metrics.call_ended(ended, 10.5)
+    metrics.wasted("d", 1_500_000_000_000)
     text = metrics.render().decode()
     for line in (
         'penstock_requests_total{code="",deployment="d",operation="chat",route="chat",status="200"} 1.0',
         'penstock_tokens_total{deployment="d",kind="prompt",route="chat"} 11.0',
         'penstock_tokens_total{deployment="d",kind="cached",route="chat"} 4.0',
         'penstock_tokens_total{deployment="d",kind="completion",route="chat"} 5.0',
+        'penstock_cost_usd_total{deployment="d",route="chat"} 0.000135',
+        'penstock_cost_unknown_total{deployment="d",route="chat"} 0.0',
+        'penstock_cost_wasted_usd_total{deployment="d"} 1.5',
         'penstock_requests_in_flight{operation="chat"} 0.0',
         'penstock_time_to_first_token_seconds_bucket{le="0.25",operation="chat",route="chat"} 1.0',
         'penstock_request_duration_seconds_bucket{le="0.25",operation="chat",route="chat"} 0.0',

@@ -35,9 +35,10 @@ class Bound(NamedTuple):
     instructions: float
 
 
-UNARY = Bound(calls=108, instructions=3550)  # one request and its answer
+UNARY = Bound(calls=112, instructions=3870)  # one request and its answer
 EVENT = Bound(calls=20, instructions=675)  # one event of a stream that comes in a read of its own
 MESSAGE = Bound(calls=0.1, instructions=25)  # one message more in the request
+PRICES = "prices: {models: {m: {input: $0.15/1M, output: $0.60/1M}}}"
 LOOSE = 0.9  # of a bound: below that it guards nothing, so lower it
 
 
@@ -135,7 +136,7 @@ def check(measured: Bound, bound: Bound, counted: Counted) -> None:
 
 @pytest.mark.usefixtures("_logged")
 async def test_a_plain_request_costs_no_more_than_it_did() -> None:
-    async with Upstream() as up, gateway(remote(up.url)) as gate, Client(gate) as client:
+    async with Upstream() as up, gateway(remote(up.url, PRICES)) as gate, Client(gate) as client:
         counted = await client.cost(chat("hello", temperature=0.7, max_tokens=100))
         check(counted.total(), UNARY, counted)
 
@@ -143,7 +144,7 @@ async def test_a_plain_request_costs_no_more_than_it_did() -> None:
 @pytest.mark.usefixtures("_logged")
 async def test_an_event_of_a_stream_costs_no_more_than_it_did() -> None:
     few, many = 10, 60
-    async with Upstream() as up, gateway(remote(up.url)) as gate, Client(gate) as client:
+    async with Upstream() as up, gateway(remote(up.url, PRICES)) as gate, Client(gate) as client:
         costs = []
         for tokens in (few, many):
             up.behaviour = {"x-test-tokens": str(tokens), "x-test-delay-between": "0.002"}
@@ -157,7 +158,7 @@ async def test_an_event_of_a_stream_costs_no_more_than_it_did() -> None:
 @pytest.mark.usefixtures("_logged")
 async def test_a_long_conversation_is_not_walked_in_python() -> None:
     few, many = 2, 202
-    async with Upstream() as up, gateway(remote(up.url)) as gate, Client(gate) as client:
+    async with Upstream() as up, gateway(remote(up.url, PRICES)) as gate, Client(gate) as client:
         costs = []
         for messages in (few, many):
             body = chat() | {"messages": [{"role": "user", "content": "hello"}] * messages}

@@ -43,6 +43,8 @@ def check(
             ],
             "pools": [msgspec.to_builtins(pool) for pool in prepared.snapshot.pools.values()],
             "defaults": dict(prepared.snapshot.defaults),
+            "unpriced": sorted(prepared.snapshot.unpriced),
+            "refused": sorted(prepared.snapshot.refused),
             "keys": [key.name for key in prepared.snapshot.keys.values()],
         }
         if as_json:
@@ -73,13 +75,22 @@ def _data_dir_source(prepared: Any) -> str:
 
 
 def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
-    from penstock.config.schema import Batching, Timeouts, secret_fields
-    from penstock.config.units import format_amount, format_duration, format_size
+    from penstock.config.schema import Batching, Rates, Timeouts, secret_fields
+    from penstock.config.units import format_amount, format_duration, format_price, format_size
 
     match value:
+        case Rates():
+            for name in value.__struct_fields__:
+                below, said = f"{path}.{name}", getattr(value, name)
+                if isinstance(said, tuple):
+                    for index, tier in enumerate(said):
+                        yield from leaves(tier, f"{below}[{index}]")
+                elif said is not None:
+                    yield below, str(said) if name == "above_input_tokens" else format_price(said), False
         case Timeouts():
             for name in value.__struct_fields__:
-                yield f"{path}.{name}", format_duration(getattr(value, name)), False
+                inner = getattr(value, name)
+                yield f"{path}.{name}", inner if name == "min_rate" else format_duration(inner), False
         case Batching():
             yield f"{path}.window", format_duration(value.window), False
             yield f"{path}.texts", value.texts, False
@@ -119,6 +130,9 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     for operation, name in report["defaults"].items():
         yield f"{operation} requests that name no model get {name}"
     yield f"keys: {', '.join(report['keys']) or 'none'}"
+    if report["unpriced"]:
+        what = "are refused" if report["refused"] else "have an unknown cost"
+        yield f"no price is known of {', '.join(report['unpriced'])}: calls {what} (`prices.models`)"
 
 
 def _written(value: Any) -> str:

@@ -19,6 +19,7 @@ from penstock.config.load import Flags, Loaded, load
 from penstock.config.snapshot import Snapshot
 from penstock.lib import http1
 from penstock.lib.clock import SystemClock
+from penstock.models import prices
 
 OLLAMA_WAIT_S = 0.3
 
@@ -51,6 +52,7 @@ def prepare(flags: Flags, *, is_up: bool, is_dry: bool = False) -> Prepared:
             adopted={name: provider for name, (_, provider) in found.items()},
             minted_key=key,
             created=int(SystemClock().wall()),
+            table=prices.own(loaded.data_dir),
         )
     except ConfigError as exc:
         raise exc.located(loaded.lines, loaded.origin) from None

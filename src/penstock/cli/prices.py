@@ -1,6 +1,7 @@
 """penstock prices: what models cost, and a newer table."""
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,8 @@ from penstock.cli.output import say, say_json, told
 from penstock.types.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from penstock.models.prices import ModelFacts, Prices
+    from penstock.models.prices import ModelFacts, Table
+    from penstock.types.money import Prices, Tier
 
 DEFAULT_URL = "https://raw.githubusercontent.com/penstock/penstock/main/src/penstock/models/prices.yaml"
 MAX_BYTES = 8 * 1024 * 1024
@@ -31,19 +33,20 @@ def list_prices(
         typer.Argument(metavar="[MODEL]...", help="Only models whose name holds one of these."),
     ] = None,
     vendor: Annotated[str | None, typer.Option(help="Only this vendor's.")] = None,
+    config: options.Config = None,
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """List prices in USD per million tokens; `?` is unknown."""
+    """List prices in USD per million tokens; `?` is unknown. Those of the configuration stand first."""
     from penstock.models.prices import load
 
     with told():
         table = load(_folder(data_dir))
         rows = []
-        for (of, name), facts in sorted(table.items()):
+        for of, name, row in (*_configured(config), *_tabled(table)):
             is_wanted = not names or any(part in name for part in names)
-            if name == facts.row.model and is_wanted and (vendor is None or of == vendor):
-                rows.append(_row(facts))
+            if is_wanted and (vendor is None or of == vendor):
+                rows.append(row)
         if as_json:
             say_json(rows)
             return
@@ -108,7 +111,43 @@ def _fetched(source: str) -> str:
     return data.decode("utf-8", "replace")
 
 
+def _configured(config: Path | None) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Those of `prices.models`: vendor, model, row. Raises ConfigError."""
+    from penstock.config.compile import compiled_price
+    from penstock.config.load import Flags, load
+
+    loaded = load(Flags(config))
+    for key, written in loaded.settings.prices.models.items():
+        price = compiled_price(written)
+        vendor, slash, model = key.partition("/")
+        if not slash:  # a deployment's
+            vendor, model = "", key
+        row = {
+            "vendor": vendor,
+            "model": model,
+            **_dollars(price),
+            "query": None if price.query is None else price.query / PER_USD,
+            "context": None,
+            "tiers": _tiers(price.tiers),
+            "source": loaded.source(f"prices.models.{key}"),
+            "version": price.version,
+        }
+        yield vendor, model, row
+
+
+def _tabled(table: "Table") -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for (of, name), facts in sorted(table.items()):
+        if name == facts.row.model:
+            yield of, name, _row(facts)
+
+
+def _tiers(tiers: Iterable["Tier"]) -> list[dict[str, Any]]:
+    return [{"above_input_tokens": tier.above_input_tokens, **_dollars(tier)} for tier in tiers]
+
+
 def _row(facts: "ModelFacts") -> dict[str, Any]:
+    from penstock.models.prices import price_of
+
     return {
         "vendor": facts.vendor,
         "model": facts.row.model,
@@ -121,17 +160,16 @@ def _row(facts: "ModelFacts") -> dict[str, Any]:
         "gives": facts.row.gives,
         "can": facts.row.can,
         "batch": None if facts.row.batch is None else _dollars(facts.row.batch),
-        "tiers": [
-            {"above_input_tokens": tier.above_input_tokens, **_dollars(tier)} for tier in facts.row.tiers
-        ],
+        "tiers": _tiers(facts.row.tiers),
         "confirmed": facts.row.confirmed,
         "source": facts.source,
         "date": facts.date,
+        "version": price_of(facts).version,
     }
 
 
 def _dollars(prices: "Prices") -> dict[str, float | None]:
-    from penstock.models.prices import Prices
+    from penstock.types.money import Prices
 
     return {
         name: None if (price := getattr(prices, name)) is None else price / PER_USD
@@ -145,6 +183,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     columns = ("input", "output", "cached")  # the rest in --json: a terminal is narrow
+    origins = sorted({str(row["source"]) for row in rows if "date" not in row})
     table = Table(title="USD per million tokens", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for name in ("vendor", "model"):
         table.add_column(name, overflow="fold")
@@ -153,4 +192,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         shown = ["?" if row[name] is None else f"{row[name]:g}" for name in columns]
         table.add_row(row["vendor"], row["model"], *shown, str(row["context"] or "?"))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for origin in origins:
+        console.print(f"configured in {origin}", highlight=False)

@@ -1,6 +1,7 @@
 """Settings -> Snapshot: a pure function. Names are resolved, credentials placed, keys hashed.
 
 compile_settings(settings, secret=...)     the snapshot, or ConfigError with every problem
+compiled_price(written)                    one of `prices.models`
 problems(settings)                         the same checks alone
 
 written                     becomes
@@ -15,16 +16,17 @@ key                         a hash in `keys`
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from penstock.config import schema
+from penstock.config.claims import budgets_of, claims_of, limit_problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Parallel, Replicas, Settings
-from penstock.config.snapshot import ModelRow, Remote, Snapshot, key_hash
+from penstock.config.snapshot import ModelRow, Remote, Snapshot, is_priced, key_hash
 from penstock.engines import ENGINES
 from penstock.lib.http1 import Origin
 from penstock.lib.registry import hint
@@ -32,15 +34,21 @@ from penstock.models import catalogue, parse_source, prices
 from penstock.models.sources import HubSource, NamedSource, PathSource
 from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
+from penstock.routing.route import is_allowed, narrowed, route_of
 from penstock.types.deployment import (
+    LEVELS,
     Batching,
+    Classifier,
     Connection,
     Credentials,
     Deployment,
+    Difficulty,
     Engine,
     Hedge,
     Labels,
+    Place,
     Pool,
+    ProbePlan,
     QueuePlan,
     ReplicaView,
     Route,
@@ -48,7 +56,9 @@ from penstock.types.deployment import (
     Timeouts,
 )
 from penstock.types.errors import PenstockError
-from penstock.types.identity import VirtualKey
+from penstock.types.identity import Requirements, VirtualKey
+from penstock.types.ledger import FailurePolicy
+from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
 
 BUILTIN_CHAT: Final = "builtin:chat"
@@ -72,6 +82,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     "moderation",
 )
 
+_TAG: Final = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _OUR_HEADERS: Final = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding"}
@@ -80,6 +91,15 @@ _VENDORS: Final = {"openai-responses": "openai"}  # kinds whose models are anoth
 _LOCAL_FIELDS: Final = ("engine", "context", "parallel", "threads", "replicas")
 _BATCHED: Final[frozenset[Operation]] = frozenset({"embedding", "rerank"})
 _LONGEST_WINDOW_S: Final = 1.0
+_SHORTEST_PROBES_S: Final = 1.0
+_LONGEST_PROBE_S: Final = 30.0  # a breaker waits no longer for one (routing.breaker.PROBE_S)
+_BY_REQUEST: Final = ("weighted", "difficulty")  # strategies that ask nothing of how the targets are doing
+_CLASSIFIED_WITHIN_S: Final = 10.0  # a request waits for far less (gateway/classifier.py)
+_AS_INPUT: Final = (
+    "cached",
+    "cache_write",
+    "cache_write_1h",
+)  # kinds of tokens: no discount but what is said
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
     "embedding": frozenset({"embedding"}),
@@ -103,6 +123,7 @@ def compile_settings(
     adopted: Mapping[str, schema.Provider] | None = None,
     minted_key: str | None = None,
     created: int = 0,
+    table: prices.Table | None = None,
 ) -> Snapshot:
     """The snapshot. Raises ConfigError with everything that is wrong.
 
@@ -110,30 +131,46 @@ def compile_settings(
     adopted: providers found in the environment; the file's own names win.
     minted_key: the key that `up` made for itself; it may use every route.
     created: Unix seconds, shown as the age of every model.
+    table: the user's own table of models; it goes over the builtin one.
     """
     providers = {**(adopted or {}), **settings.providers}
     settings = msgspec.structs.replace(settings, providers=providers)
     if found := problems(settings, has_minted_key=minted_key is not None):
         raise ConfigError(found)
     hash_key = hashlib.blake2b((settings.server.secret or "").encode() or secret, digest_size=32).digest()
-    remotes = {name: _remote(name, provider) for name, provider in providers.items()}
+    own = {name: compiled_price(written) for name, written in settings.prices.models.items()}
+    on_failure = settings.limits.on_store_failure
+    remotes = {
+        name: msgspec.structs.replace(
+            _remote(name, provider, table),
+            own=own,
+            claims=claims_of("provider", name, provider.limits, on_failure=on_failure).always,
+        )
+        for name, provider in providers.items()
+    }
     pools: dict[str, Pool] = {}
     deployments: dict[str, Deployment] = {}
-    for own in _local(settings):
-        pools[own.pool.name] = own.pool
-        deployments[own.deployment.name] = own.deployment
+    for local in _local(settings):
+        pools[local.pool.name] = local.pool
+        deployments[local.deployment.name] = local.deployment
     for name, written in settings.deployments.items():
         if written.provider is not None:
             operations = None if written.operations is None else frozenset(written.operations)
             made = remotes[written.provider].deployment(name, written.model, operations)
-            deployments[name] = msgspec.structs.replace(made, batching=_batching(written, is_local=False))
+            deployments[name] = msgspec.structs.replace(
+                made,
+                batching=_batching(written, is_local=False),
+                place=_place(written, providers[written.provider]),
+            )
     for name, provider in providers.items():
         for model in provider.models if provider.models != "*" else ():
             deployments.setdefault(f"{name}/{model}", remotes[name].deployment(f"{name}/{model}", model))
     if settings.builtin:
-        for own in _builtin():
-            pools.setdefault(own.pool.name, own.pool)
-            deployments[own.deployment.name] = own.deployment
+        for local in _builtin():
+            pools.setdefault(local.pool.name, local.pool)
+            deployments[local.deployment.name] = local.deployment
+    for name in own.keys() & deployments.keys():
+        deployments[name] = msgspec.structs.replace(deployments[name], price=own[name])
     for name, written in settings.deployments.items():
         if written.concurrency is not None:
             queue = written.queue
@@ -142,18 +179,36 @@ def compile_settings(
                 concurrency=written.concurrency,
                 queue=QueuePlan(queue.waiting, queue.size, queue.wait),
             )
+        deployments[name] = msgspec.structs.replace(deployments[name], probe=_probe(written))
+        claims = claims_of("deployment", name, written.limits, on_failure=on_failure).always
+        if claims:
+            made = deployments[name]
+            deployments[name] = msgspec.structs.replace(made, claims=claims + made.claims)
+    for name, deployment in deployments.items():
+        if deployment.pool is not None and pools[deployment.pool].replicas > 1:
+            deployments[name] = msgspec.structs.replace(deployment, has_parts=True, is_balanced=True)
     for name in {
-        target.deployment
+        target
         for written in settings.routes.values()
-        if written.strategy != "weighted"
-        for target in written.targets
+        if written.strategy not in _BY_REQUEST
+        for target in (*(one.deployment for one in written.targets), *written.fallbacks)
     }:
         deployments[name] = msgspec.structs.replace(deployments[name], is_balanced=True)
     routes = {
-        name: Route(name, (Target(deployment, Labels(name, name)),), is_plain=_is_plain(deployment))
+        name: route_of(name, (Target(deployment, Labels(name, name)),))
         for name, deployment in deployments.items()
     }
-    routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
+    routes |= {
+        name: _route(name, written, deployments, on_failure=on_failure)
+        for name, written in settings.routes.items()
+    }
+    unpriced = frozenset(name for name, deployment in deployments.items() if not is_priced(deployment))
+    refuses = settings.prices.unknown == "refuse"
+    every = frozenset(routes)
+    if refuses:
+        deployments = {name: one for name, one in deployments.items() if name not in unpriced}
+        left = {name: narrowed(route, is_priced) for name, route in routes.items()}
+        routes = {name: route for name, route in left.items() if route is not None}
     return Snapshot(
         routes=routes,
         remotes=remotes,
@@ -161,9 +216,13 @@ def compile_settings(
         keys=dict(_keys(settings, minted_key, hash_key)),
         defaults=_defaults(deployments),
         body_limit_bytes=settings.server.body_limit,
+        limits=settings.limits,
         rows=tuple(_row(route, created) for route in routes.values()),
         hash_key=hash_key,
         media_hosts=frozenset(host.lower() for host in settings.server.media_hosts),
+        unpriced=unpriced,
+        refuses_unpriced=refuses,
+        refused=every - routes.keys(),
     )
 
 
@@ -196,7 +255,20 @@ class _Made(NamedTuple):
     deployment: Deployment
 
 
-def _remote(name: str, written: schema.Provider) -> Remote:
+def compiled_price(written: Literal["free"] | schema.Price) -> Price:
+    if written == "free":
+        return FREE
+    unsaid = [kind for kind in _AS_INPUT if getattr(written, kind) is None]
+
+    def said(rates: schema.Rates) -> dict[str, Any]:
+        kinds = msgspec.structs.asdict(rates)
+        return kinds | {kind: kinds["input"] for kind in unsaid if kinds[kind] is None}
+
+    tiers = tuple(Tier(**said(tier)) for tier in written.tiers)
+    return versioned(Price(**{**said(written), "tiers": tiers}), "config")
+
+
+def _remote(name: str, written: schema.Provider, table: prices.Table | None = None) -> Remote:
     profile = PROFILES[written.kind]
     owner = profile.title if profile.base_url is not None and written.base_url is None else name
     said = {field: getattr(written, field) for field in Credentials.__struct_fields__}
@@ -209,7 +281,9 @@ def _remote(name: str, written: schema.Provider) -> Remote:
         headers = tuple((made.headers | own).items())
         views.append(ReplicaView(key_name, "ready", made.address, headers, signer=made.signer))
     vendor = _VENDORS.get(written.kind, written.kind)
-    is_known = bool(prices.builtin_of(vendor))  # read now: a route made by a request must not wait for a file
+    known = prices.builtin_of(vendor)  # read now: a route made by a request must not wait for a file
+    if table:
+        known = known | {key: facts for key, facts in table.items() if key[0] == vendor}
     is_open = written.models == "*"
     return Remote(
         name,
@@ -217,8 +291,11 @@ def _remote(name: str, written: schema.Provider) -> Remote:
         views[0],
         owner,
         is_open=is_open,
-        vendor=vendor if is_known else None,
+        vendor=vendor if known else None,
         spares=tuple(views[1:]),
+        place=_place(written, written),
+        kind=vendor,
+        table=known if table else None,
     )
 
 
@@ -247,7 +324,7 @@ def _local_one(name: str, written: schema.Deployment) -> _Made:
     description = f"{_public(written.model)} on {engine.name}"
     deployment = _deployment(name, pool, engine, operations, context=context, description=description)
     batching = _batching(written, is_local=True) if operations & _BATCHED else None
-    return _Made(pool, msgspec.structs.replace(deployment, batching=batching))
+    return _Made(pool, msgspec.structs.replace(deployment, batching=batching, place=_place(written, None)))
 
 
 def _builtin() -> Iterator[_Made]:
@@ -262,7 +339,8 @@ def _builtin() -> Iterator[_Made]:
         engine = load_engine(pool.engine)
         deployment = _deployment(name, pool, engine, operations, context=context, description=BUILTINS[name])
         batching = Batching() if operations & _BATCHED else None
-        yield _Made(pool, msgspec.structs.replace(deployment, batching=batching))
+        place = Place(is_own=True)
+        yield _Made(pool, msgspec.structs.replace(deployment, batching=batching, place=place))
 
 
 def _deployment(
@@ -281,6 +359,7 @@ def _deployment(
         operations=operations,
         pool=pool.name,
         max_context=context,
+        price=FREE,
         count_prompt=engine.count_prompt,
         description=description,
     )
@@ -297,34 +376,44 @@ def _batching(written: schema.Deployment, *, is_local: bool) -> Batching | None:
             return Batching() if is_on else None
 
 
-def _route(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Route:
+def _route(
+    name: str, written: schema.Route, deployments: Mapping[str, Deployment], *, on_failure: FailurePolicy
+) -> Route:
     times = written.timeouts
-    targets = tuple(
-        Target(deployments[target.deployment], Labels(name, target.deployment), target.weight)
-        for target in written.targets
-    )
-    fallbacks = tuple(Target(deployments[other], Labels(name, other)) for other in written.fallbacks)
-    is_mixed = len({(one.deployment.facts, one.deployment.max_context) for one in targets}) > 1
-    has_more = len(targets) + len(fallbacks) > 1 or written.retries > 0 or bool(written.hedge)
-    return Route(
+    first, *tiers = [
+        [
+            Target(
+                deployments[target.deployment],
+                Labels(name, target.deployment),
+                target.weight,
+                target.when,
+            )
+            for target in written.targets
+            if target.tier == tier
+        ]
+        for tier in sorted({target.tier for target in written.targets})
+    ]
+    tiers += [[Target(deployments[other], Labels(name, other))] for other in written.fallbacks]
+    return route_of(
         name,
-        targets,
-        Timeouts(
+        first,
+        tiers,
+        timeouts=Timeouts(
             connect_s=times.connect,
             first_token_s=times.first_token,
             between_tokens_s=times.between_tokens,
             total_s=times.total,
             loading_s=times.loading,
+            min_rate=times.min_rate,
         ),
         strict=written.strict,
         strategy=written.strategy,
-        fallbacks=fallbacks,
         hedge=_hedge(written.hedge),
-        is_mixed=is_mixed,
-        is_choosy=written.strategy != "weighted" or is_mixed,
+        sticky=written.sticky,
+        latency_s=written.latency,
+        difficulty=_difficulty(name, written, deployments),
         retries=written.retries,
-        has_more=has_more,
-        is_plain=not has_more and _is_plain(targets[0].deployment),
+        claims=claims_of("route", name, written.limits, on_failure=on_failure).always,
     )
 
 
@@ -334,16 +423,69 @@ def _hedge(written: bool | schema.Hedge) -> Hedge | None:
     return Hedge() if written else None
 
 
-def _is_plain(deployment: Deployment) -> bool:
-    return deployment.batching is None and deployment.concurrency is None
+def _probe(written: schema.Deployment) -> ProbePlan | None:
+    match written.probe:
+        case schema.Probe(every=every_s, timeout=timeout_s):
+            return ProbePlan(every_s, timeout_s)
+        case is_on:
+            return ProbePlan() if is_on else None
+
+
+def _difficulty(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Difficulty | None:
+    if written.strategy != "difficulty":
+        return None
+    said = written.difficulty or schema.Difficulty()
+    classifier = None
+    if said.classifier is not None:
+        by = said.classifier.deployment
+        target = Target(deployments[by], Labels(name, by))
+        timeouts = Timeouts(total_s=_CLASSIFIED_WITHIN_S)
+        route = route_of(by, (target,), timeouts=timeouts)
+        classifier = Classifier(route, said.classifier.easy, said.classifier.hard)
+    first = min(target.tier for target in written.targets)
+    there = {target.when for target in written.targets if target.tier == first}
+    return Difficulty(
+        said.thresholds.medium,
+        said.thresholds.hard,
+        tuple(level for level in LEVELS if level in there),
+        frozenset(said.escalate),
+        said.min_logprob,
+        holds_streams=said.escalate_streams,
+        classifier=classifier,
+    )
 
 
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
-        yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY)
+        yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY, role="owner")
+    on_failure = settings.limits.on_store_failure
+    teams = {
+        name: claims_of("team", name, written.limits, budgets_of(written), on_failure=on_failure)
+        for name, written in settings.teams.items()
+    }
     for name, written in settings.keys.items():
         allowed = None if written.routes is None else frozenset(written.routes)
-        yield key_hash(written.secret.encode(), hash_key), VirtualKey(name, allowed, written.priority)
+        claims = claims_of("key", name, written.limits, budgets_of(written), on_failure=on_failure)
+        if written.team is not None:
+            claims += teams[written.team]
+        key = VirtualKey(
+            name,
+            allowed,
+            written.priority,
+            _requirements(written.requires),
+            written.team,
+            claims.always,
+            claims.by_model,
+            frozenset(written.overrides),
+            written.role,
+        )
+        yield key_hash(written.secret.encode(), hash_key), key
+
+
+def _requirements(written: schema.Requirements) -> Requirements | None:
+    if written == schema.Requirements():
+        return None
+    return Requirements(frozenset(written.region), frozenset(written.data_policy))
 
 
 def _defaults(deployments: Mapping[str, Deployment]) -> dict[Operation, str]:
@@ -447,6 +589,9 @@ def problems(
         *_deployment_problems(settings, extra.get("providers", set())),
         *_route_problems(settings, extra.get("deployments", set())),
         *_key_problems(settings, extra),
+        *_tag_problems(settings),
+        *_price_problems(settings, extra),
+        *_limit_problems(settings, extra.get("teams", set())),
     ]
     has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -510,6 +655,7 @@ def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem
         if written.operations == ():
             yield Problem(f"{path}.operations", "must not be empty")
         yield from _batching_problems(f"{path}.batching", written)
+        yield from _probe_problems(f"{path}.probe", written)
         if written.queue != schema.Queue() and written.concurrency is None:
             yield Problem(f"{path}.queue", "needs `concurrency`: without it nobody waits")
         if written.provider is None:
@@ -529,6 +675,14 @@ def _batching_problems(path: str, written: schema.Deployment) -> Iterator[Proble
         yield Problem(f"{path}.window", "must be at most 1s: every request in it waits so long")
     if written.batching and written.operations and not _BATCHED & set(written.operations):
         yield Problem(path, f"is for {' and '.join(sorted(_BATCHED))}; this deployment does neither")
+
+
+def _probe_problems(path: str, written: schema.Deployment) -> Iterator[Problem]:
+    if isinstance(written.probe, schema.Probe):
+        if written.probe.every < _SHORTEST_PROBES_S:
+            yield Problem(f"{path}.every", "must be at least 1s: each probe is a real request")
+        if written.probe.timeout > _LONGEST_PROBE_S:
+            yield Problem(f"{path}.timeout", "must be at most 30s")
 
 
 def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterator[Problem]:
@@ -562,7 +716,7 @@ def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterato
                 )
 
 
-def _has_replicas(settings: Settings, name: str) -> bool:
+def _may_have_replicas(settings: Settings, name: str) -> bool:
     written = settings.deployments.get(name)
     return written is not None and _replicas(written).max > 1
 
@@ -578,8 +732,17 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             elif target.deployment in seen:
                 yield Problem(path, f"{target.deployment} is a target twice; add the weights up")
             seen.add(target.deployment)
-        if written.hedge and len(seen) == 1 and not _has_replicas(settings, written.targets[0].deployment):
+        only = written.targets[0].deployment if len(seen) == 1 else None
+        if written.hedge and only is not None and not _may_have_replicas(settings, only):
             yield Problem(f"routes.{name}.hedge", "needs a second target, or a deployment with replicas")
+        if written.sticky is not None and written.strategy != "weighted":
+            yield Problem(
+                f"routes.{name}.sticky", f"is for the strategy weighted; {written.strategy} chooses by itself"
+            )
+        if written.latency is not None and written.strategy != "cheapest":
+            yield Problem(f"routes.{name}.latency", "is for the strategy cheapest")
+        yield from _place_problems(settings, name, written)
+        yield from _difficulty_problems(f"routes.{name}", written, settings, known)
         for index, other in enumerate(written.fallbacks):
             path = f"routes.{name}.fallbacks[{index}]"
             if other not in known:
@@ -587,6 +750,140 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             elif other in seen:
                 yield Problem(path, f"{other} is a target or a fallback already")
             seen.add(other)
+
+
+def _place_problems(settings: Settings, name: str, written: schema.Route) -> Iterator[Problem]:
+    """Targets that a route's own requirements exclude: better found now than by a request."""
+    requirements = _requirements(written.requires)
+    if requirements is None:
+        return
+    paths = {target.deployment: f"targets[{at}].deployment" for at, target in enumerate(written.targets)}
+    paths |= {other: f"fallbacks[{at}]" for at, other in enumerate(written.fallbacks)}
+    if written.difficulty is not None and written.difficulty.classifier is not None:
+        paths.setdefault(written.difficulty.classifier.deployment, "difficulty.classifier.deployment")
+    for deployment, where in paths.items():
+        place = _place_of(settings, deployment)
+        if place is not None and not is_allowed(place, requirements):
+            kept = ", ".join(sorted(place.data_policy)) or "none"
+            yield Problem(
+                f"routes.{name}.{where}",
+                f"{deployment} is not what `requires` asks for: its data_region is"
+                f" {place.region or 'not said'}, its data_policy {kept}",
+            )
+
+
+def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    store = settings.limits.store
+    if store not in ("memory", "sql") and not store.startswith(("redis://", "rediss://")):
+        yield Problem("limits.store", "is memory, sql, or the URL of a Redis: redis://host:6379/0")
+    if settings.limits.processes > 1 and store == "memory":
+        yield Problem("limits.processes", "needs a store that they share: sql, or redis://host:6379/0")
+    for name, key in settings.keys.items():
+        yield from limit_problems(f"keys.{name}", key.limits, budgets_of(key))
+        teams = {*settings.teams, *also}
+        if key.team is not None and key.team not in teams:
+            yield Problem(f"keys.{name}.team", _no_such("team", key.team, sorted(teams)))
+    for name, team in settings.teams.items():
+        yield from limit_problems(f"teams.{name}", team.limits, budgets_of(team))
+    for section, bound in (
+        ("providers", settings.providers),
+        ("deployments", settings.deployments),
+        ("routes", settings.routes),
+    ):
+        for name, one in bound.items():
+            yield from limit_problems(f"{section}.{name}", one.limits)
+
+
+def _tag_problems(settings: Settings) -> Iterator[Problem]:
+    groups: list[tuple[str, Sequence[str]]] = []
+    for section, named in (("providers", settings.providers), ("deployments", settings.deployments)):
+        for name, one in named.items():
+            groups.append((f"{section}.{name}.data_region", (one.data_region,) if one.data_region else ()))
+            groups.append((f"{section}.{name}.data_policy", one.data_policy))
+    for section, bound in (("routes", settings.routes), ("keys", settings.keys)):
+        for name, item in bound.items():
+            groups.append((f"{section}.{name}.requires.region", item.requires.region))
+            groups.append((f"{section}.{name}.requires.data_policy", item.requires.data_policy))
+    for path, tags in groups:
+        for tag in tags:
+            if not _TAG.fullmatch(tag):
+                yield Problem(path, f"{tag!r} must be of lower-case letters, digits, and . _ - between them")
+
+
+def _place_of(settings: Settings, name: str) -> Place | None:
+    """None for one that is not there, or not usable: that is said elsewhere."""
+    written = settings.deployments.get(name)
+    if written is not None:
+        provider = settings.providers.get(written.provider) if written.provider else None
+        if written.provider is not None and provider is None:
+            return None
+        return _place(written, provider)
+    provider = settings.providers.get(name.partition("/")[0])
+    if provider is not None:
+        return _place(provider, provider)
+    return Place(is_own=True) if name in BUILTINS else None
+
+
+def _place(written: schema.Deployment | schema.Provider, provider: schema.Provider | None) -> Place:
+    region = written.data_region or (provider.data_region if provider else None) or ""
+    policy = written.data_policy or (provider.data_policy if provider else ())
+    return Place(region, frozenset(policy), is_own=provider is None)
+
+
+def _difficulty_problems(
+    path: str, written: schema.Route, settings: Settings, known: Iterable[str]
+) -> Iterator[Problem]:
+    levels = {target.when for target in written.targets}
+    if written.strategy != "difficulty":
+        if written.difficulty is not None:
+            yield Problem(f"{path}.difficulty", "needs `strategy: difficulty`")
+        if levels != {None}:
+            yield Problem(f"{path}.targets", "`when` needs `strategy: difficulty`")
+        return
+    for index, target in enumerate(written.targets):
+        if target.when is None:
+            yield Problem(f"{path}.targets[{index}]", "`when` is missing: easy, medium or hard")
+        if not _may(settings, target.deployment, "chat"):
+            yield Problem(f"{path}.targets[{index}].deployment", f"{target.deployment} does not do chat")
+    first = min(target.tier for target in written.targets)
+    if None not in levels and len({one.when for one in written.targets if one.tier == first}) == 1:
+        yield Problem(f"{path}.targets", "are all of one level; routing by difficulty needs two at least")
+    said = written.difficulty or schema.Difficulty()
+    if said.thresholds.medium > said.thresholds.hard:
+        yield Problem(f"{path}.difficulty.thresholds", "medium must not be above hard")
+    if said.classifier is not None:
+        yield from _classifier_problems(f"{path}.difficulty.classifier", said.classifier, settings, known)
+
+
+def _classifier_problems(
+    path: str, written: schema.Classifier, settings: Settings, known: Iterable[str]
+) -> Iterator[Problem]:
+    if written.deployment not in known:
+        yield Problem(f"{path}.deployment", _no_such("deployment", written.deployment, sorted(known)))
+    elif not _may(settings, written.deployment, "embedding"):
+        yield Problem(f"{path}.deployment", f"{written.deployment} does not do embedding")
+    for text in sorted({*written.easy} & {*written.hard}):
+        yield Problem(path, f"{text!r} is an example of easy and of hard requests")
+
+
+def _may(settings: Settings, name: str, operation: Operation) -> bool:
+    """Whether a deployment may do that, as far as the settings say."""
+    if name in BUILTINS:
+        return any(
+            own.deployment.name == name and operation in own.deployment.operations for own in _builtin()
+        )
+    written = settings.deployments.get(name)
+    if written is None or written.operations:
+        return written is None or not written.operations or operation in written.operations
+    try:
+        if written.provider is None:
+            return operation in _local_one(name, written).deployment.operations
+        provider = settings.providers.get(written.provider)
+        if provider is None or any(_one_provider("", provider)):
+            return True
+        return operation in _remote(written.provider, provider).codec.operations
+    except (PenstockError, ValueError):  # problems of their own
+        return True
 
 
 def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:
@@ -606,6 +903,21 @@ def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator
                 yield Problem(
                     f"{path}.routes[{index}]", _no_such("route or deployment", route, sorted(known))
                 )
+
+
+def _price_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:
+    providers = {*settings.providers, *extra.get("providers", set())}
+    known = _deployment_names(settings) | extra.get("deployments", set())
+    for name, written in settings.prices.models.items():
+        path = f"prices.models.{name}"
+        vendor, slash, model = name.partition("/")
+        if name not in known and not (slash and model and (vendor in providers or vendor in PROFILES)):
+            said = _no_such("deployment", name, sorted(known))
+            yield Problem(path, f"{said}; or write `<provider>/<model>`, `<kind>/<model>`")
+        elif model == "*" and vendor not in providers:
+            yield Problem(path, f"there is no provider {vendor!r}; `*` stands for the models of a provider")
+        if isinstance(written, schema.Price) and written == schema.Price():
+            yield Problem(path, "says nothing; write `free`, or what it costs")
 
 
 def _deployment_names(settings: Settings) -> set[str]:

@@ -1,4 +1,4 @@
-"""The end of every call: metrics and one log line. Later also leases, cost and audit.
+"""The end of every call: its cost, metrics and one log line. Later also leases and audit.
 
 `account` runs exactly once per call, whatever raised where; it never raises itself and never waits.
 """
@@ -6,9 +6,15 @@
 import datetime as dt
 from typing import Any
 
+import structlog
+
+from penstock.gateway.billing import cost_of_call, wasted
 from penstock.telemetry import log
 from penstock.telemetry.metrics import Metrics
 from penstock.types.call import Call
+from penstock.types.money import PER_USD
+
+_log = structlog.get_logger("penstock.gateway")
 
 
 def account(call: Call, *, ended_s: float, metrics: Metrics) -> None:
@@ -17,12 +23,32 @@ def account(call: Call, *, ended_s: float, metrics: Metrics) -> None:
         msg = f"call {call.id} accounted twice"
         raise AssertionError(msg)
     call.is_accounted = True
+    if call.cost is None:
+        call.cost = cost_of_call(call)
+        if call.cost is None and metrics.is_first_unpriced(call.deployment):
+            _log.warning("cost unknown", **_unpriced(call))
     metrics.call_ended(call, ended_s)
+    lost = 0
+    if len(call.attempts) > 1 or call.client_left or call.error is not None:
+        for attempt, pico in wasted(call):
+            metrics.wasted(attempt.label, pico)
+            lost += pico
     if (write := log.calls()) is not None:
-        write(_line(call, ended_s))
+        write(_line(call, ended_s, lost))
 
 
-def _line(call: Call, ended_s: float) -> dict[str, Any]:
+def _unpriced(call: Call) -> dict[str, str]:
+    told = next(attempt for attempt in call.attempts if attempt.is_told)
+    if told.price is None:
+        detail = "it has no price; add one under `prices.models`"
+    elif told.usage is None:
+        detail = "the upstream did not say what it used"
+    else:
+        detail = "its price lacks what this call used; add it under `prices.models`"
+    return {"deployment": call.deployment, "id": call.id, "detail": detail}
+
+
+def _line(call: Call, ended_s: float, lost: int = 0) -> dict[str, Any]:
     """What the log line says; never a prompt, an answer or a credential."""
     fields: dict[str, Any] = {
         "timestamp": dt.datetime.now(dt.UTC),
@@ -37,6 +63,8 @@ def _line(call: Call, ended_s: float) -> dict[str, Any]:
     if call.model:
         fields["model"] = call.model
         fields["deployment"] = call.deployment
+    if call.difficulty is not None:
+        fields["difficulty"] = str(call.difficulty)
     if call.error is not None:
         fields["code"] = call.error.code
         if call.error.param is not None:
@@ -51,6 +79,13 @@ def _line(call: Call, ended_s: float) -> dict[str, Any]:
     if call.usage is not None:
         fields["prompt_tokens"] = call.usage.prompt_tokens
         fields["completion_tokens"] = call.usage.completion_tokens
+        if call.usage.is_estimated:
+            fields["usage_estimated"] = True
+    if call.cost is not None and call.cost.version:
+        fields["cost_usd"] = call.cost.total / PER_USD
+        fields["price"] = call.cost.version
+    if lost:
+        fields["wasted_usd"] = lost / PER_USD
     return fields
 
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from penstock.routing import select
+from penstock.gateway.health import Health, replica_of
+from penstock.gateway.wishes import SESSION
+from penstock.routing import difficulty, select, sticky
 from penstock.routing.constraints import Needs, fits, needs_of
 from penstock.routing.load import Lease, Load
 from penstock.routing.prefix import BLOCK, BYTES_PER_TOKEN, PrefixIndex, blocks_of, salt_of
@@ -20,7 +22,7 @@ from penstock.routing.select import Candidate
 from penstock.routing.speed import Speeds
 from penstock.telemetry.metrics import Routing
 from penstock.types.call import Call
-from penstock.types.deployment import Deployment, Fleet, ReplicaView, Route, Target
+from penstock.types.deployment import Deployment, Fleet, ReplicaView, Route, Sticky, Target
 from penstock.types.errors import InvalidRequest
 from penstock.types.requests import ChatRequest, Request
 from penstock.types.usage import Usage
@@ -67,34 +69,48 @@ class Balance:
         self.predicted: dict[str, int] = {}  # deployment -> tokens
         self.cached: dict[str, int] = {}
         self.regret: dict[str, int] = {}  # route -> tokens
+        self.levels: dict[tuple[str, str], int] = {}  # (route, level) -> how often
+        self.escalations: dict[tuple[str, str], int] = {}  # (route, reason)
 
-    def choose(
-        self, call: Call, request: Request, route: Route, fleet: Fleet, down: Callable[[str], bool]
-    ) -> Target:
-        """The best of those that can and are up. `down`: whether a deployment is left alone, by its name."""
+    def choose(self, call: Call, request: Request, route: Route, fleet: Fleet, health: Health) -> Target:
+        """The best of those that can and are up."""
         if route.strategy == "affinity":
             self._read(call, request)
         elif route.strategy == "cheapest":
             call.prompt = Prompt((), len(prompt_of(request)) // BYTES_PER_TOKEN)
-        candidates = self._candidates(route, fleet)
-        if route.is_mixed and isinstance(request, ChatRequest):
-            needs = _needs(request)
-            candidates = [one for one in candidates if fits(one.target.deployment, needs)] or candidates
-        best = self._best(call, request, route, candidates)
-        if down(best.target.deployment.name):
-            up = [one for one in candidates if not down(one.target.deployment.name)]
-            best = self._best(call, request, route, up) if up else best
+        candidates: Sequence[Candidate] = self._candidates(route, fleet)
+        if route.is_mixed:
+            candidates = self._able(candidates, request)
+        roll = _roll(call, request, route)
+        best = self._best(call, request, route, health.standing(candidates, roll))
+        if not health.is_up(best):
+            up = [one for one in candidates if health.is_up(one)]
+            best = self._best(call, request, route, health.standing(up, roll)) if up else best
         if route.strategy != "weighted":
             key = (route.name, best.id or best.replica)
             self.decisions[key] = self.decisions.get(key, 0) + 1
         call.replica = best.id
         return best.target
 
-    def again(self, call: Call, request: Request, route: Route, targets: Sequence[Target]) -> Target:
+    def again(
+        self, call: Call, request: Request, route: Route, targets: Sequence[Target], health: Health
+    ) -> Target:
         """Who is next of `targets`, after others have failed."""
-        left = [Candidate(one, one.deployment.name, "", one.weight) for one in targets]
+        left = [_of_target(one) for one in targets]
         call.replica = ""
-        return self._best(call, request, route, left).target
+        able = health.standing(self._able(left, request), _roll(call, request, route))
+        return self._best(call, request, route, able).target
+
+    def _able(self, candidates: Sequence[Candidate], request: Request) -> Sequence[Candidate]:
+        """Those that are not known to be unable; all, if all are."""
+        if not isinstance(request, ChatRequest):
+            return candidates
+        needs = _needs(request)
+        return [one for one in candidates if fits(one.target.deployment, needs)] or candidates
+
+    def able(self, route: Route, request: Request) -> list[Target]:
+        """The targets of a route that are not known to be unable; all, if all are."""
+        return [one.target for one in self._able([_of_target(one) for one in route.targets], request)]
 
     def _read(self, call: Call, request: Request) -> None:
         text = prompt_of(request)
@@ -110,10 +126,16 @@ class Balance:
                 return self._affine(call.prompt, candidates, roll)
             case "least-loaded":
                 return select.least_loaded(candidates, self.load, (roll, other_roll))
+            case "weighted" if route.sticky is not None:
+                return sticky.rendezvous(candidates, _session(call, request, route.sticky))
             case "cheapest":
+                if route.latency_s is not None:
+                    candidates = self._in_time(candidates, route.latency_s, call.started_s)
                 answer = self._answer_tokens(request, route)
                 tokens = call.prompt.tokens
                 return select.least(candidates, lambda one: _price(one, tokens, answer), roll)
+            case "difficulty" if call.difficulty is not None:
+                return select.preferred(candidates, difficulty.preference(call.difficulty), roll)
             case "fastest" if other_roll >= EXPLORES:
                 return select.least(candidates, lambda one: self._expected_s(one, request, route), roll)
             case _:
@@ -138,6 +160,14 @@ class Balance:
         expected_s = self.speeds.expected_s(one.target.deployment.name, self._answer_tokens(request, route))
         return 0.0 if expected_s is None else expected_s
 
+    def _in_time(
+        self, candidates: Sequence[Candidate], latency_s: float, now_s: float
+    ) -> Sequence[Candidate]:
+        """Without those that have been late; one of them is tried again now and then."""
+        return [
+            one for one in candidates if not self.speeds.is_late(one.target.deployment.name, latency_s, now_s)
+        ] or candidates
+
     def report(self) -> Routing:
         """A copy: another thread reads it."""
         return Routing(
@@ -146,16 +176,21 @@ class Balance:
             self.predicted.copy(),
             self.cached.copy(),
             len(self.index),
+            self.levels.copy(),
+            self.escalations.copy(),
         )
 
     def _candidates(self, route: Route, fleet: Fleet) -> list[Candidate]:
-        """Those of a route without replicas of ours never change."""
+        """Those of a route that is indifferent to replicas of ours never change."""
         known = self._fixed.get(route.name)
         if known is not None and known[0] is route:
             return known[1]
-        candidates = candidates_of(route, fleet)
-        if all(target.deployment.pool is None for target in route.targets):
-            self._fixed[route.name] = (route, candidates)
+        if route.difficulty is None and any(target.deployment.pool is not None for target in route.targets):
+            return candidates_of(route, fleet)
+        candidates = [
+            _of_target(target) for target in route.targets
+        ]  # the fleet knows the least used replica
+        self._fixed[route.name] = (route, candidates)
         return candidates
 
     def placed(self, call: Call, deployment: Deployment, view: ReplicaView) -> Lease:
@@ -172,7 +207,7 @@ class Balance:
         if attempt.first_content_s is not None and attempt.ended_s is not None:
             first_s = attempt.first_content_s - attempt.started_s
             rest_s = attempt.ended_s - attempt.first_content_s
-            self.speeds.saw(deployment.name, first_s, rest_s, usage.completion_tokens)
+            self.speeds.saw(attempt.label, first_s, rest_s, usage.completion_tokens, now_s=attempt.ended_s)
         if usage.completion_tokens:
             known = self._answers.get(route, float(usage.completion_tokens))
             self._answers[route] = known + NEWEST * (usage.completion_tokens - known)
@@ -202,6 +237,20 @@ class Balance:
             self.index.judge(replica, was_right=cached >= RIGHT * predicted)
 
 
+def _session(call: Call, request: Request, by: Sticky) -> int:
+    key = "" if call.key is None else call.key.name
+    return sticky.session_of(by, key, call.headers.get(SESSION, b""), getattr(request, "body", {}))
+
+
+def _roll(call: Call, request: Request, route: Route) -> Callable[[Candidate], float] | None:
+    by = route.sticky
+    return None if by is None else lambda one: sticky.roll(one, _session(call, request, by))
+
+
+def _of_target(target: Target) -> Candidate:
+    return Candidate(target, target.deployment.name, "", target.weight)
+
+
 def _needs(request: ChatRequest) -> Needs:
     try:
         return needs_of(request.conversation())
@@ -210,11 +259,12 @@ def _needs(request: ChatRequest) -> Needs:
 
 
 def _price(one: Candidate, prompt: int, answer: int) -> float | None:
-    """Micro-USD per million of such calls' tokens; only compared."""
-    facts = one.target.deployment.facts
-    if facts is None or facts.input_price is None or facts.output_price is None:
-        return 0.0 if one.target.deployment.pool is not None else None  # what is our own is paid for
-    return facts.input_price * prompt + facts.output_price * answer
+    """Pico-USD of such a call; only compared. What is our own is paid for, unless it has a price."""
+    price = one.target.deployment.price
+    prices = None if price is None else price.at(prompt)
+    if prices is None or prices.input is None or prices.output is None:
+        return None
+    return float(prices.input * prompt + prices.output * answer)
 
 
 def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:
@@ -222,18 +272,13 @@ def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:
     for target in route.targets:
         deployment = target.deployment
         if deployment.pool is None:
-            found.append(Candidate(target, deployment.name, "", target.weight))
+            found.append(_of_target(target))
             continue
         ready = fleet.replicas(deployment.pool)
         found += [Candidate(target, replica_of(deployment, view), view.id, target.weight) for view in ready]
         if not ready:
-            found.append(Candidate(target, deployment.name, "", target.weight))
+            found.append(_of_target(target))
     return found
-
-
-def replica_of(deployment: Deployment, view: ReplicaView) -> str:
-    """A replica that was started again is another one: its cache is empty."""
-    return deployment.name if deployment.pool is None else f"{view.id}:{view.address.port}"
 
 
 def prompt_of(request: Request) -> bytes:

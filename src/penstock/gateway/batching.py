@@ -40,6 +40,7 @@ from penstock.types.call import Call
 from penstock.types.deployment import Batching, Deployment, Route
 from penstock.types.errors import InvalidRequest, PenstockError, UpstreamInvalid
 from penstock.types.events import Delta
+from penstock.types.money import cost_of
 from penstock.types.requests import Request
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
@@ -137,19 +138,22 @@ class _Member:
         self.note_attempts()
         if self.answer is not None:
             self.call.usage = self.answer.usage
+            attempt = self.call.attempts[-1]
+            attempt.usage, attempt.is_told = self.answer.usage, True
             return self.answer
         if isinstance(self.error, PenstockError):
             raise copy.copy(self.error) from self.error  # one of its own: a traceback grows with each raise
         raise RuntimeError("a bug in the walk of a batch") from self.error
 
     def note_attempts(self) -> None:
-        """Those of its batch are its own; the two let each other go."""
+        """Those of its batch are its own, but for what they used; the two let each other go."""
         if self.batch is None:
             return
         call, shared = self.call, self.batch.call
         self.batch = None
         for attempt in shared.attempts:
-            call.attempts.append(msgspec.structs.replace(attempt, label=call.labels.deployment))
+            own = msgspec.structs.replace(attempt, label=call.labels.deployment, usage=None, is_told=False)
+            call.attempts.append(own)
         call.first_content_s, call.dropped = shared.first_content_s, shared.dropped
 
 
@@ -304,7 +308,15 @@ class _Lane:
         else:
             for member, answer in zip(batch.members, answers, strict=True):
                 member.answer = answer
+                if member.turn.done():  # it has left, and its part was made all the same
+                    self._waste(member, answer)
             batch.wake()
+
+    def _waste(self, member: _Member, answer: Delta) -> None:
+        price, usage = self._deployment.price, answer.usage
+        cost = cost_of(price, usage) if price is not None and usage is not None else None
+        if cost is not None:
+            self._metrics.wasted(member.call.labels.deployment, cost.total)
 
 
 def _less(route: Route, spent_s: float) -> Route:

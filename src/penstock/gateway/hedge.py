@@ -30,7 +30,7 @@ from penstock.types.errors import PenstockError
 from penstock.types.events import Delta
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
-Attempt = Callable[[Call, Target, Emit], Awaitable[None]]
+Attempt = Callable[[Call, Target, Route, Emit], Awaitable[None]]
 
 _WON = (
     "labels",
@@ -50,12 +50,12 @@ async def race(
     """`attempt` at `first`, and maybe at another. Raises what the first failed by, if both did; what else
     failed is added to `tried`.
     """
-    runners = _Race(call, emit, attempt)
+    runners = _Race(call, route, emit, attempt)
     began_s = deps.clock.monotonic()
     try:
         runners.start(first, call.replica)
         if not await runners.is_over(_delay_s(route, deps)):
-            other = _other(call, first, route, deps)
+            other = _other(call, first, runners.first_replica, route, deps)
             if other is not None and deps.hedges.take(route.name):
                 runners.start(other.target, other.id)
             await runners.is_over(None)
@@ -78,8 +78,9 @@ class _Runner:
 
 
 class _Race:
-    def __init__(self, call: Call, emit: Emit, attempt: Attempt) -> None:
+    def __init__(self, call: Call, route: Route, emit: Emit, attempt: Attempt) -> None:
         self._call = call
+        self._route = route
         self._emit = emit
         self._attempt = attempt
         self._runners: list[_Runner] = []
@@ -93,6 +94,11 @@ class _Race:
         runner = _Runner(own, target)
         self._runners.append(runner)
         runner.task = tasks.spawn(self._tasks, self._run(runner), "attempt")
+
+    @property
+    def first_replica(self) -> str:
+        """Where the first attempt is: the id of one of ours."""
+        return self._runners[0].call.replica
 
     async def is_over(self, within_s: float | None) -> bool:
         """Whether it is known who answers, or that nobody does."""
@@ -116,7 +122,9 @@ class _Race:
             return
         first, *others = self._runners
         tried += [
-            Tried(other.target, other.error) for other in others if isinstance(other.error, PenstockError)
+            Tried(other.target, other.error, other.call.replica)
+            for other in others
+            if isinstance(other.error, PenstockError)
         ]
         if first.error is not None:
             raise first.error
@@ -130,6 +138,7 @@ class _Race:
                 self._call.usage = runner.call.usage  # also of a client that left half-way
             else:
                 for attempt in runner.call.attempts:
+                    attempt.is_told = False
                     if attempt.error is None and self._winner is not None:
                         attempt.outcome = "outrun"
                 self._call.attempts += runner.call.attempts
@@ -144,7 +153,7 @@ class _Race:
                 await asyncio.Event().wait()  # until it is cancelled: the other was first
 
         try:
-            await self._attempt(runner.call, runner.target, emit)
+            await self._attempt(runner.call, runner.target, self._route, emit)
         except Exception as exc:  # noqa: BLE001 - raised where the race ends, if this one decides it
             runner.error = exc
         finally:
@@ -167,15 +176,15 @@ def _delay_s(route: Route, deps: Deps) -> float | None:
     return hedge.after_s if hedge.after_s is not None else deps.delays.late_s(route.name)
 
 
-def _other(call: Call, first: Target, route: Route, deps: Deps) -> Candidate | None:
+def _other(call: Call, first: Target, replica: str, route: Route, deps: Deps) -> Candidate | None:
     """Of the others that are up, the one with the least to do."""
-    now_s = deps.clock.monotonic()
     others = [
         one
         for one in candidates_of(route, deps.fleet)
-        if (one.target is not first or (one.id and one.id != call.replica))
+        if (one.target is not first or (one.id and one.id != replica))
+        and one.target.when == first.when  # of a route by difficulty
         and call.operation in one.target.deployment.operations
-        and not deps.breakers.is_down(one.target.deployment.name, now_s)
+        and deps.health.is_up(one)
     ]
     if not others:
         return None

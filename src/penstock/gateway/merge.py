@@ -98,11 +98,17 @@ def shares(usage: Usage | None, weights: Sequence[int]) -> list[Usage | None]:
     if usage is None:
         return [None] * len(weights)
     sums = [0, *accumulate(max(1, weight) for weight in weights)]
-    prompts, completions = (
-        [total * one // sums[-1] for one in sums] for total in (usage.prompt_tokens, usage.completion_tokens)
+    prompts, completions, units = (
+        [total * one // sums[-1] for one in sums]
+        for total in (usage.prompt_tokens, usage.completion_tokens, usage.search_units)
     )
     return [
-        Usage(prompts[at + 1] - prompts[at], completions[at + 1] - completions[at], is_estimated=True)
+        Usage(
+            prompts[at + 1] - prompts[at],
+            completions[at + 1] - completions[at],
+            is_estimated=True,
+            search_units=units[at + 1] - units[at],
+        )
         for at in range(len(weights))
     ]
 

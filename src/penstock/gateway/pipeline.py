@@ -3,9 +3,11 @@
     1  authenticate         who calls                                   (before the body is read)
     2  read, decode         what is asked, checked against the schema
     3  find_route           which model that is; may this key use it
-    4  choose               which target answers                        (routing.select, pure; balance)
-    5  failover.run         attempts until one answers: deltas come, the responder writes them
-    6  account              exactly once, whatever happened
+    4  choose               which target answers                        (routing.select, pure; balance,
+                                                                         difficulty)
+    5  reserve              of the caller's limits and budgets          (reservations; settled at the end)
+    6  failover.run         attempts until one answers: deltas come, the responder writes them
+    7  account              exactly once, whatever happened
 
 One explicit function: the order can be read, and steps pass typed fields of `Call`. The snapshot is read
 once, so a reload cannot change the configuration under a running request.
@@ -20,20 +22,26 @@ import msgspec
 import structlog
 
 from penstock.config.snapshot import Snapshot
-from penstock.gateway import failover
+from penstock.gateway import failover, wishes
 from penstock.gateway.account import account
+from penstock.gateway.attempts import told_to
 from penstock.gateway.deps import Deps
+from penstock.gateway.difficulty import judge
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
+from penstock.gateway.upstream import Emit
 from penstock.routing import select
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
 from penstock.types.errors import (
+    BudgetExceeded,
     InternalError,
     InvalidApiKey,
     InvalidRequest,
     ModelNotFound,
     PenstockError,
+    PermissionDenied,
+    PriceUnknown,
     ServerStopping,
 )
 from penstock.types.identity import VirtualKey
@@ -54,29 +62,37 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
     responder: Responder | None = None
     try:
         call.key = authenticate(snapshot, exchange)
+        if call.key.role == "viewer":
+            raise PermissionDenied("This key may look on; calling models takes the role developer.")
         body = await exchange.read_body(snapshot.body_limit_bytes)
         call.headers, call.body_bytes = exchange.headers, len(body)
         request = inbound.decode(decode_json(body))
         call.is_stream = request.stream
         route = find_route(snapshot, call.key, request, inbound.operation)
         call.model = request.model or route.name
+        if call.key.requires is not None or not wishes.HEADERS.isdisjoint(call.headers):
+            route = wishes.granted(call, route, call.key)
         if not route.is_choosy:
             target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
         else:
-            now_s = call.started_s
-            target = deps.balance.choose(
-                call, request, route, deps.fleet, lambda name: deps.breakers.is_down(name, now_s)
-            )
+            if route.difficulty is not None:
+                call.difficulty = await judge(call, request, route, deps)
+            target = deps.balance.choose(call, request, route, deps.fleet, deps.health)
         deployment = target.deployment
         if call.operation not in deployment.operations:
             raise wrong_operation(deployment, call)
         if inbound.forwards:
             forward(exchange, inbound, request)
+        if call.key.claims or call.key.model_claims or route.claims:
+            await deps.reservations.reserve(call, request, route)
         exchange.watch_client()
         responder = Responder(exchange, call, inbound.encoder(request, call), id_header=inbound.id_header)
         if request.stream:
             responder.keep_alive()
-        await failover.run(call, request, target, route=route, deps=deps, emit=responder.emit)
+        emit: Emit = responder.emit
+        if call.lease is not None and request.stream:
+            emit = deps.reservations.extending(call, call.lease, emit)
+        await failover.run(call, request, target, route=route, deps=deps, emit=emit)
         await responder.end()
     except ClientLeft:
         call.client_left = True
@@ -103,6 +119,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if responder is not None:
             responder.stop()
         call.status = exchange.status
+        if call.lease is not None:
+            await deps.reservations.settle(call, call.lease)
         account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics)
 
 
@@ -156,7 +174,7 @@ def find_route(snapshot: Snapshot, key: VirtualKey, request: Request, operation:
     """The route of the model that was asked for.
 
     Raises ModelNotFound also for a model that exists but is not this key's to see: the existence of another
-    tenant's model is not told.
+    tenant's model is not told. Raises PriceUnknown where the configuration refuses what has no price.
     """
     name = request.model or snapshot.defaults.get(operation, "")
     if not name:
@@ -164,6 +182,12 @@ def find_route(snapshot: Snapshot, key: VirtualKey, request: Request, operation:
             f"No model was named, and there is none that serves {operation} by default.", param="model"
         )
     route = snapshot.find_route(name)
+    if route is None and key.may_use(name) and snapshot.refuses(name):
+        raise PriceUnknown(
+            f"What the model {name[:MAX_ECHO_CHARS]!r} costs is not known, and this server refuses such"
+            " calls; its operator can add a price.",
+            param="model",
+        )
     if route is None or not key.may_use(route.name):
         raise ModelNotFound(
             f"The model {name[:MAX_ECHO_CHARS]!r} does not exist or this key may not use it;"
@@ -185,13 +209,15 @@ async def refuse(
     exchange: Exchange, inbound: Inbound, responder: Responder | None, error: PenstockError, call: Call
 ) -> None:
     """Tells the client, in its own protocol, unless it is gone."""
+    error = told_to(error, call)
     try:
         async with asyncio.timeout(LAST_WORDS_S if isinstance(error, ServerStopping) else None):
             if responder is not None and exchange.is_started:
                 await responder.fail(error)
             else:
                 body = inbound.error_body(error, call.id)
-                await send_error(exchange, error, body, call, id_header=inbound.id_header)
+                status = inbound.budget_status if isinstance(error, BudgetExceeded) else error.status
+                await send_error(exchange, error, body, call, status=status, id_header=inbound.id_header)
     except TimeoutError:
         exchange.abort()
     except ClientLeft:

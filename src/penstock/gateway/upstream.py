@@ -6,6 +6,7 @@ The phases and their bounds (types.deployment.Timeouts):
     connect        TCP and TLS                                  -> UpstreamUnavailable
     first token    a stream: request sent until the first content -> UpstreamTimeout
     between tokens silence after that                           -> UpstreamTimeout
+    min rate       a drip after that, where the route says so   -> UpstreamTimeout (gateway/pace.py)
     total          the whole attempt, a slow client included    -> UpstreamTimeout
 
 All of them are deadlines of the upstream connection (lib.http1), which costs no timer: when one passes, the
@@ -17,14 +18,17 @@ end: that is how generation stops when the client leaves.
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from penstock.gateway import pace
+from penstock.gateway.consumed import Volume, consumed
 from penstock.gateway.deps import Deps
-from penstock.gateway.structured import MAX_TRIES, Checked, SchemaMismatch
+from penstock.gateway.health import is_credential_s
+from penstock.gateway.pace import Pace, Splitter, has_content
+from penstock.gateway.structured import MAX_TRIES, Checked, Escalated, SchemaMismatch
 from penstock.gateway.translate import prepare, watched
 from penstock.lib import http1
 from penstock.lib.eventstream import BadFrame, FrameSplitter
@@ -39,15 +43,14 @@ from penstock.types.errors import (
     InvalidRequest,
     PenstockError,
     UnsupportedParameter,
-    UpstreamCredentials,
     UpstreamCut,
     UpstreamInvalid,
-    UpstreamRateLimited,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from penstock.types.events import Chunk, Counted, Delta, Events
+from penstock.types.events import Counted, Delta
 from penstock.types.requests import ChatRequest, Request
+from penstock.types.usage import Usage
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
 
@@ -69,20 +72,25 @@ async def run(
     give_up_s = deps.clock.monotonic() + timeouts.loading_s
     mismatches = 0
     while True:
-        replica = deployment.remote if not deployment.spares else _in_turn(deployment, deps)
+        replica = deployment.remote if not deployment.has_parts else _in_turn(call, deployment, deps)
         if replica is None:
             left_s = max(0.0, give_up_s - deps.clock.monotonic())
             replica = await deps.fleet.acquire(deployment.pool or "", left_s, call.replica)
-        attempt = Attempt(deployment.name, replica.id, deps.clock.monotonic(), call.labels.deployment)
+        attempt = Attempt(
+            deployment.name, replica.id, deps.clock.monotonic(), call.labels.deployment, deployment.price
+        )
         call.attempts.append(attempt)
         if deployment.is_balanced:
             attempt.lease = deps.balance.placed(call, deployment, replica)
+            if deployment.has_parts:
+                attempt.breaker = deps.health.began(deployment, replica)
         try:
             await _attempt(
                 call, attempt, request, deployment, replica=replica, route=route, deps=deps, emit=emit
             )
         except http1.HTTPClientError as exc:
             attempt.error = _map_transport_error(exc, deployment)
+            _note(attempt, deployment, attempt.error, deps)
             if deployment.remote is None and isinstance(exc, http1.ConnectError | http1.ConnectionCut):
                 deps.fleet.suspect(replica)
                 if isinstance(exc, http1.ConnectError) and deps.clock.monotonic() < give_up_s:
@@ -91,42 +99,64 @@ async def run(
         except SchemaMismatch as error:
             attempt.error = error
             mismatches += 1
+            if "schema" in call.held_for:
+                raise Escalated("schema") from error
             if call.is_stream or mismatches >= MAX_TRIES:
                 raise
         except PenstockError as error:
             attempt.error = error
-            is_told = call.is_stream and attempt.first_content_s is not None
-            if is_told or not _may_use_another(deployment, replica, error, deps):
+            _note(attempt, deployment, error, deps)
+            if attempt.is_told or not _may_use_another(call, deployment, error, deps):
                 raise
         else:
-            if attempt.lease is not None and call.usage is not None:
-                attempt.ended_s = deps.clock.monotonic()
-                deps.balance.learned(call, deployment, replica, call.usage)
+            attempt.is_told = True
+            if attempt.lease is not None:
+                _note_success(call, attempt, deployment, replica, deps)
             return
         finally:
             attempt.ended_s = deps.clock.monotonic()
             if attempt.lease is not None:
                 deps.balance.load.release(attempt.lease)
+                if attempt.breaker is not None:
+                    attempt.breaker.left()  # unless its end was noted
             if deployment.remote is None:
                 deps.fleet.release(replica)
 
 
-def _in_turn(deployment: Deployment, deps: Deps) -> ReplicaView | None:
-    """One of the provider's credentials: none that rests, unless all do."""
-    now_s = deps.clock.monotonic()
-    views = (deployment.remote, *deployment.spares)
-    awake = [view for view in views if view is not None and not deps.breakers.is_down(view.id, now_s)]
-    return random.choice(awake or views)  # noqa: S311 - a turn
+def _in_turn(call: Call, deployment: Deployment, deps: Deps) -> ReplicaView | None:
+    """One of its credentials; None where it has replicas, and then `call.replica` is the one to acquire."""
+    if deployment.pool is None:
+        return deps.health.credential(deployment, _asked(call))
+    call.replica = deps.health.replica(deployment, call.replica)
+    return None
 
 
-def _may_use_another(deployment: Deployment, replica: ReplicaView, error: PenstockError, deps: Deps) -> bool:
-    """Whether it was this credential's fault, and another is awake; it rests from now on."""
-    if not deployment.spares or not isinstance(error, UpstreamCredentials | UpstreamRateLimited):
+def _note(attempt: Attempt, deployment: Deployment, error: PenstockError, deps: Deps) -> None:
+    """It failed at this replica, or with this credential."""
+    if attempt.breaker is not None and (deployment.pool is not None or is_credential_s(error)):
+        deps.health.failed(attempt.breaker, error)
+
+
+def _note_success(
+    call: Call, attempt: Attempt, deployment: Deployment, replica: ReplicaView, deps: Deps
+) -> None:
+    if attempt.breaker is not None:
+        deps.health.succeeded(attempt.breaker)
+    if call.usage is not None:
+        attempt.ended_s = deps.clock.monotonic()
+        deps.balance.learned(call, deployment, replica, call.usage)
+
+
+def _may_use_another(call: Call, deployment: Deployment, error: PenstockError, deps: Deps) -> bool:
+    """Whether it was a credential's fault, and one that is awake was not asked yet."""
+    if not deployment.spares or not is_credential_s(error):
         return False
-    now_s = deps.clock.monotonic()
-    deps.breakers.of(replica.id).failed(error, now_s)
-    views = (deployment.remote, *deployment.spares)
-    return any(view is not None and not deps.breakers.is_down(view.id, now_s) for view in views)
+    return deps.health.has_fresh_credential(deployment, _asked(call))
+
+
+def _asked(call: Call) -> set[str]:
+    """The ids of the replicas and credentials that were."""
+    return {attempt.replica for attempt in call.attempts}
 
 
 async def _attempt(
@@ -142,6 +172,7 @@ async def _attempt(
 ) -> None:
     timeouts = route.timeouts
     if request.__class__ is ChatRequest and request.counts_only and not deployment.codec.counts:
+        attempt.usage = Usage()
         await emit((await _count(request, deployment, replica, deps),))
         return
     if request.__class__ is ChatRequest and request.dialect != deployment.codec.dialect:
@@ -149,9 +180,13 @@ async def _attempt(
         await prepare(call, request, deployment.codec, deps)
         emit = watched(call, request, emit, deps)
     outgoing = _encode(call, request, deployment, is_strict=route.strict)
+    volume: Volume | None = None
+    if deployment.codec.dialect != "openai":
+        volume = Volume(deployment.codec.dialect, _read_events)
     checked = None
     if outgoing.schema is not None:
-        checked = Checked(outgoing.schema, emit, is_stream=call.is_stream)
+        dialect = request.dialect if isinstance(request, ChatRequest) else "openai"
+        checked = Checked(outgoing.schema, dialect, emit, is_stream=call.is_stream)
         emit = checked.emit
     reader = deployment.codec.reader(request, deployment)
     address = replica.address
@@ -178,23 +213,27 @@ async def _attempt(
             if not outgoing.is_stream:
                 delta = reader.answer(await response.read(ANSWER_LIMIT_BYTES))
                 attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
-                call.usage = delta.usage
+                attempt.usage = call.usage = delta.usage
+                if delta.usage is None and isinstance(delta, Counted):
+                    attempt.usage = Usage()
                 await emit((delta,))
                 if checked is not None:
                     await checked.end()
                 return
             _expect_events(response, deployment, outgoing.framing)
             splitter = SSESplitter() if outgoing.framing == "sse" else _SPLITTERS[outgoing.framing]()
+            read, events = response.read_some, _read_events if volume is None else volume.events
             held: list[Delta] | None = []  # until something may be told: None from then on
             is_open = True
             trickle_since_s: float | None = None
             while is_open:
-                data = await response.read_some()
-                deltas, failure = _read_events(splitter, data, reader)
+                data = await read()
+                deltas, failure = events(splitter, data, reader)
                 is_open = bool(data) and not reader.is_done
                 for delta in deltas:
                     if delta.usage is not None:
-                        call.usage = delta.usage  # cumulative: the last one counts, never a sum
+                        # cumulative: the last one counts, never a sum
+                        attempt.usage = call.usage = delta.usage
                 if failure is not None:
                     if held is None:
                         await emit(deltas)  # what came before the failure was said
@@ -212,9 +251,14 @@ async def _attempt(
                         deps.balance.load.prefilled(attempt.lease)
                     phase, limit_s = "total", timeouts.total_s
                     response.limit_reads(timeouts.between_tokens_s)
+                    if timeouts.min_rate is not None:
+                        slow = Pace(timeouts.min_rate, deps.clock, read, events)
+                        read, events = slow.read, slow.events
+                        response.limit_reads(min(timeouts.between_tokens_s, pace.WINDOW_S))
                     response.limit_total(timeouts.total_s - (attempt.first_content_s - attempt.started_s))
                     if call.is_stream:
                         held = None
+                        attempt.is_told = not call.held_for
                 if held is None:
                     await emit(deltas)
             if reader.is_done:
@@ -228,8 +272,22 @@ async def _attempt(
         finally:
             response.close()
     except (TimeoutError, http1.TotalTimeout) as exc:
+        note_consumed(call, attempt, consumed(attempt.usage, request, reader, volume))
         said = f"{deployment.name} did not finish phase '{phase}' within {limit_s:g} s."
         raise UpstreamTimeout(said) from exc
+    except SchemaMismatch:
+        raise  # the answer is whole, and what it consumed is known
+    except BaseException as exc:
+        if attempt.first_content_s is not None or isinstance(exc, asyncio.CancelledError):
+            note_consumed(call, attempt, consumed(attempt.usage, request, reader, volume))
+        raise
+
+
+def note_consumed(call: Call, attempt: Attempt, usage: Usage | None) -> None:
+    """What an attempt used up that never came to its end."""
+    attempt.usage = usage
+    if attempt.is_told:
+        call.usage = usage
 
 
 def _trickling(data: bytes, since_s: float | None, within_s: float, deps: Deps) -> float | None:
@@ -330,14 +388,6 @@ async def _read_error(response: http1.Response, deployment: Deployment) -> Penst
     return deployment.codec.map_error(response.status, response.headers, body)
 
 
-class Splitter(Protocol):
-    """Finds the events in what is read."""
-
-    def feed_data(self, data: bytes) -> list[bytes]: ...
-
-    def finish_data(self) -> list[bytes]: ...
-
-
 _SPLITTERS: dict[Framing, Callable[[], Splitter]] = {
     "sse": SSESplitter,
     "lines": LineSplitter,
@@ -372,10 +422,6 @@ def _read_events(splitter: Splitter, data: bytes, reader: Reader) -> tuple[list[
     except PenstockError as error:
         return deltas, error
     return deltas, None
-
-
-def has_content(delta: Delta) -> bool:
-    return (delta.__class__ is not Chunk and delta.__class__ is not Events) or delta.has_content
 
 
 def _map_transport_error(error: http1.HTTPClientError, deployment: Deployment) -> PenstockError:

@@ -1,7 +1,7 @@
-"""What models cost: prices.yaml, the user's own table over it, and the cost of one answer.
+"""What models cost: prices.yaml, and the user's own table over it.
 
     find(vendor, model)       the facts of a model, None when its price is not known
-    cost(facts, usage)        pico-USD, exact: a price in micro-USD per million tokens is pico-USD per token
+    price_of(facts)           what answers of it cost (types/money.py)
     read(text)                a table of the same form, checked; PriceTableError with every path
 
 A name is found exactly, as an alias, without a date at its end, and without what a platform puts around it
@@ -21,11 +21,10 @@ import yaml
 from msgspec import Meta
 
 from penstock.types.errors import PenstockError
-from penstock.types.usage import Usage
+from penstock.types.money import Pico, Price, Prices, Tier, versioned
 
 FILE: Final = "prices.yaml"  # also of the user's table, in the data folder
 
-Price = Annotated[int, Meta(ge=0)]  # micro-USD per million tokens
 Modality = Literal["text", "image", "audio", "video", "file"]
 
 _DATE = re.compile(r"[-@]20\d{2}-?\d{2}-?\d{2}$")
@@ -38,34 +37,13 @@ class PriceTableError(PenstockError):
     status = 400
 
 
-class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """None = unknown, 0 = free."""
-
-    input: Price | None = None
-    output: Price | None = None
-    cached: Price | None = None  # input read from a prompt cache
-    cache_write: Price | None = None  # kept five minutes, or as long as the vendor keeps it
-    cache_write_1h: Price | None = None
-    reasoning_output: Price | None = None  # where it differs from `output`
-    audio_input: Price | None = None
-    audio_output: Price | None = None
-    image_input: Price | None = None
-    image_output: Price | None = None
-
-
-class Tier(Prices, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Prices of a whole request whose prompt is longer."""
-
-    above_input_tokens: Annotated[int, Meta(ge=0)]
-
-
 class Row(Prices, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What is not known is absent: empty `can` does not say that it cannot."""
 
     model: Annotated[str, Meta(min_length=1)]
     aliases: tuple[str, ...] = ()
     operation: Literal["embedding", "rerank"] | None = None  # None = chat or text completion
-    query: Price | None = None  # of a rerank model: micro-USD per million queries
+    query: Pico | None = None  # of a rerank model: micro-USD per million queries
     batch: Prices | None = None
     tiers: tuple[Tier, ...] = ()
     context: Annotated[int, Meta(ge=1)] | None = None
@@ -137,10 +115,15 @@ def _groups() -> dict[str, list[str]]:
 
 def load(folder: Path | None) -> Table:
     """The builtin table, the user's over it. Raises PriceTableError, OSError."""
+    return builtin() | own(folder)
+
+
+def own(folder: Path | None) -> Table:
+    """The user's table alone. Raises PriceTableError, OSError."""
     path = folder / FILE if folder is not None else None
     if path is None or not path.exists():
-        return builtin()
-    return builtin() | read(path.read_text("utf-8"))
+        return {}
+    return read(path.read_text("utf-8"))
 
 
 def find(vendor: str, model: str, table: Table | None = None) -> ModelFacts | None:
@@ -165,46 +148,10 @@ def _names(model: str) -> Iterator[str]:
         yield plain.removeprefix("global.")
 
 
-def cost(facts: ModelFacts, usage: Usage) -> int | None:
-    """Pico-USD; None when a price that is needed is not known.
-
-    Cached, cache-written and audio tokens are parts of the prompt (types/usage.py), billed once and at their
-    own price; reasoning is part of the completion and costs as much, unless it has a price of its own.
-    """
-    prices = _prices(facts.row, usage.prompt_tokens)
-    plain = max(0, usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens)
-    heard = min(usage.audio_prompt_tokens, plain)  # what was heard from a cache is billed as cached
-    hour = min(usage.cache_write_1h_tokens, usage.cache_write_tokens)
-    spoken = min(usage.audio_completion_tokens, usage.completion_tokens)
-    said = usage.completion_tokens - spoken
-    thought = 0 if prices.reasoning_output is None else min(usage.reasoning_tokens, said)
-    parts = (
-        (plain - heard, prices.input),
-        (usage.cached_tokens, prices.cached),
-        (usage.cache_write_tokens - hour, prices.cache_write),
-        (hour, prices.cache_write_1h),
-        (heard, prices.audio_input),
-        (said - thought, prices.output),
-        (thought, prices.reasoning_output),
-        (spoken, prices.audio_output),
-    )
-    total = 0
-    for tokens, price in parts:
-        if tokens:
-            if price is None:
-                return None
-            total += tokens * price
-    return total
-
-
-def _prices(row: Row, prompt_tokens: int) -> Prices:
-    """Of the highest tier that the prompt reaches; what a tier does not say is the row's."""
-    reached = [tier for tier in row.tiers if prompt_tokens > tier.above_input_tokens]
-    if not reached:
-        return row
-    tier = max(reached, key=lambda one: one.above_input_tokens)
-    return Prices(*(_first(getattr(tier, name), getattr(row, name)) for name in Prices.__struct_fields__))
-
-
-def _first(price: int | None, other: int | None) -> int | None:
-    return other if price is None else price
+def price_of(facts: ModelFacts) -> Price:
+    """What the answers of a deployment of that model cost."""
+    row = facts.row
+    kinds = {name: getattr(row, name) for name in Prices.__struct_fields__}
+    if row.operation is not None and row.output is None:
+        kinds["output"] = 0  # vectors and scores are no tokens
+    return versioned(Price(**kinds, query=row.query, tiers=row.tiers, batch=row.batch), facts.date)

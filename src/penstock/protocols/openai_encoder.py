@@ -7,7 +7,8 @@ choice     new -> open at its first delta -> finished at its finish_reason; late
 envelope   id, created and model are the same in every chunk, whatever the upstream changes in between;
            the model is the public name the client asked for
 usage      held back until the end: `usage: null` in each chunk and one last chunk with `choices: []` for a
-           client that asked (stream_options.include_usage), nothing for any other
+           client that asked (stream_options.include_usage), nothing for any other. That chunk says what the
+           call costs, too: `penstock: {cost_usd}`
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from penstock.protocols import openai_errors
 from penstock.types.call import Call
 from penstock.types.errors import InternalError, PenstockError, UpstreamInvalid
 from penstock.types.events import Answer, Chunk, Delta, Events
+from penstock.types.money import PER_USD
 from penstock.types.requests import ChatRequest, CompletionRequest
 from penstock.types.usage import Usage
 from penstock.types.wire import SSE
@@ -107,13 +109,15 @@ class OpenAIEncoder(SSE):
         if not self._include_usage:
             return _DONE
         body = {**self._tail, **self._same, "choices": [], "usage": self._final_usage()}
+        if (cost := self._call.cost) is not None:
+            body["penstock"] = {"cost_usd": cost.total / PER_USD}
         return b"data: " + _encode(body) + b"\n\n" + _DONE
 
     def stream_error(self, error: PenstockError) -> bytes:
         if self._is_ended:
             raise InternalError("a stream was ended twice")
         self._is_ended = True
-        return openai_errors.error_event(error)
+        return openai_errors.error_event(error, self._call.usage)
 
     def _legal(self, delta: Delta) -> JSON | None:
         """One chunk as the client may see it, usage taken out; None when nothing of it may leave."""

@@ -356,8 +356,10 @@ def read_usage(raw: JSON) -> Usage:
         _count(out) + thoughts,
         _count(raw.get("cachedContentTokenCount")),
         thoughts,
-        audio_prompt_tokens=_audio(raw.get("promptTokensDetails")),
-        audio_completion_tokens=_audio(raw.get("candidatesTokensDetails")),
+        audio_prompt_tokens=_of("AUDIO", raw.get("promptTokensDetails")),
+        audio_completion_tokens=_of("AUDIO", raw.get("candidatesTokensDetails")),
+        image_prompt_tokens=_of("IMAGE", raw.get("promptTokensDetails")),
+        image_completion_tokens=_of("IMAGE", raw.get("candidatesTokensDetails")),
     )
 
 
@@ -396,10 +398,10 @@ def _count(given: Any) -> int:
     return number
 
 
-def _audio(details: Any) -> int:
+def _of(modality: str, details: Any) -> int:
     if not details:
         return 0
-    return sum(_count(one.get("tokenCount")) for one in details if one.get("modality") == "AUDIO")
+    return sum(_count(one.get("tokenCount")) for one in details if one.get("modality") == modality)
 
 
 def _text(value: Any) -> str:

@@ -43,16 +43,22 @@ def read_usage(raw: JSON) -> Usage:
 
 
 def _with_details(usage: Usage, details: JSON, out: Any) -> Usage:
-    """Anthropic's cache writes as OpenAI and OpenRouter write them, and sound."""
-    written, heard = details.get("cache_write_tokens"), details.get("audio_tokens")
-    spoken = out.get("audio_tokens") if isinstance(out, dict) else None
-    if not (written or heard or spoken):
+    """Anthropic's cache writes as OpenAI and OpenRouter write them, sound, and images."""
+    written, heard, seen = (
+        details.get(name) for name in ("cache_write_tokens", "audio_tokens", "image_tokens")
+    )
+    spoken, drawn = (
+        (out.get("audio_tokens"), out.get("image_tokens")) if isinstance(out, dict) else (None, None)
+    )
+    if not (written or heard or seen or spoken or drawn):
         return usage
     return msgspec.structs.replace(
         usage,
         cache_write_tokens=count(written),
         audio_prompt_tokens=count(heard),
         audio_completion_tokens=count(spoken),
+        image_prompt_tokens=count(seen),
+        image_completion_tokens=count(drawn),
     )
 
 

@@ -108,10 +108,12 @@ def _score(row: JSON) -> float:
 def _rerank_usage(decoded: Any) -> Usage | None:
     if not isinstance(decoded, dict):
         return None
-    usage = decoded.get("usage")
+    usage, meta = decoded.get("usage"), decoded.get("meta")
+    parts = meta if isinstance(meta, dict) else {}
+    tokens, billed = parts.get("tokens"), parts.get("billed_units")
+    units = count(billed.get("search_units")) if isinstance(billed, dict) else 0
     if isinstance(usage, dict):
-        tokens = usage.get("prompt_tokens", usage.get("total_tokens"))
-        return Usage(count(tokens))
-    meta = decoded.get("meta")
-    tokens = meta.get("tokens") if isinstance(meta, dict) else None
-    return Usage(count(tokens.get("input_tokens"))) if isinstance(tokens, dict) else None
+        return Usage(count(usage.get("prompt_tokens", usage.get("total_tokens"))), search_units=units)
+    if isinstance(tokens, dict):
+        return Usage(count(tokens.get("input_tokens")), search_units=units)
+    return Usage(search_units=units) if units else None

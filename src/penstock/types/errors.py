@@ -10,9 +10,14 @@
     |  `- UnsupportedMediaType   415
     |- InvalidApiKey             401  never says whether a key exists
     |- PermissionDenied          403
+    |- PriceUnknown              403  what the model costs is not known, and this server refuses such calls
     |- ModelNotFound             404
     |- NotFound                  404
     |- MethodNotAllowed          405
+    |- RateLimitExceeded         429  requests or tokens of a key, a team, a route
+    |  `- ConcurrencyLimitExceeded  429
+    |- BudgetExceeded            402  429 for clients of OpenAI and Gemini, who know it so
+    |- LimitsUnavailable         503  the store of the limits is down, and a limit says `closed`
     |- ModelLoading              503  with state, progress and eta; `retry-after`
     |- ServerStopping            503  the request outlived the drain of a server that shuts down
     |- NoHealthyTarget           503  all that could answer were asked, and failed
@@ -32,7 +37,18 @@ Foreign errors are mapped to these once, at the border where they enter, with `f
 `code` and `status` are part of the public contract (docs/errors.md).
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+import msgspec
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One attempt that came to nothing, as an operator is told of it: no address, no credential."""
+
+    deployment: str
+    code: str
+    ms: float | None = None  # None: nothing was sent, as it was full or still loads
 
 
 class PenstockError(Exception):
@@ -42,7 +58,10 @@ class PenstockError(Exception):
     param: JSON path into the request (`messages[0].role`), where one is to blame.
     retry_after_s: seconds after which the same request may succeed.
     detail: what only the operator may see; it goes to the log.
+    attempts: what was tried; only on the copy that a caller who may know it gets (gateway/attempts.py).
     """
+
+    attempts: Sequence[Failure] = ()
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
@@ -111,6 +130,12 @@ class PermissionDenied(PenstockError):
     openai_type = "permission_error"
 
 
+class PriceUnknown(PenstockError):
+    code = "price_unknown"
+    status = 403
+    openai_type = "permission_error"
+
+
 class ModelNotFound(PenstockError):
     code = "model_not_found"
     status = 404
@@ -133,6 +158,31 @@ class MethodNotAllowed(PenstockError):
     def __init__(self, message: str, *, allowed: str) -> None:
         super().__init__(message)
         self.allowed = allowed
+
+
+class RateLimitExceeded(PenstockError):
+    code = "rate_limit_exceeded"
+    status = 429
+    openai_type = "rate_limit_error"
+    retryable = True
+
+
+class ConcurrencyLimitExceeded(RateLimitExceeded):
+    code = "concurrency_limit_exceeded"
+
+
+class BudgetExceeded(PenstockError):
+    """SDKs try a 429 again by themselves; they are told not to (`x-should-retry`)."""
+
+    code = "budget_exceeded"
+    status = 402
+    openai_type = "insufficient_quota"
+
+
+class LimitsUnavailable(PenstockError):
+    code = "limits_unavailable"
+    status = 503
+    retryable = True
 
 
 class ModelLoading(PenstockError):

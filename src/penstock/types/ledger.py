@@ -133,6 +133,11 @@ class Refusal(msgspec.Struct, frozen=True):
     reserved: int
     retry_after_s: float | None
 
+    def rest(self) -> Rest:
+        """What the limit has left."""
+        left = max(0, self.limit.amount - self.used - self.reserved)
+        return Rest(self.scope, self.limit, left, self.retry_after_s)
+
 
 class Row(msgspec.Struct, frozen=True):
     """A line of a report. `expired` is the part of `used` that nobody settled: of processes that died."""

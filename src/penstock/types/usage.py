@@ -6,9 +6,11 @@ import msgspec
 class Usage(msgspec.Struct, frozen=True):
     """Token counts of one answer.
 
-    As OpenAI counts: `cached_tokens` (read from a prompt cache), `cache_write_tokens` (written to one) and
-    `audio_prompt_tokens` are parts of `prompt_tokens`; `reasoning_tokens` and `audio_completion_tokens` are
-    parts of `completion_tokens`. Codecs of vendors that count otherwise convert before they build this.
+    As OpenAI counts: `cached_tokens` (read from a prompt cache), `cache_write_tokens` (written to one),
+    `audio_prompt_tokens` and `image_prompt_tokens` are parts of `prompt_tokens`; `reasoning_tokens`,
+    `audio_completion_tokens` and `image_completion_tokens` are parts of `completion_tokens`. Codecs of
+    vendors that count otherwise convert before they build this. `search_units` is what vendors of rerank
+    models bill by.
     `is_estimated` says that the upstream gave no usage and the gateway counted what it delivered.
     """
 
@@ -23,6 +25,9 @@ class Usage(msgspec.Struct, frozen=True):
     cache_write_1h_tokens: int = (
         0  # those of `cache_write_tokens` that are kept an hour: Anthropic's price differs
     )
+    image_prompt_tokens: int = 0
+    image_completion_tokens: int = 0
+    search_units: int = 0
 
     @property
     def total_tokens(self) -> int:
