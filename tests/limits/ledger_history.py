@@ -70,8 +70,7 @@ class Call:
         is_asked: extensions that were granted, were so by the store.
         """
         if self.is_told:
-            booked = self.actual if self.is_admitted else 0
-            assert booked is not None
+            booked = self.actual or 0  # nothing yet of one that a share admitted and that runs
             return booked, booked
         most = sum(part.amount for part in self.parts if not part.is_refused)
         if not self.is_admitted:
@@ -113,12 +112,12 @@ def read(folder: Path) -> History:
                 case ["lost", call, 0]:
                     mine[call].is_settled = True
                 case ["ends", call, last_s, amount]:
-                    mine[call].ends_s, mine[call].actual = last_s, amount
+                    mine[call].ends_s, mine[call].actual, mine[call].is_told = last_s, amount, False
                 case ["settled", call]:
                     mine[call].is_settled = True
                 case ["told"]:
                     for one in mine.values():
-                        one.is_told |= one.is_settled
+                        one.is_told |= one.is_settled or one.first.by > 0
                 case ["left", *sums]:
                     left.append(sums)
         for one in mine.values():
@@ -256,7 +255,7 @@ class Judge:
         if own:
             findings += [one for one in own if not one.is_right]
             exact = sum(one.least == one.most for one in own)
-            findings.append(Finding("processes of which each token is known", 1, exact, len(own)))
+            findings.append(Finding("processes of which each token is known", 0, exact, len(own)))
         for reserved, used, _ in self._history.left:
             findings.append(Finding("reserved in the ledger of a process", 0, reserved, 0))
             findings.append(Finding("used there in windows that are over", 0, used, 0))

@@ -6,6 +6,7 @@ A function locks its scopes until its transaction is on disk, so a scope sees as
 disk has commits (`synchronous_commit = off` trades the last moments before a crash of the server for more).
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from importlib.resources import files
@@ -96,7 +97,8 @@ class PostgresLedger(SharedLedger):
             try:
                 return await connection.fetchval(query, *arguments)
             except BaseException:
-                connection.terminate()  # its server may have stopped: nobody knows what it will still say
+                with contextlib.suppress(asyncpg.InterfaceError):  # the server has closed it
+                    connection.terminate()  # it may have stopped: nobody knows what it will still say
                 raise
             finally:
                 await self._pool.release(connection)
