@@ -18,12 +18,13 @@ A call that was admitted before goes on: its extensions are granted, but for `cl
 down a limit may be exceeded by what was in flight, and by what other processes were granted between the last
 answer that each of them had.
 
-What is settled meanwhile is told to the store when it answers again, in order, 10,000 calls at most. A
-question without an answer may have been done: a reservation of that kind is given back by then, a settlement
-is repeated and knows that it may be the second.
+What is settled meanwhile is told to the store when it answers again, in order, 10,000 calls at most; once a
+second it is tried. A question without an answer may have been done: a reservation of that kind is given back
+by then, a settlement is repeated and knows that it may be the second (shared.py).
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Sequence
@@ -74,6 +75,7 @@ class Guarded:
             tuple[str, str], tuple[int, float]
         ] = {}  # of a limit, and until when that says something
         self._pending: deque[tuple[Lease, Cost]] = deque()
+        self._heard = asyncio.Event()
         self._tasks: Tasks = set()
 
     @property
@@ -154,6 +156,7 @@ class Guarded:
         """Tells what is pending, if the store answers."""
         for task in [*self._tasks]:
             await cancel_and_wait(task)
+        self._retry_s = 0.0  # it may be back since
         await self._replay()
         if self._pending:
             _log.error("%d settled calls were never told to the store of the limits", len(self._pending))
@@ -175,38 +178,45 @@ class Guarded:
             async with asyncio.timeout(self._timeout_s):
                 answer = await question
         except TimeoutError as exc:
-            self._failed()
-            raise LedgerUnavailable(f"no answer within {self._timeout_s} s") from exc
-        except LedgerUnavailable:
-            self._failed()
+            why = f"no answer within {self._timeout_s} s"
+            self._failed(why)
+            raise LedgerUnavailable(why) from exc
+        except LedgerUnavailable as exc:
+            self._failed(str(exc))
             raise
         self._answered()
         return answer
 
-    def _failed(self) -> None:
+    def _failed(self, why: str) -> None:
         self._failures += 1
         if self._failures == FAILURES:
             self._retry_s = self._clock.monotonic() + RETRY_S
-            _log.error("the store of the limits does not answer; each scope's policy decides")
+            _log.error("the store of the limits does not answer; each scope's policy decides: %s", why)
 
     def _answered(self) -> None:
         if self._failures >= FAILURES:
             _log.warning("the store of the limits answers again; %d calls to settle", len(self._pending))
             self._shares = MemoryLedger(self._clock)  # what it granted is in the store soon
         self._failures = 0
-        if self._pending and not self._tasks:
-            spawn(self._tasks, self._replay(), "settle what is pending")
+        self._heard.set()
+
+    async def _tell(self) -> None:
+        while self._pending:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S):
+                    await self._heard.wait()
+            self._heard.clear()
+            await self._replay()
 
     async def _replay(self) -> None:
         while self._pending and self._may_ask():
-            lease, actual = self._pending.popleft()
+            first = self._pending[0]
             try:
-                await self._ask(self._store.finish(lease, actual))
-            except (LedgerUnavailable, asyncio.CancelledError) as exc:
-                self._pending.appendleft((lease, actual))
-                if isinstance(exc, asyncio.CancelledError):
-                    raise
+                await self._ask(self._store.finish(*first))
+            except LedgerUnavailable:
                 return
+            if self._pending and self._pending[0] is first:
+                self._pending.popleft()
 
     def _give_back(self, lease: Lease) -> None:
         """It may have been reserved without our hearing of it."""
@@ -218,6 +228,8 @@ class Guarded:
             lost, cost = self._pending.popleft()
             _log.error("a settled call is lost to the limits: %s, %s", lost.id, cost)
         self._pending.append((lease, actual))
+        if not self._tasks:
+            spawn(self._tasks, self._tell(), "settle what is pending")
 
     def _remember(self, lease: Lease) -> None:
         if len(self._left) > KNOWN:

@@ -6,6 +6,7 @@ A function locks its scopes until its transaction is on disk, so a scope sees as
 disk has commits (`synchronous_commit = off` trades the last moments before a crash of the server for more).
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from importlib.resources import files
@@ -14,7 +15,7 @@ from typing import Any, Final, Self
 import asyncpg
 
 from penstock.limits import shared
-from penstock.limits.shared import KEPT_US, SharedLedger, ttl_us
+from penstock.limits.shared import KEPT_US, Seal, SharedLedger, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
 
 SCHEMA: Final = (files("penstock.limits") / "sql" / "postgres.sql").read_text("utf-8")
@@ -51,7 +52,7 @@ class PostgresLedger(SharedLedger):
             raise LedgerUnavailable(f"PostgreSQL: {exc}") from exc
         return cls(pool)
 
-    async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
+    async def ask(self, lease: Lease, cost: Cost) -> Refusal | None:
         told = await self._call(
             "SELECT ledger_hold($1, $2, $3, $4, $5)",
             *(lease.id, ttl_us(lease), KEPT_US, _amounts(cost), _claims(lease.claims)),
@@ -66,10 +67,10 @@ class PostgresLedger(SharedLedger):
         lease.remaining = shared.rests(lease.claims, found, now_us)
         return None
 
-    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool, seal: Seal) -> bool:
         found = await self._call(
-            "SELECT ledger_end($1, $2, $3, $4, $5)",
-            *(lease.id, is_unknown, KEPT_US, _amounts(actual), _claims(lease.claims)),
+            "SELECT ledger_end($1, $2, $3, $4, $5, $6)",
+            *(lease.id, is_unknown, int(seal), KEPT_US, _amounts(actual), _claims(lease.claims)),
         )
         return bool(found)
 
@@ -96,7 +97,8 @@ class PostgresLedger(SharedLedger):
             try:
                 return await connection.fetchval(query, *arguments)
             except BaseException:
-                connection.terminate()  # its server may have stopped: nobody knows what it will still say
+                with contextlib.suppress(asyncpg.InterfaceError):  # the server has closed it
+                    connection.terminate()  # it may have stopped: nobody knows what it will still say
                 raise
             finally:
                 await self._pool.release(connection)
