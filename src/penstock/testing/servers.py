@@ -4,6 +4,8 @@
         redis.url           redis://127.0.0.1:40001
         redis.restart()     ends it and starts it again with its data; `kill=True`: without a word
         redis.pause()       it stops answering (SIGSTOP); redis.resume()
+    with postgres_server() as postgres:
+        postgres.new_database("mine")       its URL
 
 They raise NotInstalled where the program is missing, in one line that says what to install. PostgreSQL
 refuses to run as root: then it runs as the user `postgres`, whom its package creates.
@@ -126,6 +128,13 @@ class PostgresServer(Server):
     def start(self) -> None:
         super().start()
         self.wait(lambda: _says(self.port, _HELLO, b"R"))
+
+    def new_database(self, name: str) -> str:
+        """Its URL."""
+        address = ["--host=127.0.0.1", f"--port={self.port}", "--username=penstock"]
+        program = Path(self._argv[0]).parent / "createdb"
+        subprocess.run([program, *address, name], check=True, capture_output=True, cwd=self._folder)  # noqa: S603 - a program of a fixed name
+        return f"{self.url.removesuffix('postgres')}{name}"
 
 
 @contextlib.contextmanager
