@@ -214,6 +214,8 @@ class _Reader:
         await self.call(lambda _: None)
 
     async def aclose(self) -> None:
+        if self._is_closed:
+            return
         self._is_closed = True
         closing = asyncio.wrap_future(self._thread.submit(self._close))
         while not closing.done():  # nobody waits for a long statement any more, nor for one that begins now
