@@ -134,7 +134,11 @@ def show(
         if as_json:
             say_json(row)
         else:
-            bounds.table(("field", "value"), row.items())
+            stamps = ("created", "expires", "revoked", "overlap_ends")
+            said = {**row, "version": str(row["version"]), "limits": bounds.shown(row)}
+            said |= {name: bounds.second(row[name]) for name in stamps if row[name]}
+            del said["budget"]
+            bounds.table(("field", "value"), said.items())
 
 
 @app.command("set", epilog="Example: penstock keys set ci --tokens 100k/min --expires 90d")
