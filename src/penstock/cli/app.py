@@ -8,6 +8,7 @@ from penstock import __version__
 from penstock.cli import (
     check,
     doctor,
+    importing,
     keys,
     models,
     people,
@@ -59,6 +60,7 @@ app.add_typer(people.teams, name="teams")
 app.add_typer(people.users, name="users")
 app.add_typer(people.accounts, name="accounts")
 app.add_typer(routes.app, name="routes")
+app.add_typer(importing.app, name="import")
 app.command("usage", epilog=reports.USAGE_EXAMPLE)(reports.usage)
 app.command("statements", epilog=reports.STATEMENTS_EXAMPLE)(reports.statements)
 app.command("changes", epilog=reports.CHANGES_EXAMPLE)(reports.changes)
