@@ -14,7 +14,7 @@ def database(home: Path, penstock: Penstock) -> Path:
     assert re.findall(r"^applied (\S+)", result.output, re.MULTILINE) == ["0001_entities", "0002_usage"]
     path = home / "data" / "penstock.db"
     with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO teams VALUES ('team_1', 1, 'ann', 1, 'research', '[]')")
+        connection.execute("INSERT INTO teams VALUES ('team_1', 1, 'ann', 1, 'research', '{}', '[]')")
     connection.close()
     return path
 

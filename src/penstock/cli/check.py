@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
 from penstock.cli import options
 from penstock.cli.output import say, say_json, told
@@ -20,12 +21,22 @@ def check(
     port: options.Port = None,
     data_dir: options.DataDir = None,
     log_level: options.LogLevel = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="PATH",
+            help="Tell of this setting alone its value, its source and who changed it: routes.chat.strategy."
+            " Rows of the store are looked at, too.",
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Compile the configuration and print what would run, with the source of every value.
 
     With a file it shows what `penstock serve` would do, without one what `penstock up` would.
     """
+    from penstock.cli import explain as explaining
     from penstock.cli import prepare
     from penstock.config.load import Flags
 
@@ -33,6 +44,14 @@ def check(
         flags = Flags(config, host, port, data_dir, log_level)
         is_up = config is None and not os.environ.get("PENSTOCK_CONFIG")
         prepared = prepare.prepare(flags, is_up=is_up, is_dry=True)
+        if explain is not None:
+            explained = explaining.explain(prepared.loaded, list(_settings(prepared)), explain)
+            if as_json:
+                say_json(explained)
+            else:
+                for line in explaining.lines(explained, _written):
+                    say(line)
+            return
         report = {
             "config": prepared.loaded.origin,
             "settings": list(_settings(prepared)),
@@ -75,8 +94,14 @@ def _data_dir_source(prepared: Any) -> str:
 
 
 def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
-    from penstock.config.schema import Batching, Rates, Timeouts, secret_fields
-    from penstock.config.units import format_amount, format_duration, format_price, format_size
+    from penstock.config.schema import Batching, Budget, Rates, Timeouts, secret_fields
+    from penstock.config.units import (
+        format_amount,
+        format_duration,
+        format_money,
+        format_price,
+        format_size,
+    )
 
     match value:
         case Rates():
@@ -91,6 +116,12 @@ def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[t
             for name in value.__struct_fields__:
                 inner = getattr(value, name)
                 yield f"{path}.{name}", inner if name == "min_rate" else format_duration(inner), False
+        case Budget():
+            yield f"{path}.usd", f"${format_money(value.usd)}", False
+            rolling = format_duration(value.rolling) if value.rolling is not None else None
+            yield f"{path}.period", value.period if rolling is None else None, False
+            yield f"{path}.rolling", rolling, False
+            yield f"{path}.models", list(value.models), False
         case Batching():
             yield f"{path}.window", format_duration(value.window), False
             yield f"{path}.texts", value.texts, False
