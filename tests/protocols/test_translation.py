@@ -152,6 +152,24 @@ def test_a_person_may_speak_before_the_tool_has(to: str) -> None:
     assert dropped == ()
 
 
+@pytest.mark.parametrize("to", [name for name in EVERY if name != "responses"])
+def test_a_model_may_call_again_before_the_tool_has_answered(to: str) -> None:
+    items = [
+        {"role": "user", "content": "hi"},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": '{"a": "Oslo"}'},
+        {"role": "user", "content": "and Rome?"},
+        {"type": "function_call", "call_id": "b", "name": "f", "arguments": '{"a": "Rome"}'},
+        {"type": "function_call_output", "call_id": "b", "output": "30 degrees"},
+        {"type": "function_call_output", "call_id": "a", "output": "2 degrees"},
+    ]
+    tool = {"type": "function", "name": "f", "parameters": T}
+    sent, dropped = told("responses", {"model": "m", "input": items, "tools": [tool]}, to)
+    written = json.dumps(sent)
+    order = [written.index(text) for text in ("Oslo", "2 degrees", "and Rome?", "30 degrees")]
+    assert order == sorted(order)
+    assert dropped == ()
+
+
 @pytest.mark.parametrize("to", [name for name in EVERY if name != "gemini"])
 def test_images_of_results_do_not_come_between_results(to: str) -> None:
     image = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}

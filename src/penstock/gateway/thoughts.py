@@ -7,7 +7,7 @@ call's id and put back where the history has lost it.
 
 Some of Ollama's clients do not even keep the ids of calls. For them thoughts are found by what was called,
 name and arguments. Neither that nor an id that a model counts (Kimi: `functions.Bash:0`, the same in every
-conversation) says whose thoughts they are, so such are found only where everything that the model had been told
+conversation) says whose thoughts they are, so such are found only where all that the model had been told
 before is the same: instructions, questions, results. Of two equal calls there the later one's thoughts are
 given to both; its proof is as good.
 

@@ -6,8 +6,8 @@ rounded      an assistant's turn does not end in thoughts
 instructed   one more instruction
 """
 
-from collections.abc import Iterable
-from itertools import takewhile
+from bisect import bisect_right
+from collections import deque
 
 import msgspec
 
@@ -19,15 +19,15 @@ _replace = msgspec.structs.replace
 def settled(turns: list[Turn]) -> list[Turn]:
     """A result without its call stays where it is.
 
-    Parallel calls are answered in any order, a person may speak before a tool has (Codex), and some models
-    number their calls from 0 in each turn (Kimi K3: vllm-project/vllm#50295).
+    Parallel calls are answered in any order, a person may speak before a tool has, and the model call another
+    one (Codex); some models number their calls from 0 in each turn (Kimi K3: vllm-project/vllm#50295).
     """
     out: list[Turn] = []
     ids: set[str] = set()  # of all calls so far
-    placed: set[int] = set()  # results that stand behind their calls, by identity
+    history: _History | None = None
     for at, turn in enumerate(turns):
         if turn.role == "tool":
-            left = [part for part in turn.parts if id(part) not in placed] if placed else turn.parts
+            left = turn.parts if history is None else history.left(turn)
             if left:
                 out.append(turn if len(left) == len(turn.parts) else _replace(turn, parts=left))
         elif turn.role == "assistant" and (calls := _calls(turn)):
@@ -35,8 +35,8 @@ def settled(turns: list[Turn]) -> list[Turn]:
                 ids.update(calls)  # as nearly all are
                 out.append(turn)
                 continue
-            given = _results(turns[at + 1 :])
-            said, results = _paired(turn.parts, given, ids, placed)
+            history = history or _History(turns)
+            said, results = _paired(turn.parts, at, history, ids)
             out.append(_replace(turn, parts=said))
             if results:
                 out.append(Turn("tool", results))
@@ -55,21 +55,43 @@ def _answers(turn: Turn) -> list[str]:
     return [part.call_id for part in turn.parts]  # type: ignore[union-attr]  # such a turn has nothing else
 
 
-def _results(turns: Iterable[Turn]) -> list[ToolResultPart]:
-    """Up to the next turn that calls."""
-    before = takewhile(lambda turn: not _calls(turn), turns)
-    return [part for turn in before for part in turn.parts if isinstance(part, ToolResultPart)]
+class _History:
+    """Where ids are called, and the results that nobody has taken yet, by id."""
+
+    def __init__(self, turns: list[Turn]) -> None:
+        self._called: dict[str, list[int]] = {}
+        self._results: dict[str, deque[tuple[int, ToolResultPart]]] = {}
+        self._taken: set[int] = set()  # by identity
+        for at, turn in enumerate(turns):
+            for part in turn.parts:
+                if isinstance(part, ToolCallPart):
+                    self._called.setdefault(part.id, []).append(at)
+                elif isinstance(part, ToolResultPart):
+                    self._results.setdefault(part.call_id, deque()).append((at, part))
+
+    def take(self, call_id: str, at: int) -> ToolResultPart | None:
+        """The result of a call in turn `at`: the first behind it, if the id is not called again before."""
+        results, called = self._results.get(call_id), self._called[call_id]
+        while results and results[0][0] < at:
+            results.popleft()  # no call's
+        again = bisect_right(called, at)
+        if not results or (again < len(called) and called[again] < results[0][0]):
+            return None
+        result = results.popleft()[1]
+        self._taken.add(id(result))
+        return result
+
+    def left(self, turn: Turn) -> list[Part]:
+        return [part for part in turn.parts if id(part) not in self._taken]
 
 
-def _paired(
-    parts: list[Part], given: list[ToolResultPart], ids: set[str], placed: set[int]
-) -> tuple[list[Part], list[Part]]:
+def _paired(parts: list[Part], at: int, history: _History, ids: set[str]) -> tuple[list[Part], list[Part]]:
     said: list[Part] = []
     results: list[Part] = []
     for part in parts:
         call = part
         if isinstance(part, ToolCallPart):
-            result = next((one for one in given if one.call_id == part.id and id(one) not in placed), None)
+            result = history.take(part.id, at)
             own = part.id
             while own in ids:
                 own = f"{part.id}_{len(ids)}"
@@ -77,7 +99,6 @@ def _paired(
             if own != part.id:
                 call = _replace(part, id=own)
             if result is not None:
-                placed.add(id(result))
                 results.append(result if own == part.id else _replace(result, call_id=own))
         said.append(call)
     return said, results
