@@ -10,10 +10,13 @@ import pytest
 from test_every_pair import PATHS, codec_of, inbound_of, reader_of
 from wire_help import new_call
 
+from penstock.engines.llamacpp import ENGINE
 from penstock.protocols import INBOUND, find
 from penstock.providers.cohere import embed_body
 from penstock.providers.ollama_reader import ChatReader
+from penstock.providers.openai import OpenAICodec
 from penstock.providers.openai_models import Efforts, efforts
+from penstock.providers.profiles import profile
 from penstock.testing.anthropic import AnthropicDouble
 from penstock.testing.bedrock import BedrockDouble
 from penstock.testing.chat import ChatDouble
@@ -23,7 +26,7 @@ from penstock.testing.gemini import GeminiDouble
 from penstock.testing.ollama import OllamaDouble
 from penstock.testing.responses import ResponsesDouble
 from penstock.types.conversation import Conversation, TextPart, Tool, ToolCallPart, Turn
-from penstock.types.deployment import Deployment
+from penstock.types.deployment import Deployment, Quirks
 from penstock.types.events import (
     Citation,
     Event,
@@ -266,6 +269,84 @@ def test_a_strict_tool_that_openai_would_not_take_so(to: str) -> None:
     assert told("anthropic", body, to)[1] == ()
 
 
+NOT_STRICT: list[JSON] = [
+    {"oneOf": [{"type": "string"}, {"type": "integer"}]},
+    {"allOf": [{"type": "string"}]},
+    {"description": "anything"},
+    {"type": "object", "patternProperties": {"x": {}}, "additionalProperties": False},
+    {"type": ["object", "null"], "properties": {"b": {"type": "string"}}, "required": ["b"]},
+    {"$ref": "#/definitions/open"},
+    {"$ref": "#/definitions/closed", "description": "with more beside it"},
+    {"type": "array"},
+    {"type": "array", "items": {"oneOf": []}},
+]
+
+
+@pytest.mark.parametrize("inner", NOT_STRICT)
+@pytest.mark.parametrize("to", ["openai", "responses"])
+def test_a_schema_that_openai_cannot_be_bound_to(inner: JSON, to: str) -> None:
+    closed: JSON = {"type": "object", "properties": {}, "additionalProperties": False}
+    schema: JSON = {
+        **closed,
+        "properties": {"a": inner},
+        "required": ["a"],
+        "definitions": {"closed": closed},
+    }
+    if inner.get("$ref") == "#/definitions/open":
+        schema["definitions"]["open"] = {"type": "object", "properties": {"b": {"type": "string"}}}
+    body = asked("anthropic", tools=[{"name": "f", "strict": True, "input_schema": schema}])
+    assert told("anthropic", body, to)[1] == ("tools[].strict",)
+
+
+@pytest.mark.parametrize("to", ["openai", "responses"])
+def test_an_array_of_anything_says_so(to: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "array"}, "items": {"type": "string"}}}
+    body = asked("anthropic", tools=[{"name": "f", "input_schema": schema}])
+    sent, dropped = told("anthropic", body, to)
+    assert '"items": {}' in json.dumps(sent)
+    assert dropped == ()
+    form = {"format": {"type": "object", "properties": {"a": {"type": ["array", "null"]}}}}
+    assert told("ollama", asked("ollama", **form), to)[1] == ()
+
+
+def union(key: str) -> JSON:
+    """A tool that is told one of two things, as pydantic writes it."""
+    file = {"type": "object", "properties": {"kind": {"const": "file"}, "path": {"type": "string"}}}
+    url = {"type": "object", "properties": {"kind": {"const": "url"}, "url": {"type": "string"}}}
+    file["required"], url["required"] = ["kind", "path"], ["kind", "url"]
+    return {key: [{"$ref": "#/$defs/File"}, url], "$defs": {"File": file}}
+
+
+@pytest.mark.parametrize("key", ["anyOf", "oneOf", "allOf"])
+@pytest.mark.parametrize("to", ["openai", "responses", "anthropic", "bedrock"])
+def test_a_choice_at_the_root_of_a_tool_becomes_its_properties(key: str, to: str) -> None:
+    function = {"type": "function", "function": {"name": "f", "parameters": union(key)}}
+    sent, dropped = told("ollama", asked("ollama", tools=[function]), to)
+    written = json.dumps(sent)
+    assert '"path"' in written
+    assert '"url"' in written
+    assert dropped == (() if key == "allOf" else ("tools[].parameters",))
+
+
+@pytest.mark.parametrize("to", [name for name in EVERY if name != "ollama"])
+def test_a_choice_at_the_root_of_a_format(to: str) -> None:
+    schema = {"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
+    told("ollama", asked("ollama", format=schema), to)
+
+
+def test_servers_that_are_bound_by_any_schema_are_told_it() -> None:
+    body = {**asked("gemini"), "generationConfig": ARRAY}
+    path = "/v1beta/models/m:generateContent"
+    inbound = find(path, b"")
+    assert inbound is not None
+    for quirks, is_bound in ((ENGINE.quirks, True), (profile("vllm").quirks, True), (Quirks(), False)):
+        codec = OpenAICodec(quirks)
+        request = inbound.decode(json.loads(json.dumps(body)))
+        sent = codec.encode(request, Deployment("d", "m", codec, codec.operations))
+        assert ("response_format" in json.loads(sent.body)) is is_bound
+        assert (sent.schema is None) is is_bound
+
+
 NAMES = [
     ("gemini", "server.tool:x", {"tools": [{"functionDeclarations": [{"name": "server.tool:x"}]}]}),
     ("anthropic", "m" * 100, {"tools": [{"name": "m" * 100, "input_schema": T}]}),
@@ -436,6 +517,28 @@ def test_a_schema_at_bedrock(model: str, way: str) -> None:
 # -- thinking
 
 THINKS = {"type": "enabled", "budget_tokens": 31_999}
+
+
+@pytest.mark.parametrize(
+    ("to", "model"),
+    [
+        ("anthropic", "claude-3-5-haiku-20241022"),
+        ("bedrock", "us.anthropic.claude-3-5-sonnet-20241022-v2:0"),
+        ("gemini", "gemini-2.0-flash"),
+        ("openai", "gpt-4o"),
+        ("responses", "gpt-4.1"),
+    ],
+)
+def test_a_model_that_cannot_think_is_not_asked_to(to: str, model: str) -> None:
+    source, wish = ("openai", {"reasoning_effort": "low"})
+    if to == "openai":
+        source, wish = (
+            "anthropic",
+            {"thinking": {"type": "enabled", "budget_tokens": 2048}, "max_tokens": 4096},
+        )
+    assert told(source, asked(source, **wish), to, model)[1] == ("thinking",)
+    off: JSON = {"reasoning_effort": "none"} if source == "openai" else {"thinking": {"type": "disabled"}}
+    assert told(source, asked(source, **off), to, model)[1] == ()
 
 
 @pytest.mark.parametrize("to", [name for name in EVERY if name != "anthropic"])

@@ -41,6 +41,7 @@ from penstock.providers.anthropic_schemas import closed
 from penstock.providers.anthropic_turns import BLANK, has_lost_thoughts, hoisted, pair, trim
 from penstock.providers.anthropic_typed import Names
 from penstock.providers.formats import ANY_OBJECT, in_words
+from penstock.providers.tool_schemas import INPUT, plain_root
 from penstock.providers.tools import Letters, possible, renamed
 from penstock.providers.turns import rounded, settled
 from penstock.types.conversation import (
@@ -349,15 +350,11 @@ class Lowering:
         if tool.kind == "custom":
             if tool.format is not None and tool.format.get("type") != "text":
                 self._lose("tools[].format")
-            written["input_schema"] = {
-                "type": "object",
-                "properties": {"input": {"type": "string"}},
-                "required": ["input"],
-            }
+            written["input_schema"] = INPUT
             return _cached(written, tool.cache)
-        schema = tool.parameters or {}
-        if schema.get("type") != "object":
-            schema = {**schema, "type": "object"}
+        schema, is_wider = plain_root({**(tool.parameters or {}), "type": "object"})
+        if is_wider:
+            self._lose("tools[].parameters")
         if tool.strict and self._can.formats:
             written["strict"] = True
             schema = closed(schema, [])
@@ -376,7 +373,8 @@ class Lowering:
         if forced is not None:
             self.schema = wanted.schema
             description = wanted.description or "Gives the answer to the user."
-            tool = {"name": forced, "description": description, "input_schema": wanted.schema or ANY_OBJECT}
+            schema, _ = plain_root(wanted.schema or ANY_OBJECT)
+            tool = {"name": forced, "description": description, "input_schema": schema}
             body["tools"] = [*body.get("tools", ()), tool]
             body["tool_choice"] = {"type": "tool", "name": forced}
         elif wanted.schema is not None and self._can.formats:
@@ -401,7 +399,12 @@ class Lowering:
         if thinking is None:
             return
         effort, budget = thinking.effort, thinking.budget_tokens
-        if thinking.enabled is False or effort == "none":
+        is_off = thinking.enabled is False or effort == "none"
+        if not self._can.thinks:
+            if not is_off:
+                self._lose("thinking")
+            return
+        if is_off:
             if self._can.off is not None:
                 body["thinking"] = {"type": self._can.off}
             else:  # it always thinks: as little as it can
@@ -429,7 +432,7 @@ class Lowering:
 
     def _wants_thinking(self) -> bool:
         wish = self._asked.thinking
-        if wish is None or wish.enabled is False or wish.effort == "none":
+        if wish is None or not self._can.thinks or wish.enabled is False or wish.effort == "none":
             return False
         return bool(wish.enabled) or wish.effort is not None or wish.budget_tokens is not None
 

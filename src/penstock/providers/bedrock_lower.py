@@ -36,7 +36,8 @@ from penstock.providers.anthropic_models import (
 )
 from penstock.providers.anthropic_schemas import closed
 from penstock.providers.formats import ANY_OBJECT, in_words
-from penstock.providers.tools import LONGEST_NAME, Letters, object_schema, possible, renamed
+from penstock.providers.tool_schemas import INPUT, object_schema, plain_root
+from penstock.providers.tools import LONGEST_NAME, Letters, possible, renamed
 from penstock.providers.turns import instructed, rounded, settled
 from penstock.types.conversation import (
     JSON,
@@ -345,9 +346,11 @@ class Lowering:
         if tool.kind == "native":
             self._lose(f"tools.{tool.name}")
             return None
-        schema = object_schema(tool.parameters)
-        if tool.kind == "custom":
-            schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+        schema = INPUT if tool.kind == "custom" else object_schema(tool.parameters)
+        if self._is_claude:
+            schema, is_wider = plain_root(schema)
+            if is_wider:
+                self._lose("tools[].parameters")
         spec: JSON = {"name": self._names[tool.name], "inputSchema": {"json": schema}}
         if tool.description:
             spec["description"] = tool.description
@@ -375,7 +378,7 @@ class Lowering:
             budget = BUDGETS["medium"]
         choice = self._said.tool_choice
         is_forced = choice is not None and choice.mode in ("required", "named") and self._can.forces
-        if not self._is_claude or is_forced:
+        if not self._is_claude or not self._can.thinks or is_forced:
             self._lose("thinking")
             return None
         if self._can.efforts:
@@ -442,7 +445,7 @@ class Lowering:
             return
         if self.forced is not None:
             self.schema = wanted.schema or ANY_OBJECT
-            spec: JSON = {"name": self.forced, "inputSchema": {"json": self.schema}}
+            spec: JSON = {"name": self.forced, "inputSchema": {"json": plain_root(self.schema)[0]}}
             spec["description"] = wanted.description or "Gives the answer to the user."
             body["toolConfig"] = {
                 "tools": [{"toolSpec": spec}],

@@ -26,6 +26,7 @@ import msgspec
 
 from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.gemini_schema_subset import narrowed, subset
+from penstock.providers.tool_schemas import INPUT
 from penstock.providers.tools import GoogleLetters, possible, renamed
 from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
@@ -71,17 +72,14 @@ _BOTH_SINCE = 3
 # https://ai.google.dev/gemini-api/docs/thought-signatures: for calls that came from another model
 _UNSIGNED = "skip_thought_signature_validator"
 _VERSION = re.compile(r"gemini-(\d+)")
+# "thinking is not supported by this model" (googleapis/js-genai#681): before 2.5, of images, and open ones
+_THINKS_NOT = re.compile(r"gemini-(?:1|2\.0)|2\.5-flash-image|gemma-[1-3]")
 _MODALITIES = frozenset({"text", "image", "audio"})
 _KINDS = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4", "file": "application/pdf"}
 _FETCHED = re.compile(
     r"gs://|https://generativelanguage\.googleapis\.com/"
     r"|https?://(?:www\.|m\.)?youtube\.com/(?:watch|shorts|live)|https?://youtu\.be/"
 )
-_INPUT = {
-    "type": "object",
-    "properties": {"input": {"type": "string", "description": "What the tool is given."}},
-    "required": ["input"],
-}
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -102,6 +100,7 @@ class Lowering:
         self._conversation = conversation
         version = _VERSION.search(model)
         self._version = int(version[1]) if version else 2
+        self._thinks = _THINKS_NOT.search(model) is None
         self._is_pro = "pro" in model
         self._is_lite = "lite" in model
         self._ids = ids
@@ -284,7 +283,7 @@ class Lowering:
             written["description"] = tool.description
         schema = tool.parameters
         if tool.kind == "custom":
-            schema = _INPUT
+            schema = INPUT
             if tool.format is not None and tool.format.get("type") != "text":
                 self._lose("tools[].custom.format")
         if schema and (schema.get("properties") or schema.keys() - {"type", "properties"}):
@@ -352,7 +351,12 @@ class Lowering:
 
     def _thinking(self, thinking: Thinking) -> JSON:
         config: JSON = {}
-        if thinking.enabled is False or thinking.effort == "none":
+        is_off = thinking.enabled is False or thinking.effort == "none"
+        if not self._thinks:
+            if not is_off:
+                self._lose("thinking")
+            return config
+        if is_off:
             if self._version >= 3:
                 config["thinkingLevel"] = "low" if self._is_pro else "minimal"
             else:

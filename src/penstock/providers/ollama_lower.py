@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.providers.tools import object_schema
+from penstock.providers.tool_schemas import INPUT, object_schema
 from penstock.providers.turns import settled
 from penstock.types.conversation import (
     JSON,
@@ -50,7 +50,6 @@ _WRITTEN = frozenset(OPTIONS) | {
     *("tools", "tool_choice", "stop", "thinking", "format", "logprobs", "top_logprobs"),
 }
 _LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
-_CUSTOM = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 
 _decode = msgspec.json.Decoder().decode
 
@@ -170,7 +169,7 @@ class Lowering:
             self._lose("tools[].strict")
         if tool.format is not None and tool.format.get("type") != "text":
             self._lose("tools[].custom.format")
-        parameters = _CUSTOM if tool.kind == "custom" else object_schema(tool.parameters)
+        parameters = INPUT if tool.kind == "custom" else object_schema(tool.parameters)
         function: JSON = {"name": tool.name, "parameters": parameters}
         if tool.description:
             function["description"] = tool.description

@@ -13,7 +13,8 @@ ReasoningPart                   reasoning_content: its text (profile rows drop i
 ToolCallPart.signature          extra_content.google.thought_signature
 Tool                            its name in OpenAI's letters; strict only where OpenAI takes the schema so
 Thinking                        reasoning_effort, where the model takes it; a budget in tokens by `_EFFORTS`
-Format                          response_format; a schema whose root is no object is said in words
+Format                          response_format; a schema whose root is no plain object is said in words,
+                                  but for servers that take any (Quirks.any_root)
 top_k, min_p, repetition_...    only where the profile row says that the vendor knows them (Quirks.knows)
 NativePart, native tools        nothing: reported
 """
@@ -23,7 +24,8 @@ from typing import Any, NamedTuple
 
 from penstock.providers.formats import IN_WORDS, in_words, says_json
 from penstock.providers.openai_models import efforts
-from penstock.providers.tools import LONGEST_NAME, Letters, is_strict, object_schema, possible, renamed
+from penstock.providers.tool_schemas import for_openai, is_plain_object, is_strict, with_items
+from penstock.providers.tools import LONGEST_NAME, Letters, possible, renamed
 from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
     JSON,
@@ -41,6 +43,7 @@ from penstock.types.conversation import (
     ToolResultPart,
     Turn,
 )
+from penstock.types.deployment import Quirks
 from penstock.types.errors import UnsupportedParameter
 from penstock.types.requests import ChatRequest
 
@@ -68,6 +71,7 @@ _MAX_STOPS = 4
 _LONGEST_ID = 40
 _EFFORTS = ((1_024, "minimal"), (4_096, "low"), (16_384, "medium"))  # above: high
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+_NONE = Quirks()
 _TIERS = {"auto", "default", "flex", "priority", "scale"}
 
 
@@ -77,10 +81,11 @@ class Lowering:
     schema: what the answer must fit, where it can only be asked for.
     """
 
-    def __init__(self, conversation: Conversation, knows: frozenset[str], model: str) -> None:
+    def __init__(self, conversation: Conversation, quirks: Quirks, model: str) -> None:
         self._conversation = conversation
-        self._written = _WRITTEN | (knows & EXTENSIONS)
-        self._knows = knows
+        self._written = _WRITTEN | (quirks.knows & EXTENSIONS)
+        self._knows = quirks.knows
+        self._any_root = quirks.any_root
         self._model = model
         self._names = Letters(LONGEST_NAME)
         renamed(conversation.tools, self._names)
@@ -89,7 +94,7 @@ class Lowering:
 
     def body(self) -> JSON:
         said = self._conversation
-        turns, self.schema = turns_of(said)
+        turns, self.schema = turns_of(said, any_root=self._any_root)
         body: JSON = {"messages": [message for turn in turns for message in self._messages(turn)]}
         for name in _SAME:
             if (value := getattr(said, name)) is not None:
@@ -259,7 +264,9 @@ class Lowering:
             if tool.format is not None:
                 written["format"] = tool.format
             return {"type": "custom", "custom": written}
-        written["parameters"] = object_schema(tool.parameters)
+        written["parameters"], is_wider = for_openai(tool.parameters)
+        if is_wider:
+            self._lose("tools[].parameters")
         if tool.strict and not is_strict(written["parameters"]):
             self._lose("tools[].strict")
         elif tool.strict is not None:
@@ -319,12 +326,12 @@ class Own(NamedTuple):
     schema: JSON | None = None
 
 
-def own_request(request: ChatRequest, knows: frozenset[str] = frozenset(), model: str = "") -> Own:
+def own_request(request: ChatRequest, quirks: Quirks = _NONE, model: str = "") -> Own:
     """`model`: the name the upstream knows it by."""
     if request.dialect == "openai":
         return Own(request, [])
     conversation = request.conversation()
-    lowering = Lowering(conversation, knows, model)
+    lowering = Lowering(conversation, quirks, model)
     body = lowering.body()
     if not body["messages"]:
         raise UnsupportedParameter("Nothing of the messages can be told to this model.", param="messages")
@@ -356,7 +363,7 @@ def _id(call_id: str) -> str:
 def _format(wanted: Format) -> JSON:
     if wanted.kind == "json_object" or wanted.schema is None:
         return {"type": "json_object"}
-    schema: JSON = {"name": wanted.name, "schema": wanted.schema}
+    schema: JSON = {"name": wanted.name, "schema": with_items(wanted.schema)}
     if wanted.strict is not None:
         schema["strict"] = wanted.strict
     if wanted.description:
@@ -364,13 +371,13 @@ def _format(wanted: Format) -> JSON:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def turns_of(said: Conversation) -> tuple[list[Turn], JSON | None]:
-    """As OpenAI takes them, and the schema that can only be asked for: one whose root is no object."""
+def turns_of(said: Conversation, *, any_root: bool = False) -> tuple[list[Turn], JSON | None]:
+    """As OpenAI takes them, and the schema that can only be asked for: one whose root is no plain object."""
     wanted = said.format
     turns = settled(said.turns)
     if wanted is None:
         return turns, None
-    if wanted.schema is not None and wanted.schema.get("type") != "object":
+    if wanted.schema is not None and not any_root and not is_plain_object(wanted.schema):
         return instructed(turns, in_words(wanted.schema)), wanted.schema
     if wanted.schema is None and not says_json(turns):
         turns = instructed(turns, IN_WORDS)

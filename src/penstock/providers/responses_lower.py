@@ -21,7 +21,8 @@ from typing import Any
 from penstock.dialects.responses import unbound
 from penstock.providers.openai_lower import effort_of, turns_of
 from penstock.providers.openai_models import efforts
-from penstock.providers.tools import LONGEST_NAME, Letters, is_strict, object_schema, possible, renamed
+from penstock.providers.tool_schemas import for_openai, is_strict, with_items
+from penstock.providers.tools import LONGEST_NAME, Letters, possible, renamed
 from penstock.providers.turns import rounded
 from penstock.types.conversation import (
     JSON,
@@ -247,7 +248,9 @@ class Lowering:
             if tool.format is not None:
                 written["format"] = tool.format
             return written
-        written["parameters"] = object_schema(tool.parameters)
+        written["parameters"], is_wider = for_openai(tool.parameters)
+        if is_wider:
+            self._lose("tools[].parameters")
         written["strict"] = tool.strict is True  # the interface's own default is true
         if tool.strict and not is_strict(written["parameters"]):
             written["strict"] = False
@@ -316,7 +319,7 @@ def _id(call_id: str) -> str:
 def _format(wanted: Format) -> JSON:
     if wanted.kind == "json_object" or wanted.schema is None:
         return {"type": "json_object"}
-    written: JSON = {"type": "json_schema", "name": wanted.name, "schema": wanted.schema}
+    written: JSON = {"type": "json_schema", "name": wanted.name, "schema": with_items(wanted.schema)}
     written["strict"] = wanted.strict is True  # the interface's own default is true
     if wanted.description:
         written["description"] = wanted.description

@@ -1,17 +1,14 @@
-"""Tools as vendors take them: their names, which may be called, and what their schemas must say.
+"""Tools as vendors take them: their names, and which may be called. Their parameters: tool_schemas.py.
 
 Letters            names of tools, and ids of calls, in a vendor's letters
 renamed            how a vendor's names read back
 possible           a choice among the tools that could be told
-object_schema      parameters are an object, and say so
-is_strict          whether OpenAI takes a schema as strict
 """
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Any
 
-from penstock.types.conversation import JSON, Tool, ToolChoice
+from penstock.types.conversation import Tool, ToolChoice
 
 _WRONG = re.compile(r"[^a-zA-Z0-9_-]")
 _NO_GOOGLE = re.compile(r"[^a-zA-Z0-9_.:-]")
@@ -64,31 +61,3 @@ def possible(choice: ToolChoice, names: Collection[str]) -> ToolChoice:
     if len(allowed) == len(choice.allowed):
         return choice
     return ToolChoice(choice.mode, allowed=allowed) if allowed else ToolChoice("auto")
-
-
-def object_schema(schema: JSON | None) -> JSON:
-    """`{"type": "object"}` is legal at Anthropic, and usual for MCP's tools; OpenAI wants `properties`."""
-    if not schema:
-        return {"type": "object", "properties": {}}
-    if "properties" in schema and schema.get("type") == "object":
-        return schema
-    return {"properties": {}, **schema, "type": "object"}
-
-
-def is_strict(schema: Any) -> bool:
-    """Every object closed, every property required:
-    https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
-    """
-    if isinstance(schema, list):
-        return all(map(is_strict, schema))
-    if not isinstance(schema, dict):
-        return True
-    properties = schema.get("properties")
-    if schema.get("type") == "object" or isinstance(properties, dict):
-        if schema.get("additionalProperties") is not False:
-            return False
-        required = schema.get("required")
-        if set(properties or ()) != set(required if isinstance(required, list) else ()):
-            return False
-    named = [*(properties or {}).values(), *(schema.get("$defs") or {}).values()]
-    return is_strict(named) and is_strict([schema.get("items"), *(schema.get("anyOf") or ())])

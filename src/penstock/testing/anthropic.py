@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from penstock.testing.brain import Ask, Call, Reply, Result, Tool, Turn, words
+from penstock.testing.claude_rules import check_bound, check_thinks, check_tool
 from penstock.testing.double import Answer, Framing, Json, Recorded, by_hand, parser
 from penstock.testing.vendor import Refused, Vendor, only, pieces
 
@@ -385,6 +386,7 @@ def _tools(body: Json) -> list[Tool]:
         if schema.get("type") != "object":
             wrong = "Field required" if "type" not in schema else "Input should be 'object'"
             raise Refused(f"{path}.input_schema.type: {wrong}")
+        check_tool(schema, f"{path}.input_schema", strict=tool.get("strict") is True)
         if not isinstance(tool.get("description", ""), str):
             raise Refused(f"{path}.description: Input should be a valid string")
         made.append(Tool(tool["name"], tool.get("description", ""), schema))
@@ -432,6 +434,7 @@ def _thinking(body: Json, choice: str, limit: int) -> bool:
     only(config, frozenset({"type"} | more), f"thinking.{kind}")
     if kind == "disabled":
         return False
+    check_thinks(str(body.get("model")))
     if kind == "enabled":
         budget = config.get("budget_tokens")
         if not isinstance(budget, int):
@@ -466,23 +469,9 @@ def _format(body: Json) -> Json | None:
     ):
         raise Refused("output_config.format.schema: Field required")
     only(given, frozenset(["type", "schema"]), "output_config.format")
-    _check_closed(given["schema"])
+    check_bound(given["schema"], "output_config.format.schema")
     schema: Json = given["schema"]
     return schema
-
-
-def _check_closed(value: Any) -> None:
-    if isinstance(value, list):
-        for item in value:
-            _check_closed(item)
-    elif isinstance(value, dict):
-        if value.get("type") == "object" and value.get("additionalProperties") is not False:
-            raise Refused(
-                "output_config.format.schema: For 'object' type, 'additionalProperties' must be "
-                "explicitly set to false"
-            )
-        for item in value.values():
-            _check_closed(item)
 
 
 _EMPTY: Final = "all messages must have non-empty content except for the optional final assistant message"

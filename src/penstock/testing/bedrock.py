@@ -30,6 +30,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote
 
 from penstock.testing.brain import REFUSAL, Ask, Call, Reply, Result, Tool, Turn, words
+from penstock.testing.claude_rules import check_bound, check_thinks, check_tool
 from penstock.testing.double import Answer, Framing, Json, Recorded, by_hand, parser
 from penstock.testing.vendor import Refused, Vendor, pieces
 
@@ -169,9 +170,9 @@ class BedrockDouble(Vendor):
             counted = (body.get("input") or {}).get("converse")
             if not isinstance(counted, dict):
                 raise Refused("The input field must hold converse or invokeModel.")
-            return Answer({"inputTokens": self._read(counted).tokens})
+            return Answer({"inputTokens": self._read(counted, model).tokens})
         _known(body, _FIELDS, "")
-        ask, told = self._read(body), request.directives
+        ask, told = self._read(body, model), request.directives
         reply = self.think(ask, told)
         usage = self._usage(body, ask, reply, told.count("prompt-tokens"), told.count("cached-tokens"))
         stop: Json = {"stopReason": told.text("finish") or _STOPS[reply.finish]}
@@ -219,7 +220,7 @@ class BedrockDouble(Vendor):
 
     # -- reading -------------------------------------------------------------------------------------
 
-    def _read(self, body: Json) -> Ask:
+    def _read(self, body: Json, model: str = "") -> Ask:
         config = body.get("inferenceConfig") or {}
         _known(config, frozenset(["maxTokens", "temperature", "topP", "stopSequences"]), "inferenceConfig")
         limit = config.get("maxTokens")
@@ -227,8 +228,9 @@ class BedrockDouble(Vendor):
             raise _constraint(
                 limit, "inferenceConfig.maxTokens", "Member must have value greater than or equal to 1"
             )
-        tools, choice, names = _tools(body.get("toolConfig"))
-        thinks = _thinking(body, choice, limit)
+        is_claude = "claude" in model
+        tools, choice, names = _tools(body.get("toolConfig"), is_claude=is_claude)
+        thinks = _thinking(body, choice, limit, model)
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             raise Refused("The messages field is empty. Add a message and try again.")
@@ -243,7 +245,7 @@ class BedrockDouble(Vendor):
             tools=tuple(tools),
             choice=choice,
             only=names,
-            schema=_format(body),
+            schema=_format(body, is_claude=is_claude),
             thinking=thinks,
             max_tokens=limit,
             stop=tuple(config.get("stopSequences") or ()),
@@ -522,7 +524,7 @@ def _system(body: Json) -> list[str]:
     return said
 
 
-def _tools(config: Any) -> tuple[list[Tool], Any, tuple[str, ...]]:
+def _tools(config: Any, *, is_claude: bool) -> tuple[list[Tool], Any, tuple[str, ...]]:
     """tools, choice, only"""
     if config is None:
         return [], "auto", ()
@@ -547,6 +549,9 @@ def _tools(config: Any) -> tuple[list[Tool], Any, tuple[str, ...]]:
             raise Refused(
                 f"The value at {path}.toolSpec.inputSchema.json.type must be one of the following: object."
             )
+        if is_claude:
+            strict = spec.get("strict") is True
+            check_tool(schema, f"tools.{at}.custom.input_schema", strict=strict, prefix=_BY_THE_MODEL)
         made.append(Tool(spec["name"], spec.get("description", ""), schema))
     if len({tool.name for tool in made}) != len(made):
         raise Refused("The toolConfig field contains duplicate tool names.")
@@ -562,11 +567,12 @@ def _tools(config: Any) -> tuple[list[Tool], Any, tuple[str, ...]]:
     return made, kind, ()
 
 
-def _thinking(body: Json, choice: str, limit: int | None) -> bool:
+def _thinking(body: Json, choice: str, limit: int | None, model: str) -> bool:
     more = body.get("additionalModelRequestFields") or {}
     thinking = more.get("thinking") or more.get("reasoning_config")
     if not isinstance(thinking, dict) or thinking.get("type") == "disabled":
         return False
+    check_thinks(model, _BY_THE_MODEL)
     if thinking.get("type") == "enabled":
         budget = thinking.get("budget_tokens")
         if not isinstance(budget, int) or budget < 1024:
@@ -579,7 +585,7 @@ def _thinking(body: Json, choice: str, limit: int | None) -> bool:
     return True
 
 
-def _format(body: Json) -> Json | None:
+def _format(body: Json, *, is_claude: bool) -> Json | None:
     config = body.get("outputConfig")
     if config is None:
         return None
@@ -599,6 +605,8 @@ def _format(body: Json) -> Json | None:
         schema = json.loads(wanted["schema"])  # a string, not an object
     except (KeyError, TypeError, ValueError):
         raise Refused("The schema of outputConfig.textFormat.structure.jsonSchema is no JSON text.") from None
+    if is_claude:
+        check_bound(schema, "output_config.format.schema", _BY_THE_MODEL)
     return schema if isinstance(schema, dict) else {}
 
 

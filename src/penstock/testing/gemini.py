@@ -46,6 +46,12 @@ _FINISH: Final = {
 }
 _ROUTE: Final = re.compile(r"^(?:/[\w-]+)*/(?:models|tunedModels)/([^/:]+)(?::(\w+))?$")
 _BEFORE_3: Final = re.compile(r"gemini-[12]")
+_THINKS_NOT: Final = re.compile(r"gemini-(?:1|2\.0)|gemini-2\.5-flash-image|gemma-[1-3]")
+_BUDGETS: Final = {  # https://ai.google.dev/gemini-api/docs/thinking#set-budget
+    "gemini-2.5-pro": (128, 32_768),
+    "gemini-2.5-flash-lite": (512, 24_576),
+    "gemini-2.5-flash": (0, 24_576),
+}
 _FUNCTION_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 
 # Names as they are on the wire; protobuf's JSON takes snake_case, too.
@@ -244,7 +250,7 @@ class GeminiDouble(Vendor):
         _known(body, _REQUEST, "")
         config = body.get("generationConfig") or {}
         _known(config, _GENERATION, "generation_config")
-        thinks, shows = self._thinking(config)
+        thinks, shows = self._thinking(config, model)
         tools = _tools(body)
         choice, names = _choice(body, tools)
         stop = config.get("stopSequences") or []
@@ -274,11 +280,14 @@ class GeminiDouble(Vendor):
         )
         return ask, count, shows
 
-    def _thinking(self, config: Json) -> tuple[bool, bool]:
+    def _thinking(self, config: Json, model: str) -> tuple[bool, bool]:
         thinking = config.get("thinkingConfig")
         if thinking is None:
             return self.always_thinks, False
         _known(thinking, frozenset(["includeThoughts", "thinkingBudget", "thinkingLevel"]), "thinking_config")
+        if _THINKS_NOT.match(model):
+            raise Refused("Unable to submit request because thinking is not supported by this model.")
+        _check_budget(thinking.get("thinkingBudget"), model)
         if "thinkingBudget" in thinking and "thinkingLevel" in thinking:
             raise Refused("You can only set only one of thinking budget and thinking level.")
         level = str(thinking.get("thinkingLevel", "high")).lower()
@@ -343,6 +352,15 @@ class GeminiDouble(Vendor):
         if call is not None:
             return self.seals.is_good("call", _call_text(call), given)
         return self.seals.is_good("text", "", given)
+
+
+def _check_budget(budget: Any, model: str) -> None:
+    least, most = next((taken for name, taken in _BUDGETS.items() if model.startswith(name)), (0, 1 << 31))
+    is_off = budget == 0 and "pro" not in model
+    if budget is not None and budget != -1 and not is_off and not least <= budget <= most:
+        raise Refused(
+            f"The thinking budget {budget} is invalid. Please choose a value between {least} and {most}."
+        )
 
 
 def _model(name: str) -> Json:

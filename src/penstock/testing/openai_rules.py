@@ -7,6 +7,7 @@ from penstock.testing.double import Answer, Json, Recorded
 from penstock.testing.vendor import Refused, Vendor
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NOT_STRICT: Final = frozenset(["allOf", "oneOf", "not", "if", "then", "else", "patternProperties"])
 _PLAIN: Final = re.compile(r"gpt-4|gpt-3|chatgpt")
 _IMAGE: Final = re.compile(r"https?://|data:image/(?:png|jpe?g|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$")
 _KINDS: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -97,6 +98,18 @@ def check_image(url: Any, param: str) -> str:
 
 
 def check_root(schema: Any, what: str, param: str, code: str = "invalid_json_schema") -> None:
+    """Also where the schema is not strict."""
+    if isinstance(schema, dict) and not {"oneOf", "anyOf", "allOf", "enum", "not"}.isdisjoint(schema):
+        raise Refused(
+            f"Invalid schema for {what}: schema must have type 'object' and not have "
+            "'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level.",
+            code=code,
+            param=param,
+        )
+    for place, part in _parts(schema, ()):
+        if part.get("type") == "array" and "items" not in part:
+            wrong = f"In context={place}, array schema missing items."
+            raise Refused(f"Invalid schema for {what}: {wrong}", code=code, param=param)
     if not isinstance(schema, dict) or schema.get("type") != "object":
         kind = schema.get("type") if isinstance(schema, dict) else schema
         raise Refused(
@@ -118,9 +131,18 @@ def check_effort(model: Any, effort: Any, param: str) -> None:
 
 
 def check_strict(schema: Any, what: str, param: str, code: str) -> None:
-    """`strict`: every object is closed and needs all its properties."""
-    for place, part in _objects(schema, ()):
+    """`strict`: every schema says what it is, every object is closed and needs all its properties."""
+    for place, part in _parts(schema, ()):
         where = f"Invalid schema for {what}: In context={place}, "
+        if unknown := sorted(_NOT_STRICT & part.keys()):
+            raise Refused(f"{where}'{unknown[0]}' is not permitted.", code=code, param=param)
+        if "$ref" in part and len(part) > 1:
+            more = sorted(part.keys() - {"$ref"})
+            raise Refused(f"{where}$ref cannot have keywords {more}.", code=code, param=param)
+        if part.keys().isdisjoint({"type", "anyOf", "$ref"}):
+            raise Refused(f"{where}schema must have a 'type' key.", code=code, param=param)
+        if part.get("type") != "object" and "properties" not in part:
+            continue
         if part.get("additionalProperties") is not False:
             wrong = "'additionalProperties' is required to be supplied and to be false."
             raise Refused(where + wrong, code=code, param=param)
@@ -134,18 +156,19 @@ def check_strict(schema: Any, what: str, param: str, code: str) -> None:
             )
 
 
-def _objects(schema: Any, place: tuple[str, ...]) -> list[tuple[tuple[str, ...], Json]]:
+def _parts(schema: Any, place: tuple[str, ...]) -> list[tuple[tuple[str, ...], Json]]:
+    """Every schema in it, with its place."""
     if not isinstance(schema, dict):
         return []
-    found = [(place, schema)] if schema.get("type") == "object" or "properties" in schema else []
+    found = [(place, schema)]
     for key in ("properties", "$defs", "definitions"):
         for name, inner in (schema.get(key) or {}).items():
-            found += _objects(inner, (*place, key, name))
+            found += _parts(inner, (*place, key, name))
     for key in ("items", "additionalProperties"):
-        found += _objects(schema.get(key), (*place, key))
+        found += _parts(schema.get(key), (*place, key))
     for key in ("anyOf", "allOf", "oneOf"):
         for number, inner in enumerate(schema.get(key) or []):
-            found += _objects(inner, (*place, key, str(number)))
+            found += _parts(inner, (*place, key, str(number)))
     return found
 
 
