@@ -424,6 +424,30 @@ def test_who_asks_for_a_tool_that_cannot_be_told_keeps_the_others(to: str) -> No
     assert sorted(dropped) == ["tool_choice", "tools.web_search"]
 
 
+@pytest.mark.parametrize("to", [name for name in EVERY if name != "responses"])
+def test_who_must_call_a_tool_that_cannot_be_told_is_free(to: str) -> None:
+    body = asked("responses", tools=[{"type": "web_search"}], tool_choice="required")
+    _, dropped = told("responses", body, to)
+    assert sorted(dropped) == ["tool_choice", "tools.web_search"]
+
+
+def test_thinking_stays_where_no_tool_is_forced_any_more() -> None:
+    tools = [{"type": "web_search"}, {"type": "function", "name": "f", "parameters": T}]
+    more = {"tools": tools, "tool_choice": {"type": "web_search"}, "reasoning": {"effort": "low"}}
+    sent, dropped = told("responses", asked("responses", **more), "bedrock")
+    assert sent["additionalModelRequestFields"]["thinking"]["type"] == "enabled"
+    assert "thinking" not in dropped
+
+
+@pytest.mark.parametrize("choice", ["named", "allowed"])
+@pytest.mark.parametrize("to", [name for name in EVERY if name not in ("responses", "ollama")])
+def test_a_custom_tool_can_be_asked_for(choice: str, to: str) -> None:
+    tools = [{"type": "custom", "name": "sh"}, {"type": "function", "name": "f", "parameters": T}]
+    named: JSON = {"type": "custom", "name": "sh"}
+    wanted = named if choice == "named" else {"type": "allowed_tools", "mode": "auto", "tools": [named]}
+    assert told("responses", asked("responses", tools=tools, tool_choice=wanted), to)[1] == ()
+
+
 # -- the form of an answer
 
 
@@ -681,6 +705,10 @@ def test_bedrock_says_at_which_sequence_it_stopped() -> None:
     events = reader_of("bedrock").answer(json.dumps(answer).encode()).events
     written = json.loads(encoded("anthropic", events, stream=False))
     assert (written["stop_reason"], written["stop_sequence"]) == ("stop_sequence", "END")
+    del answer["additionalModelResponseFields"]  # models that are none of Claude's say no more
+    events = reader_of("bedrock").answer(json.dumps(answer).encode()).events
+    written = json.loads(encoded("anthropic", events, stream=False))
+    assert (written["stop_reason"], written["stop_sequence"]) == ("stop_sequence", None)
 
 
 @pytest.mark.parametrize(

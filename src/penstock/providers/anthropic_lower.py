@@ -42,7 +42,7 @@ from penstock.providers.anthropic_turns import BLANK, has_lost_thoughts, hoisted
 from penstock.providers.anthropic_typed import Names
 from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.tool_schemas import INPUT, plain_root
-from penstock.providers.tools import Letters, possible, renamed
+from penstock.providers.tools import Letters, renamed, told_choice
 from penstock.providers.turns import rounded, settled
 from penstock.types.conversation import (
     JSON,
@@ -296,12 +296,7 @@ class Lowering:
 
     def _tools(self, body: JSON, messages: list[JSON]) -> None:
         said = self._asked
-        choice = said.tool_choice
-        if choice is not None:
-            told = [tool.name for tool in said.tools if tool.kind != "native" or tool.dialect == "anthropic"]
-            choice = possible(choice, told)
-            if choice is not said.tool_choice:
-                self._lose("tool_choice")
+        choice = told_choice(said, self._lose, "anthropic")
         allowed = set(choice.allowed) if choice is not None else set()
         tools = [
             written

@@ -37,7 +37,7 @@ from penstock.providers.anthropic_models import (
 from penstock.providers.anthropic_schemas import closed
 from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.tool_schemas import INPUT, object_schema, plain_root
-from penstock.providers.tools import LONGEST_NAME, Letters, possible, renamed
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice
 from penstock.providers.turns import instructed, rounded, settled
 from penstock.types.conversation import (
     JSON,
@@ -134,7 +134,7 @@ class Lowering:
         if (config := self._tools(messages)) is not None:
             body["toolConfig"] = config
         more: JSON = {}  # fields of the model's own API
-        thinking = self._thinking(more)
+        thinking = self._thinking(more, is_forced=config is not None and "toolChoice" in config)
         if thinking is not None and thinking["type"] == "enabled" and _has_lost_thoughts(messages):
             thinking = None
             self._lose("thinking")
@@ -318,11 +318,7 @@ class Lowering:
 
     def _tools(self, messages: list[JSON]) -> JSON | None:
         said = self._said
-        choice = said.tool_choice
-        if choice is not None:
-            choice = possible(choice, [tool.name for tool in said.tools if tool.kind != "native"])
-            if choice is not said.tool_choice:
-                self._lose("tool_choice")
+        choice = told_choice(said, self._lose)
         mode = choice.mode if choice is not None else "auto"
         allowed = set(choice.allowed) if choice is not None else set()
         tools: list[JSON] = []
@@ -364,7 +360,7 @@ class Lowering:
             self._lose("tools[].custom.format")
         return {"toolSpec": spec}
 
-    def _thinking(self, more: JSON) -> JSON | None:
+    def _thinking(self, more: JSON, *, is_forced: bool) -> JSON | None:
         """The model's own `thinking`, and into `more` its effort; Claude's alone."""
         wanted: Thinking | None = self._said.thinking
         if wanted is None:
@@ -376,8 +372,6 @@ class Lowering:
             if wanted.enabled is None:
                 return None
             budget = BUDGETS["medium"]
-        choice = self._said.tool_choice
-        is_forced = choice is not None and choice.mode in ("required", "named") and self._can.forces
         if not self._is_claude or not self._can.thinks or is_forced:
             self._lose("thinking")
             return None

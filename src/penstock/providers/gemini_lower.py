@@ -27,7 +27,7 @@ import msgspec
 from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.gemini_schema_subset import narrowed, subset
 from penstock.providers.tool_schemas import INPUT
-from penstock.providers.tools import GoogleLetters, possible, renamed
+from penstock.providers.tools import GoogleLetters, renamed, told_choice
 from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
     JSON,
@@ -125,10 +125,11 @@ class Lowering:
                 body["systemInstruction"] = {"parts": system}
             else:  # nothing but instructions: a request must ask for something
                 body["contents"] = [{"role": "user", "parts": system}]
+        choice = told_choice(said, self._lose)
         if tools := self._tools(said.tools):
             body["tools"] = tools
-            if said.tool_choice is not None and any("functionDeclarations" in tool for tool in tools):
-                body["toolConfig"] = {"functionCallingConfig": self._choice(said.tool_choice)}
+            if choice is not None and any("functionDeclarations" in tool for tool in tools):
+                body["toolConfig"] = {"functionCallingConfig": self._choice(choice)}
         config = self._config()
         if config:
             body["generationConfig"] = config
@@ -294,10 +295,6 @@ class Lowering:
         return written
 
     def _choice(self, choice: ToolChoice) -> JSON:
-        could = possible(choice, [tool.name for tool in self._conversation.tools if tool.kind != "native"])
-        if could is not choice:
-            self._lose("tool_choice")
-            choice = could
         mode = _MODES[choice.mode]
         names = [choice.name] if choice.mode == "named" and choice.name else list(choice.allowed)
         if names and mode != "NONE":

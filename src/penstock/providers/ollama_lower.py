@@ -30,6 +30,7 @@ from penstock.types.conversation import (
     Thinking,
     Tool,
     ToolCallPart,
+    ToolChoice,
     ToolResultPart,
     Turn,
 )
@@ -67,11 +68,12 @@ class Lowering:
         body: JSON = {"messages": self._messages(), "truncate": False}
         if not body["messages"]:
             raise UnsupportedParameter("Nothing of the messages can be told to this model.", param="messages")
-        choice = said.tool_choice.mode if said.tool_choice is not None else "auto"
-        if choice != "none" and (tools := [made for tool in said.tools if (made := self._tool(tool))]):
-            body["tools"] = tools
-            if choice != "auto" or (said.tool_choice is not None and said.tool_choice.allowed):
+        choice = said.tool_choice or ToolChoice("auto")
+        if choice.mode != "none":
+            if choice.mode != "auto" or choice.allowed:
                 self._lose("tool_choice")
+            if tools := [made for tool in said.tools if (made := self._tool(tool))]:
+                body["tools"] = tools
         if said.thinking is not None and (think := self._think(said.thinking)) is not None:
             body["think"] = think
         if said.format is not None:
@@ -183,8 +185,9 @@ class Lowering:
             return False
         if thinking.effort in _LEVELS:
             level = _LEVELS[thinking.effort]
-            if not self._model.startswith("gpt-oss"):
-                return None  # other models know yes and no
+            if not self._model.startswith("gpt-oss"):  # other models know yes and no
+                self._lose("thinking.effort")
+                return None
             if level != thinking.effort:
                 self._lose("thinking.effort")
             return level

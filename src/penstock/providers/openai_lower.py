@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from penstock.providers.formats import IN_WORDS, in_words, says_json
 from penstock.providers.openai_models import efforts
 from penstock.providers.tool_schemas import for_openai, is_plain_object, is_strict, with_items
-from penstock.providers.tools import LONGEST_NAME, Letters, possible, renamed
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice
 from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
     JSON,
@@ -114,10 +114,11 @@ class Lowering:
             body["stop"] = said.stop[:_MAX_STOPS]
             if len(said.stop) > _MAX_STOPS:
                 self._lose(f"stop[{_MAX_STOPS}:]")
+        choice = told_choice(said, self._lose)
         if tools := [tool for tool in map(self._tool, said.tools) if tool is not None]:
             body["tools"] = tools
-            if said.tool_choice is not None:
-                body["tool_choice"] = self._choice(said.tool_choice, said.tools)
+            if choice is not None:
+                body["tool_choice"] = self._choice(choice, said.tools)
         else:
             body.pop("parallel_tool_calls", None)
         if said.format is not None and self.schema is None:
@@ -274,11 +275,7 @@ class Lowering:
         return {"type": "function", "function": written}
 
     def _choice(self, choice: ToolChoice, tools: list[Tool]) -> str | JSON:
-        kinds = {tool.name: tool.kind for tool in tools if tool.kind != "native"}
-        could = possible(choice, kinds.keys())
-        if could is not choice:
-            self._lose("tool_choice")
-            choice = could
+        kinds = {tool.name: tool.kind for tool in tools}
 
         def named(name: str) -> JSON:
             return {"type": kinds[name], kinds[name]: {"name": self._names[name]}}

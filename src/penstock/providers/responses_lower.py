@@ -22,7 +22,7 @@ from penstock.dialects.responses import unbound
 from penstock.providers.openai_lower import effort_of, turns_of
 from penstock.providers.openai_models import efforts
 from penstock.providers.tool_schemas import for_openai, is_strict, with_items
-from penstock.providers.tools import LONGEST_NAME, Letters, possible, renamed
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice
 from penstock.providers.turns import rounded
 from penstock.types.conversation import (
     JSON,
@@ -92,10 +92,11 @@ class Lowering:
             self._turn(turn, items)
         body: JSON = {"input": items}
         tools = [written for tool in said.tools if (written := self._tool(tool)) is not None]
+        choice = told_choice(said, self._lose)
         if tools:
             body["tools"] = tools
-            if said.tool_choice is not None:
-                body["tool_choice"] = self._choice(said.tool_choice, said.tools)
+            if choice is not None:
+                body["tool_choice"] = self._choice(choice, said.tools)
         if (text := self._text()) is not None:
             body["text"] = text
         if said.thinking is not None and (reasoning := self._thinking(said.thinking)) is not None:
@@ -264,11 +265,7 @@ class Lowering:
         return {"type": "function_call", **call, "arguments": part.arguments or "{}"}
 
     def _choice(self, choice: ToolChoice, tools: list[Tool]) -> str | JSON:
-        kinds = {tool.name: tool.kind for tool in tools if tool.kind != "native"}
-        could = possible(choice, kinds.keys())
-        if could is not choice:
-            self._lose("tool_choice")
-            choice = could
+        kinds = {tool.name: tool.kind for tool in tools}
 
         def named(name: str) -> JSON:
             return {"type": kinds[name], "name": self._names[name]}

@@ -2,13 +2,13 @@
 
 Letters            names of tools, and ids of calls, in a vendor's letters
 renamed            how a vendor's names read back
-possible           a choice among the tools that could be told
+told_choice        a choice among the tools that could be told
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
-from penstock.types.conversation import Tool, ToolChoice
+from penstock.types.conversation import Conversation, Tool, ToolChoice
 
 _WRONG = re.compile(r"[^a-zA-Z0-9_-]")
 _NO_GOOGLE = re.compile(r"[^a-zA-Z0-9_.:-]")
@@ -53,10 +53,26 @@ def renamed(tools: Iterable[Tool], letters: Letters) -> dict[str, str]:
     }
 
 
-def possible(choice: ToolChoice, names: Collection[str]) -> ToolChoice:
-    """`choice` itself where all it names could be told (`names`); where none could, the model is free."""
+def told_choice(said: Conversation, lose: Callable[[str], None], dialect: str = "") -> ToolChoice | None:
+    """The client's choice among the tools that a target can be told: functions, and native ones of `dialect`.
+
+    Where none of those it names can be, the model is free.
+    """
+    choice = said.tool_choice
+    if choice is None or choice.mode == "none":
+        return choice
+    names = {tool.name for tool in said.tools if tool.kind != "native" or tool.dialect == dialect}
+    could = _possible(choice, names)
+    if could is not choice:
+        lose("tool_choice")
+    return could
+
+
+def _possible(choice: ToolChoice, names: Collection[str]) -> ToolChoice:
     if choice.mode == "named":
         return choice if choice.name in names else ToolChoice("auto")
+    if choice.mode == "required" and not names:
+        return ToolChoice("auto")
     allowed = tuple(name for name in choice.allowed if name in names)
     if len(allowed) == len(choice.allowed):
         return choice
