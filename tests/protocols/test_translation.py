@@ -597,8 +597,41 @@ def test_thinking_is_turned_off_or_said_not_to_be(
 
 def test_what_is_known_of_openai_s_models() -> None:
     assert efforts("gpt-4.1-mini") == efforts("gpt-5.1-chat-latest") == Efforts(reasons=False)
-    assert efforts("openai/gpt-5.4").off == "none"
+    assert efforts("openai/gpt-5.4").known == ("none", "low", "medium", "high", "xhigh")
+    assert efforts("gpt-5.6").known[-1] == "max"
     assert efforts("gpt-oss-120b") == efforts("mistral-large") == Efforts()
+
+
+@pytest.mark.parametrize("to", ["openai", "responses"])
+@pytest.mark.parametrize(
+    ("model", "said", "understood"),
+    [
+        ("gpt-5", "max", "high"),
+        ("gpt-5.1", "xhigh", "high"),
+        ("gpt-5.1-codex-max", "max", "xhigh"),
+        ("gpt-5-pro", "low", "high"),
+        ("gpt-5.2-pro", "low", "medium"),
+        ("o3", "max", "high"),
+        ("gpt-5.2", "xhigh", "xhigh"),
+        ("gpt-5.6", "max", "max"),
+        ("mistral-large", "max", "max"),
+    ],
+)
+def test_an_effort_is_the_nearest_that_the_model_knows(
+    to: str, model: str, said: str, understood: str
+) -> None:
+    sent, lost = told("anthropic", asked("anthropic", output_config={"effort": said}), to, model)
+    assert (sent.get("reasoning_effort") or sent["reasoning"]["effort"]) == understood
+    assert lost == (() if said == understood else ("thinking.effort",))
+
+
+@pytest.mark.parametrize("to", ["openai", "responses"])
+@pytest.mark.parametrize(("model", "understood"), [("gpt-5", "minimal"), ("gpt-5.1", "low"), ("o3", "low")])
+def test_a_small_budget_is_the_least_effort(to: str, model: str, understood: str) -> None:
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    sent, lost = told("anthropic", asked("anthropic", max_tokens=2048, thinking=thinking), to, model)
+    assert (sent.get("reasoning_effort") or sent["reasoning"]["effort"]) == understood
+    assert lost == ()
 
 
 @pytest.mark.parametrize("issuer", ["anthropic", "responses", "bedrock"])

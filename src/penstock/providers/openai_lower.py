@@ -12,7 +12,7 @@ ReasoningPart                   reasoning_content: its text (profile rows drop i
                                   signatures of this dialect's own vendors as reasoning_details
 ToolCallPart.signature          extra_content.google.thought_signature
 Tool                            its name in OpenAI's letters; strict only where OpenAI takes the schema so
-Thinking                        reasoning_effort, where the model takes it; a budget in tokens by `_EFFORTS`
+Thinking                        reasoning_effort, as the model takes it (openai_models)
 Format                          response_format; a schema whose root is no plain object is said in words,
                                   but for servers that take any (Quirks.any_root)
 top_k, min_p, repetition_...    only where the profile row says that the vendor knows them (Quirks.knows)
@@ -23,7 +23,7 @@ import hashlib
 from typing import Any, NamedTuple
 
 from penstock.providers.formats import IN_WORDS, in_words, says_json
-from penstock.providers.openai_models import efforts
+from penstock.providers.openai_models import told_effort
 from penstock.providers.tool_schemas import for_openai, is_plain_object, is_strict, with_items
 from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice
 from penstock.providers.turns import instructed, settled
@@ -36,7 +36,6 @@ from penstock.types.conversation import (
     ReasoningPart,
     RefusalPart,
     TextPart,
-    Thinking,
     Tool,
     ToolCallPart,
     ToolChoice,
@@ -69,7 +68,6 @@ _WRITTEN = frozenset(_SAME) | {
 EXTENSIONS = frozenset({"top_k", "min_p", "repetition_penalty"})
 _MAX_STOPS = 4
 _LONGEST_ID = 40
-_EFFORTS = ((1_024, "minimal"), (4_096, "low"), (16_384, "medium"))  # above: high
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _NONE = Quirks()
 _TIERS = {"auto", "default", "flex", "priority", "scale"}
@@ -123,8 +121,10 @@ class Lowering:
             body.pop("parallel_tool_calls", None)
         if said.format is not None and self.schema is None:
             body["response_format"] = _format(said.format)
-        if said.thinking is not None and (effort := self._effort(said.thinking)) is not None:
-            body["reasoning_effort"] = effort
+        if said.thinking is not None:
+            effort = told_effort(self._model, said.thinking, self._lose)
+            if effort is not None:
+                body["reasoning_effort"] = effort
         self.dropped += said.unwritten(self._written)
         return body
 
@@ -300,20 +300,6 @@ class Lowering:
             call["extra_content"] = {"google": {"thought_signature": part.signature}}
         return call
 
-    def _effort(self, thinking: Thinking) -> str | None:
-        could = efforts(self._model)
-        if thinking.enabled is False or thinking.effort == "none":
-            if could.off is None and could.reasons is not False:
-                if thinking.effort == "none" and could.reasons is None:
-                    return "none"  # the client's own word, to a model that may know it
-                self._lose("thinking")
-            return could.off or could.least
-        effort = effort_of(thinking)
-        if effort is not None and could.reasons is False:
-            self._lose("thinking")
-            return None
-        return effort
-
 
 class Own(NamedTuple):
     """A request in OpenAI's dialect, what it lost on the way, and Lowering.schema."""
@@ -379,12 +365,3 @@ def turns_of(said: Conversation, *, any_root: bool = False) -> tuple[list[Turn],
     if wanted.schema is None and not says_json(turns):
         turns = instructed(turns, IN_WORDS)
     return turns, None
-
-
-def effort_of(thinking: Thinking) -> str | None:
-    """What the client said, or its budget as an effort; None where it said neither."""
-    if thinking.effort is not None:
-        return thinking.effort
-    if thinking.budget_tokens:
-        return next((name for most, name in _EFFORTS if thinking.budget_tokens <= most), "high")
-    return None

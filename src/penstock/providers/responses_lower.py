@@ -7,8 +7,8 @@ text, media of a turn           one message; of the assistant as output_text
 ReasoningPart                   reasoning item with encrypted_content, if OpenAI sealed it; else nothing
 ToolCallPart, ToolResultPart    function_call and function_call_output, or their custom kinds
 Tool                            its name in OpenAI's letters; strict only where OpenAI takes the schema so
-Thinking                        reasoning.effort, where the model takes it, and a summary unless the client
-                                  does not want to see it
+Thinking                        reasoning.effort, as the model takes it (openai_models), and a summary unless
+                                  the client does not want to see it
 Format, verbosity               text; a schema whose root is no object is said in words
 n, stop, seed, penalties ...    nothing: the interface has none; reported
 
@@ -19,8 +19,8 @@ import hashlib
 from typing import Any
 
 from penstock.dialects.responses import unbound
-from penstock.providers.openai_lower import effort_of, turns_of
-from penstock.providers.openai_models import efforts
+from penstock.providers.openai_lower import turns_of
+from penstock.providers.openai_models import efforts, told_effort
 from penstock.providers.tool_schemas import for_openai, is_strict, with_items
 from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice
 from penstock.providers.turns import rounded
@@ -289,19 +289,11 @@ class Lowering:
         return text or None
 
     def _thinking(self, thinking: Thinking) -> JSON | None:
-        could = efforts(self._model)
-        if thinking.enabled is False or thinking.effort == "none":
-            if could.off is None and could.reasons is not False:
-                self._lose("thinking")
-            effort = could.off or could.least
-            return None if effort is None else {"effort": effort}
-        if could.reasons is False:
-            self._lose("thinking")
-            return None
         written: JSON = {}
-        if (effort := effort_of(thinking)) is not None:
+        if (effort := told_effort(self._model, thinking, self._lose)) is not None:
             written["effort"] = effort
-        if thinking.visible is not False:
+        is_off = thinking.enabled is False or thinking.effort == "none"
+        if not is_off and thinking.visible is not False and efforts(self._model).reasons is not False:
             written["summary"] = "auto"
         return written or None
 

@@ -9,6 +9,15 @@ from penstock.testing.vendor import Refused, Vendor
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NOT_STRICT: Final = frozenset(["allOf", "oneOf", "not", "if", "then", "else", "patternProperties"])
 _PLAIN: Final = re.compile(r"gpt-4|gpt-3|chatgpt")
+_EFFORTS: Final = [  # of each model, as its refusals name them
+    (re.compile(r"o[1-9]"), ["low", "medium", "high"]),
+    (re.compile(r"gpt-5-pro"), ["high"]),
+    (re.compile(r"gpt-5\.1-codex-max"), ["low", "medium", "high", "xhigh"]),
+    (re.compile(r"gpt-5(\.1)?-codex"), ["low", "medium", "high"]),
+    (re.compile(r"gpt-5\.1"), ["none", "low", "medium", "high"]),
+    (re.compile(r"gpt-5\.[2-5]"), ["none", "low", "medium", "high", "xhigh"]),
+    (re.compile(r"gpt-5(?!\.)"), ["minimal", "low", "medium", "high"]),
+]
 _IMAGE: Final = re.compile(r"https?://|data:image/(?:png|jpe?g|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$")
 _KINDS: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -121,7 +130,18 @@ def check_root(schema: Any, what: str, param: str, code: str = "invalid_json_sch
 
 
 def check_effort(model: Any, effort: Any, param: str) -> None:
-    """Models that do not reason refuse to be told how much."""
+    """Models that do not reason refuse to be told how much, others an effort that they do not know."""
+    known = next(
+        (found for name, found in _EFFORTS if param.endswith("effort") and name.match(str(model))), None
+    )
+    if effort is not None and known is not None and effort not in known:
+        named = ", ".join(f"'{one}'" for one in known)
+        raise Refused(
+            f"Unsupported value: '{effort}' is not supported with the '{model}' model. Supported values are: "
+            f"{named}.",
+            code="unsupported_value",
+            param=param,
+        )
     if effort is not None and _PLAIN.match(str(model)):
         raise Refused(
             f"Unsupported parameter: '{param}' is not supported with this model.",
