@@ -649,6 +649,19 @@ def test_a_turn_that_ends_in_thoughts_is_told_without_them(issuer: str) -> None:
 # -- what else was lost in silence
 
 
+@pytest.mark.parametrize("issuer", ["anthropic", "bedrock"])
+def test_thoughts_before_what_cannot_be_told_are_not_told(issuer: str) -> None:
+    sealed = f"penstock.{issuer}.c2ln"
+    items = [
+        {"role": "user", "content": "draw"},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": sealed},
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AAAA"},
+        {"role": "user", "content": "another"},
+    ]
+    _, dropped = told("responses", asked("responses", input=items, reasoning={"effort": "low"}), issuer)
+    assert {"messages[].reasoning", "messages[].image_generation_call"} <= set(dropped)
+
+
 def test_a_limit_below_openai_s_least_is_reported() -> None:
     sent, dropped = told("anthropic", asked("anthropic", max_tokens=5), "responses")
     assert (sent["max_output_tokens"], dropped) == (16, ("max_tokens",))

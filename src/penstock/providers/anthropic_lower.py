@@ -26,8 +26,6 @@ import binascii
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from penstock.providers.anthropic_models import (
     BUDGETS,
     GO_ON,
@@ -38,12 +36,12 @@ from penstock.providers.anthropic_models import (
     effort_of,
 )
 from penstock.providers.anthropic_schemas import closed
-from penstock.providers.anthropic_turns import BLANK, has_lost_thoughts, hoisted, pair, trim
+from penstock.providers.anthropic_turns import BLANK, has_lost_thoughts, trim
 from penstock.providers.anthropic_typed import Names
 from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.tool_schemas import INPUT, plain_root
-from penstock.providers.tools import Letters, renamed, told_choice
-from penstock.providers.turns import rounded, settled
+from penstock.providers.tools import Letters, renamed, told_choice, told_input
+from penstock.providers.turns import hoisted, paired, rounded, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -58,7 +56,7 @@ from penstock.types.conversation import (
     ToolResultPart,
     Turn,
 )
-from penstock.types.errors import InvalidRequest, UnsupportedParameter
+from penstock.types.errors import UnsupportedParameter
 
 BREAKPOINTS = 4
 
@@ -80,8 +78,6 @@ _WRITTEN = frozenset(
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _LONGEST_NAME = 128
-
-_decode = msgspec.json.Decoder().decode
 
 
 class Lowering:
@@ -170,7 +166,7 @@ class Lowering:
                 messages.append({"role": role, "content": blocks})
         if messages and messages[0]["role"] == "assistant":
             messages.insert(0, {"role": "user", "content": [{"type": "text", "text": OPENING}]})
-        pair(messages)
+        paired(messages, _call_of, _result_of)
         if messages and messages[-1]["role"] == "assistant":
             if self._can.prefill:
                 trim(messages[-1]["content"])
@@ -183,13 +179,12 @@ class Lowering:
         if turn.name:
             self._lose("messages[].name")
         is_assistant = turn.role == "assistant"
-        parts = rounded(turn.parts) if is_assistant else turn.parts
-        if parts is not turn.parts:  # "the final block in an assistant message cannot be `thinking`"
-            self._lose("messages[].reasoning")
-        for part in parts:
+        for part in turn.parts:
             block = self._block(part, is_assistant=is_assistant)
             if block is not None:
                 blocks.append(block)
+        if is_assistant and rounded(blocks, _is_thought):  # "the final block [...] cannot be `thinking`"
+            self._lose("messages[].reasoning")
         return blocks
 
     def _block(self, part: Part, *, is_assistant: bool) -> JSON | None:
@@ -231,19 +226,11 @@ class Lowering:
         return None
 
     def _call(self, part: ToolCallPart) -> JSON:
-        if part.kind == "custom":
-            given: JSON | None = {"input": part.arguments}
-        else:
-            given = _object_of(part.arguments)
-        if given is None:
-            raise InvalidRequest(
-                f"The arguments of the tool call {part.id[:80]!r} are no JSON object.", param="messages"
-            )
         block: JSON = {
             "type": "tool_use",
             "id": self._ids[part.id],
             "name": self._tool_names[part.name],
-            "input": given,
+            "input": told_input(part),
         }
         return _cached(block, part.cache)
 
@@ -499,6 +486,18 @@ class Lowering:
 _LEAST_TOP_P = 0.95  # while it thinks
 
 
+def _call_of(block: JSON) -> str | None:
+    return block["id"] if block["type"] == "tool_use" else None
+
+
+def _result_of(block: JSON) -> str | None:
+    return block["tool_use_id"] if block["type"] == "tool_result" else None
+
+
+def _is_thought(block: JSON) -> bool:
+    return block["type"] in ("thinking", "redacted_thinking")
+
+
 def _text(part: TextPart | RefusalPart) -> JSON | None:
     if not part.text.strip(BLANK):
         return None
@@ -524,13 +523,3 @@ def _cached(block: JSON, cache: JSON | None) -> JSON:
             kept["ttl"] = cache["ttl"]
         block["cache_control"] = kept
     return block
-
-
-def _object_of(arguments: str) -> JSON | None:
-    if not arguments.strip():
-        return {}
-    try:
-        decoded = _decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return decoded if isinstance(decoded, dict) else None

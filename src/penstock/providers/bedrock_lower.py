@@ -21,7 +21,6 @@ Format json_schema              outputConfig.textFormat where the model has it (
 import base64
 import binascii
 import re
-from typing import Any
 
 import msgspec
 
@@ -37,8 +36,8 @@ from penstock.providers.anthropic_models import (
 from penstock.providers.anthropic_schemas import closed
 from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.tool_schemas import INPUT, object_schema, plain_root
-from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice
-from penstock.providers.turns import instructed, rounded, settled
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice, told_input
+from penstock.providers.turns import hoisted, instructed, paired, rounded, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -54,7 +53,7 @@ from penstock.types.conversation import (
     ToolResultPart,
     Turn,
 )
-from penstock.types.errors import InvalidRequest, UnsupportedParameter
+from penstock.types.errors import UnsupportedParameter
 
 _WRITTEN = frozenset(
     {
@@ -91,7 +90,6 @@ _WRONG_TITLE = re.compile(r"[^a-zA-Z0-9 ()\[\]-]+")
 _FORMATS = re.compile(r"qwen|gpt-oss|deepseek\.v3|gemma|minimax|ministral|magistral|kimi|nemotron")
 _STOP_SEQUENCE = "/stop_sequence"  # of Claude's own answer: which one was met
 
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -117,13 +115,10 @@ class Lowering:
 
     def body(self) -> JSON:
         said = self._said
-        turns = self._turns()
-        leading = 0
-        while leading < len(turns) and turns[leading].role == "system":
-            leading += 1
-        messages = self._messages(turns[leading:])
+        leading, turns = hoisted(self._turns())
+        messages = self._messages(turns)
         body: JSON = {}
-        if system := self._system(turns[:leading]):
+        if system := self._system(leading):
             if messages:
                 body["system"] = system
             else:
@@ -198,11 +193,10 @@ class Lowering:
         for turn in turns:
             role = "assistant" if turn.role == "assistant" else "user"
             blocks: list[JSON] = []
-            parts = rounded(turn.parts)
-            if parts is not turn.parts:  # a message must not end in thoughts
-                self._lose("messages[].reasoning")
-            for part in parts:
+            for part in turn.parts:
                 self._add(part, self._block(part, is_assistant=role == "assistant"), blocks)
+            if rounded(blocks, _is_thought):
+                self._lose("messages[].reasoning")
             if turn.name:
                 self._lose("messages[].name")
             if not blocks:
@@ -213,7 +207,7 @@ class Lowering:
                 messages.append({"role": role, "content": blocks})
         if messages and messages[0]["role"] == "assistant":
             messages.insert(0, {"role": "user", "content": [{"text": OPENING}]})
-        _pair(messages)
+        paired(messages, _call_of, _result_of)
         for message in messages:
             _name_documents(message["content"])
         if messages and messages[-1]["role"] == "assistant" and self._is_claude and not self._can.prefill:
@@ -266,7 +260,7 @@ class Lowering:
                 return self._thought(part)
             case ToolCallPart():
                 use = {"toolUseId": self._ids[part.id], "name": self._names[part.name]}
-                return {"toolUse": {**use, "input": _input(part)}}
+                return {"toolUse": {**use, "input": told_input(part)}}
             case ToolResultPart():
                 return self._result(part)
             case NativePart():
@@ -489,26 +483,16 @@ def _remembered(messages: list[JSON]) -> JSON | None:
     }
 
 
-def _pair(messages: list[JSON]) -> None:
-    """Results come first in the message after their calls; each call has one. Raises InvalidRequest."""
-    calls: list[str] = []
-    for message in messages:
-        content = message["content"]
-        results = {b["toolResult"]["toolUseId"]: b for b in content if "toolResult" in b}
-        lacking = [call for call in calls if call not in results]
-        extra = [one for one in results if one not in calls]
-        if lacking:
-            raise InvalidRequest(f"The tool call {lacking[0]!r} has no result after it.", param="messages")
-        if extra:
-            raise InvalidRequest(
-                f"The tool result {extra[0]!r} does not follow the call it belongs to.", param="messages"
-            )
-        if results:
-            rest = [block for block in content if "toolResult" not in block]
-            message["content"] = [results[call] for call in calls] + rest
-        calls = [block["toolUse"]["toolUseId"] for block in content if "toolUse" in block]
-    if calls:
-        raise InvalidRequest(f"The tool call {calls[0]!r} has no result after it.", param="messages")
+def _call_of(block: JSON) -> str | None:
+    return block["toolUse"]["toolUseId"] if "toolUse" in block else None
+
+
+def _result_of(block: JSON) -> str | None:
+    return block["toolResult"]["toolUseId"] if "toolResult" in block else None
+
+
+def _is_thought(block: JSON) -> bool:
+    return "reasoningContent" in block
 
 
 def _source(part: MediaPart) -> JSON | None:
@@ -521,19 +505,3 @@ def _source(part: MediaPart) -> JSON | None:
     except (binascii.Error, ValueError):
         return None
     return {"bytes": part.data}
-
-
-def _input(part: ToolCallPart) -> Any:
-    if part.kind == "custom":
-        return {"input": part.arguments}
-    try:
-        found = _decode(part.arguments or "{}")
-    except (msgspec.DecodeError, RecursionError) as exc:
-        raise InvalidRequest(
-            f"The arguments of the tool call {part.id[:80]!r} are no JSON object.", param="messages"
-        ) from exc
-    if not isinstance(found, dict):
-        raise InvalidRequest(
-            f"The arguments of the tool call {part.id[:80]!r} are no JSON object.", param="messages"
-        )
-    return found

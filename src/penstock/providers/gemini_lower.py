@@ -27,8 +27,8 @@ import msgspec
 from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.gemini_schema_subset import narrowed, subset
 from penstock.providers.tool_schemas import INPUT
-from penstock.providers.tools import GoogleLetters, renamed, told_choice
-from penstock.providers.turns import instructed, settled
+from penstock.providers.tools import GoogleLetters, input_of, renamed, told_choice
+from penstock.providers.turns import hoisted, instructed, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -117,9 +117,9 @@ class Lowering:
             wanted = said.format.schema if said.format is not None else None
             self.schema = wanted or ANY_OBJECT
             turns = instructed(turns, in_words(wanted))
-        leading = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
-        body: JSON = {"contents": self._contents(turns[leading:])}
-        system = [part for turn in turns[:leading] for part in self._parts(turn.parts)]
+        leading, turns = hoisted(turns)
+        body: JSON = {"contents": self._contents(turns)}
+        system = [part for turn in leading for part in self._parts(turn.parts)]
         if system:
             if body["contents"]:
                 body["systemInstruction"] = {"parts": system}
@@ -203,14 +203,9 @@ class Lowering:
 
     def _call(self, part: ToolCallPart) -> JSON:
         self._called[part.id] = part.name
-        arguments: Any = {"input": part.arguments}
-        if part.kind == "function":
-            try:
-                arguments = _decode(part.arguments or "{}")
-            except (msgspec.DecodeError, RecursionError):
-                arguments = None
-            if not isinstance(arguments, dict):  # what a model wrote need not be JSON
-                arguments = {"arguments": part.arguments}
+        arguments = input_of(part)
+        if arguments is None:  # what a model wrote need not be JSON
+            arguments = {"arguments": part.arguments}
         call: JSON = {"name": self._names[part.name], "args": arguments}
         if self._ids:
             call["id"] = part.id

@@ -13,11 +13,8 @@ Format                          format: "json" or the schema
 sampling, limits                options
 """
 
-from typing import Any
-
-import msgspec
-
 from penstock.providers.tool_schemas import INPUT, object_schema
+from penstock.providers.tools import told_input
 from penstock.providers.turns import settled
 from penstock.types.conversation import (
     JSON,
@@ -34,7 +31,7 @@ from penstock.types.conversation import (
     ToolResultPart,
     Turn,
 )
-from penstock.types.errors import InvalidRequest, UnsupportedParameter
+from penstock.types.errors import UnsupportedParameter
 
 OPTIONS = {  # ours -> theirs
     "temperature": "temperature",
@@ -51,8 +48,6 @@ _WRITTEN = frozenset(OPTIONS) | {
     *("tools", "tool_choice", "stop", "thinking", "format", "logprobs", "top_logprobs"),
 }
 _LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
-
-_decode = msgspec.json.Decoder().decode
 
 
 class Lowering:
@@ -195,17 +190,4 @@ class Lowering:
 
 
 def _call(part: ToolCallPart) -> JSON:
-    arguments: Any = {"input": part.arguments} if part.kind == "custom" else _arguments(part)
-    return {"id": part.id, "function": {"name": part.name, "arguments": arguments}}
-
-
-def _arguments(part: ToolCallPart) -> JSON:
-    try:
-        decoded = _decode(part.arguments)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        decoded = None
-    if not isinstance(decoded, dict):
-        raise InvalidRequest(
-            f"The arguments of the tool call {part.id!r} are no JSON object.", param="messages"
-        )
-    return decoded
+    return {"id": part.id, "function": {"name": part.name, "arguments": told_input(part)}}

@@ -19,13 +19,12 @@ top_k, min_p, repetition_...    only where the profile row says that the vendor 
 NativePart, native tools        nothing: reported
 """
 
-import hashlib
 from typing import Any, NamedTuple
 
 from penstock.providers.formats import IN_WORDS, in_words, says_json
 from penstock.providers.openai_models import told_effort
 from penstock.providers.tool_schemas import for_openai, is_plain_object, is_strict, with_items
-from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed, short, told_choice
 from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
     JSON,
@@ -202,7 +201,9 @@ class Lowering:
                 media.append({"type": "text", "text": f"What the tool call {part.call_id} returned:"})
                 media += self._media_parts(shown)
                 text = text or "See the next message."
-            messages.append({"role": "tool", "tool_call_id": _id(part.call_id), "content": text})
+            messages.append(
+                {"role": "tool", "tool_call_id": short(part.call_id, _LONGEST_ID), "content": text}
+            )
         if media:
             messages.append({"role": "user", "content": media})
         return messages
@@ -290,9 +291,13 @@ class Lowering:
     def _call(self, part: ToolCallPart) -> JSON:
         name = self._names[part.name]
         if part.kind == "custom":
-            return {"id": _id(part.id), "type": "custom", "custom": {"name": name, "input": part.arguments}}
+            return {
+                "id": short(part.id, _LONGEST_ID),
+                "type": "custom",
+                "custom": {"name": name, "input": part.arguments},
+            }
         call: JSON = {
-            "id": _id(part.id),
+            "id": short(part.id, _LONGEST_ID),
             "type": "function",
             "function": {"name": name, "arguments": part.arguments or "{}"},
         }
@@ -334,13 +339,6 @@ def _detail(part: ReasoningPart, index: int) -> JSON:
     if part.redacted is not None:
         return {"type": "reasoning.encrypted", "data": part.redacted, "index": index}
     return {"type": "reasoning.text", "text": part.text, "signature": part.signature, "index": index}
-
-
-def _id(call_id: str) -> str:
-    """OpenAI refuses ids of tool calls above 40 characters; other vendors make longer ones."""
-    if len(call_id) <= _LONGEST_ID:
-        return call_id
-    return "call_" + hashlib.blake2b(call_id.encode(), digest_size=16).hexdigest()
 
 
 def _format(wanted: Format) -> JSON:

@@ -15,14 +15,13 @@ n, stop, seed, penalties ...    nothing: the interface has none; reported
 Nothing is stored at OpenAI (`store: false`), so reasoning comes back encrypted.
 """
 
-import hashlib
 from typing import Any
 
 from penstock.dialects.responses import unbound
 from penstock.providers.openai_lower import turns_of
 from penstock.providers.openai_models import efforts, told_effort
 from penstock.providers.tool_schemas import for_openai, is_strict, with_items
-from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed, short, told_choice
 from penstock.providers.turns import rounded
 from penstock.types.conversation import (
     JSON,
@@ -140,7 +139,7 @@ class Lowering:
         if turn.name:
             self._lose("messages[].name")
         if turn.role == "assistant":
-            self._assistant(turn, items)
+            items += self._assistant(turn)
             return
         if turn.role == "tool":
             items.extend(self._result(part) for part in turn.parts if isinstance(part, ToolResultPart))
@@ -150,7 +149,8 @@ class Lowering:
             role = "user" if turn.role == "user" else "developer"
             items.append({"type": "message", "role": role, "content": content})
 
-    def _assistant(self, turn: Turn, items: list[JSON]) -> None:
+    def _assistant(self, turn: Turn) -> list[JSON]:
+        items: list[JSON] = []
         content: list[JSON] = []
 
         def close() -> None:
@@ -158,10 +158,7 @@ class Lowering:
                 items.append({"type": "message", "role": "assistant", "content": list(content)})
                 content.clear()
 
-        said = rounded(turn.parts)
-        if said is not turn.parts:  # a reasoning item must be followed by what it led to
-            self._lose("messages[].reasoning")
-        for part in said:
+        for part in turn.parts:
             match part:
                 case TextPart():
                     if part.text:
@@ -182,6 +179,9 @@ class Lowering:
                 case MediaPart():
                     self._lose(f"messages[].{part.kind}")
         close()
+        if rounded(items, _is_thought):  # a reasoning item must be followed by what it led to
+            self._lose("messages[].reasoning")
+        return items
 
     def _reasoning(self, part: ReasoningPart, items: list[JSON]) -> None:
         opaque = part.signature or part.redacted
@@ -204,7 +204,7 @@ class Lowering:
         else:
             output = [written for inner in part.content if (written := self._input(inner)) is not None]
         kind = "custom_tool_call_output" if part.kind == "custom" else "function_call_output"
-        return {"type": kind, "call_id": _id(part.call_id), "output": output}
+        return {"type": kind, "call_id": short(part.call_id, _LONGEST_ID), "output": output}
 
     def _input(self, part: Part) -> JSON | None:
         match part:
@@ -259,7 +259,7 @@ class Lowering:
         return written
 
     def _call(self, part: ToolCallPart) -> JSON:
-        call: JSON = {"call_id": _id(part.id), "name": self._names[part.name]}
+        call: JSON = {"call_id": short(part.id, _LONGEST_ID), "name": self._names[part.name]}
         if part.kind == "custom":
             return {"type": "custom_tool_call", **call, "input": part.arguments}
         return {"type": "function_call", **call, "arguments": part.arguments or "{}"}
@@ -298,11 +298,8 @@ class Lowering:
         return written or None
 
 
-def _id(call_id: str) -> str:
-    """OpenAI refuses ids of tool calls above 64 characters; other vendors make longer ones."""
-    if len(call_id) <= _LONGEST_ID:
-        return call_id
-    return "call_" + hashlib.blake2b(call_id.encode(), digest_size=16).hexdigest()
+def _is_thought(item: JSON) -> bool:
+    return bool(item["type"] == "reasoning")
 
 
 def _format(wanted: Format) -> JSON:

@@ -2,17 +2,24 @@
 
 Letters            names of tools, and ids of calls, in a vendor's letters
 renamed            how a vendor's names read back
+short              ids of calls that are not too long
+input_of           what a call gives its tool, as an object; told_input where it must be one
 told_choice        a choice among the tools that could be told
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable
 
-from penstock.types.conversation import Conversation, Tool, ToolChoice
+import msgspec
+
+from penstock.types.conversation import JSON, Conversation, Tool, ToolCallPart, ToolChoice
+from penstock.types.errors import InvalidRequest
 
 _WRONG = re.compile(r"[^a-zA-Z0-9_-]")
 _NO_GOOGLE = re.compile(r"[^a-zA-Z0-9_.:-]")
 _GOOGLE_FIRST = re.compile(r"[a-zA-Z_]")
+_decode = msgspec.json.Decoder().decode
 LONGEST_NAME = 64  # of OpenAI's, Google's and Bedrock's tools
 
 
@@ -51,6 +58,35 @@ def renamed(tools: Iterable[Tool], letters: Letters) -> dict[str, str]:
     return {
         new: tool.name for tool in tools if tool.kind != "native" and (new := letters[tool.name]) != tool.name
     }
+
+
+def short(call_id: str, longest: int) -> str:
+    """OpenAI refuses long ids of calls; other vendors make longer ones."""
+    if len(call_id) <= longest:
+        return call_id
+    return "call_" + hashlib.blake2b(call_id.encode(), digest_size=16).hexdigest()
+
+
+def input_of(part: ToolCallPart) -> JSON | None:
+    """What a call gives its tool; None where that is no JSON object, as a model may write."""
+    if part.kind == "custom":
+        return {"input": part.arguments}
+    if not part.arguments or part.arguments.isspace():
+        return {}
+    try:
+        decoded = _decode(part.arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+def told_input(part: ToolCallPart) -> JSON:
+    """The same for vendors that take nothing else. Raises InvalidRequest."""
+    given = input_of(part)
+    if given is None:
+        wrong = f"The arguments of the tool call {part.id[:80]!r} are no JSON object."
+        raise InvalidRequest(wrong, param="messages")
+    return given
 
 
 def told_choice(said: Conversation, lose: Callable[[str], None], dialect: str = "") -> ToolChoice | None:

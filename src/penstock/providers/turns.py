@@ -2,17 +2,22 @@
 
 settled      the results of an assistant's calls follow its turn at once, in the order of the calls; no two
                calls of a history have one id
+paired       the same of messages as a vendor takes them, or the request is refused
 rounded      an assistant's turn does not end in thoughts
+hoisted      the instructions at the start
 instructed   one more instruction
 """
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
-from penstock.types.conversation import Part, ReasoningPart, TextPart, ToolCallPart, ToolResultPart, Turn
+from penstock.types.conversation import JSON, Part, TextPart, ToolCallPart, ToolResultPart, Turn
+from penstock.types.errors import InvalidRequest
 
+IdOf = Callable[[JSON], str | None]
 _replace = msgspec.structs.replace
 
 
@@ -104,21 +109,53 @@ def _paired(parts: list[Part], at: int, history: _History, ids: set[str]) -> tup
     return said, results
 
 
-def rounded(parts: list[Part]) -> list[Part]:
-    """`parts` itself where nothing is left out. Blank texts are no end: some vendors refuse them."""
-    if not parts or not _is_silent(parts[-1]):
-        return parts
-    end = next((at for at in range(len(parts), 0, -1) if not _is_silent(parts[at - 1])), 0)
-    return parts[:end] if any(part.__class__ is ReasoningPart for part in parts[end:]) else parts
+def hoisted(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
+    """The system turns at the start, and the rest."""
+    at = next((at for at, turn in enumerate(turns) if turn.role != "system"), len(turns))
+    return turns[:at], turns[at:]
 
 
-def _is_silent(part: Part) -> bool:
-    return part.__class__ is ReasoningPart or (
-        part.__class__ is TextPart and (part.text == "" or part.text.isspace())
-    )
+def paired(messages: list[JSON], call_of: IdOf, result_of: IdOf) -> None:
+    """Of written messages: the results come first after their calls, in their order; each call has one.
+
+    call_of, result_of: the id of the call that a block is, or is the result of. Raises InvalidRequest.
+    """
+    calls: list[str] = []
+    for message in messages:
+        content: list[JSON] = message["content"]
+        ids = [result_of(block) for block in content]
+        results = {one: block for one, block in zip(ids, content, strict=True) if one is not None}
+        if message["role"] == "system" and not results:
+            continue
+        lacking = next((call for call in calls if call not in results), None)
+        if lacking is not None:
+            raise _unanswered(lacking)
+        if len(results) > len(calls) or len(ids) - ids.count(None) > len(results):
+            extra = next((one for one in results if one not in calls), next(iter(results)))
+            raise InvalidRequest(
+                f"The tool result {extra!r} does not follow the one call it belongs to.", param="messages"
+            )
+        if results:
+            rest = [block for one, block in zip(ids, content, strict=True) if one is None]
+            message["content"] = [results[call] for call in calls] + rest
+        calls = [call for block in content if (call := call_of(block)) is not None]
+    if calls:
+        raise _unanswered(calls[0])
+
+
+def _unanswered(call: str) -> InvalidRequest:
+    return InvalidRequest(f"The tool call {call!r} has no result after it.", param="messages")
+
+
+def rounded(written: list[JSON], is_thought: Callable[[JSON], bool]) -> bool:
+    """What was written of an assistant's turn must not end in thoughts; whether any were left out."""
+    count = len(written)
+    while written and is_thought(written[-1]):
+        written.pop()
+    return len(written) < count
 
 
 def instructed(turns: list[Turn], words: str) -> list[Turn]:
     """One more instruction, after those that the conversation begins with."""
-    at = next((at for at, turn in enumerate(turns) if turn.role != "system"), len(turns))
-    return [*turns[:at], Turn("system", [TextPart(words)]), *turns[at:]]
+    system, rest = hoisted(turns)
+    return [*system, Turn("system", [TextPart(words)]), *rest]
