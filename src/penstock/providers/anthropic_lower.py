@@ -166,7 +166,7 @@ class Lowering:
                 messages.append({"role": role, "content": blocks})
         if messages and messages[0]["role"] == "assistant":
             messages.insert(0, {"role": "user", "content": [{"type": "text", "text": OPENING}]})
-        paired(messages, _call_of, _result_of)
+        paired(messages, _calls_of, _results_of)
         if messages and messages[-1]["role"] == "assistant":
             if self._can.prefill:
                 trim(messages[-1]["content"])
@@ -334,7 +334,10 @@ class Lowering:
                 self._lose("tools[].format")
             written["input_schema"] = INPUT
             return _cached(written, tool.cache)
-        schema, is_wider = plain_root({**(tool.parameters or {}), "type": "object"})
+        schema = tool.parameters or {}
+        if schema.get("type") != "object":
+            schema = {**schema, "type": "object"}
+        schema, is_wider = plain_root(schema)
         if is_wider:
             self._lose("tools[].parameters")
         if tool.strict and self._can.formats:
@@ -486,12 +489,12 @@ class Lowering:
 _LEAST_TOP_P = 0.95  # while it thinks
 
 
-def _call_of(block: JSON) -> str | None:
-    return block["id"] if block["type"] == "tool_use" else None
+def _calls_of(content: list[JSON]) -> list[str]:
+    return [block["id"] for block in content if block["type"] == "tool_use"]
 
 
-def _result_of(block: JSON) -> str | None:
-    return block["tool_use_id"] if block["type"] == "tool_result" else None
+def _results_of(content: list[JSON]) -> list[tuple[str, JSON]]:
+    return [(block["tool_use_id"], block) for block in content if block["type"] == "tool_result"]
 
 
 def _is_thought(block: JSON) -> bool:

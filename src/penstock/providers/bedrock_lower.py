@@ -207,7 +207,7 @@ class Lowering:
                 messages.append({"role": role, "content": blocks})
         if messages and messages[0]["role"] == "assistant":
             messages.insert(0, {"role": "user", "content": [{"text": OPENING}]})
-        paired(messages, _call_of, _result_of)
+        paired(messages, _calls_of, _results_of)
         for message in messages:
             _name_documents(message["content"])
         if messages and messages[-1]["role"] == "assistant" and self._is_claude and not self._can.prefill:
@@ -483,12 +483,12 @@ def _remembered(messages: list[JSON]) -> JSON | None:
     }
 
 
-def _call_of(block: JSON) -> str | None:
-    return block["toolUse"]["toolUseId"] if "toolUse" in block else None
+def _calls_of(content: list[JSON]) -> list[str]:
+    return [block["toolUse"]["toolUseId"] for block in content if "toolUse" in block]
 
 
-def _result_of(block: JSON) -> str | None:
-    return block["toolResult"]["toolUseId"] if "toolResult" in block else None
+def _results_of(content: list[JSON]) -> list[tuple[str, JSON]]:
+    return [(block["toolResult"]["toolUseId"], block) for block in content if "toolResult" in block]
 
 
 def _is_thought(block: JSON) -> bool:

@@ -34,7 +34,8 @@ _NOT_STRICT = frozenset(
 )
 _DEEPEST = 64  # below it a schema stays as it is
 
-_encode = msgspec.json.Encoder(order="sorted").encode
+_sorted = msgspec.json.Encoder(order="sorted").encode
+_encode = msgspec.json.Encoder().encode
 
 
 def object_schema(schema: JSON | None) -> JSON:
@@ -86,7 +87,7 @@ class _Gathered:
         if not _WIDENED.isdisjoint(schema):
             self.is_wider = True
         for name, inner in _members(schema.get("properties")).items():
-            self.properties.setdefault(name, {})[_encode(inner)] = inner
+            self.properties.setdefault(name, {})[_sorted(inner)] = inner
         required = dict.fromkeys(_names(schema.get("required")))
         if depth == 0:
             return list(required)
@@ -111,22 +112,29 @@ class _Gathered:
         return found
 
 
-def with_items(schema: Any, depth: int = _DEEPEST) -> Any:
+def with_items(schema: JSON) -> JSON:
     """`schema` itself where nothing is lacking."""
+    if b'"array"' not in _encode(schema):  # much faster than to look
+        return schema
+    made: JSON = _with_items(schema, _DEEPEST)
+    return made
+
+
+def _with_items(schema: Any, depth: int) -> Any:
     if depth == 0:
         return schema
     if schema.__class__ is list:
-        made = [with_items(inner, depth - 1) for inner in schema]
+        made = [_with_items(inner, depth - 1) for inner in schema]
         return made if any(new is not old for new, old in zip(made, schema, strict=True)) else schema
     if schema.__class__ is not dict:
         return schema
     changed: JSON = {}
     for key, value in schema.items():
         if key in _NAMED and value.__class__ is dict:
-            inners = {name: with_items(inner, depth - 1) for name, inner in value.items()}
+            inners = {name: _with_items(inner, depth - 1) for name, inner in value.items()}
             if any(inners[name] is not value[name] for name in value):
                 changed[key] = inners
-        elif key in _INNER and (made := with_items(value, depth - 1)) is not value:
+        elif key in _INNER and (made := _with_items(value, depth - 1)) is not value:
             changed[key] = made
     if "items" not in schema and _is(schema, "array"):
         changed["items"] = {}

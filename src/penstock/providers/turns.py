@@ -17,7 +17,8 @@ import msgspec
 from penstock.types.conversation import JSON, Part, TextPart, ToolCallPart, ToolResultPart, Turn
 from penstock.types.errors import InvalidRequest
 
-IdOf = Callable[[JSON], str | None]
+CallsOf = Callable[[list[JSON]], list[str]]
+ResultsOf = Callable[[list[JSON]], list[tuple[str, JSON]]]
 _replace = msgspec.structs.replace
 
 
@@ -115,30 +116,32 @@ def hoisted(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
     return turns[:at], turns[at:]
 
 
-def paired(messages: list[JSON], call_of: IdOf, result_of: IdOf) -> None:
+def paired(messages: list[JSON], calls_of: CallsOf, results_of: ResultsOf) -> None:
     """Of written messages: the results come first after their calls, in their order; each call has one.
 
-    call_of, result_of: the id of the call that a block is, or is the result of. Raises InvalidRequest.
+    calls_of: the ids that blocks call; results_of: the blocks that are results, by the ids of their calls.
+    Raises InvalidRequest.
     """
     calls: list[str] = []
     for message in messages:
         content: list[JSON] = message["content"]
-        ids = [result_of(block) for block in content]
-        results = {one: block for one, block in zip(ids, content, strict=True) if one is not None}
-        if message["role"] == "system" and not results:
-            continue
-        lacking = next((call for call in calls if call not in results), None)
-        if lacking is not None:
-            raise _unanswered(lacking)
-        if len(results) > len(calls) or len(ids) - ids.count(None) > len(results):
-            extra = next((one for one in results if one not in calls), next(iter(results)))
-            raise InvalidRequest(
-                f"The tool result {extra!r} does not follow the one call it belongs to.", param="messages"
-            )
-        if results:
-            rest = [block for one, block in zip(ids, content, strict=True) if one is None]
+        given = results_of(content)
+        if given or (calls and message["role"] != "system"):
+            results = dict(given)
+            lacking = next((call for call in calls if call not in results), None)
+            if lacking is not None:
+                raise _unanswered(lacking)
+            if len(given) > len(calls):
+                extra = next((one for one in results if one not in calls), next(iter(results)))
+                raise InvalidRequest(
+                    f"The tool result {extra!r} does not follow the one call it belongs to.", param="messages"
+                )
+            placed = set(map(id, results.values()))
+            rest = [block for block in content if id(block) not in placed]
             message["content"] = [results[call] for call in calls] + rest
-        calls = [call for block in content if (call := call_of(block)) is not None]
+        elif calls:
+            continue
+        calls = calls_of(content)
     if calls:
         raise _unanswered(calls[0])
 
