@@ -366,13 +366,13 @@ class Lowering:
             if wanted.enabled is None:
                 return None
             budget = BUDGETS["medium"]
-        if not self._is_claude or not self._can.thinks or is_forced:
+        if not self._is_claude or not self._can.thinks or (is_forced and not self._can.adaptive):
             self._lose("thinking")
             return None
-        if self._can.efforts:
+        if self._can.efforts and (wanted.effort or wanted.budget_tokens):
             effort = self._can.effort(wanted.effort or effort_of(budget))
             more["output_config"] = {"effort": effort}
-        if not self._can.budgets:
+        if self._can.adaptive:
             return {"type": "adaptive"}
         return {"type": "enabled", "budget_tokens": max(budget, LEAST_BUDGET)}
 

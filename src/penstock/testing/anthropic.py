@@ -284,12 +284,14 @@ class AnthropicDouble(Vendor):
                         f'multiple "{role}" roles in a row'
                     )
         if thinking:
-            self._check_thoughts(plain)
+            self._check_thoughts(plain, by_budget=body["thinking"]["type"] == "enabled")
         system = [block["text"] for role, blocks in read if role == "system" for block in blocks]
         return [_turn(role, blocks) for _, role, blocks in plain], system
 
-    def _check_thoughts(self, plain: list[tuple[int, str, list[Json]]]) -> None:
-        """Thoughts must be as they were made; the turn in progress must begin with one if it called tools."""
+    def _check_thoughts(self, plain: list[tuple[int, str, list[Json]]], *, by_budget: bool) -> None:
+        """Thoughts must be as they were made; the turn in progress must begin with one if it called tools and
+        thinks by a budget: who thinks as it likes need not have.
+        """
         for number, _, blocks in plain:
             for at, block in enumerate(blocks):
                 if block["type"] != "thinking":
@@ -298,7 +300,8 @@ class AnthropicDouble(Vendor):
                 # An omitted thought comes back empty: its seal is for words nobody saw.
                 if not known and not (block["thinking"] == "" and _looks_sealed(block["signature"])):
                     raise Refused(f"messages.{number}.content.{at}: Invalid `signature` in `thinking` block")
-        if not (plain and plain[-1][1] == "user" and any(b["type"] == "tool_result" for b in plain[-1][2])):
+        is_step = plain and plain[-1][1] == "user" and any(b["type"] == "tool_result" for b in plain[-1][2])
+        if not (is_step and by_budget):
             return
         calling = [row for row in plain if row[1] == "assistant"][-1]
         first = calling[2][0]["type"]
@@ -443,7 +446,7 @@ def _thinking(body: Json, choice: str, limit: int) -> bool:
             raise Refused("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
         if limit <= budget:
             raise Refused("`max_tokens` must be greater than `thinking.budget_tokens`.")
-    if choice == "any":
+    if kind == "enabled" and choice == "any":  # adaptive thinking supports it
         raise Refused("Thinking may not be enabled when tool_choice forces tool use.")
     if body.get("temperature", 1) not in {1, None}:
         raise Refused("`temperature` may only be set to 1 when thinking is enabled.")

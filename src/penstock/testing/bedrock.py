@@ -238,7 +238,9 @@ class BedrockDouble(Vendor):
             _check_message(at, message, has_tools="toolConfig" in body)
         _check_order(messages)
         if thinks:
-            self._check_thoughts(messages)
+            more = body["additionalModelRequestFields"]
+            thinking = more.get("thinking") or more["reasoning_config"]
+            self._check_thoughts(messages, by_budget=thinking["type"] == "enabled")
         return Ask(
             turns=tuple(_turn(message) for message in messages if message["role"] != "system"),
             system="\n".join(_system(body)),
@@ -251,7 +253,7 @@ class BedrockDouble(Vendor):
             stop=tuple(config.get("stopSequences") or ()),
         )
 
-    def _check_thoughts(self, messages: list[Json]) -> None:
+    def _check_thoughts(self, messages: list[Json], *, by_budget: bool) -> None:
         for number, message in enumerate(messages):
             for at, block in enumerate(message["content"]):
                 thought = (block.get("reasoningContent") or {}).get("reasoningText")
@@ -262,7 +264,7 @@ class BedrockDouble(Vendor):
                         f"{_BY_THE_MODEL}messages.{number}.content.{at}: Invalid `signature` in "
                         "`thinking` block"
                     )
-        if not any("toolResult" in block for block in messages[-1]["content"]):
+        if not by_budget or not any("toolResult" in block for block in messages[-1]["content"]):
             return
         at = max(number for number, message in enumerate(messages) if message["role"] == "assistant")
         if "reasoningContent" not in messages[at]["content"][0]:
@@ -580,7 +582,7 @@ def _thinking(body: Json, choice: str, limit: int | None, model: str) -> bool:
             raise Refused(_BY_THE_MODEL + wrong)
         if limit is not None and limit <= budget:
             raise Refused(f"{_BY_THE_MODEL}`max_tokens` must be greater than `thinking.budget_tokens`.")
-    if choice == "any":
+    if thinking.get("type") == "enabled" and choice == "any":
         raise Refused(f"{_BY_THE_MODEL}Thinking may not be enabled when tool_choice forces tool use.")
     return True
 

@@ -231,7 +231,7 @@ def _read(body: Json) -> Ask:
     _pair_calls(messages)
     tools = _tools(body)
     for key in ("tool_choice", "parallel_tool_calls"):
-        if key in body and not tools and body[key] != "none":
+        if key in body and not body.get("tools") and body[key] != "none":
             raise Refused(f"'{key}' is only allowed when 'tools' are specified.", param=key)
     if "stream_options" in body and body.get("stream") is not True:
         wrong = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
@@ -381,8 +381,14 @@ def _check_calls(calls: Any, path: str) -> None:
     for number, call in enumerate(calls):
         where = f"{path}[{number}]"
         check_length(call.get("id"), 40, f"{where}.id")
-        if call.get("type") != "function":
-            raise wrong_value(f"{where}.type", call.get("type"), {"function"})
+        kind = call.get("type")
+        if kind not in _TOOL_KINDS:
+            raise wrong_value(f"{where}.type", kind, _TOOL_KINDS)
+        if kind == "custom":
+            check_name(_named(call), f"{where}.custom.name")
+            if not isinstance(call["custom"].get("input"), str):
+                raise wrong_type(f"{where}.custom.input", "a string")
+            continue
         function = call.get("function")
         if not isinstance(function, dict):
             raise missing(f"{where}.function")
@@ -434,6 +440,8 @@ def _turns(messages: list[Json]) -> tuple[list[Turn], list[str]]:
 
 
 def _call(call: Json) -> Call:
+    if call["type"] == "custom":
+        return Call(call["id"], call["custom"]["name"], {"input": call["custom"]["input"]})
     try:
         arguments = json.loads(call["function"]["arguments"] or "{}")
     except ValueError:

@@ -9,7 +9,7 @@ is a 400 INVALID_ARGUMENT in its own words. What is checked beyond types:
     unknown fields anywhere, `additionalProperties`, `$ref` and the like inside `parameters` among them
     roles; a call turn after a user's turn; as many responses as calls, of the same names, right behind
     thinking on (or `always_thinks`, as Gemini 3 does): the first call of each step of the turn in progress
-    comes back with its thoughtSignature; any that comes back is the one that was made for its part
+    comes back with its thoughtSignature, but for Gemini 2; any that does is the one made for its part
 
 Function calls carry no id unless `gives_ids`, a refusal is a SAFETY end without content, a call that
 max_tokens would cut is left out: a function call is never in pieces. Paths of the Gemini API and of Vertex.
@@ -265,7 +265,7 @@ class GeminiDouble(Vendor):
         schema, wants_json = _format(config)
         if tools and config.get("responseMimeType") == "application/json" and _BEFORE_3.match(model):
             raise Refused("Function calling with a response mime type: 'application/json' is unsupported")
-        contents = self._contents(body, thinks=thinks)
+        contents = self._contents(body, signs=thinks and not _BEFORE_3.match(model))
         ask = Ask(
             turns=tuple(contents),
             system=_system(body),
@@ -299,7 +299,7 @@ class GeminiDouble(Vendor):
         thinks = self.always_thinks or thinking.get("thinkingBudget") != 0
         return thinks, thinks and thinking.get("includeThoughts") is True
 
-    def _contents(self, body: Json, *, thinks: bool) -> list[Turn]:
+    def _contents(self, body: Json, *, signs: bool) -> list[Turn]:
         contents = body.get("contents")
         if not isinstance(contents, list) or not contents:
             raise Refused("* GenerateContentRequest.contents: contents is not specified\n")
@@ -307,10 +307,10 @@ class GeminiDouble(Vendor):
             _check_content(at, content)
         turns = [(_role(content), content["parts"]) for content in contents]
         _pair_calls(turns)
-        self._check_signatures(turns, thinks=thinks)
+        self._check_signatures(turns, signs=signs)
         return [_turn(role, parts) for role, parts in turns]
 
-    def _check_signatures(self, turns: list[tuple[str, list[Json]]], *, thinks: bool) -> None:
+    def _check_signatures(self, turns: list[tuple[str, list[Json]]], *, signs: bool) -> None:
         asked = [at for at, (role, parts) in enumerate(turns) if role == "user" and _is_question(parts)]
         begin = asked[-1] if asked else -1  # the turn in progress: all behind the last question
         position = 0
@@ -323,7 +323,7 @@ class GeminiDouble(Vendor):
                     raise Refused("Corrupted thought signature.")
                 if call is None or role != "model":
                     continue
-                if thinks and first_call and at > begin and signature is None:
+                if signs and first_call and at > begin and signature is None:
                     raise Refused(
                         "Function call is missing a thought_signature in functionCall parts. This is "
                         "required for "
