@@ -95,6 +95,8 @@ def _default(one: inspect.Field) -> str:
             return "none"
         case bool():
             return "`on`" if value else "`off`"
+        case (str(), *_):
+            return ", ".join(f"`{one}`" for one in value)
         case schema.Parallel():
             return "the engine's"
         case schema.Replicas():

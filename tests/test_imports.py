@@ -13,7 +13,7 @@ MODULES = {
 }
 
 LEAVES = {"types", "lib"}
-PARTS = {"protocols", "providers", "engines", "routing", "telemetry", "models"}  # never each other
+PARTS = {"protocols", "providers", "engines", "routing", "limits", "telemetry", "models"}  # never each other
 ALLOWED: dict[str, set[str]] = {
     "types": {"types"},
     "lib": {"lib"},
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},
+    "control": {*LEAVES, "control"},
 }
 ANYTHING = {"serve", "cli", "testing"}
 

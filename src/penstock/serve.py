@@ -28,23 +28,29 @@ import uvloop
 from penstock import __version__, models
 from penstock.config.compile import BUILTIN_CHAT
 from penstock.config.snapshot import Snapshot
+from penstock.control.webhooks import Webhooks
 from penstock.engines import ENGINES
+from penstock.gateway.alerts import Alerts
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.classifier import Classifiers
 from penstock.gateway.deps import Deps
+from penstock.gateway.health import Health
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
+from penstock.gateway.probes import Probes
 from penstock.gateway.queueing import Queues
+from penstock.gateway.reservations import Reservations
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
 from penstock.lib.retry_budget import RetryBudget
+from penstock.limits.opening import open_ledger
 from penstock.protocols import INBOUND
-from penstock.routing.breaker import Breakers
 from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
-from penstock.telemetry.metrics import Metrics, PoolRow
+from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow
 
 BUILTIN_CHAT_FILE = Path(__file__).parent / "engines" / "data" / "penstock-demo-5m-q8_0.gguf"
 BACKLOG = 2048
@@ -72,6 +78,7 @@ class Options:
     snapshot: Snapshot
     host: str = "127.0.0.1"
     port: int = 8600  # 0 = a free one
+    data_dir: Path | None = None  # without one, budgets begin anew with every start
     drain_s: float = 30.0
     on_ready: Callable[[str], None] | None = None
     on_status: Callable[[Sequence[PoolStatus]], None] | None = None
@@ -96,15 +103,24 @@ async def serve(options: Options) -> None:
                 return [_pool_row(status) for status in fleet.status()]
 
             media = Media(client, options.snapshot.media_hosts)
-            breakers = Breakers()
             balance = Balance()
+            health = Health(fleet, clock, balance.load)
             queues = Queues(clock)
+            classifiers = Classifiers(clock)
+            plan = options.snapshot.limits
+            ledger = await open_ledger(plan.store, clock, data_dir=options.data_dir, processes=plan.processes)
+            webhooks = Webhooks(client, clock, lambda: app.snapshot.hooks)
+            reservations = Reservations(
+                ledger, clock, alerts=Alerts(clock, webhooks.tell), is_shared=plan.store != "memory"
+            )
             metrics = Metrics(
                 __version__,
                 pool_rows,
-                lambda: breakers.down(clock.monotonic()),
+                lambda: health.down(app.snapshot.deployments()),
                 balance.report,
                 queues.report,
+                breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
+                ledger=reservations.report,
             )
             deps = Deps(
                 client,
@@ -114,12 +130,14 @@ async def serve(options: Options) -> None:
                 media,
                 Thoughts(clock),
                 RetryBudget(),
-                breakers,
+                health,
                 balance,
                 Batcher(clock, metrics),
                 queues,
                 RetryBudget(burst=HEDGES_AT_ONCE),
                 Delays(),
+                classifiers,
+                reservations,
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             server = _Server(app, options, listening)
@@ -128,13 +146,20 @@ async def serve(options: Options) -> None:
                 running = tasks.spawn(group, fleet.run(), "fleet")
                 reporting = tasks.spawn(group, _report(fleet, options), "status")
                 collecting = tasks.spawn(group, _collect(metrics), "garbage")
+                probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
+                beating = tasks.spawn(group, reservations.run(), "heartbeats of leases")
                 with _signals(server):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
+                        probing.cancel()
                         await app.aclose()
+                        await classifiers.aclose()
+                        await reservations.close()
+                        await webhooks.aclose()
                 reporting.cancel()
                 collecting.cancel()
+                beating.cancel()
                 running.cancel()
 
 

@@ -18,11 +18,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
 from penstock.config import schema
+from penstock.config.claims import budgets_of, claims_of, limit_problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Parallel, Replicas, Settings
 from penstock.config.snapshot import ModelRow, Remote, Snapshot, is_priced, key_hash
@@ -35,15 +37,19 @@ from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
 from penstock.routing.route import is_allowed, narrowed, route_of
 from penstock.types.deployment import (
+    LEVELS,
     Batching,
+    Classifier,
     Connection,
     Credentials,
     Deployment,
+    Difficulty,
     Engine,
     Hedge,
     Labels,
     Place,
     Pool,
+    ProbePlan,
     QueuePlan,
     ReplicaView,
     Route,
@@ -52,8 +58,10 @@ from penstock.types.deployment import (
 )
 from penstock.types.errors import PenstockError
 from penstock.types.identity import Requirements, VirtualKey
+from penstock.types.ledger import FailurePolicy
 from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
+from penstock.types.webhooks import Hook
 
 BUILTIN_CHAT: Final = "builtin:chat"
 BUILTIN_EMBEDDING: Final = "builtin:embedding"
@@ -85,6 +93,15 @@ _VENDORS: Final = {"openai-responses": "openai"}  # kinds whose models are anoth
 _LOCAL_FIELDS: Final = ("engine", "context", "parallel", "threads", "replicas")
 _BATCHED: Final[frozenset[Operation]] = frozenset({"embedding", "rerank"})
 _LONGEST_WINDOW_S: Final = 1.0
+_SHORTEST_PROBES_S: Final = 1.0
+_LONGEST_PROBE_S: Final = 30.0  # a breaker waits no longer for one (routing.breaker.PROBE_S)
+_BY_REQUEST: Final = ("weighted", "difficulty")  # strategies that ask nothing of how the targets are doing
+_CLASSIFIED_WITHIN_S: Final = 10.0  # a request waits for far less (gateway/classifier.py)
+_AS_INPUT: Final = (
+    "cached",
+    "cache_write",
+    "cache_write_1h",
+)  # kinds of tokens: no discount but what is said
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
     "embedding": frozenset({"embedding"}),
@@ -124,8 +141,13 @@ def compile_settings(
         raise ConfigError(found)
     hash_key = hashlib.blake2b((settings.server.secret or "").encode() or secret, digest_size=32).digest()
     own = {name: compiled_price(written) for name, written in settings.prices.models.items()}
+    on_failure = settings.limits.on_store_failure
     remotes = {
-        name: msgspec.structs.replace(_remote(name, provider, table), own=own)
+        name: msgspec.structs.replace(
+            _remote(name, provider, table),
+            own=own,
+            claims=claims_of("provider", name, provider.limits, on_failure=on_failure).always,
+        )
         for name, provider in providers.items()
     }
     pools: dict[str, Pool] = {}
@@ -159,10 +181,18 @@ def compile_settings(
                 concurrency=written.concurrency,
                 queue=QueuePlan(queue.waiting, queue.size, queue.wait),
             )
+        deployments[name] = msgspec.structs.replace(deployments[name], probe=_probe(written))
+        claims = claims_of("deployment", name, written.limits, on_failure=on_failure).always
+        if claims:
+            made = deployments[name]
+            deployments[name] = msgspec.structs.replace(made, claims=claims + made.claims)
+    for name, deployment in deployments.items():
+        if deployment.pool is not None and pools[deployment.pool].replicas > 1:
+            deployments[name] = msgspec.structs.replace(deployment, has_parts=True, is_balanced=True)
     for name in {
         target
         for written in settings.routes.values()
-        if written.strategy != "weighted"
+        if written.strategy not in _BY_REQUEST
         for target in (*(one.deployment for one in written.targets), *written.fallbacks)
     }:
         deployments[name] = msgspec.structs.replace(deployments[name], is_balanced=True)
@@ -170,7 +200,10 @@ def compile_settings(
         name: route_of(name, (Target(deployment, Labels(name, name)),))
         for name, deployment in deployments.items()
     }
-    routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
+    routes |= {
+        name: _route(name, written, deployments, on_failure=on_failure)
+        for name, written in settings.routes.items()
+    }
     unpriced = frozenset(name for name, deployment in deployments.items() if not is_priced(deployment))
     refuses = settings.prices.unknown == "refuse"
     every = frozenset(routes)
@@ -185,6 +218,8 @@ def compile_settings(
         keys=dict(_keys(settings, minted_key, hash_key)),
         defaults=_defaults(deployments),
         body_limit_bytes=settings.server.body_limit,
+        limits=settings.limits,
+        hooks=tuple(_hook(name, written) for name, written in settings.webhooks.items()),
         rows=tuple(_row(route, created) for route in routes.values()),
         hash_key=hash_key,
         media_hosts=frozenset(host.lower() for host in settings.server.media_hosts),
@@ -226,8 +261,14 @@ class _Made(NamedTuple):
 def compiled_price(written: Literal["free"] | schema.Price) -> Price:
     if written == "free":
         return FREE
-    tiers = tuple(Tier(**msgspec.structs.asdict(tier)) for tier in written.tiers)
-    return versioned(Price(**{**msgspec.structs.asdict(written), "tiers": tiers}), "config")
+    unsaid = [kind for kind in _AS_INPUT if getattr(written, kind) is None]
+
+    def said(rates: schema.Rates) -> dict[str, Any]:
+        kinds = msgspec.structs.asdict(rates)
+        return kinds | {kind: kinds["input"] for kind in unsaid if kinds[kind] is None}
+
+    tiers = tuple(Tier(**said(tier)) for tier in written.tiers)
+    return versioned(Price(**{**said(written), "tiers": tiers}), "config")
 
 
 def _remote(name: str, written: schema.Provider, table: prices.Table | None = None) -> Remote:
@@ -338,11 +379,18 @@ def _batching(written: schema.Deployment, *, is_local: bool) -> Batching | None:
             return Batching() if is_on else None
 
 
-def _route(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Route:
+def _route(
+    name: str, written: schema.Route, deployments: Mapping[str, Deployment], *, on_failure: FailurePolicy
+) -> Route:
     times = written.timeouts
     first, *tiers = [
         [
-            Target(deployments[target.deployment], Labels(name, target.deployment), target.weight)
+            Target(
+                deployments[target.deployment],
+                Labels(name, target.deployment),
+                target.weight,
+                target.when,
+            )
             for target in written.targets
             if target.tier == tier
         ]
@@ -366,7 +414,9 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         hedge=_hedge(written.hedge),
         sticky=written.sticky,
         latency_s=written.latency,
+        difficulty=_difficulty(name, written, deployments),
         retries=written.retries,
+        claims=claims_of("route", name, written.limits, on_failure=on_failure).always,
     )
 
 
@@ -376,16 +426,63 @@ def _hedge(written: bool | schema.Hedge) -> Hedge | None:
     return Hedge() if written else None
 
 
+def _probe(written: schema.Deployment) -> ProbePlan | None:
+    match written.probe:
+        case schema.Probe(every=every_s, timeout=timeout_s):
+            return ProbePlan(every_s, timeout_s)
+        case is_on:
+            return ProbePlan() if is_on else None
+
+
+def _difficulty(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Difficulty | None:
+    if written.strategy != "difficulty":
+        return None
+    said = written.difficulty or schema.Difficulty()
+    classifier = None
+    if said.classifier is not None:
+        by = said.classifier.deployment
+        target = Target(deployments[by], Labels(name, by))
+        timeouts = Timeouts(total_s=_CLASSIFIED_WITHIN_S)
+        route = route_of(by, (target,), timeouts=timeouts)
+        classifier = Classifier(route, said.classifier.easy, said.classifier.hard)
+    first = min(target.tier for target in written.targets)
+    there = {target.when for target in written.targets if target.tier == first}
+    return Difficulty(
+        said.thresholds.medium,
+        said.thresholds.hard,
+        tuple(level for level in LEVELS if level in there),
+        frozenset(said.escalate),
+        said.min_logprob,
+        holds_streams=said.escalate_streams,
+        classifier=classifier,
+    )
+
+
+def _hook(name: str, written: schema.Webhook) -> Hook:
+    return Hook(name, written.url, written.secret or "", frozenset(written.events), written.team)
+
+
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
         yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY, role="owner")
+    on_failure = settings.limits.on_store_failure
+    teams = {
+        name: claims_of("team", name, written.limits, budgets_of(written), on_failure=on_failure)
+        for name, written in settings.teams.items()
+    }
     for name, written in settings.keys.items():
         allowed = None if written.routes is None else frozenset(written.routes)
+        claims = claims_of("key", name, written.limits, budgets_of(written), on_failure=on_failure)
+        if written.team is not None:
+            claims += teams[written.team]
         key = VirtualKey(
             name,
             allowed,
             written.priority,
             _requirements(written.requires),
+            written.team,
+            claims.always,
+            claims.by_model,
             frozenset(written.overrides),
             written.role,
         )
@@ -501,6 +598,8 @@ def problems(
         *_key_problems(settings, extra),
         *_tag_problems(settings),
         *_price_problems(settings, extra),
+        *_limit_problems(settings, extra.get("teams", set())),
+        *_webhook_problems(settings, extra.get("teams", set())),
     ]
     has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -564,6 +663,7 @@ def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem
         if written.operations == ():
             yield Problem(f"{path}.operations", "must not be empty")
         yield from _batching_problems(f"{path}.batching", written)
+        yield from _probe_problems(f"{path}.probe", written)
         if written.queue != schema.Queue() and written.concurrency is None:
             yield Problem(f"{path}.queue", "needs `concurrency`: without it nobody waits")
         if written.provider is None:
@@ -583,6 +683,14 @@ def _batching_problems(path: str, written: schema.Deployment) -> Iterator[Proble
         yield Problem(f"{path}.window", "must be at most 1s: every request in it waits so long")
     if written.batching and written.operations and not _BATCHED & set(written.operations):
         yield Problem(path, f"is for {' and '.join(sorted(_BATCHED))}; this deployment does neither")
+
+
+def _probe_problems(path: str, written: schema.Deployment) -> Iterator[Problem]:
+    if isinstance(written.probe, schema.Probe):
+        if written.probe.every < _SHORTEST_PROBES_S:
+            yield Problem(f"{path}.every", "must be at least 1s: each probe is a real request")
+        if written.probe.timeout > _LONGEST_PROBE_S:
+            yield Problem(f"{path}.timeout", "must be at most 30s")
 
 
 def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterator[Problem]:
@@ -616,7 +724,7 @@ def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterato
                 )
 
 
-def _has_replicas(settings: Settings, name: str) -> bool:
+def _may_have_replicas(settings: Settings, name: str) -> bool:
     written = settings.deployments.get(name)
     return written is not None and _replicas(written).max > 1
 
@@ -632,7 +740,8 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             elif target.deployment in seen:
                 yield Problem(path, f"{target.deployment} is a target twice; add the weights up")
             seen.add(target.deployment)
-        if written.hedge and len(seen) == 1 and not _has_replicas(settings, written.targets[0].deployment):
+        only = written.targets[0].deployment if len(seen) == 1 else None
+        if written.hedge and only is not None and not _may_have_replicas(settings, only):
             yield Problem(f"routes.{name}.hedge", "needs a second target, or a deployment with replicas")
         if written.sticky is not None and written.strategy != "weighted":
             yield Problem(
@@ -641,6 +750,7 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
         if written.latency is not None and written.strategy != "cheapest":
             yield Problem(f"routes.{name}.latency", "is for the strategy cheapest")
         yield from _place_problems(settings, name, written)
+        yield from _difficulty_problems(f"routes.{name}", written, settings, known)
         for index, other in enumerate(written.fallbacks):
             path = f"routes.{name}.fallbacks[{index}]"
             if other not in known:
@@ -657,6 +767,8 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
         return
     paths = {target.deployment: f"targets[{at}].deployment" for at, target in enumerate(written.targets)}
     paths |= {other: f"fallbacks[{at}]" for at, other in enumerate(written.fallbacks)}
+    if written.difficulty is not None and written.difficulty.classifier is not None:
+        paths.setdefault(written.difficulty.classifier.deployment, "difficulty.classifier.deployment")
     for deployment, where in paths.items():
         place = _place_of(settings, deployment)
         if place is not None and not is_allowed(place, requirements):
@@ -666,6 +778,42 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
                 f"{deployment} is not what `requires` asks for: its data_region is"
                 f" {place.region or 'not said'}, its data_policy {kept}",
             )
+
+
+def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    store = settings.limits.store
+    if store not in ("memory", "sql") and not store.startswith(("redis://", "rediss://")):
+        yield Problem("limits.store", "is memory, sql, or the URL of a Redis: redis://host:6379/0")
+    if settings.limits.processes > 1 and store == "memory":
+        yield Problem("limits.processes", "needs a store that they share: sql, or redis://host:6379/0")
+    for name, key in settings.keys.items():
+        yield from limit_problems(f"keys.{name}", key.limits, budgets_of(key))
+        teams = {*settings.teams, *also}
+        if key.team is not None and key.team not in teams:
+            yield Problem(f"keys.{name}.team", _no_such("team", key.team, sorted(teams)))
+    for name, team in settings.teams.items():
+        yield from limit_problems(f"teams.{name}", team.limits, budgets_of(team))
+    for section, bound in (
+        ("providers", settings.providers),
+        ("deployments", settings.deployments),
+        ("routes", settings.routes),
+    ):
+        for name, one in bound.items():
+            yield from limit_problems(f"{section}.{name}", one.limits)
+
+
+def _webhook_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    for name, hook in settings.webhooks.items():
+        try:
+            parts = urlsplit(hook.url)
+            is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_one = False
+        if not is_one:
+            yield Problem(f"webhooks.{name}.url", "is an address such as https://hooks.example.com/penstock")
+        teams = {*settings.teams, *also}
+        if hook.team is not None and hook.team not in teams:
+            yield Problem(f"webhooks.{name}.team", _no_such("team", hook.team, sorted(teams)))
 
 
 def _tag_problems(settings: Settings) -> Iterator[Problem]:
@@ -702,6 +850,62 @@ def _place(written: schema.Deployment | schema.Provider, provider: schema.Provid
     region = written.data_region or (provider.data_region if provider else None) or ""
     policy = written.data_policy or (provider.data_policy if provider else ())
     return Place(region, frozenset(policy), is_own=provider is None)
+
+
+def _difficulty_problems(
+    path: str, written: schema.Route, settings: Settings, known: Iterable[str]
+) -> Iterator[Problem]:
+    levels = {target.when for target in written.targets}
+    if written.strategy != "difficulty":
+        if written.difficulty is not None:
+            yield Problem(f"{path}.difficulty", "needs `strategy: difficulty`")
+        if levels != {None}:
+            yield Problem(f"{path}.targets", "`when` needs `strategy: difficulty`")
+        return
+    for index, target in enumerate(written.targets):
+        if target.when is None:
+            yield Problem(f"{path}.targets[{index}]", "`when` is missing: easy, medium or hard")
+        if not _may(settings, target.deployment, "chat"):
+            yield Problem(f"{path}.targets[{index}].deployment", f"{target.deployment} does not do chat")
+    first = min(target.tier for target in written.targets)
+    if None not in levels and len({one.when for one in written.targets if one.tier == first}) == 1:
+        yield Problem(f"{path}.targets", "are all of one level; routing by difficulty needs two at least")
+    said = written.difficulty or schema.Difficulty()
+    if said.thresholds.medium > said.thresholds.hard:
+        yield Problem(f"{path}.difficulty.thresholds", "medium must not be above hard")
+    if said.classifier is not None:
+        yield from _classifier_problems(f"{path}.difficulty.classifier", said.classifier, settings, known)
+
+
+def _classifier_problems(
+    path: str, written: schema.Classifier, settings: Settings, known: Iterable[str]
+) -> Iterator[Problem]:
+    if written.deployment not in known:
+        yield Problem(f"{path}.deployment", _no_such("deployment", written.deployment, sorted(known)))
+    elif not _may(settings, written.deployment, "embedding"):
+        yield Problem(f"{path}.deployment", f"{written.deployment} does not do embedding")
+    for text in sorted({*written.easy} & {*written.hard}):
+        yield Problem(path, f"{text!r} is an example of easy and of hard requests")
+
+
+def _may(settings: Settings, name: str, operation: Operation) -> bool:
+    """Whether a deployment may do that, as far as the settings say."""
+    if name in BUILTINS:
+        return any(
+            own.deployment.name == name and operation in own.deployment.operations for own in _builtin()
+        )
+    written = settings.deployments.get(name)
+    if written is None or written.operations:
+        return written is None or not written.operations or operation in written.operations
+    try:
+        if written.provider is None:
+            return operation in _local_one(name, written).deployment.operations
+        provider = settings.providers.get(written.provider)
+        if provider is None or any(_one_provider("", provider)):
+            return True
+        return operation in _remote(written.provider, provider).codec.operations
+    except (PenstockError, ValueError):  # problems of their own
+        return True
 
 
 def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:

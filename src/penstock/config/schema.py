@@ -15,7 +15,9 @@ from penstock.config.units import (
     AMOUNT_PATTERN,
     DURATION_PATTERN,
     PRICE_PATTERN,
+    RATE_PATTERN,
     SIZE_PATTERN,
+    USD_PATTERN,
     format_amount,
     format_duration,
     format_price,
@@ -23,8 +25,11 @@ from penstock.config.units import (
 )
 from penstock.engines import ENGINES
 from penstock.providers.profiles import PROFILES
+from penstock.types.deployment import Level, Strategy, Verdict
 from penstock.types.identity import Override, PriorityName, RoleName
+from penstock.types.ledger import FailurePolicy, Period
 from penstock.types.requests import Operation
+from penstock.types.webhooks import EventType
 
 # `extra` is for reader.py, `extra_json_schema` for editors that check against docs/penstock.schema.json.
 Duration = Annotated[float, Meta(extra={"unit": "duration"}, extra_json_schema={"x-unit": "duration"})]
@@ -32,6 +37,8 @@ Size = Annotated[int, Meta(extra={"unit": "size"}, extra_json_schema={"x-unit": 
 Secret = Annotated[str, Meta(extra={"secret": True}, min_length=1)]
 Amount = Annotated[int, Meta(extra={"unit": "amount"}, extra_json_schema={"x-unit": "amount"})]
 UnitPrice = Annotated[int, Meta(extra={"unit": "price"}, extra_json_schema={"x-unit": "price"})]
+RateText = Annotated[str, Meta(extra={"unit": "rate"}, extra_json_schema={"x-unit": "rate"})]
+Money = Annotated[int, Meta(extra={"unit": "usd"}, extra_json_schema={"x-unit": "usd"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -72,6 +79,35 @@ class Server(Group, frozen=True):
     ] = ()
 
 
+class Limits(Group, frozen=True):
+    """How much within any such time, wherever it begins; a list holds all at once."""
+
+    requests: Annotated[RateText | tuple[RateText, ...], Meta(description="such as 60/min")] = ()
+    tokens: Annotated[
+        RateText | tuple[RateText, ...],
+        Meta(description="input, cached input included, and output; such as 20k/min"),
+    ] = ()
+    concurrency: Annotated[Count | None, Meta(description="calls under way at once")] = None
+
+
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Budget(Group, frozen=True):
+    """How much money, within a time of the calendar (UTC), or within any so many days."""
+
+    usd: Annotated[Money, Meta(description="US dollars, exactly")]
+    period: Annotated[Period, Meta(description="from midnight, Monday, the first; ever")] = "month"
+    rolling: Annotated[
+        Duration | None, Meta(description="instead of a period: within any so long a time")
+    ] = None
+    models: Annotated[tuple[str, ...], Meta(description="of these public names only; default: of all")] = ()
+    alerts: Annotated[tuple[Share, ...], Meta(description="shares of it whose use is told to webhooks")] = (
+        0.8,
+        1.0,
+    )
+
+
 class Provider(Group, frozen=True):
     """A remote wire dialect and credentials."""
 
@@ -101,6 +137,7 @@ class Provider(Group, frozen=True):
     data_policy: Annotated[
         tuple[Tag, ...], Meta(description="what it promises of that, in words of your own: no-training")
     ] = ()
+    limits: Annotated[Limits, Meta(description="of all its deployments together")] = Limits()
     models: Annotated[
         Literal["*"] | tuple[str, ...],
         Meta(description='names served as `<provider>/<model>` without a deployment; "*" = any'),
@@ -140,6 +177,15 @@ class Queue(Group, frozen=True):
     )
 
 
+class Probe(Group, frozen=True):
+    """A small request of our own, so that recovery is found without one of a customer's."""
+
+    every: Annotated[
+        Duration, Meta(description="after the last answer or probe; at least 1s; each one costs a few tokens")
+    ] = 30.0
+    timeout: Annotated[Duration, Meta(description="for its answer; at most 30s")] = 10.0
+
+
 class Deployment(Group, frozen=True):
     """A model on a provider (`provider`) or on this machine (`engine`, or chosen by the model source)."""
 
@@ -162,12 +208,18 @@ class Deployment(Group, frozen=True):
         Meta(description="answers under way at once; more wait by priority; default: any number"),
     ] = None
     queue: Annotated[Queue, Meta(description="of a deployment with a concurrency")] = Queue()
+    limits: Annotated[
+        Limits, Meta(description="of what is sent to it; beyond that the next target is asked")
+    ] = Limits()
     batching: Annotated[
         Switch | Batching | None,
         Meta(
             description="send small embedding and rerank requests as one; default: on (local), off (remote)"
         ),
     ] = None
+    probe: Annotated[
+        Switch | Probe, Meta(description="ask it something small while nobody uses it, or it is down")
+    ] = False
 
 
 class Requirements(Group, frozen=True):
@@ -185,6 +237,9 @@ class Target(Group, frozen=True):
     tier: Annotated[
         int, Meta(description="asked when no target of a lower tier can answer", ge=1, le=100)
     ] = 1
+    when: Annotated[
+        Level | None, Meta(description="strategy difficulty: the requests it is for: easy, medium or hard")
+    ] = None
 
 
 class Timeouts(Group, frozen=True):
@@ -215,6 +270,47 @@ class Hedge(Group, frozen=True):
     )
 
 
+class Thresholds(Group, frozen=True):
+    """Scores, from 0 to 1, from which a request is harder."""
+
+    medium: Annotated[float, Meta(description="score from which a request is medium", ge=0, le=1)] = 0.25
+    hard: Annotated[
+        float,
+        Meta(description="score from which it is hard; of two levels the harder one's counts", ge=0, le=1),
+    ] = 0.4
+
+
+class Classifier(Group, frozen=True):
+    """An embedding model that tells what a request resembles more."""
+
+    deployment: Annotated[str, Meta(description="its name; builtin:embedding knows English", min_length=1)]
+    easy: Annotated[tuple[str, ...], Meta(description="examples of easy requests", min_length=1)]
+    hard: Annotated[tuple[str, ...], Meta(description="examples of hard ones", min_length=1)]
+
+
+class Difficulty(Group, frozen=True):
+    """How easy requests are told from hard ones, and which answers are asked for again."""
+
+    thresholds: Thresholds = Thresholds()
+    classifier: Annotated[
+        Classifier | None, Meta(description="its score and the one of a request's looks count half each")
+    ] = None
+    escalate: Annotated[
+        tuple[Verdict, ...],
+        Meta(
+            description="what is wrong with an answer that the next harder target is asked for instead:"
+            " schema, refusal, logprob"
+        ),
+    ] = ("schema", "refusal")
+    min_logprob: Annotated[
+        float,
+        Meta(description="logprob: mean of an answer's tokens below which it is unsure, if it has any", le=0),
+    ] = -1.5
+    escalate_streams: Annotated[
+        Switch, Meta(description="hold streams back, too, until they are complete and found good")
+    ] = False
+
+
 class Route(Group, frozen=True):
     """A public model name."""
 
@@ -227,11 +323,11 @@ class Route(Group, frozen=True):
         int, Meta(ge=0, le=5, description="further attempts where all were tried and trying again may help")
     ] = 0
     strategy: Annotated[
-        Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest"],
+        Strategy,
         Meta(
             description="how a target is chosen: by weight; the less busy of two taken by weight; by whose"
             " cache holds the beginning of the prompt, and how much waits there; by the price of the answer;"
-            " by how fast it has been"
+            " by how fast it has been; by how hard the request looks"
         ),
     ] = "weighted"
     sticky: Annotated[
@@ -245,10 +341,14 @@ class Route(Group, frozen=True):
     requires: Annotated[Requirements, Meta(description="checked of every target and fallback")] = (
         Requirements()
     )
+    difficulty: Annotated[
+        Difficulty | None, Meta(description="of the strategy of that name; default: as below")
+    ] = None
     hedge: Annotated[
         Switch | Hedge, Meta(description="ask a second target when the first is late to begin its answer")
     ] = False
     timeouts: Timeouts = Timeouts()
+    limits: Annotated[Limits, Meta(description="of all its calls together")] = Limits()
     strict: Annotated[
         Switch, Meta(description="refuse (400) what the target cannot be told, instead of reporting it")
     ] = False
@@ -267,6 +367,9 @@ class Key(Group, frozen=True):
     requires: Annotated[Requirements, Meta(description="of every deployment that its requests go to")] = (
         Requirements()
     )
+    team: Annotated[str | None, Meta(description="whose limits and budgets hold, too")] = None
+    limits: Limits = Limits()
+    budget: Annotated[Budget | tuple[Budget, ...], Meta(description="a list holds all at once")] = ()
     overrides: Annotated[
         tuple[Override, ...],
         Meta(description="what its requests may set by header: one deployment; a longer timeout"),
@@ -282,11 +385,13 @@ class Rates(Group, frozen=True):
 
     input: Annotated[UnitPrice | None, Meta(description="of the prompt")] = None
     output: Annotated[UnitPrice | None, Meta(description="of the answer")] = None
-    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache")] = None
-    cache_write: Annotated[UnitPrice | None, Meta(description="written to one")] = None
-    cache_write_1h: Annotated[UnitPrice | None, Meta(description="written to one that keeps it an hour")] = (
+    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache; default: as input")] = (
         None
     )
+    cache_write: Annotated[UnitPrice | None, Meta(description="written to one; default: as input")] = None
+    cache_write_1h: Annotated[
+        UnitPrice | None, Meta(description="written to one that keeps it an hour; default: as input")
+    ] = None
     reasoning_output: Annotated[UnitPrice | None, Meta(description="default: as output")] = None
     audio_input: Annotated[UnitPrice | None, Meta(description="heard")] = None
     audio_output: Annotated[UnitPrice | None, Meta(description="spoken")] = None
@@ -317,8 +422,42 @@ class Prices(Group, frozen=True):
     models: dict[str, Literal["free"] | Price] = {}
 
 
+class Team(Group, frozen=True):
+    """Keys that share limits and budgets."""
+
+    limits: Annotated[Limits, Meta(description="of all its keys together")] = Limits()
+    budget: Annotated[
+        Budget | tuple[Budget, ...], Meta(description="of all its keys together; a list holds all at once")
+    ] = ()
+
+
+class LimitStore(Group, frozen=True):
+    """Where limits and budgets are counted."""
+
+    store: Annotated[
+        str,
+        Meta(description="memory: in this process; sql: in the database of `store`; or redis://host:6379/0"),
+    ] = "memory"
+    on_store_failure: Annotated[
+        FailurePolicy,
+        Meta(description="while the store is down: let all pass, none, or a share for each of `processes`"),
+    ] = "local-share"
+    processes: Annotated[Count, Meta(description="gateway processes that share the store")] = 1
+
+
 class Telemetry(Group, frozen=True):
     log_level: Annotated[LogLevel, Meta(description="least important line written")] = "info"
+
+
+class Webhook(Group, frozen=True):
+    """Where events are sent, by POST."""
+
+    url: Annotated[str, Meta(description="https://..., or http:// within your own network")]
+    secret: Annotated[Secret | None, Meta(description="signs what is sent, as Standard Webhooks has it")] = (
+        None
+    )
+    events: Annotated[tuple[EventType, ...], Meta(description="of these types only; default: of all")] = ()
+    team: Annotated[str | None, Meta(description="only what concerns this team")] = None
 
 
 class Settings(Group, frozen=True):
@@ -330,6 +469,9 @@ class Settings(Group, frozen=True):
     routes: dict[Name, Route] = {}
     keys: dict[Name, Key] = {}
     prices: Prices = Prices()
+    teams: dict[Name, Team] = {}
+    webhooks: dict[Name, Webhook] = {}
+    limits: LimitStore = LimitStore()
     builtin: Annotated[Switch, Meta(description="the three builtin: models, beside the above")] = True
     telemetry: Telemetry = Telemetry()
 
@@ -342,17 +484,10 @@ LATER: Final[dict[str, str]] = {
     "deployments.*.parallel.pipeline": "pipeline parallelism of GPU engines",
     "deployments.*.parallel.expert": "expert parallelism of GPU engines",
     "deployments.*.replicas.idle_unload": "unloading idle models",
-    "deployments.*.limits": "limits",
     "routes.*.guardrails": "guardrails",
     "routes.*.cache": "response caches",
     "routes.*.rollout": "rollouts",
-    "routes.*.targets.*.when": "routing by difficulty",
-    "keys.*.limits": "limits",
-    "keys.*.budget": "budgets",
-    "keys.*.team": "teams",
-    "teams": "teams",
     "guardrails": "guardrails",
-    "limits": "limits",
     "store": "the database",
     "telemetry.log_bodies": "logging of bodies (this release never logs them)",
     "telemetry.audit_retention": "the audit log",
@@ -361,7 +496,6 @@ LATER: Final[dict[str, str]] = {
 
 # Likewise for values.
 LATER_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "routes.*.strategy": ("difficulty",),
     "deployments.*.engine": ("vllm", "sglang", "tgi", "trtllm", "tei", "infinity", "ollama", "deepspeed"),
 }
 
@@ -399,6 +533,8 @@ def json_schema() -> dict[str, Any]:
 
 def _as_written(shape: dict[str, Any]) -> None:
     """Values with units are numbers in the structs and texts in the file."""
+    if "items" in shape:
+        _as_written(shape["items"])
     match shape.pop("x-unit", None):
         case "duration":
             shape |= {"type": "string", "pattern": DURATION_PATTERN}
@@ -409,6 +545,11 @@ def _as_written(shape: dict[str, Any]) -> None:
         case "price":
             shape |= {"type": "string", "pattern": PRICE_PATTERN}
             _default(shape, format_price)
+        case "rate":
+            shape.clear()
+            shape |= {"type": "string", "pattern": RATE_PATTERN}
+        case "usd":
+            shape |= {"type": ["number", "string"], "pattern": USD_PATTERN}
         case "size":
             shape |= {"type": "string", "pattern": SIZE_PATTERN}
             _default(shape, format_size)

@@ -7,12 +7,13 @@ models()                the rows of GET /v1/models
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
+from penstock.config.schema import LimitStore
 from penstock.models import prices
 from penstock.routing.route import route_of
 from penstock.types.deployment import (
@@ -27,8 +28,10 @@ from penstock.types.deployment import (
     Target,
 )
 from penstock.types.identity import VirtualKey
+from penstock.types.ledger import Claim
 from penstock.types.money import Price
 from penstock.types.requests import Operation
+from penstock.types.webhooks import Hook
 
 _MAX_WILDCARD_ROUTES: Final = 1024
 _MAX_MODEL_NAME: Final = 256
@@ -63,6 +66,7 @@ class Remote(msgspec.Struct, frozen=True):
     kind: str = ""
     table: prices.Table | None = None
     own: Mapping[str, Price] = {}
+    claims: tuple[Claim, ...] = ()
 
     def deployment(self, name: str, model: str, operations: frozenset[Operation] | None = None) -> Deployment:
         facts = prices.find(self.vendor, model, self.table) if self.vendor is not None else None
@@ -75,6 +79,8 @@ class Remote(msgspec.Struct, frozen=True):
             operations=self.codec.operations if operations is None else operations,
             remote=self.view,
             spares=self.spares,
+            has_parts=bool(self.spares),
+            is_balanced=bool(self.spares),
             max_context=facts.row.context if facts is not None else None,
             max_output=facts.row.max_output if facts is not None else None,
             facts=None
@@ -82,6 +88,7 @@ class Remote(msgspec.Struct, frozen=True):
             else Facts(frozenset(facts.row.takes), frozenset(facts.row.can) or None),
             place=self.place,
             price=next((self.own[key] for key in keys if key in self.own), listed),
+            claims=self.claims,
             description=f"{model} on {self.owner}",
             owner=self.owner,
         )
@@ -100,6 +107,8 @@ class Snapshot:
     media_hosts: frozenset[str] = frozenset()  # private ones from which media may be fetched
     unpriced: frozenset[str] = frozenset()  # deployments whose price is not known, or not all of it
     refuses_unpriced: bool = False
+    limits: LimitStore = field(default_factory=LimitStore)
+    hooks: tuple[Hook, ...] = ()
     refused: frozenset[str] = frozenset()  # routes that have no other target
     _wildcards: dict[str, Route] = field(default_factory=dict, compare=False, repr=False)
 
@@ -109,6 +118,16 @@ class Snapshot:
         return any(remote.is_open for remote in self.remotes.values()) or any(
             target.deployment.remote is not None for route in self.routes.values() for target in route.targets
         )
+
+    def deployments(self) -> Iterable[Deployment]:
+        """All that are configured, each once."""
+        found = (
+            target.deployment
+            for route in self.routes.values()
+            for tier in (route.targets, *route.tiers)
+            for target in tier
+        )
+        return {deployment.name: deployment for deployment in found}.values()
 
     def find_route(self, name: str) -> Route | None:
         route = self.routes.get(name)
@@ -137,6 +156,7 @@ class Snapshot:
         if self.refuses_unpriced and not is_priced(deployment):
             return None
         label = f"{remote.name}/*"  # of a bounded set, though the provider takes any name
+        deployment = msgspec.structs.replace(deployment, label=label)
         made = route_of(name, (Target(deployment, Labels(label, label)),))
         if len(self._wildcards) >= _MAX_WILDCARD_ROUTES:
             self._wildcards.clear()

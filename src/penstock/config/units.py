@@ -4,16 +4,23 @@ duration   a number and ms, s, m, h or d      500ms  2s  1.5m  15m  180d
 size       a number and B, kB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024)   16MiB  1.5GB
 amount     a number, with k or M for thousands and millions if you like             500  16k  1.5M
 price      USD for one, a thousand (1k) or a million (1M) of something              $3/1M  $0.15/1M  $2/1k
+rate       an amount and s, min, h or day, or a number of them                      60/min  20k/min  5/10s
+money      US dollars                                                               25  0.50
 """
 
 import re
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
+
+from penstock.types.money import parse_usd
 
 DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
 SIZE_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(B|kB|MB|GB|KiB|MiB|GiB)$"
 AMOUNT_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(k|M)?$"
 PRICE_PATTERN: Final = r"^\$([0-9]+(\.[0-9]+)?) ?/ ?(1|1k|1M)$"
+
+RATE_PATTERN: Final = r"^([0-9]+(?:\.[0-9]+)?[kM]?)/([0-9]*)(s|min|h|day)$"
+USD_PATTERN: Final = r"^[0-9]+(\.[0-9]{1,12})?$"
 
 _SECONDS: Final = {
     "d": Decimal(86400),
@@ -37,6 +44,15 @@ _MOST: Final = 10**9
 _PER: Final = {"1M": 10**6, "1k": 10**3, "1": 1}
 _PICO: Final = 10**12  # of a USD
 _DEAREST: Final = 10**15  # pico-USD for one of anything
+_WINDOWS: Final = {"day": 86400, "h": 3600, "min": 60, "s": 1}
+_MOST_USD: Final = 9_000_000
+
+
+class Rate(NamedTuple):
+    """So many within any `window_s` seconds."""
+
+    amount: int
+    window_s: int
 
 
 def parse_duration(text: str) -> float:
@@ -92,6 +108,32 @@ def parse_price(text: str) -> int:
     if pico > _DEAREST:
         raise ValueError("a price is at most $1000 for one")
     return pico
+
+
+def parse_rate(text: str) -> Rate:
+    """Raises ValueError with a sentence for the user."""
+    found = re.fullmatch(RATE_PATTERN, text, re.ASCII)
+    if not found:
+        raise ValueError("a rate is an amount and s, min, h or day, such as 60/min, 20k/min or 5/10s")
+    window_s = int(found[2] or 1) * _WINDOWS[found[3]]
+    if not 0 < window_s <= _LONGEST_S:
+        raise ValueError("a rate is over at least a second and at most 366 days")
+    return Rate(parse_amount(found[1]), window_s)
+
+
+def parse_money(text: str) -> int:
+    """Pico-USD, exactly. Raises ValueError with a sentence for the user."""
+    pico = parse_usd(text)
+    if not 0 <= pico <= _MOST_USD * _PICO:
+        raise ValueError(f"money is from 0 to {_MOST_USD} US dollars")
+    return pico
+
+
+def format_rate(rate: Rate) -> str:
+    """Rate(20000, 60) -> 20k/min; Rate(5, 10) -> 5/10s."""
+    unit, length = next((unit, length) for unit, length in _WINDOWS.items() if rate.window_s % length == 0)
+    count = rate.window_s // length
+    return f"{format_amount(rate.amount)}/{count if count > 1 else ''}{unit}"
 
 
 def format_duration(seconds: float) -> str:

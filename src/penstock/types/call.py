@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from penstock.types.deployment import Labels
+from penstock.types.deployment import Labels, Verdict
 from penstock.types.errors import Failure, PenstockError
 from penstock.types.identity import VirtualKey
+from penstock.types.ledger import Lease, Refusal
 from penstock.types.money import Cost, Price
 from penstock.types.requests import Operation
 from penstock.types.usage import Usage
@@ -24,8 +25,9 @@ class Attempt(msgspec.Struct):
     first_content_s: float | None = None
     ended_s: float | None = None
     error: PenstockError | None = None
-    outcome: str = ""  # what metrics call it where `error` does not say: outrun
+    outcome: str = ""  # what metrics call it where `error` does not say: outrun, escalated
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
+    breaker: Any = None  # of the replica or credential, where there are several (routing.breaker.Breaker)
     usage: Usage | None = None  # what it consumed, also where nobody was told of it
     is_told: bool = False  # the client was: it is the client's to pay
 
@@ -55,10 +57,15 @@ class Call(msgspec.Struct):
     prompt: Any = None  # of one that is placed by its prompt: gateway.balance.Prompt
     headers: Mapping[bytes, bytes] = {}  # of the client's request
     body_bytes: int = 0
+    lease: Lease | None = None  # what is reserved for it, while it runs
+    needs: Any = None  # what it was expected to take: gateway.reservations.Needs
+    refusal: Refusal | None = None  # of the limit that turned it away
     limit_s: float | None = None  # of the whole call, where the client said one
     queue_position: int = 0  # when it began to wait; 0 = it never did
     queued_s: float = 0.0
     replica: str = ""  # id of the local one that was chosen; empty: whoever is next
     dropped: tuple[str, ...] = ()  # what the client said and that target was not told
+    difficulty: Any = None  # of one that is placed by how hard it is: routing.difficulty.Decision
+    held_for: frozenset[Verdict] = frozenset()  # verdicts that its attempt's answer waits for, untold
     unsent: tuple[Failure, ...] = ()  # targets that turned it away before an attempt was made
     is_follower: bool = False  # its last attempt was made for several, and counts as that of another

@@ -14,6 +14,10 @@
     |- ModelNotFound             404
     |- NotFound                  404
     |- MethodNotAllowed          405
+    |- RateLimitExceeded         429  requests or tokens of a key, a team, a route
+    |  `- ConcurrencyLimitExceeded  429
+    |- BudgetExceeded            402  429 for clients of OpenAI and Gemini, who know it so
+    |- LimitsUnavailable         503  the store of the limits is down, and a limit says `closed`
     |- ModelLoading              503  with state, progress and eta; `retry-after`
     |- ServerStopping            503  the request outlived the drain of a server that shuts down
     |- NoHealthyTarget           503  all that could answer were asked, and failed
@@ -154,6 +158,31 @@ class MethodNotAllowed(PenstockError):
     def __init__(self, message: str, *, allowed: str) -> None:
         super().__init__(message)
         self.allowed = allowed
+
+
+class RateLimitExceeded(PenstockError):
+    code = "rate_limit_exceeded"
+    status = 429
+    openai_type = "rate_limit_error"
+    retryable = True
+
+
+class ConcurrencyLimitExceeded(RateLimitExceeded):
+    code = "concurrency_limit_exceeded"
+
+
+class BudgetExceeded(PenstockError):
+    """SDKs try a 429 again by themselves; they are told not to (`x-should-retry`)."""
+
+    code = "budget_exceeded"
+    status = 402
+    openai_type = "insufficient_quota"
+
+
+class LimitsUnavailable(PenstockError):
+    code = "limits_unavailable"
+    status = 503
+    retryable = True
 
 
 class ModelLoading(PenstockError):
