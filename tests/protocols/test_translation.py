@@ -7,7 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from test_every_pair import PATHS, codec_of, inbound_of, reader_of
+from test_every_pair import told as told_as
+from typed_events import answers
 from wire_help import new_call
 
 from penstock.engines.llamacpp import ENGINE
@@ -32,11 +36,13 @@ from penstock.types.events import (
     Event,
     Events,
     Finish,
+    FinishReason,
     Image,
     Text,
     ToolDelta,
     ToolEnd,
     ToolStart,
+    UsageReport,
 )
 from penstock.types.requests import ChatRequest, EmbeddingRequest
 
@@ -814,6 +820,24 @@ def test_a_call_that_a_filter_tore_is_no_error() -> None:
     torn: list[Event] = [ToolStart(0, "a", "f"), ToolDelta(0, '{"y":'), Finish("content_filter")]
     for dialect in PATHS:
         encoded(dialect, torn, stream=True)
+
+
+@pytest.mark.parametrize("upstream", PATHS)
+@given(events=answers(), at=st.integers(1, 40), reason=st.sampled_from(["length", "content_filter"]))
+@settings(max_examples=25, deadline=None)
+def test_an_answer_may_be_cut_anywhere(
+    upstream: str, events: list[Event], at: int, reason: FinishReason
+) -> None:
+    """Streamed by one vendor, told in every dialect: what was said whole is not lost, and nothing breaks."""
+    said = [event for event in events[:at] if not isinstance(event, Finish | UsageReport)]
+    cut = [*said, Finish(reason)]
+    starts = {event.index: event.name for event in said if isinstance(event, ToolStart)}
+    whole = {starts[event.index] for event in said if isinstance(event, ToolEnd)}
+    assume(set(starts.values()) - whole <= {starts[max(starts, default=0)]} if starts else True)  # in a row
+    for client in PATHS:
+        for stream in (True, False):
+            read = told_as(client, told_as(upstream, cut, stream=True), stream=stream)
+            assert whole <= {event.name for event in read if isinstance(event, ToolStart)}
 
 
 def test_parts_of_a_history_are_not_changed_in_place() -> None:
