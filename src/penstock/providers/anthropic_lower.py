@@ -21,11 +21,10 @@ beside temperature, sampling while it thinks, thinking by budget while a tool is
 use whose first thoughts are lost.
 """
 
-import base64
-import binascii
 from collections.abc import Callable
 from typing import Any
 
+from penstock.providers.anthropic_media import IMAGES, source_of
 from penstock.providers.anthropic_models import (
     BUDGETS,
     GO_ON,
@@ -76,7 +75,6 @@ _WRITTEN = frozenset(
     }
 )
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
-_IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _LONGEST_NAME = 128
 
 
@@ -248,36 +246,17 @@ class Lowering:
         return _cached(block, part.cache)
 
     def _media(self, part: MediaPart) -> JSON | None:
-        source = self._source(part)
+        source = source_of(part)
         if source is None:
             self._lose(f"messages[].{part.kind}")
             return None
-        is_image = part.kind == "image" or part.media_type in _IMAGES
+        is_image = part.kind == "image" or part.media_type in IMAGES
         block: JSON = {"type": "image" if is_image else "document", "source": source}
         if part.name and not is_image:
             block["title"] = part.name
         if part.detail and part.detail != "auto":
             self._lose("messages[].image.detail")
         return _cached(block, part.cache)
-
-    def _source(self, part: MediaPart) -> JSON | None:
-        """None for what Anthropic does not take: sound, film, other files, another vendor's file store."""
-        if part.kind not in ("image", "file"):
-            return None
-        if part.url is not None:
-            return {"type": "url", "url": part.url} if part.url.startswith("https://") else None
-        if part.data is None:
-            return None
-        kind = part.media_type
-        if kind in _IMAGES or (kind == "application/pdf" and part.kind == "file"):
-            return {"type": "base64", "media_type": kind, "data": part.data}
-        if part.kind == "file" and (kind.startswith("text/") or kind == "application/json"):
-            try:
-                text = base64.b64decode(part.data, validate=True).decode()
-            except (binascii.Error, ValueError):
-                return None
-            return {"type": "text", "media_type": "text/plain", "data": text} if text.strip(BLANK) else None
-        return None
 
     # -- tools
 

@@ -18,8 +18,6 @@ Format json_schema              outputConfig.textFormat where the model has it (
                                   called; else words
 """
 
-import base64
-import binascii
 import re
 
 import msgspec
@@ -34,6 +32,7 @@ from penstock.providers.anthropic_models import (
     effort_of,
 )
 from penstock.providers.anthropic_schemas import closed
+from penstock.providers.bedrock_media import Media, with_words
 from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.tool_schemas import INPUT, object_schema, plain_root
 from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice, told_input
@@ -64,27 +63,6 @@ _WRITTEN = frozenset(
 BREAKPOINTS = 4
 _LONGEST_METADATA = 256
 _MOST_METADATA = 16
-_IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
-_DOCUMENTS = {
-    "application/pdf": "pdf",
-    "text/csv": "csv",
-    "application/msword": "doc",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
-    "application/vnd.ms-excel": "xls",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-    "text/html": "html",
-    "text/plain": "txt",
-    "text/markdown": "md",
-}
-_FILMS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
-_SOUNDS = {
-    "audio/mpeg": "mp3",
-    "audio/mp3": "mp3",
-    "audio/wav": "wav",
-    "audio/x-wav": "wav",
-    "audio/flac": "flac",
-}
-_WRONG_TITLE = re.compile(r"[^a-zA-Z0-9 ()\[\]-]+")
 # https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html, langchain-aws#883, 2026-11-20:
 # beside Claude, "select" models of these families. Not Amazon's, Meta's, Cohere's, AI21's.
 _FORMATS = re.compile(r"qwen|gpt-oss|deepseek\.v3|gemma|minimax|ministral|magistral|kimi|nemotron")
@@ -108,7 +86,7 @@ class Lowering:
         self._names = Letters(LONGEST_NAME)
         self.renamed = renamed(conversation.tools, self._names)  # their name -> ours, for the reader
         self.forced = self._forced()  # the tool whose input is the answer
-        self._documents = 0
+        self._media = Media()
         self._points = 0
         self.dropped: list[str] = []
         self.schema: JSON | None = None
@@ -209,7 +187,7 @@ class Lowering:
             messages.insert(0, {"role": "user", "content": [{"text": OPENING}]})
         paired(messages, _calls_of, _results_of)
         for message in messages:
-            _name_documents(message["content"])
+            with_words(message["content"])
         if messages and messages[-1]["role"] == "assistant" and self._is_claude and not self._can.prefill:
             messages.append({"role": "user", "content": [{"text": GO_ON}]})
         return messages
@@ -255,7 +233,7 @@ class Lowering:
                 if is_assistant:
                     self._lose(f"messages[].{part.kind}")
                     return None
-                return self._media(part)
+                return self._shown(part)
             case ReasoningPart():
                 return self._thought(part)
             case ToolCallPart():
@@ -283,30 +261,18 @@ class Lowering:
             if isinstance(inner, TextPart):
                 if inner.text:
                     content.append({"text": inner.text})
-            elif (block := self._media(inner)) is not None:
+            elif (block := self._shown(inner)) is not None:
                 content.append(block)
         result: JSON = {"toolUseId": self._ids[part.call_id], "content": content or [{"text": "(nothing)"}]}
         if part.is_error:
             result["status"] = "error"
         return {"toolResult": result}
 
-    def _media(self, part: MediaPart) -> JSON | None:
-        source = _source(part)
-        kind = part.media_type
-        if source is not None:
-            if kind in _IMAGES:
-                return {"image": {"format": _IMAGES[kind], "source": source}}
-            if kind in _FILMS:
-                return {"video": {"format": _FILMS[kind], "source": source}}
-            if kind in _SOUNDS:
-                return {"audio": {"format": _SOUNDS[kind], "source": source}}
-            if kind in _DOCUMENTS:
-                self._documents += 1
-                name = _WRONG_TITLE.sub(" ", part.name or "document").strip()[:180]
-                name = f"{name} {self._documents}" if self._documents > 1 or not name else name
-                return {"document": {"format": _DOCUMENTS[kind], "name": name, "source": source}}
-        self._lose(f"messages[].{part.kind}")
-        return None
+    def _shown(self, part: MediaPart) -> JSON | None:
+        block = self._media.block(part)
+        if block is None:
+            self._lose(f"messages[].{part.kind}")
+        return block
 
     # -- the rest
 
@@ -454,13 +420,6 @@ class Lowering:
         body["outputConfig"] = {"textFormat": text}
 
 
-def _name_documents(blocks: list[JSON]) -> None:
-    """A document needs a text beside it."""
-    first = next((at for at, block in enumerate(blocks) if "document" in block), None)
-    if first is not None and not any("text" in block for block in blocks):
-        blocks.insert(first, {"text": "(a document)"})  # results of tools stay in front
-
-
 def _has_lost_thoughts(messages: list[JSON]) -> bool:
     """Whether the turn in progress called tools without the thinking that led there, which is refused."""
     if len(messages) < 2 or not any("toolResult" in block for block in messages[-1]["content"]):
@@ -493,15 +452,3 @@ def _results_of(content: list[JSON]) -> list[tuple[str, JSON]]:
 
 def _is_thought(block: JSON) -> bool:
     return "reasoningContent" in block
-
-
-def _source(part: MediaPart) -> JSON | None:
-    if part.url is not None:
-        return {"s3Location": {"uri": part.url}} if part.url.startswith("s3://") else None
-    if part.data is None:
-        return None
-    try:
-        base64.b64decode(part.data, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return {"bytes": part.data}
