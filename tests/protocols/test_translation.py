@@ -508,6 +508,17 @@ def test_functions_and_a_schema_together_before_gemini_3() -> None:
     assert sent["generationConfig"]["responseMimeType"] == "application/json"
 
 
+def test_functions_and_a_schema_together_at_ollama() -> None:
+    """Its format is a grammar of the whole answer: no tool would ever be called."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "r", "schema": T}}
+    body = asked("openai", tools=[chat_function()], response_format=wanted)
+    sent, dropped = told("openai", body, "ollama")
+    assert "format" not in sent
+    assert "JSON Schema" in sent["messages"][0]["content"]
+    assert dropped == ()
+    assert told("openai", {**body, "tool_choice": "none"}, "ollama")[0]["format"] == T
+
+
 LIMITED = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 3}}}
 
 
@@ -629,6 +640,35 @@ def test_an_effort_is_the_nearest_that_the_model_knows(
     sent, lost = told("anthropic", asked("anthropic", output_config={"effort": said}), to, model)
     assert (sent.get("reasoning_effort") or sent["reasoning"]["effort"]) == understood
     assert lost == (() if said == understood else ("thinking.effort",))
+
+
+SAMPLED = {"temperature": 0.5, "top_p": 0.9, "stop_sequences": ["x"]}
+
+
+@pytest.mark.parametrize("to", ["openai", "responses"])
+@pytest.mark.parametrize(
+    ("model", "effort", "is_sampled"),
+    [
+        ("gpt-4o", None, True),
+        ("gpt-5", None, False),
+        ("gpt-5.2", None, True),
+        ("gpt-5.2", "low", False),
+        ("gpt-5.2-codex", None, False),
+        ("gpt-5.6", None, False),
+        ("o3", None, False),
+        ("a-deployment", "low", True),
+    ],
+)
+def test_a_model_that_reasons_is_not_sampled(
+    to: str, model: str, effort: str | None, is_sampled: bool
+) -> None:
+    more = SAMPLED if effort is None else {**SAMPLED, "output_config": {"effort": effort}}
+    sent, dropped = told("anthropic", asked("anthropic", **more), to, model)
+    assert ("temperature" in sent) is is_sampled
+    lost = set() if is_sampled else {"temperature", "top_p", "stop"}
+    assert set(dropped) == lost | ({"stop"} if to == "responses" else set())  # which has none at all
+    usual = asked("anthropic", temperature=1)
+    assert told("anthropic", usual, to, model)[1] == ()
 
 
 @pytest.mark.parametrize("to", ["openai", "responses"])

@@ -9,13 +9,15 @@ ToolCallPart                    tool_calls, their arguments an object; of kind c
 tools                           tools; a custom one has the one parameter `input`
 tool_choice none                no tools; another than auto is reported
 Thinking                        think: a level for the models that know levels (gpt-oss), false for none
-Format                          format: "json" or the schema
+Format                          format: "json" or the schema; beside tools words: format would keep the model
+                                  from calling them (ollama/ollama#8095, #11037)
 sampling, limits                options
 """
 
+from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.tool_schemas import INPUT, object_schema
 from penstock.providers.tools import told_input
-from penstock.providers.turns import settled
+from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -51,27 +53,32 @@ _LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "
 
 
 class Lowering:
-    """One request on its way; `dropped` fills as it is written."""
+    """One request on its way; `dropped` fills as it is written.
+
+    schema: what the answer must fit, where it can only be asked for.
+    """
 
     def __init__(self, conversation: Conversation, model: str) -> None:
         self._said = conversation
         self._model = model
         self.dropped: list[str] = []
+        self.schema: JSON | None = None
 
     def body(self) -> JSON:
         said = self._said
-        body: JSON = {"messages": self._messages(), "truncate": False}
+        turns = settled(said.turns)
+        tools = self._tools()
+        if said.format is not None and tools:
+            turns = instructed(turns, in_words(said.format.schema))
+            self.schema = said.format.schema or ANY_OBJECT
+        body: JSON = {"messages": self._messages(turns), "truncate": False}
         if not body["messages"]:
             raise UnsupportedParameter("Nothing of the messages can be told to this model.", param="messages")
-        choice = said.tool_choice or ToolChoice("auto")
-        if choice.mode != "none":
-            if choice.mode != "auto" or choice.allowed:
-                self._lose("tool_choice")
-            if tools := [made for tool in said.tools if (made := self._tool(tool))]:
-                body["tools"] = tools
+        if tools:
+            body["tools"] = tools
         if said.thinking is not None and (think := self._think(said.thinking)) is not None:
             body["think"] = think
-        if said.format is not None:
+        if said.format is not None and not tools:
             body["format"] = said.format.schema if said.format.schema is not None else "json"
         if said.logprobs:
             body["logprobs"] = True
@@ -94,9 +101,9 @@ class Lowering:
 
     # -- messages
 
-    def _messages(self) -> list[JSON]:
+    def _messages(self, turns: list[Turn]) -> list[JSON]:
         messages: list[JSON] = []
-        for turn in settled(self._said.turns):
+        for turn in turns:
             if turn.name:
                 self._lose("messages[].name")
             if turn.role == "tool":
@@ -157,6 +164,14 @@ class Lowering:
         return part.data
 
     # -- tools and thinking
+
+    def _tools(self) -> list[JSON]:
+        choice = self._said.tool_choice or ToolChoice("auto")
+        if choice.mode == "none":
+            return []
+        if choice.mode != "auto" or choice.allowed:
+            self._lose("tool_choice")
+        return [made for tool in self._said.tools if (made := self._tool(tool)) is not None]
 
     def _tool(self, tool: Tool) -> JSON | None:
         if tool.kind == "native":

@@ -22,7 +22,7 @@ NativePart, native tools        nothing: reported
 from typing import Any, NamedTuple
 
 from penstock.providers.formats import IN_WORDS, in_words, says_json
-from penstock.providers.openai_models import told_effort
+from penstock.providers.openai_models import told_effort, unsampled
 from penstock.providers.tool_schemas import for_openai, is_plain_object, is_strict, with_items
 from penstock.providers.tools import LONGEST_NAME, Letters, renamed, short, told_choice
 from penstock.providers.turns import instructed, settled
@@ -120,10 +120,10 @@ class Lowering:
             body.pop("parallel_tool_calls", None)
         if said.format is not None and self.schema is None:
             body["response_format"] = _format(said.format)
-        if said.thinking is not None:
-            effort = told_effort(self._model, said.thinking, self._lose)
-            if effort is not None:
-                body["reasoning_effort"] = effort
+        effort = None if said.thinking is None else told_effort(self._model, said.thinking, self._lose)
+        if effort is not None:
+            body["reasoning_effort"] = effort
+        unsampled(self._model, effort, body, self._lose)
         self.dropped += said.unwritten(self._written)
         return body
 

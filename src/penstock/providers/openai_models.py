@@ -7,6 +7,9 @@
     none                  from gpt-5.1, but no -codex and no -pro
     xhigh                 gpt-5.1-codex-max, and all from gpt-5.2
     max                   from gpt-5.6
+    temperature, top_p, penalties, logprobs, stop     only of a model that does not reason: from gpt-5.1 with
+                          effort none, which is what gpt-5.1 to 5.4 do unasked (langchain-ai/langchain#35423,
+                          tmc/langchaingo#1355, EleutherAI/lm-evaluation-harness#3247)
 
 Names that are none of OpenAI's: nothing is known, and efforts are passed on.
 """
@@ -16,18 +19,29 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from penstock.types.conversation import Thinking
+from penstock.types.conversation import JSON, Thinking
 
 _PLAIN = re.compile(r"(?:^|/)(?:gpt-3|gpt-4|chatgpt|gpt-5[0-9.]*-chat)")
 _GPT = re.compile(r"(?:^|/)gpt-(?P<major>[5-9])(?:\.(?P<minor>\d+))?(?P<kind>.*)")
 _O = re.compile(r"(?:^|/)o[1-9](?:-|$)")
 _ORDER = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_SAMPLING: JSON = {  # and what happens anyway
+    "temperature": 1,
+    "top_p": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "logprobs": False,
+    "top_logprobs": 0,
+    "logit_bias": {},
+    "stop": [],
+}
 _BUDGETS = ((1_024, "minimal"), (4_096, "low"), (16_384, "medium"))  # in tokens; above: high
 
 
 class Efforts(NamedTuple):
     reasons: bool | None = None  # whether it takes efforts; None = unknown
     known: tuple[str, ...] = ()  # in their order
+    is_idle: bool = False  # unasked it does not reason
 
     def nearest(self, effort: str) -> str:
         if effort in self.known or effort not in _ORDER or not self.known:
@@ -43,7 +57,8 @@ def efforts(model: str) -> Efforts:
     found = _GPT.search(model)
     if found is not None:
         version = (int(found["major"]), int(found["minor"] or 0))
-        return Efforts(True, tuple(_of_gpt(version, found["kind"])))
+        known = tuple(_of_gpt(version, found["kind"]))
+        return Efforts(True, known, is_idle="none" in known and version < (5, 5))
     return Efforts(True, ("low", "medium", "high")) if _O.search(model) else Efforts()
 
 
@@ -83,6 +98,17 @@ def _off(could: Efforts, thinking: Thinking, lose: Callable[[str], None]) -> str
         return "none"  # the client's own word, to a model that may know it
     lose("thinking")
     return could.known[0] if could.known else None
+
+
+def unsampled(model: str, effort: str | None, body: JSON, lose: Callable[[str], None]) -> None:
+    """Takes out of `body` what a model refuses while it reasons, with that effort or by itself."""
+    could = efforts(model)
+    if not could.reasons or effort == "none" or (effort is None and could.is_idle):
+        return
+    for name, usual in _SAMPLING.items():
+        value = body.pop(name, None)
+        if value is not None and value != usual:
+            lose(name)
 
 
 def effort_of(thinking: Thinking) -> str | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from penstock.dialects.responses import unbound
 from penstock.providers.openai_lower import turns_of
-from penstock.providers.openai_models import efforts, told_effort
+from penstock.providers.openai_models import efforts, told_effort, unsampled
 from penstock.providers.tool_schemas import for_openai, is_strict, with_items
 from penstock.providers.tools import LONGEST_NAME, Letters, renamed, short, told_choice
 from penstock.providers.turns import rounded
@@ -121,8 +121,11 @@ class Lowering:
                 self._lose("max_tokens")
         if said.user is not None:
             body["safety_identifier" if len(said.user) <= _LONGEST_ID else "user"] = said.user
-        include = ["reasoning.encrypted_content"]
         if said.logprobs:
+            body["logprobs"] = True
+        unsampled(self._model, (body.get("reasoning") or {}).get("effort"), body, self._lose)
+        include = ["reasoning.encrypted_content"]
+        if body.pop("logprobs", None):
             include.append("message.output_text.logprobs")
         if said.modalities and said.modalities != ["text"]:
             self._lose("modalities")

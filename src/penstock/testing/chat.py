@@ -31,6 +31,7 @@ from penstock.testing.openai_rules import (
     check_length,
     check_name,
     check_root,
+    check_sampling,
     check_schema,
     check_strict,
     missing,
@@ -240,6 +241,7 @@ def _read(body: Json) -> Ask:
     if effort is not None and effort not in _EFFORTS:
         raise wrong_value("reasoning_effort", effort, _EFFORTS)
     check_effort(body["model"], effort, "reasoning_effort")
+    check_sampling(body, effort)
     choice, names = _choice(body)
     schema, wants_json = _format(body)
     if wants_json and "json" not in json.dumps(messages).lower():

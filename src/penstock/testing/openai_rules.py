@@ -18,6 +18,7 @@ _EFFORTS: Final = [  # of each model, as its refusals name them
     (re.compile(r"gpt-5\.[2-5]"), ["none", "low", "medium", "high", "xhigh"]),
     (re.compile(r"gpt-5(?!\.)"), ["minimal", "low", "medium", "high"]),
 ]
+_USUAL: Final = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
 _IMAGE: Final = re.compile(r"https?://|data:image/(?:png|jpe?g|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$")
 _KINDS: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -148,6 +149,30 @@ def check_effort(model: Any, effort: Any, param: str) -> None:
             code="unsupported_parameter",
             param=param,
         )
+
+
+def check_sampling(body: Json, effort: Any) -> None:
+    """A model that reasons is not sampled as one likes: tmc/langchaingo#1355."""
+    model = str(body["model"])
+    reasons = re.match(r"o[1-9]|gpt-5(?!.*-chat)", model)
+    is_idle = effort is None and re.match(r"gpt-5\.[1-4](?!.*-(?:codex|pro))", model)
+    if not reasons or is_idle or effort == "none":
+        return
+    for name, usual in _USUAL.items():
+        if body.get(name, usual) != usual:
+            raise Refused(
+                f"Unsupported value: '{name}' does not support {body[name]} with this model. "
+                f"Only the default ({usual}) value is supported.",
+                code="unsupported_value",
+                param=name,
+            )
+    for name in ("stop", "logprobs", "top_logprobs", "logit_bias"):
+        if body.get(name):
+            raise Refused(
+                f"Unsupported parameter: '{name}' is not supported with this model.",
+                code="unsupported_parameter",
+                param=name,
+            )
 
 
 def check_strict(schema: Any, what: str, param: str, code: str) -> None:

@@ -32,6 +32,7 @@ from penstock.testing.openai_rules import (
     check_length,
     check_name,
     check_root,
+    check_sampling,
     check_schema,
     check_strict,
     missing,
@@ -274,6 +275,7 @@ class ResponsesDouble(OpenAIVendor):
         effort = (body.get("reasoning") or {}).get("effort")
         for key in ("effort", "summary"):
             check_effort(body["model"], (body.get("reasoning") or {}).get(key), f"reasoning.{key}")
+        check_sampling(body, effort)
         if effort is not None and effort not in _EFFORTS:
             raise wrong_value("reasoning.effort", effort, _EFFORTS)
         thinks = effort not in {None, "none"}
