@@ -171,12 +171,12 @@ class Hammer:
 
         def pause() -> None:
             server.pause()
-            time.sleep(random.uniform(0.2, 1.5))
+            time.sleep(random.uniform(0.2, 2.0))
             server.resume()
 
         def stall(*, requests: bool = True, answers: bool = True, new: bool = True) -> None:
             network.stall(requests=requests, answers=answers, new=new)
-            time.sleep(random.uniform(0.2, 1.5))
+            time.sleep(random.uniform(0.2, 2.0))
             network.resume()
 
         choices: dict[str, Callable[[], None]] = {

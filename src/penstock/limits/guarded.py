@@ -19,8 +19,8 @@ down a limit may be exceeded by what was in flight, and by what other processes 
 answer that each of them had.
 
 What is settled meanwhile is told to the store when it answers again, some at a time, 10,000 calls at most;
-once a second it is tried. A question without an answer may have been done: a reservation of that kind is given
-back by then, a settlement is repeated and knows that it may be the second (shared.py).
+once a second it is tried. A question without an answer may have been done: a reservation of that kind is
+given back by then, a settlement is repeated and knows that it may be the second (shared.py).
 """
 
 import asyncio

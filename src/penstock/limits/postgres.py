@@ -23,6 +23,7 @@ FAILURES: Final = (
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
     *(OSError, TimeoutError),
 )
+TIMEOUT_S: Final = 1.0  # a call waits for the disk, and for those before it in its scopes
 _SCHEMA_LOCK: Final = 1886678900  # two processes cannot replace one function at once
 
 
