@@ -28,7 +28,9 @@ import uvloop
 from penstock import __version__, models
 from penstock.config.compile import BUILTIN_CHAT
 from penstock.config.snapshot import Snapshot
+from penstock.control.webhooks import Webhooks
 from penstock.engines import ENGINES
+from penstock.gateway.alerts import Alerts
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
@@ -107,7 +109,10 @@ async def serve(options: Options) -> None:
             classifiers = Classifiers(clock)
             plan = options.snapshot.limits
             ledger = await open_ledger(plan.store, clock, data_dir=options.data_dir, processes=plan.processes)
-            reservations = Reservations(ledger, clock, is_shared=plan.store != "memory")
+            webhooks = Webhooks(client, clock, lambda: app.snapshot.hooks)
+            reservations = Reservations(
+                ledger, clock, alerts=Alerts(clock, webhooks.tell), is_shared=plan.store != "memory"
+            )
             metrics = Metrics(
                 __version__,
                 pool_rows,
@@ -151,6 +156,7 @@ async def serve(options: Options) -> None:
                         await app.aclose()
                         await classifiers.aclose()
                         await reservations.close()
+                        await webhooks.aclose()
                 reporting.cancel()
                 collecting.cancel()
                 beating.cancel()

@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -60,6 +61,7 @@ from penstock.types.identity import Requirements, VirtualKey
 from penstock.types.ledger import FailurePolicy
 from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
+from penstock.types.webhooks import Hook
 
 BUILTIN_CHAT: Final = "builtin:chat"
 BUILTIN_EMBEDDING: Final = "builtin:embedding"
@@ -217,6 +219,7 @@ def compile_settings(
         defaults=_defaults(deployments),
         body_limit_bytes=settings.server.body_limit,
         limits=settings.limits,
+        hooks=tuple(_hook(name, written) for name, written in settings.webhooks.items()),
         rows=tuple(_row(route, created) for route in routes.values()),
         hash_key=hash_key,
         media_hosts=frozenset(host.lower() for host in settings.server.media_hosts),
@@ -455,6 +458,10 @@ def _difficulty(name: str, written: schema.Route, deployments: Mapping[str, Depl
     )
 
 
+def _hook(name: str, written: schema.Webhook) -> Hook:
+    return Hook(name, written.url, written.secret or "", frozenset(written.events), written.team)
+
+
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
         yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY, role="owner")
@@ -592,6 +599,7 @@ def problems(
         *_tag_problems(settings),
         *_price_problems(settings, extra),
         *_limit_problems(settings, extra.get("teams", set())),
+        *_webhook_problems(settings, extra.get("teams", set())),
     ]
     has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -792,6 +800,20 @@ def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
     ):
         for name, one in bound.items():
             yield from limit_problems(f"{section}.{name}", one.limits)
+
+
+def _webhook_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    for name, hook in settings.webhooks.items():
+        try:
+            parts = urlsplit(hook.url)
+            is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_one = False
+        if not is_one:
+            yield Problem(f"webhooks.{name}.url", "is an address such as https://hooks.example.com/penstock")
+        teams = {*settings.teams, *also}
+        if hook.team is not None and hook.team not in teams:
+            yield Problem(f"webhooks.{name}.team", _no_such("team", hook.team, sorted(teams)))
 
 
 def _tag_problems(settings: Settings) -> Iterator[Problem]:

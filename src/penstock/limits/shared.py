@@ -149,10 +149,11 @@ class SharedLedger(ABC):
 
     async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
         """Reserves for a lease, be it new or held, and sets what remains."""
-        was_late, lease.is_late = lease.is_late, True
-        refusal = await self.ask(lease, cost)
-        lease.is_late = was_late
-        return refusal
+        try:
+            return await self.ask(lease, cost)
+        except BaseException:
+            lease.is_late = True
+            raise
 
     async def finish(self, lease: Lease, actual: Cost) -> None:
         """Settles; to be repeated when it raises."""
