@@ -212,7 +212,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("kinds", nargs="*", default=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("--seconds", type=float, default=60.0, help="for each kind (default 60)")
-    parser.add_argument("--trouble", type=float, default=2.5, help="seconds between troubles (default 2.5)")
+    parser.add_argument("--trouble", type=float, default=3.0, help="seconds between troubles (default 3)")
     asked = parser.parse_args()
     failed = 0
     for kind in asked.kinds:
