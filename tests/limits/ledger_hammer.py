@@ -171,12 +171,12 @@ class Hammer:
 
         def pause() -> None:
             server.pause()
-            time.sleep(random.uniform(0.2, 1.5))
+            time.sleep(random.uniform(0.2, 2.0))
             server.resume()
 
         def stall(*, requests: bool = True, answers: bool = True, new: bool = True) -> None:
             network.stall(requests=requests, answers=answers, new=new)
-            time.sleep(random.uniform(0.2, 1.5))
+            time.sleep(random.uniform(0.2, 2.0))
             network.resume()
 
         choices: dict[str, Callable[[], None]] = {
@@ -212,7 +212,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("kinds", nargs="*", default=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("--seconds", type=float, default=60.0, help="for each kind (default 60)")
-    parser.add_argument("--trouble", type=float, default=2.5, help="seconds between troubles (default 2.5)")
+    parser.add_argument("--trouble", type=float, default=3.0, help="seconds between troubles (default 3)")
     asked = parser.parse_args()
     failed = 0
     for kind in asked.kinds:

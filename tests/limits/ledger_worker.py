@@ -34,7 +34,7 @@ import uvloop
 from penstock.lib.clock import Clock, SystemClock
 from penstock.limits.guarded import Guarded, Local
 from penstock.limits.memory import MemoryLedger
-from penstock.limits.postgres import PostgresLedger
+from penstock.limits.postgres import TIMEOUT_S, PostgresLedger
 from penstock.limits.redis import RedisLedger
 from penstock.limits.sqlite import SqliteBlocks, SqliteFile, SqliteLedger
 from penstock.types.ledger import (
@@ -114,7 +114,7 @@ async def open_ledger(kind: str, url: str, clock: Clock, *, replicas: int = 1) -
         except LedgerUnavailable:  # it is in the middle of a restart
             await asyncio.sleep(0.1)
         else:
-            return Guarded(store, clock, replicas=replicas)
+            return Guarded(store, clock, replicas=replicas, timeout_s=TIMEOUT_S)
 
 
 class Worker:

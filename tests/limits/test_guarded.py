@@ -208,7 +208,7 @@ class Broken(SharedLedger):
         self.ended.append((lease.id, actual))
         return True
 
-    async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:
+    async def beat(self, leases: Sequence[Lease]) -> None:
         self._answer()
 
     async def report(self, claims: Sequence[Claim], now_s: float) -> list[Row]:

@@ -44,11 +44,12 @@ def test_limits_hold_for_long(
     kind: str, server: Server | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seconds = float(os.environ.get("PENSTOCK_HAMMER_SECONDS", "60"))
-    result = Hammer(kind, server, tmp_path, seconds, 2.5).run()
+    result = Hammer(kind, server, tmp_path, seconds, 3.0).run()
     with capsys.disabled():
         sys.stdout.write(f"\n{result.report()}\n")
     judged(result)
-    assert not [event for event in ("kills", *expected(server)) if not result.events[event]]
+    if seconds >= 60:
+        assert not [event for event in ("kills", *expected(server)) if not result.events[event]]
 
 
 def expected(server: Server | None) -> tuple[str, ...]:

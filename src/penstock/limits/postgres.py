@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import asyncpg
 
 from penstock.limits import shared
-from penstock.limits.shared import KEPT_US, Seal, SharedLedger, ttl_us
+from penstock.limits.shared import KEPT_US, TIDIED, Seal, SharedLedger, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
 
 SCHEMA: Final = (files("penstock.limits") / "sql" / "postgres.sql").read_text("utf-8")
@@ -23,7 +23,7 @@ FAILURES: Final = (
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
     *(OSError, TimeoutError),
 )
-TIDIED: Final = 200  # scopes in one transaction
+TIMEOUT_S: Final = 1.0  # a call waits for the disk, and for those before it in its scopes
 _SCHEMA_LOCK: Final = 1886678900  # two processes cannot replace one function at once
 
 
@@ -74,7 +74,7 @@ class PostgresLedger(SharedLedger):
         )
         return bool(found)
 
-    async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:  # noqa: ARG002
+    async def beat(self, leases: Sequence[Lease]) -> None:
         beating = [[lease.id, ttl_us(lease), [claim.key for claim in lease.claims]] for lease in leases]
         await self._call("SELECT ledger_heartbeat($1, $2)", KEPT_US, json.dumps(beating))
 
@@ -83,10 +83,8 @@ class PostgresLedger(SharedLedger):
         limits = [(claim.scope, limit) for claim in claims for limit in claim.limits]
         return [shared.row(scope, limit, slices) for (scope, limit), slices in zip(limits, told, strict=True)]
 
-    async def tidy(self) -> None:
-        """Drops what counts no more of scopes that nobody asks for; to be called now and then."""
-        while await self._call("SELECT ledger_tidy($1, $2)", KEPT_US, TIDIED) == TIDIED:
-            pass
+    async def tidy(self) -> bool:
+        return bool(await self._call("SELECT ledger_tidy($1, $2)", KEPT_US, TIDIED) == TIDIED)
 
     async def close(self) -> None:
         await self._pool.close()

@@ -91,7 +91,7 @@ class RedisLedger(SharedLedger):
         arguments: tuple[str | int, ...] = (lease.id, int(is_unknown), int(seal), KEPT_US, *amounts, *scopes)
         return bool(await self._run(SETTLE, keys, arguments))
 
-    async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:  # noqa: ARG002
+    async def beat(self, leases: Sequence[Lease]) -> None:
         of_scope: dict[str, tuple[Claim, list[Lease]]] = {}
         for lease in leases:
             for claim in lease.claims:

@@ -41,6 +41,8 @@ from penstock.types.ledger import (
 )
 
 KEPT_US: Final = 3_600 * windows.SECOND_US  # an expired lease is known so long, and can still be settled
+TIDY_S: Final = 60.0  # how often what counts no more is looked for
+TIDIED: Final = 200  # scopes in one transaction
 _PERIODS_S: Final = {"day": 86_400, "week": 7 * 86_400, "month": 31 * 86_400}
 
 
@@ -107,6 +109,8 @@ def rests(claims: Sequence[Claim], totals: Sequence[tuple[int, int]], now_us: in
 class SharedLedger(ABC):
     """A Ledger for several processes, completed by each store. Raises LedgerUnavailable throughout."""
 
+    _tidy_s = 0.0
+
     async def reserve(
         self,
         claims: Sequence[Claim],
@@ -145,10 +149,11 @@ class SharedLedger(ABC):
 
     async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
         """Reserves for a lease, be it new or held, and sets what remains."""
-        was_late, lease.is_late = lease.is_late, True
-        refusal = await self.ask(lease, cost)
-        lease.is_late = was_late
-        return refusal
+        try:
+            return await self.ask(lease, cost)
+        except BaseException:
+            lease.is_late = True
+            raise
 
     async def finish(self, lease: Lease, actual: Cost) -> None:
         """Settles; to be repeated when it raises."""
@@ -172,8 +177,20 @@ class SharedLedger(ABC):
     async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool, seal: Seal) -> bool:
         """Settles a lease that is known, or `is_unknown`; otherwise returns False. What is over is known."""
 
+    async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:
+        await self.beat(leases)
+        if now_s >= self._tidy_s:
+            self._tidy_s = now_s + TIDY_S
+            if await self.tidy():
+                self._tidy_s = now_s
+
     @abstractmethod
-    async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None: ...
+    async def beat(self, leases: Sequence[Lease]) -> None:
+        """What `heartbeat` does, but for tidying."""
+
+    async def tidy(self) -> bool:
+        """Drops what counts no more of some scopes that nobody asks for; whether there may be more."""
+        return False
 
     @abstractmethod
     async def report(self, claims: Sequence[Claim], now_s: float) -> list[Row]: ...

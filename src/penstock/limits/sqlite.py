@@ -23,13 +23,12 @@ from penstock.limits import shared
 from penstock.limits.memory import Promised
 from penstock.limits.rows import CONCURRENCY, Entry, Slice, amounts
 from penstock.limits.rows import Row as Count
-from penstock.limits.shared import KEPT_US, Seal, SharedLedger, ttl_us
+from penstock.limits.shared import KEPT_US, TIDIED, Seal, SharedLedger, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Limit, Refusal, Row, Scope
 
 T = TypeVar("T")
 SCHEMA: Final = (files("penstock.limits") / "sql" / "sqlite.sql").read_text("utf-8")
 BATCH: Final = 64  # calls of one transaction
-TIDIED: Final = 200  # scopes in one transaction
 
 
 class SqliteFile:
@@ -139,6 +138,7 @@ class SqliteLedger(SharedLedger):
     def __init__(self, file: SqliteFile, clock: Clock) -> None:
         self._file = file
         self._wall = clock.wall
+        self._tidied = ""  # up to this scope, in their order
 
     async def ask(self, lease: Lease, cost: Cost) -> Refusal | None:
         refusals = await self._file.run(lambda connection: _hold(connection, self._now_us(), lease, cost))
@@ -158,18 +158,17 @@ class SqliteLedger(SharedLedger):
             )
         )
 
-    async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:  # noqa: ARG002
+    async def beat(self, leases: Sequence[Lease]) -> None:
         await self._file.run(lambda connection: _heartbeat(connection, self._now_us(), leases))
 
     async def report(self, claims: Sequence[Claim], now_s: float) -> list[Row]:  # noqa: ARG002
         return await self._file.run(lambda connection: _report(connection, self._now_us(), claims))
 
-    async def tidy(self) -> None:
-        """Drops what counts no more of scopes that nobody asks for; to be called now and then."""
-        after: str | None = ""
-        while after is not None:
-            begin = after
-            after = await self._file.run(lambda connection: _tidy(connection, self._now_us(), begin))  # noqa: B023 - it is awaited here
+    async def tidy(self) -> bool:
+        begin = self._tidied
+        after = await self._file.run(lambda connection: _tidy(connection, self._now_us(), begin))
+        self._tidied = after or ""
+        return after is not None
 
     async def close(self) -> None:
         await self._file.close()
@@ -420,11 +419,13 @@ def _report(connection: sqlite3.Connection, now_us: int, claims: Sequence[Claim]
 def _tidy(connection: sqlite3.Connection, now_us: int, after: str) -> str | None:
     """Some scopes, in their order; the last of them, or None when there are no more."""
     found = connection.execute(
-        "SELECT DISTINCT scope FROM ledger_counts WHERE scope > ? ORDER BY scope LIMIT ?", (after, TIDIED)
+        "SELECT scope FROM ledger_counts WHERE scope > ?1"
+        " UNION SELECT scope FROM ledger_leases WHERE scope > ?1 ORDER BY scope LIMIT ?2",
+        (after, TIDIED),
     ).fetchall()
     for (key,) in found:
         _Account(connection, Claim(_scope(key), ()), now_us).save()
-    return found[-1][0] if found else None
+    return found[-1][0] if len(found) == TIDIED else None
 
 
 def _scope(key: str) -> Scope:
