@@ -13,7 +13,7 @@ MODULES = {
 }
 
 LEAVES = {"types", "lib"}
-PARTS = {"protocols", "providers", "engines", "routing", "telemetry", "models"}  # never each other
+PARTS = {"auth", "protocols", "providers", "engines", "routing", "telemetry", "models"}  # never each other
 ALLOWED: dict[str, set[str]] = {
     "types": {"types"},
     "lib": {"lib"},

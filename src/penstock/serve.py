@@ -26,12 +26,17 @@ import uvicorn
 import uvloop
 
 from penstock import __version__, models
+from penstock.auth import tls
+from penstock.auth.login import Logins
+from penstock.auth.tokens import Tokens
+from penstock.auth.web import Web
 from penstock.config.compile import BUILTIN_CHAT
 from penstock.config.snapshot import Snapshot
 from penstock.engines import ENGINES
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.callers import REFRESH_LOOK_S, Callers
 from penstock.gateway.deps import Deps
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
@@ -106,6 +111,10 @@ async def serve(options: Options) -> None:
                 balance.report,
                 queues.report,
             )
+            web = Web(client)
+            tokens = Tokens(web, clock)
+            logins = Logins(tokens, web, clock, options.snapshot.hash_key)
+            callers = Callers(tokens, logins, metrics, clock)
             deps = Deps(
                 client,
                 fleet,
@@ -120,22 +129,30 @@ async def serve(options: Options) -> None:
                 queues,
                 RetryBudget(burst=HEDGES_AT_ONCE),
                 Delays(),
+                callers,
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
-            server = _Server(app, options, listening)
+            door = await asyncio.to_thread(tls.Door, options.snapshot.tls) if options.snapshot.tls else None
+            server = _Server(app, options, listening, door)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
                 running = tasks.spawn(group, fleet.run(), "fleet")
-                reporting = tasks.spawn(group, _report(fleet, options), "status")
-                collecting = tasks.spawn(group, _collect(metrics), "garbage")
-                with _signals(server):
+                aside = [
+                    tasks.spawn(group, _report(fleet, options), "status"),
+                    tasks.spawn(group, _collect(metrics), "garbage"),
+                    tasks.spawn(group, _refresh_keys(app, callers), "keys of issuers"),
+                    running,
+                ]
+                if door is not None:
+                    aside.append(tasks.spawn(group, _reread(door), "certificates"))
+                with _signals(server, door):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
                         await app.aclose()
-                reporting.cancel()
-                collecting.cancel()
-                running.cancel()
+                        await callers.aclose()
+                for task in aside:
+                    task.cancel()
 
 
 def spare_the_collector() -> None:
@@ -186,18 +203,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def base_url(listening: socket.socket) -> str:
+def base_url(listening: socket.socket, *, is_tls: bool = False) -> str:
     """How a client on this machine reaches the socket."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # every interface: loopback is one of them
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
     """uvicorn, with signals left to us and a word once it accepts."""
 
-    def __init__(self, app: App, options: Options, listening: socket.socket) -> None:
+    def __init__(
+        self, app: App, options: Options, listening: socket.socket, door: tls.Door | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 cast("Any", app),  # never called by uvicorn: it is no ASGI application
@@ -211,10 +231,11 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=int(options.drain_s),
+                ssl_context_factory=None if door is None else lambda *_: door.context,
             )
         )
         self._on_ready = options.on_ready
-        self._url = base_url(listening)
+        self._url = base_url(listening, is_tls=door is not None)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -243,12 +264,19 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _signals(server: _Server) -> Iterator[None]:
+def _signals(server: _Server, door: tls.Door | None) -> Iterator[None]:
+    """SIGHUP: the certificates are read again, though they look as before."""
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    wanted: dict[signal.Signals, Callable[[], object]] = {
+        signal.SIGINT: server.stop,
+        signal.SIGTERM: server.stop,
+    }
+    if door is not None:
+        wanted[signal.SIGHUP] = lambda: loop.run_in_executor(None, lambda: door.reload(always=True))
+    for number, act in wanted.items():
         try:
-            loop.add_signal_handler(number, server.stop)
+            loop.add_signal_handler(number, act)
         except (ValueError, RuntimeError):  # not the main thread: whoever runs us there cancels instead
             break
         taken.append(number)
@@ -265,6 +293,18 @@ async def _report(fleet: Fleet, options: Options) -> None:
     while True:
         options.on_status(fleet.status())
         await asyncio.sleep(STATUS_EVERY_S)
+
+
+async def _refresh_keys(app: App, callers: Callers) -> None:
+    while True:
+        await callers.refresh(app.snapshot)
+        await asyncio.sleep(REFRESH_LOOK_S)
+
+
+async def _reread(door: tls.Door) -> None:
+    while True:
+        await asyncio.sleep(tls.EVERY_S)
+        await asyncio.to_thread(door.reload)
 
 
 async def _collect(metrics: Metrics) -> None:

@@ -45,7 +45,9 @@ def check(
             "defaults": dict(prepared.snapshot.defaults),
             "unpriced": sorted(prepared.snapshot.unpriced),
             "refused": sorted(prepared.snapshot.refused),
-            "keys": [key.name for key in prepared.snapshot.keys.values()],
+            "keys": sorted(
+                {key.name for key in prepared.snapshot.keys.values()} | set(prepared.settings.keys)
+            ),
         }
         if as_json:
             say_json(report)
@@ -75,8 +77,8 @@ def _data_dir_source(prepared: Any) -> str:
 
 
 def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
-    from penstock.config.schema import Batching, Rates, Timeouts, secret_fields
-    from penstock.config.units import format_amount, format_duration, format_price, format_size
+    from penstock.config.schema import Rates, secret_fields, units
+    from penstock.config.units import FORMATS
 
     match value:
         case Rates():
@@ -86,20 +88,13 @@ def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[t
                     for index, tier in enumerate(said):
                         yield from leaves(tier, f"{below}[{index}]")
                 elif said is not None:
-                    yield below, str(said) if name == "above_input_tokens" else format_price(said), False
-        case Timeouts():
-            for name in value.__struct_fields__:
-                yield f"{path}.{name}", format_duration(getattr(value, name)), False
-        case Batching():
-            yield f"{path}.window", format_duration(value.window), False
-            yield f"{path}.texts", value.texts, False
-            yield f"{path}.tokens", format_amount(value.tokens), False
+                    yield below, str(said) if name == "above_input_tokens" else FORMATS["price"](said), False
         case msgspec.Struct():
             for name in value.__struct_fields__:
                 below = f"{path}.{name}" if path else name
                 inner = getattr(value, name)
-                if name == "body_limit":
-                    inner = format_size(inner)
+                if (unit := units(value.__class__).get(name)) and isinstance(inner, int | float):
+                    inner = FORMATS[unit](inner)
                 yield from leaves(inner, below, is_secret=is_secret or name in secret_fields(value.__class__))
         case dict():
             for name, inner in value.items():

@@ -25,7 +25,7 @@ from msgspec import inspect
 
 from penstock.config.errors import Problem
 from penstock.config.schema import LATER, LATER_VALUES, REGISTRIES, Settings
-from penstock.config.units import parse_amount, parse_duration, parse_price, parse_size
+from penstock.config.units import parse_amount, parse_duration, parse_moment, parse_price, parse_size
 from penstock.lib.registry import hint
 
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{[^}]*\}?")
@@ -38,6 +38,7 @@ _UNITS: Final[dict[str, tuple[str, Callable[[str], float]]]] = {
     "size": ("a size", parse_size),
     "amount": ("an amount", parse_amount),
     "price": ("a price", parse_price),
+    "moment": ("a moment", parse_moment),
 }
 # libyaml's parser, where PyYAML was built with it (its wheels are): 100,000 keys in seconds, not in ten.
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

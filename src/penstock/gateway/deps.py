@@ -4,6 +4,7 @@ import msgspec
 
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.callers import Callers
 from penstock.gateway.media import Media
 from penstock.gateway.queueing import Queues
 from penstock.gateway.thoughts import Thoughts
@@ -33,6 +34,7 @@ class Deps(msgspec.Struct, frozen=True):
     queues: Queues
     hedges: RetryBudget
     delays: Delays
+    callers: Callers
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

@@ -130,6 +130,15 @@ class Listener(asyncio.Protocol):
 
     # -- what an exchange calls ------------------------------------------------------------------------
 
+    @property
+    def is_tls(self) -> bool:
+        return self._transport.get_extra_info("ssl_object") is not None
+
+    def certificate(self) -> bytes | None:
+        """The client's certificate (DER), verified by the handshake."""
+        tls = self._transport.get_extra_info("ssl_object")
+        return tls.getpeercert(binary_form=True) if tls is not None else None
+
     async def writable(self) -> None:
         """Returns once the client has taken enough of what was written."""
         if not self.is_write_paused:

@@ -262,7 +262,7 @@ class Responses:
 
     async def create(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
         """A background response begins here and goes on alone; any other is a request like all."""
-        body = await self._background_body(exchange, snapshot)
+        body = await self._background_body(exchange, snapshot, deps)
         if body is None:
             await pipeline.run(exchange, self.inbound, snapshot, deps)
             return
@@ -273,7 +273,7 @@ class Responses:
             self._running, pipeline.run(run, self.inbound, snapshot, deps), f"background {run.id}"
         )
         run.task = task
-        owner = pipeline.authenticate(snapshot, exchange).name
+        owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
         kept = await self._begun(owner, run, sink, task)
         if kept is None:  # it was refused
             if sink.status:
@@ -291,10 +291,10 @@ class Responses:
         else:
             await exchange.send(200, _encode(kept.response), _json_lines(exchange))
 
-    async def _background_body(self, exchange: Exchange, snapshot: Snapshot) -> JSON | None:
+    async def _background_body(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> JSON | None:
         """The body when it says `background`; else it is put back, and the walk finds whatever is wrong."""
         try:
-            pipeline.authenticate(snapshot, exchange)
+            await pipeline.authenticate(snapshot, exchange, deps)
             raw = await exchange.read_body(snapshot.body_limit_bytes)
         except (PenstockError, ClientLeft):
             return None
@@ -342,7 +342,7 @@ class Responses:
     async def converse(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
         """A WebSocket: one response after the other, in the order they are asked for."""
         exchange.keeps_alive = False  # a client whose handshake is refused waits for the end
-        pipeline.authenticate(snapshot, exchange)
+        await pipeline.authenticate(snapshot, exchange, deps)
         socket = await accept(exchange, limit=snapshot.body_limit_bytes)
         inbound = Create(self.store, Store(deps.clock, kept_bytes=CONNECTION_BYTES))
         sink = _Frames(socket)
@@ -364,9 +364,9 @@ class Responses:
             await socket.close()
             exchange.is_ended = True
 
-    async def page(self, exchange: Exchange, snapshot: Snapshot, query: dict[str, str]) -> None:
+    async def page(self, exchange: Exchange, snapshot: Snapshot, deps: Deps, query: dict[str, str]) -> None:
         """What is asked of one response. Raises ResponseNotFound, InvalidRequest."""
-        owner = pipeline.authenticate(snapshot, exchange).name
+        owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
         name, _, rest = exchange.path.removeprefix(f"{PATH}/").partition("/")
         kept = self.store.find(owner, name)
         if kept is None:

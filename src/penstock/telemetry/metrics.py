@@ -22,6 +22,7 @@
     penstock_queue_waiting                   deployment, priority
     penstock_queue_wait_seconds              deployment, priority
     penstock_queue_refused_total             deployment, priority, reason: full bytes late timeout deadline
+    penstock_auth_failures_total             reason (of a closed list)
     penstock_replicas                        pool, state
     penstock_replica_restarts_total          pool
     penstock_build_info                      version
@@ -141,6 +142,7 @@ class Metrics(Collector):
         self._in_flight: dict[str, int] = {}
         self._batches: dict[str, Histogram] = {}
         self._refused: dict[str, int] = {}
+        self._auth_failures: dict[str, int] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -201,6 +203,10 @@ class Metrics(Collector):
 
     def batch_refused(self, deployment: str) -> None:
         self._refused[deployment] = self._refused.get(deployment, 0) + 1
+
+    def auth_failed(self, reason: str) -> None:
+        """reason: one of gateway.callers' closed list."""
+        self._auth_failures[reason] = self._auth_failures.get(reason, 0) + 1
 
     def _open(self, key: tuple[str, str, str, int, str]) -> Series:
         operation, route, deployment, _, _ = key
@@ -280,6 +286,12 @@ class Metrics(Collector):
         for name in self._down():
             down.add_metric((name,), 1)
         yield down
+        failures = CounterMetricFamily(
+            "penstock_auth_failures", "Requests whose caller was not let in", labels=("reason",)
+        )
+        for reason, number in self._auth_failures.copy().items():
+            failures.add_metric((reason,), number)
+        yield failures
         yield from self._routed()
         yield from self._queued()
         yield from self._replicas()

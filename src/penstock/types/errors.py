@@ -11,6 +11,8 @@
     |- InvalidApiKey             401  never says whether a key exists
     |- PermissionDenied          403
     |- PriceUnknown              403  what the model costs is not known, and this server refuses such calls
+    |- RateLimitExceeded         429  too much, or too many failures; `retry-after`
+    |- IdentityUnavailable       503  who calls cannot be verified now: their issuer's keys cannot be had
     |- ModelNotFound             404
     |- NotFound                  404
     |- MethodNotAllowed          405
@@ -116,6 +118,19 @@ class PriceUnknown(PenstockError):
     code = "price_unknown"
     status = 403
     openai_type = "permission_error"
+
+
+class RateLimitExceeded(PenstockError):
+    code = "rate_limit_exceeded"
+    status = 429
+    openai_type = "rate_limit_error"
+    retryable = True
+
+
+class IdentityUnavailable(PenstockError):
+    code = "identity_unavailable"
+    status = 503
+    retryable = True
 
 
 class ModelNotFound(PenstockError):

@@ -1,13 +1,22 @@
-"""Who calls."""
+"""Who calls, and what they are.
 
-from typing import Literal
+owner, admin, operator   run the platform: an error tells them of each attempt
+developer                uses models
+viewer                   looks on: lists of models, no calls
+"""
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final, Literal
 
 import msgspec
 
 PriorityName = Literal["system", "interactive", "default", "bulk"]
+RoleName = Literal["owner", "admin", "operator", "developer", "viewer"]  # the most powerful first
 
+OPERATORS: Final = frozenset[RoleName]({"owner", "admin", "operator"})
 
 Override = Literal["deployment", "timeout"]
+Network = IPv4Network | IPv6Network
 
 
 class Requirements(msgspec.Struct, frozen=True):
@@ -20,13 +29,27 @@ class Requirements(msgspec.Struct, frozen=True):
     data_policy: frozenset[str] = frozenset()
 
 
+class Terms(msgspec.Struct, frozen=True):
+    """Until when, and from where, a credential is good: nothing said allows all.
+
+    expires_s: Unix seconds. networks: one of them holds the caller's address.
+    """
+
+    expires_s: float | None = None
+    networks: tuple[Network, ...] = ()
+
+
 class VirtualKey(msgspec.Struct, frozen=True):
-    """A key of ours. The secret itself is never kept: the snapshot maps its keyed hash to this.
+    """A key of ours, or what a token or a certificate stands for: whoever may call.
+
+    The secret itself is never kept: the snapshot maps its keyed hash to this.
 
     routes: public model names it may use; None allows all.
     priority: where it stands in the queue of a busy deployment; a request may ask for less.
     requires: of every deployment that one of its requests is sent to.
     overrides: what its requests may change by a header: take one deployment, have more time.
+    user: the person or the program behind a token: an e-mail address, else what its issuer calls them.
+    terms: None where it is good always and from everywhere.
     """
 
     name: str
@@ -34,6 +57,15 @@ class VirtualKey(msgspec.Struct, frozen=True):
     priority: PriorityName = "default"
     requires: Requirements | None = None
     overrides: frozenset[Override] = frozenset()
+    role: RoleName = "developer"
+    team: str = ""
+    user: str = ""
+    terms: Terms | None = None
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether its owner may know how the platform is built and what goes wrong in it."""
+        return self.role in OPERATORS
 
     def may_use(self, route: str) -> bool:
         return self.routes is None or route in self.routes
