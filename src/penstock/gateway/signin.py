@@ -78,7 +78,7 @@ class SignIn:
 
     async def me(self, exchange: Exchange) -> None:
         session = self._session(exchange, is_secure=self._base_url(exchange).startswith("https:"))
-        if session is not None and b"authorization" not in exchange.headers:
+        if session is not None and not exchange.headers.get(b"authorization"):
             key, expires_s = session.key(), session.expires_s
         else:
             key, expires_s = await pipeline.authenticate(self._snapshot(), exchange, self._deps), None

@@ -25,8 +25,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode
 
-import jwt
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt import PyJWS
 from jwt.algorithms import get_default_algorithms
 
 from penstock.testing.double import Answer, Double, Json, Recorded, by_hand, parser
@@ -55,9 +56,10 @@ class SigningKey(NamedTuple):
         return {**told, "kid": self.id, "alg": self.algorithm, "use": "sig"}
 
     def sign(self, claims: Mapping[str, Any], headers: Mapping[str, Any] | None = None) -> str:
-        return jwt.encode(
-            dict(claims), self.private, self.algorithm, headers={"kid": self.id, **(headers or {})}
-        )
+        """Whatever they are: a JWS's payload may be anything."""
+        told = {"kid": self.id, **(headers or {})}
+        told = {name: value for name, value in told.items() if value is not None}
+        return PyJWS().encode(msgspec.json.encode(claims), self.private, self.algorithm, headers=told)
 
 
 @functools.cache
