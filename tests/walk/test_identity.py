@@ -92,6 +92,7 @@ async def test_bad_tokens_are_401_in_words_that_do_not_tell_why(monkeypatch: pyt
             answer = await at.ask(token)
             assert answer.error == (401, "invalid_api_key", None), name
             assert answer.json["error"]["message"] == "The token is not valid.", name
+            assert answer.headers["www-authenticate"] == "Bearer"
         assert not at.up.requests
         found = await reasons(at.gate)
         assert {"expired_token", "early_token", "wrong_audience", "unknown_issuer", "bad_signature"} <= set(

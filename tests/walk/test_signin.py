@@ -255,3 +255,27 @@ async def test_a_session_ends_with_its_time_and_with_its_issuer() -> None:
     async with browser("session: 1ms") as at:
         await at.sign_in()
         assert (await at.go("/auth/me")).status == 401
+
+
+async def test_more_routes_than_a_cookie_holds() -> None:
+    fields = "audience: api, client_id: penstock, client_secret: client-secret, claims: {routes: models}"
+    async with browser(fields=fields) as at:
+        at.idp.person = {"sub": "ada", "models": [f"model-{number:04}" for number in range(400)]}
+        assert (await at.sign_in()).error[:2] == (403, "permission_denied")
+        at.idp.person = {"sub": "ada", "models": ["m"]}
+        assert (await at.sign_in()).status == 303
+        assert (await at.go("/auth/me")).json["routes"] == ["m"]
+
+
+async def test_an_issuer_that_is_down_is_not_asked_by_everybody_who_would_sign_in() -> None:
+    async with Upstream() as up, OidcProvider() as idp:
+        idp.behaviour = {"x-test-status": "500"}
+        written = (
+            f"identity: {{oidc: {{corp: {{issuer: '{idp.issuer}', audience: a, client_id: penstock}}}}}}"
+        )
+        async with gateway(remote(up.url, written)) as gate:
+            at = Browser(gate, idp)
+            for _ in range(5):
+                answer = await at.go("/auth/login/corp")
+                assert answer.error[:2] == (503, "identity_unavailable")
+            assert len(idp.requests) <= 2  # the keys at start, and one of these

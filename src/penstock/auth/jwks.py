@@ -144,7 +144,8 @@ class KeySet:
         self._keys: tuple[Key, ...] = ()
         self._body = b""
         self._metadata: Metadata | None = None
-        self._fetched_s = self._tried_s = _NEVER
+        self._fetched_s = self._tried_s = self._vain_s = _NEVER
+        self._discovering = asyncio.Lock()
         self._running: tasks.Tasks = set()
 
     @property
@@ -183,24 +184,37 @@ class KeySet:
         await asyncio.shield(running)
 
     async def metadata(self) -> Metadata:
-        """Raises Unreachable."""
-        if self._metadata is None:
-            self._metadata = await discover(
-                self._fetch, self._issuer.issuer, is_insecure=self._issuer.is_insecure
-            )
-        return self._metadata
+        """For sign-ins: anybody may begin one, so an issuer that is down is not asked for each.
+
+        Raises Unreachable.
+        """
+        return await self._discover(again=False)
 
     async def aclose(self) -> None:
         for task in list(self._running):
             await tasks.cancel_and_wait(task)
+
+    async def _discover(self, *, again: bool) -> Metadata:
+        async with self._discovering:
+            if self._metadata is not None and not again:
+                return self._metadata
+            now_s = self._clock.monotonic()
+            if not again and now_s - self._vain_s < RETRY_S:
+                raise Unreachable("it was asked just now, in vain")
+            issuer = self._issuer
+            try:
+                self._metadata = await discover(self._fetch, issuer.issuer, is_insecure=issuer.is_insecure)
+            except Unreachable:
+                self._vain_s = now_s
+                raise
+            return self._metadata
 
     async def _refresh(self) -> None:
         self._tried_s = self._clock.monotonic()
         try:
             url = self._issuer.jwks_url
             if url is None:
-                self._metadata = None  # it may have moved
-                url = (await self.metadata()).jwks_url
+                url = (await self._discover(again=True)).jwks_url
             status, body = await self._fetch("GET", url, _GET)
             if status != 200:
                 raise Unreachable(f"{url}: status {status}")

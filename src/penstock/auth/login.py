@@ -22,7 +22,7 @@ import msgspec
 
 from penstock.auth.jwks import Metadata
 from penstock.auth.policy import Issuer, Login, Policy
-from penstock.auth.seal import Sealer
+from penstock.auth.seal import MAX_CHARS, Sealer
 from penstock.auth.tokens import Tokens
 from penstock.auth.web import Fetch, Headers, Unreachable
 from penstock.lib.clock import Clock
@@ -145,7 +145,10 @@ class Logins:
             key.team,
             key.user,
         )
-        return Finished(session, self._sessions.seal(msgspec.json.encode(session)), pending.after)
+        cookie = self._sessions.seal(msgspec.json.encode(session))
+        if len(cookie) > MAX_CHARS:
+            raise PermissionDenied("Your identity provider lists more routes than a session can hold.")
+        return Finished(session, cookie, pending.after)
 
     def who(self, policy: Policy, cookie: str) -> Session | None:
         """Whose session it is; None once it has ended, or its issuer is not configured any more."""

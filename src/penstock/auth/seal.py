@@ -12,7 +12,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-MAX_CHARS: Final = 4096  # what browsers keep in a cookie
+MAX_CHARS: Final = 3900  # browsers keep 4096 bytes of a cookie, its name and attributes included
 _NONCE_BYTES: Final = 12
 
 

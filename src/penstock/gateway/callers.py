@@ -117,9 +117,15 @@ class Callers:
         """What the client is told, after it has waited as long as its address has earned."""
         address = self.address(snapshot, exchange)
         self._metrics.auth_failed(reason)
-        _log.info(
-            "caller refused", id=exchange.id, path=exchange.path, address=address, reason=reason, said=said
-        )
+        if reason != "no_credential":  # the line of the call says as much
+            _log.info(
+                "caller refused",
+                id=exchange.id,
+                path=exchange.path,
+                address=address,
+                reason=reason,
+                said="".join([c if c.isprintable() else "?" for c in said]),
+            )
         told = error if error is not None else InvalidApiKey("The API key is not valid.", detail=reason)
         if reason not in _NOT_GUESSED:
             where = neighbourhood(address)

@@ -25,7 +25,7 @@ from penstock.config.snapshot import Snapshot
 from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
-from penstock.types.errors import IdentityUnavailable, InvalidRequest, NotFound
+from penstock.types.errors import IdentityUnavailable, InvalidRequest, NotFound, PermissionDenied
 
 LOGIN_PATH: Final = "/auth/login/"
 CALLBACK_PATH: Final = "/auth/callback/"
@@ -42,9 +42,13 @@ class SignIn:
     async def login(self, exchange: Exchange) -> None:
         issuer = self._issuer(exchange.path.removeprefix(LOGIN_PATH))
         base = self._base_url(exchange)
-        begun = await self._deps.callers.logins.begin(
-            issuer, f"{base}{CALLBACK_PATH}{issuer.name}", _query(exchange).get("next", "/")
-        )
+        callers = self._deps.callers
+        try:
+            begun = await callers.logins.begin(
+                issuer, f"{base}{CALLBACK_PATH}{issuer.name}", _query(exchange).get("next", "/")
+            )
+        except IdentityUnavailable as exc:
+            raise await callers.token_failed(self._snapshot(), exchange, exc) from exc
         kept = _cookie(LOGIN_COOKIE, begun.cookie, LOGIN_S, is_secure=base.startswith("https:"))
         await _redirect(exchange, 302, begun.url, kept)
 
@@ -57,8 +61,9 @@ class SignIn:
             done = await callers.logins.finish(snapshot.identity, issuer, _query(exchange), cookie)
         except (TokenRefused, IdentityUnavailable) as exc:
             raise await callers.token_failed(snapshot, exchange, exc) from exc
-        except InvalidRequest as exc:
-            raise await callers.failed(snapshot, exchange, "bad_login", said=exc.message, error=exc) from exc
+        except (InvalidRequest, PermissionDenied) as exc:
+            said = exc.detail or exc.message
+            raise await callers.failed(snapshot, exchange, "bad_login", said=said, error=exc) from exc
         await _redirect(
             exchange,
             303,
