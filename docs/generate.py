@@ -93,6 +93,8 @@ def _default(one: inspect.Field) -> str:
     match value:
         case None | () | {}:
             return "none"
+        case tuple():
+            return ", ".join(f"`{item}`" for item in value)
         case bool():
             return "`on`" if value else "`off`"
         case schema.Parallel():

@@ -61,7 +61,7 @@ Reason = Literal[
 _SHAPE: Final = re.compile(rb"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}")
 _TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 _ROLES: Final[tuple[RoleName, ...]] = ("owner", "admin", "operator", "developer", "viewer")
-_PROGRAMS: Final = ("client_id", "azp", "appid")  # who a token without a subject is of
+_PROGRAMS: Final = ("client_id", "azp", "appid", "cid")  # who a token without a subject is of
 _WORDS: Final = frozenset({"scope", "scp"})  # claims that are lists in one text (RFC 8693 section 4.2)
 _DIGEST_BYTES: Final = 8
 
