@@ -159,6 +159,13 @@ async def test_claims_decide_what_one_may_do() -> None:
         assert (await at.ask(nobody)).error[:2] == (403, "permission_denied")
 
 
+async def test_a_viewer_looks_on() -> None:
+    async with place(", default_role: viewer") as at:
+        token = at.idp.token()
+        assert (await at.ask(token)).error[:2] == (403, "permission_denied")
+        assert (await at.gate.get("/v1/models", headers={"authorization": f"Bearer {token}"})).status == 200
+
+
 async def test_a_program_s_token_of_client_credentials() -> None:
     async with place(", require: {client_id: [nightly]}") as at:
         at.idp.clients["nightly"] = "s3cret"

@@ -33,6 +33,7 @@ from penstock.types.errors import (
     InvalidRequest,
     ModelNotFound,
     PenstockError,
+    PermissionDenied,
     PriceUnknown,
     ServerStopping,
 )
@@ -54,6 +55,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
     responder: Responder | None = None
     try:
         call.key = await authenticate(snapshot, exchange, deps)
+        if call.key.role == "viewer":
+            raise PermissionDenied("This key may look on; calling models takes the role developer.")
         body = await exchange.read_body(snapshot.body_limit_bytes)
         call.headers, call.body_bytes = exchange.headers, len(body)
         request = inbound.decode(decode_json(body))
