@@ -64,6 +64,11 @@ def test_a_route_has_weights_and_timeouts() -> None:
     assert [(target.deployment.name, target.weight) for target in route.targets] == [("m", 3), ("few/b", 1)]
     assert route.timeouts.first_token_s == 0.2
     assert route.timeouts.connect_s == 2
+    assert route.timeouts.min_rate is None
+    written = BASE.replace("first_token: 200ms", "min_rate: 2.5")
+    slow = compiled(written).find_route("slow")
+    assert slow is not None
+    assert slow.timeouts.min_rate == 2.5
 
 
 def test_listed_models_are_routes_and_a_wildcard_takes_any_model() -> None:
@@ -112,6 +117,16 @@ def test_a_minted_key_may_use_everything() -> None:
     key = snapshot.authenticate("sk-m")
     assert key is not None
     assert key.may_use("whatever")
+    assert (key.role, key.is_operator) == ("owner", True)
+
+
+def test_a_key_has_a_role() -> None:
+    roles = ("owner", "admin", "operator", "developer", "viewer")
+    written = "".join(f"  {role}: {{secret: sk-{role}, role: {role}}}\n" for role in roles)
+    snapshot = compiled(BASE + written)
+    keys = [snapshot.authenticate(f"sk-{role}") for role in (*roles, "all")]
+    said = [(key.role, key.is_operator) for key in keys if key is not None]
+    assert said == [*zip(roles, (True, True, True, False, False), strict=True), ("developer", False)]
 
 
 def test_rows_say_what_a_model_can_do() -> None:

@@ -217,7 +217,8 @@ def test_an_error_is_a_failed_response() -> None:
     data = encoder.stream([typed(Text("half"))]) + encoder.stream_error(UpstreamCut("It was cut."))
     found = bodies(data)
     assert found[-1]["type"] == "response.failed"
-    assert found[-1]["response"]["error"] == {"code": "server_error", "message": "It was cut."}
+    said = {"code": "server_error", "message": "It was cut.", "partial": True}
+    assert found[-1]["response"]["error"] == said
     with pytest.raises(InternalError):
         encoder.stream([typed(Text("more"))])
     with pytest.raises(UpstreamError):

@@ -153,6 +153,8 @@ async def test_a_stream_that_breaks_after_it_won_is_told_so() -> None:
         answer = await gate.post("/v1/chat/completions", chat(stream=True))
         assert answer.status == 200
         assert answer.events[-1]["error"]["code"] == "upstream_cut"
+        assert answer.events[-1]["error"]["usage"]["completion_tokens"] == 1
+        assert await gate.settled("penstock_tokens_total", 'kind="completion"', at_least=1) == 1
         assert (len(one.requests), len(two.requests)) == (1, 1)
 
 

@@ -363,6 +363,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
             between_tokens_s=times.between_tokens,
             total_s=times.total,
             loading_s=times.loading,
+            min_rate=times.min_rate,
         ),
         strict=written.strict,
         strategy=written.strategy,

@@ -39,6 +39,7 @@ Moment = Annotated[float, Meta(extra={"unit": "moment"}, extra_json_schema={"x-u
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+PerSecond = Annotated[float, Meta(gt=0, le=1e6)]
 Name = Annotated[str, Meta(extra={"name": True}, min_length=1, max_length=200)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ProviderKind = Annotated[
@@ -213,6 +214,13 @@ class Timeouts(Group, frozen=True):
     between_tokens: Annotated[Duration, Meta(description="silence within an answer")] = 60.0
     total: Annotated[Duration, Meta(description="the whole attempt")] = 600.0
     loading: Annotated[Duration, Meta(description="wait for a model that is not ready yet")] = 60.0
+    min_rate: Annotated[
+        PerSecond | None,
+        Meta(
+            description="least tokens (events with content) per second over 10 s, once an answer has begun;"
+            " default: none"
+        ),
+    ] = None
 
 
 class Hedge(Group, frozen=True):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import structlog
 
 from penstock.gateway import hedge, upstream
+from penstock.gateway.attempts import unsent
 from penstock.gateway.deps import Deps
 from penstock.gateway.upstream import Emit
 from penstock.gateway.wishes import within
@@ -82,6 +83,7 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
             step = next_step(route, call.operation, tried, down, choose=choose, roll=roll)
             left_s = (call.limit_s or route.timeouts.total_s) - (deps.clock.monotonic() - call.started_s)
             if step is None or step.pause_s >= left_s or not deps.retries.take(route.name):
+                call.unsent = unsent(call, tried)
                 raise _last_word(tried, error) from error
             _log.info(
                 "attempt failed",

@@ -22,6 +22,7 @@ import structlog
 from penstock.config.snapshot import Snapshot
 from penstock.gateway import failover, wishes
 from penstock.gateway.account import account
+from penstock.gateway.attempts import told_to
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
@@ -199,6 +200,7 @@ async def refuse(
     exchange: Exchange, inbound: Inbound, responder: Responder | None, error: PenstockError, call: Call
 ) -> None:
     """Tells the client, in its own protocol, unless it is gone."""
+    error = told_to(error, call)
     try:
         async with asyncio.timeout(LAST_WORDS_S if isinstance(error, ServerStopping) else None):
             if responder is not None and exchange.is_started:

@@ -6,6 +6,7 @@ The phases and their bounds (types.deployment.Timeouts):
     connect        TCP and TLS                                  -> UpstreamUnavailable
     first token    a stream: request sent until the first content -> UpstreamTimeout
     between tokens silence after that                           -> UpstreamTimeout
+    min rate       a drip after that, where the route says so   -> UpstreamTimeout (gateway/pace.py)
     total          the whole attempt, a slow client included    -> UpstreamTimeout
 
 All of them are deadlines of the upstream connection (lib.http1), which costs no timer: when one passes, the
@@ -19,11 +20,14 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from penstock.gateway import pace
+from penstock.gateway.consumed import Volume, consumed
 from penstock.gateway.deps import Deps
+from penstock.gateway.pace import Pace, Splitter, has_content
 from penstock.gateway.structured import MAX_TRIES, Checked, SchemaMismatch
 from penstock.gateway.translate import prepare, watched
 from penstock.lib import http1
@@ -46,8 +50,8 @@ from penstock.types.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from penstock.types.events import Chunk, Counted, Delta, Events
-from penstock.types.requests import ChatRequest, CompletionRequest, Request
+from penstock.types.events import Counted, Delta
+from penstock.types.requests import ChatRequest, Request
 from penstock.types.usage import Usage
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
@@ -153,13 +157,15 @@ async def _attempt(
         await prepare(call, request, deployment.codec, deps)
         emit = watched(call, request, emit, deps)
     outgoing = _encode(call, request, deployment, is_strict=route.strict)
+    volume: Volume | None = None
+    if deployment.codec.dialect != "openai":
+        volume = Volume(deployment.codec.dialect, _read_events)
     checked = None
     if outgoing.schema is not None:
         checked = Checked(outgoing.schema, emit, is_stream=call.is_stream)
         emit = checked.emit
     reader = deployment.codec.reader(request, deployment)
     address = replica.address
-    pieces = 0  # of a streamed answer
     phase, limit_s = "total", timeouts.total_s
     if outgoing.is_stream:
         phase, limit_s = "first token", min(timeouts.first_token_s, timeouts.total_s)
@@ -192,12 +198,13 @@ async def _attempt(
                 return
             _expect_events(response, deployment, outgoing.framing)
             splitter = SSESplitter() if outgoing.framing == "sse" else _SPLITTERS[outgoing.framing]()
+            read, events = response.read_some, _read_events if volume is None else volume.events
             held: list[Delta] | None = []  # until something may be told: None from then on
             is_open = True
             trickle_since_s: float | None = None
             while is_open:
-                data = await response.read_some()
-                deltas, failure = _read_events(splitter, data, reader)
+                data = await read()
+                deltas, failure = events(splitter, data, reader)
                 is_open = bool(data) and not reader.is_done
                 for delta in deltas:
                     if delta.usage is not None:
@@ -211,7 +218,6 @@ async def _attempt(
                     if held is None:
                         trickle_since_s = _trickling(data, trickle_since_s, timeouts.between_tokens_s, deps)
                     continue
-                pieces += len(deltas)
                 if held is not None:
                     held += deltas
                     deltas = held
@@ -221,6 +227,10 @@ async def _attempt(
                         deps.balance.load.prefilled(attempt.lease)
                     phase, limit_s = "total", timeouts.total_s
                     response.limit_reads(timeouts.between_tokens_s)
+                    if timeouts.min_rate is not None:
+                        slow = Pace(timeouts.min_rate, deps.clock, read, events)
+                        read, events = slow.read, slow.events
+                        response.limit_reads(min(timeouts.between_tokens_s, pace.WINDOW_S))
                     response.limit_total(timeouts.total_s - (attempt.first_content_s - attempt.started_s))
                     if call.is_stream:
                         held = None
@@ -238,27 +248,19 @@ async def _attempt(
         finally:
             response.close()
     except (TimeoutError, http1.TotalTimeout) as exc:
-        note_consumed(call, attempt, request, pieces)
+        note_consumed(call, attempt, consumed(attempt.usage, request, reader, volume))
         said = f"{deployment.name} did not finish phase '{phase}' within {limit_s:g} s."
         raise UpstreamTimeout(said) from exc
     except SchemaMismatch:
         raise  # the answer is whole, and what it consumed is known
     except BaseException as exc:
         if attempt.first_content_s is not None or isinstance(exc, asyncio.CancelledError):
-            note_consumed(call, attempt, request, pieces)
+            note_consumed(call, attempt, consumed(attempt.usage, request, reader, volume))
         raise
 
 
-def note_consumed(call: Call, attempt: Attempt, request: Request, pieces: int) -> None:
-    """What an attempt used up that never came to its end, where the upstream has not said it, or not all.
-
-    A piece of an answer is a token or more, so this is the least that it can be.
-    """
-    usage = attempt.usage
-    if usage is None and isinstance(request, ChatRequest | CompletionRequest):
-        usage = Usage(estimated_prompt_tokens(request), pieces, is_estimated=True)
-    elif usage is not None and usage.completion_tokens < pieces:
-        usage = msgspec.structs.replace(usage, completion_tokens=pieces, is_estimated=True)
+def note_consumed(call: Call, attempt: Attempt, usage: Usage | None) -> None:
+    """What an attempt used up that never came to its end."""
     attempt.usage = usage
     if attempt.is_told:
         call.usage = usage
@@ -362,14 +364,6 @@ async def _read_error(response: http1.Response, deployment: Deployment) -> Penst
     return deployment.codec.map_error(response.status, response.headers, body)
 
 
-class Splitter(Protocol):
-    """Finds the events in what is read."""
-
-    def feed_data(self, data: bytes) -> list[bytes]: ...
-
-    def finish_data(self) -> list[bytes]: ...
-
-
 _SPLITTERS: dict[Framing, Callable[[], Splitter]] = {
     "sse": SSESplitter,
     "lines": LineSplitter,
@@ -404,10 +398,6 @@ def _read_events(splitter: Splitter, data: bytes, reader: Reader) -> tuple[list[
     except PenstockError as error:
         return deltas, error
     return deltas, None
-
-
-def has_content(delta: Delta) -> bool:
-    return (delta.__class__ is not Chunk and delta.__class__ is not Events) or delta.has_content
 
 
 def _map_transport_error(error: http1.HTTPClientError, deployment: Deployment) -> PenstockError:

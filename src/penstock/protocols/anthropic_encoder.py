@@ -76,7 +76,7 @@ class MessagesEncoder:
         if self._is_ended:
             raise InternalError("a stream was ended twice")
         self._is_ended = True
-        return anthropic_errors.error_event(error, self._call.id)
+        return anthropic_errors.error_event(error, self._call.id, self._call.usage)
 
     # -- whole
 

@@ -221,6 +221,7 @@ class GeminiEncoder:
     """sse: server-sent events; else one JSON array, written piece by piece."""
 
     def __init__(self, request: ChatRequest, call: Call, *, sse: bool) -> None:
+        self._call = call
         self._is_sse = sse
         self.stream_type = EVENT_STREAM if sse else "application/json"
         self.ping = b"\n"  # no comment: see above
@@ -265,7 +266,7 @@ class GeminiEncoder:
         if self._is_ended:
             raise InternalError("an error after the end of a stream")
         self._is_ended = True
-        out = self._piece({"error": gemini_errors.error_object(error)})
+        out = self._piece({"error": gemini_errors.partial_object(error, self._call.usage)})
         return out if self._is_sse else out + b"]"
 
     def _piece(self, body: JSON) -> bytes:

@@ -6,14 +6,16 @@ JSON array      one more element {"error": {...}}, and the array is closed
 
 `error` is the first key: google-genai knows an error in a stream by its first bytes. `code` is the HTTP
 status, `status` the name google.rpc has for it; what this gateway calls the error is the reason of an
-ErrorInfo.
+ErrorInfo, whose metadata (texts only) say `partial` and the usage of what was told before. What operators are
+told of each attempt is a DebugInfo.
 """
 
 from typing import Any
 
 import msgspec
 
-from penstock.types.errors import PenstockError
+from penstock.types.errors import Failure, PenstockError
+from penstock.types.usage import Usage
 
 _encode = msgspec.json.Encoder().encode
 
@@ -43,10 +45,27 @@ def error_body(error: PenstockError) -> bytes:
     return _encode({"error": error_object(error)})
 
 
+def partial_object(error: PenstockError, usage: Usage | None) -> dict[str, Any]:
+    """Of an error within a stream. `usage`: of what was told before."""
+    said = error_object(error)
+    metadata = {"partial": "true"}
+    if usage is not None:
+        metadata |= {
+            "promptTokenCount": str(usage.prompt_tokens),
+            "candidatesTokenCount": str(usage.completion_tokens),
+            "totalTokenCount": str(usage.total_tokens),
+            "estimated": "true" if usage.is_estimated else "false",
+        }
+    said["details"][0]["metadata"] = metadata
+    return said
+
+
 def error_object(error: PenstockError) -> dict[str, Any]:
     details: list[dict[str, Any]] = [
         {"@type": f"{_TYPE}ErrorInfo", "reason": error.code.upper(), "domain": "penstock"}
     ]
+    if error.attempts:
+        details.append({"@type": f"{_TYPE}DebugInfo", "stackEntries": [*map(_entry, error.attempts)]})
     if error.param:
         violation = {"field": error.param, "description": error.message}
         details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": [violation]})
@@ -54,3 +73,8 @@ def error_object(error: PenstockError) -> dict[str, Any]:
         details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{error.retry_after_s:g}s"})
     status = _STATUS.get(error.status, "UNKNOWN")
     return {"code": error.status, "message": error.message, "status": status, "details": details}
+
+
+def _entry(failure: Failure) -> str:
+    within = "" if failure.ms is None else f" after {failure.ms:g} ms"
+    return f"{failure.deployment}: {failure.code}{within}"

@@ -189,7 +189,10 @@ EMBEDDINGS = Embeddings()
 
 
 def error_body(error: PenstockError) -> bytes:
-    return _encode({"error": error.message})
+    said: JSON = {"error": error.message}
+    if error.attempts:
+        said["attempts"] = error.attempts
+    return _encode(said)
 
 
 def _request(checked: ChatBody | GenerateBody, body: JSON, lift: Any) -> ChatRequest:

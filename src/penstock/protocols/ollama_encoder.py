@@ -92,7 +92,14 @@ class ChatEncoder:
         if self._is_ended:
             raise InternalError("a stream was ended twice")
         self._is_ended = True
-        return _encode({"error": error.message}) + b"\n"
+        said: JSON = {"error": error.message, "partial": True}
+        usage = self._call.usage
+        if usage is not None:
+            said |= {"prompt_eval_count": usage.prompt_tokens, "eval_count": usage.completion_tokens}
+            said["estimated"] = usage.is_estimated
+        if error.attempts:
+            said["attempts"] = error.attempts
+        return _encode(said) + b"\n"
 
     # -- whole
 

@@ -117,7 +117,7 @@ class OpenAIEncoder(SSE):
         if self._is_ended:
             raise InternalError("a stream was ended twice")
         self._is_ended = True
-        return openai_errors.error_event(error)
+        return openai_errors.error_event(error, self._call.usage)
 
     def _legal(self, delta: Delta) -> JSON | None:
         """One chunk as the client may see it, usage taken out; None when nothing of it may leave."""

@@ -1,13 +1,16 @@
 """Errors in OpenAI's shape: https://platform.openai.com/docs/guides/error-codes
 
-answer   {"error": {"message", "type", "param", "code"}}
-stream   data: {"error": {..., "partial": true}} and no [DONE]: the SDKs raise APIError on a truthy `error`,
-         and a client that waits for [DONE] must not take a torn answer for a whole one
+answer   {"error": {"message", "type", "param", "code"}}; for operators `attempts`, too
+stream   data: {"error": {..., "partial": true, "usage": {...}}} and no [DONE]: the SDKs raise APIError on a
+         truthy `error`, and a client that waits for [DONE] must not take a torn answer for a whole one
 """
+
+from typing import Any
 
 import msgspec
 
 from penstock.types.errors import PenstockError
+from penstock.types.usage import Usage
 
 _encode = msgspec.json.Encoder().encode
 
@@ -16,9 +19,31 @@ def error_body(error: PenstockError) -> bytes:
     return _encode({"error": error_object(error)})
 
 
-def error_event(error: PenstockError) -> bytes:
-    return b"data: " + _encode({"error": {**error_object(error), "partial": True}}) + b"\n\n"
+def error_event(error: PenstockError, usage: Usage | None) -> bytes:
+    """`usage`: of what was told before."""
+    body = {**error_object(error), "partial": True}
+    if usage is not None:
+        body["usage"] = partial_usage(usage)
+    return b"data: " + _encode({"error": body}) + b"\n\n"
 
 
-def error_object(error: PenstockError) -> dict[str, str | None]:
-    return {"message": error.message, "type": error.openai_type, "param": error.param, "code": error.code}
+def error_object(error: PenstockError) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "message": error.message,
+        "type": error.openai_type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if error.attempts:
+        body["attempts"] = error.attempts
+    return body
+
+
+def partial_usage(usage: Usage) -> dict[str, Any]:
+    """`estimated`: the upstream did not say it any more; the gateway counted what it delivered."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "estimated": usage.is_estimated,
+    }

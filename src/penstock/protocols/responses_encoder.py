@@ -87,8 +87,14 @@ class ResponsesEncoder(SSE):
         self._start(out)
         self._is_ended = True
         code = error.code if error.code in _FAILURES else "server_error"
-        self.response |= {"status": "failed", "error": {"code": code, "message": error.message}}
+        failed: JSON = {"code": code, "message": error.message, "partial": True}
+        if error.attempts:
+            failed["attempts"] = error.attempts
+        self.response |= {"status": "failed", "error": failed}
         self.response["output"] = self._items.output
+        usage = self._call.usage
+        if usage is not None:
+            self.response["usage"] = {**_usage_body(usage, None), "estimated": usage.is_estimated}
         out.append(self._numbered({"type": "response.failed", "response": self.response}))
         return b"".join([_sse(body) for body in out])
 

@@ -201,15 +201,16 @@ class RerankEncoder(WholeEncoder):
 
 def error_body(error: PenstockError) -> bytes:
     """`message`, `code` and `param` are extensions: /rerank also answers clients of other shapes."""
-    return _encode(
-        {
-            "error": error.message,
-            "error_type": _error_type(error),
-            "message": error.message,
-            "code": error.code,
-            "param": error.param,
-        }
-    )
+    said: dict[str, Any] = {
+        "error": error.message,
+        "error_type": _error_type(error),
+        "message": error.message,
+        "code": error.code,
+        "param": error.param,
+    }
+    if error.attempts:
+        said["attempts"] = error.attempts
+    return _encode(said)
 
 
 def _error_type(error: PenstockError) -> str:

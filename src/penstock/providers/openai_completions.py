@@ -156,10 +156,10 @@ class CompletionReader:
         self.is_complete = self.is_done = True
         if self._usage is not None:
             return None
-        usage = self._estimate()
+        usage = self.estimate()
         return Chunk({"choices": [], "usage": usage_body(usage)}, usage)
 
-    def _estimate(self) -> Usage:
+    def estimate(self) -> Usage:
         """Nothing better is known: a content chunk is a token or more, a token about four bytes."""
         return Usage(estimated_prompt_tokens(self._request), self._content_chunks, is_estimated=True)
 

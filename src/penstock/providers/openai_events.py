@@ -45,6 +45,7 @@ from penstock.types.events import (
     ToolStart,
     UsageReport,
 )
+from penstock.types.usage import Usage
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -73,6 +74,9 @@ class EventReader:
     @property
     def is_done(self) -> bool:
         return self._reader.is_done
+
+    def estimate(self) -> Usage:
+        return self._reader.estimate()
 
     def event(self, data: bytes) -> Events | None:
         chunk = self._reader.event(data)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from penstock.types.deployment import Labels
-from penstock.types.errors import PenstockError
+from penstock.types.errors import Failure, PenstockError
 from penstock.types.identity import VirtualKey
 from penstock.types.money import Cost, Price
 from penstock.types.requests import Operation
@@ -60,4 +60,5 @@ class Call(msgspec.Struct):
     queued_s: float = 0.0
     replica: str = ""  # id of the local one that was chosen; empty: whoever is next
     dropped: tuple[str, ...] = ()  # what the client said and that target was not told
+    unsent: tuple[Failure, ...] = ()  # targets that turned it away before an attempt was made
     is_follower: bool = False  # its last attempt was made for several, and counts as that of another

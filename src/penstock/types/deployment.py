@@ -176,6 +176,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     between_tokens_s: float = 60.0
     total_s: float = 600.0
     loading_s: float = 60.0  # how long a request waits for a model that is not ready yet
+    min_rate: float | None = None  # events with content per second, once an answer has begun; None = any
 
 
 # (path below the server's root, JSON body) -> decoded answer; raises PenstockError

@@ -35,7 +35,18 @@ Foreign errors are mapped to these once, at the border where they enter, with `f
 `code` and `status` are part of the public contract (docs/errors.md).
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+import msgspec
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One attempt that came to nothing, as an operator is told of it: no address, no credential."""
+
+    deployment: str
+    code: str
+    ms: float | None = None  # None: nothing was sent, as it was full or still loads
 
 
 class PenstockError(Exception):
@@ -45,7 +56,10 @@ class PenstockError(Exception):
     param: JSON path into the request (`messages[0].role`), where one is to blame.
     retry_after_s: seconds after which the same request may succeed.
     detail: what only the operator may see; it goes to the log.
+    attempts: what was tried; only on the copy that a caller who may know it gets (gateway/attempts.py).
     """
+
+    attempts: Sequence[Failure] = ()
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500

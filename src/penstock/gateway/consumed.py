@@ -1,0 +1,125 @@
+"""What an attempt consumed that did not come to its end: the upstream never got to count it, or not all.
+
+the upstream has said                          taken
+---------------------------------------------  --------------------------------------------------------------
+its usage, and that is no less                 that
+nothing, or only the prompt's                  an estimate of what it brought, marked `is_estimated`
+
+OpenAI's readers count the events with content anyhow, and most engines send a token in each. Of the other
+dialects the text is counted as it comes, in bytes: Anthropic and Gemini send many tokens at once.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from penstock.gateway.pace import Parse, Splitter
+from penstock.providers.openai_completions import BYTES_PER_TOKEN, estimated_prompt_tokens
+from penstock.types.deployment import Reader
+from penstock.types.errors import PenstockError
+from penstock.types.events import Chunk, Delta, Events, Reasoning, RefusalText, Text, ToolDelta
+from penstock.types.requests import ChatRequest, CompletionRequest, Request
+from penstock.types.usage import Usage
+
+JSON = dict[str, Any]
+
+
+class Counting(Protocol):
+    """A reader that knows how much it has read."""
+
+    def estimate(self) -> Usage: ...
+
+
+class Volume:
+    """How much text has come. `events` takes the place of the function that reads them."""
+
+    __slots__ = ("_parse", "_size", "size_bytes")
+
+    def __init__(self, dialect: str, parse: Parse) -> None:
+        self._parse = parse
+        self._size = _NATIVE.get(dialect, _of_none)
+        self.size_bytes = 0
+
+    def events(
+        self, splitter: Splitter, data: bytes, reader: Reader
+    ) -> tuple[list[Delta], PenstockError | None]:
+        deltas, failure = self._parse(splitter, data, reader)
+        for delta in deltas:
+            if delta.__class__ is Events:
+                self.size_bytes += _of_events(delta)
+            elif delta.__class__ is Chunk:
+                self.size_bytes += self._size(delta.body)
+        return deltas, failure
+
+
+def consumed(said: Usage | None, request: Request, reader: Reader, volume: Volume | None) -> Usage | None:
+    """`said`: by the upstream, until then. `volume`: None where the reader counts by itself."""
+    if not isinstance(request, ChatRequest | CompletionRequest):
+        return said
+    if volume is None:
+        estimate = cast("Counting", reader).estimate()
+    else:
+        completion = -(-volume.size_bytes // BYTES_PER_TOKEN)
+        estimate = Usage(estimated_prompt_tokens(request), completion, is_estimated=True)
+    if said is None:
+        return estimate
+    if said.completion_tokens >= estimate.completion_tokens or reader.is_complete:
+        return said
+    return msgspec.structs.replace(said, completion_tokens=estimate.completion_tokens, is_estimated=True)
+
+
+# -- the text of one delta
+
+
+def _of_events(delta: Events) -> int:
+    size = 0
+    for event in delta.events:
+        kind = event.__class__
+        if kind is Text or kind is Reasoning or kind is RefusalText:
+            size += _bytes(event.text)  # type: ignore[union-attr]  # those have one
+        elif kind is ToolDelta:
+            size += _bytes(event.arguments)  # type: ignore[union-attr]
+    return size
+
+
+def _bytes(value: Any) -> int:
+    return len(value.encode(errors="replace")) if value.__class__ is str else 0
+
+
+def _of_anthropic(body: JSON) -> int:
+    delta = body.get("delta")
+    if body["type"] != "content_block_delta" or not isinstance(delta, dict):
+        return 0
+    return sum(_bytes(delta.get(name)) for name in ("text", "thinking", "partial_json"))
+
+
+def _of_gemini(body: JSON) -> int:
+    parts = [
+        part
+        for candidate in body.get("candidates") or ()
+        for part in (candidate.get("content") or {}).get("parts") or ()
+    ]
+    return sum(_bytes(part.get("text")) for part in parts)
+
+
+def _of_ollama(body: JSON) -> int:
+    message = body.get("message")
+    said = message if isinstance(message, dict) else body
+    return sum(_bytes(said.get(name)) for name in ("content", "thinking", "response"))
+
+
+def _of_responses(body: JSON) -> int:
+    return _bytes(body.get("delta"))
+
+
+def _of_none(body: JSON) -> int:  # noqa: ARG001 - a dialect that no client speaks
+    return 0
+
+
+_NATIVE: Mapping[str, Callable[[JSON], int]] = {
+    "anthropic": _of_anthropic,
+    "gemini": _of_gemini,
+    "ollama": _of_ollama,
+    "responses": _of_responses,
+}
