@@ -94,13 +94,12 @@ def test_wildcard_routes_do_not_pile_up() -> None:
 
 def test_keys_are_found_by_hash_and_know_their_routes() -> None:
     snapshot = compiled()
-    some = snapshot.authenticate("sk-some")
+    some = snapshot.authenticate(b"sk-some")
     assert some is not None
-    assert some == snapshot.authenticate(b"sk-some")
     assert some.name == "some"
     assert some.may_use("slow")
     assert not some.may_use("m")
-    assert snapshot.authenticate("sk-al") is None
+    assert snapshot.authenticate(b"sk-al") is None
     assert snapshot.authenticate(b"\xff") is None
     assert "sk-some" not in repr(snapshot.keys)
 
@@ -114,7 +113,7 @@ def test_the_hash_depends_on_the_servers_secret_alone_when_it_is_given() -> None
 
 def test_a_minted_key_may_use_everything() -> None:
     snapshot = compile_settings(load_text("builtin: off", env={}), secret=SECRET, minted_key="sk-m")
-    key = snapshot.authenticate("sk-m")
+    key = snapshot.authenticate(b"sk-m")
     assert key is not None
     assert key.may_use("whatever")
     assert (key.role, key.is_operator) == ("owner", True)
@@ -124,7 +123,7 @@ def test_a_key_has_a_role() -> None:
     roles = ("owner", "admin", "operator", "developer", "viewer")
     written = "".join(f"  {role}: {{secret: sk-{role}, role: {role}}}\n" for role in roles)
     snapshot = compiled(BASE + written)
-    keys = [snapshot.authenticate(f"sk-{role}") for role in (*roles, "all")]
+    keys = [snapshot.authenticate(f"sk-{role}".encode()) for role in (*roles, "all")]
     said = [(key.role, key.is_operator) for key in keys if key is not None]
     assert said == [*zip(roles, (True, True, True, False, False), strict=True), ("developer", False)]
 

@@ -35,7 +35,7 @@ def test_moments() -> None:
 
 
 def test_a_key_without_terms_has_none() -> None:
-    key = compiled("keys: {a: {secret: s}}").authenticate("s")
+    key = compiled("keys: {a: {secret: s}}").authenticate(b"s")
     assert key is not None
     assert (key.terms, key.role) == (None, "developer")
 
@@ -48,7 +48,7 @@ keys:
   b: {secret: n, expires: 2026-12-29, previous: {secret: o, until: 2026-12-30}}
   c: {secret: n2, previous: {secret: o2, until: 2026-12-30}}
 """)
-    new, old = snapshot.authenticate("new"), snapshot.authenticate("old")
+    new, old = snapshot.authenticate(b"new"), snapshot.authenticate(b"old")
     assert new is not None
     assert new.terms is not None
     assert old is not None
@@ -56,11 +56,11 @@ keys:
     assert (new.name, new.role, new.terms.expires_s) == ("a", "viewer", MIDNIGHT + DAY_S)
     assert new.terms.networks == (ip_network("10.0.0.0/8"), ip_network("2001:db8::1"))
     assert (old.name, old.terms.expires_s, old.terms.networks) == ("a", MIDNIGHT, new.terms.networks)
-    ended = snapshot.authenticate("o")
+    ended = snapshot.authenticate(b"o")
     assert ended is not None
     assert ended.terms is not None
     assert ended.terms.expires_s == MIDNIGHT - DAY_S  # the key's own end is before
-    plain = snapshot.authenticate("n2")
+    plain = snapshot.authenticate(b"n2")
     assert plain is not None
     assert plain.terms is None
 

@@ -123,9 +123,8 @@ class Snapshot:
         """Whether there would be such a route, if what it costs were known."""
         return name in self.refused or (self.refuses_unpriced and self._open(name) is not None)
 
-    def authenticate(self, secret: bytes | str) -> VirtualKey | None:
-        raw = secret.encode() if isinstance(secret, str) else secret
-        return self.keys.get(key_hash(raw, self.hash_key))
+    def authenticate(self, secret: bytes) -> VirtualKey | None:
+        return self.keys.get(key_hash(secret, self.hash_key))
 
     def models(self) -> Sequence[ModelRow]:
         return self.rows

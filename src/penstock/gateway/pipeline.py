@@ -120,10 +120,10 @@ async def authenticate(snapshot: Snapshot, exchange: Exchange, deps: Deps) -> Vi
 
     Raises InvalidApiKey in words that do not tell whether a key exists, and what Callers.admit raises.
     """
-    scheme, _, secret = exchange.headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() != b"bearer" or not secret.strip():
+    scheme, _, said = exchange.headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not (secret := said.strip()):
         secret = other_credentials(exchange)
-    key = snapshot.authenticate(secret := secret.strip())
+    key = snapshot.authenticate(secret)
     if key is None or key.terms is not None:
         return await deps.callers.admit(snapshot, exchange, secret, key)
     return key
@@ -137,7 +137,7 @@ def other_credentials(exchange: Exchange) -> bytes:
     if exchange.query:
         for name_, value in parse_qsl(exchange.query.decode("latin-1")):
             if name_ == "key" and value:
-                return value.encode()
+                return value.strip().encode()
     return b""
 
 
