@@ -97,6 +97,8 @@ def _default(one: inspect.Field) -> str:
             return ", ".join(f"`{item}`" for item in value)
         case bool():
             return "`on`" if value else "`off`"
+        case (str(), *_):
+            return ", ".join(f"`{one}`" for one in value)
         case schema.Parallel():
             return "the engine's"
         case schema.Replicas():

@@ -24,6 +24,8 @@ from bench.replay import Asked, Door
 from bench.simulated import engines, penstock
 from bench.subjects import NotInstalled
 from penstock.gateway.balance import Balance
+from penstock.gateway.health import Health
+from penstock.lib.clock import SystemClock
 from penstock.types.call import Call
 from penstock.types.deployment import Address, Deployment, Labels, ReplicaView, Route, Target
 from penstock.types.identity import VirtualKey
@@ -78,6 +80,12 @@ REPLICAS = 64
 PROMPT_BYTES = 32_768  # 8,192 tokens
 
 
+class _Remote:
+    """A fleet of no replicas."""
+
+    newest_s = float("-inf")
+
+
 def decision() -> dict[str, float]:
     """Microseconds of one choice among REPLICAS by a prompt of PROMPT_BYTES: read, hashed, matched, chosen."""
     rng = random.Random(3)  # noqa: S311 - the same texts each time
@@ -92,12 +100,13 @@ def decision() -> dict[str, float]:
     route = Route("m", tuple(Target(one, Labels()) for one in deployments), strategy="affinity")
     texts = ["".join(rng.choices(letters, k=PROMPT_BYTES)) for _ in range(100)]
     balance = Balance()
-    fleet: Any = None  # no replica is ours
+    fleet: Any = _Remote()
+    health = Health(fleet, SystemClock(), balance.load)
 
     def choose(text: str) -> tuple[Call, Target]:
         call = Call("req_0", "/", "chat", 0.0, 1, VirtualKey("k"))
         request = ChatRequest("m", {"messages": [{"role": "user", "content": text}]})
-        return call, balance.choose(call, request, route, fleet, lambda _: False)
+        return call, balance.choose(call, request, route, fleet, health)
 
     for _ in range(1_000):  # all busy, and most texts known in some places
         call, target = choose(rng.choice(texts))

@@ -37,19 +37,21 @@ from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
 from penstock.gateway.callers import REFRESH_LOOK_S, Callers
+from penstock.gateway.classifier import Classifiers
 from penstock.gateway.deps import Deps
+from penstock.gateway.health import Health
 from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
+from penstock.gateway.probes import Probes
 from penstock.gateway.queueing import Queues
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
 from penstock.lib.retry_budget import RetryBudget
 from penstock.protocols import INBOUND
-from penstock.routing.breaker import Breakers
 from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
-from penstock.telemetry.metrics import Metrics, PoolRow
+from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow
 
 BUILTIN_CHAT_FILE = Path(__file__).parent / "engines" / "data" / "penstock-demo-5m-q8_0.gguf"
 BACKLOG = 2048
@@ -101,15 +103,17 @@ async def serve(options: Options) -> None:
                 return [_pool_row(status) for status in fleet.status()]
 
             media = Media(client, options.snapshot.media_hosts)
-            breakers = Breakers()
             balance = Balance()
+            health = Health(fleet, clock, balance.load)
             queues = Queues(clock)
+            classifiers = Classifiers(clock)
             metrics = Metrics(
                 __version__,
                 pool_rows,
-                lambda: breakers.down(clock.monotonic()),
+                lambda: health.down(app.snapshot.deployments()),
                 balance.report,
                 queues.report,
+                breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
             )
             web = Web(client)
             tokens = Tokens(web, clock)
@@ -123,13 +127,14 @@ async def serve(options: Options) -> None:
                 media,
                 Thoughts(clock),
                 RetryBudget(),
-                breakers,
+                health,
                 balance,
                 Batcher(clock, metrics),
                 queues,
                 RetryBudget(burst=HEDGES_AT_ONCE),
                 Delays(),
                 callers,
+                classifiers,
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             door = await asyncio.to_thread(tls.Door, options.snapshot.tls) if options.snapshot.tls else None
@@ -143,13 +148,16 @@ async def serve(options: Options) -> None:
                     tasks.spawn(group, _refresh_keys(app, callers), "keys of issuers"),
                     running,
                 ]
+                probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
                 if door is not None:
                     aside.append(tasks.spawn(group, _reread(door), "certificates"))
                 with _signals(server, door):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
+                        probing.cancel()
                         await app.aclose()
+                        await classifiers.aclose()
                         await callers.aclose()
                 for task in aside:
                     task.cancel()

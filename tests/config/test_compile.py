@@ -9,7 +9,7 @@ from penstock.config.load import load_text
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
 from penstock.models import prices
-from penstock.types.deployment import Batching
+from penstock.types.deployment import Batching, ProbePlan
 
 SECRET = b"0" * 32
 BASE = """
@@ -526,3 +526,175 @@ def test_tiers_stand_in_their_order() -> None:
     assert route is not None
     tiers = (route.targets, *route.tiers)
     assert [[one.deployment.name for one in tier] for tier in tiers] == [["large"], ["fast"], ["other"]]
+
+
+def with_probe(written: str) -> str:
+    return BASE.replace("model: upstream-model", f"model: upstream-model, probe: {written}")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("off", None),
+        ("on", ProbePlan(30.0, 10.0)),
+        ("{}", ProbePlan()),
+        ("{every: 2m}", ProbePlan(120.0, 10.0)),
+        ("{every: 1s, timeout: 500ms}", ProbePlan(1.0, 0.5)),
+    ],
+)
+def test_probes_are_asked_for(written: str, expected: ProbePlan | None) -> None:
+    plain = compiled().find_route("m")
+    assert plain is not None
+    assert (plain.targets[0].deployment.probe, plain.is_plain) == (None, True)
+    route = compiled(with_probe(written)).find_route("m")
+    assert route is not None
+    assert route.targets[0].deployment.probe == expected
+    assert route.is_plain is (expected is None), "its answers are noted, so that they spare a probe"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("often", "probe: must be on or off, not 'often'"),
+        ("[1]", "probe: must be on or off or a mapping of every, timeout, not a list"),
+        ("{after: 1s}", "probe.after: there is no such setting; allowed: every, timeout"),
+        ("{every: 30}", "probe.every: '30': a duration is"),
+        ("{every: 500ms}", "probe.every: must be at least 1s"),
+        ("{timeout: 0s}", "probe.timeout: '0s': a duration is above zero"),
+        ("{timeout: 1m}", "probe.timeout: must be at most 30s"),
+    ],
+)
+def test_probes_that_make_no_sense_are_refused(written: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compiled(with_probe(written))
+    (problem,) = caught.value.problems
+    assert f"{problem.path}: {problem.message}".startswith(f"deployments.m.{said}")
+
+
+def test_what_has_several_parts_is_watched_part_by_part() -> None:
+    text = """
+providers:
+  keys: {kind: vllm, api_keys: [k1, k2], models: "*"}
+deployments:
+  one: {model: "builtin:chat"}
+  three: {model: "builtin:chat", replicas: 3}
+  far: {provider: keys, model: m}
+routes:
+  r: {targets: [{deployment: three}]}
+"""
+    found = {name: compiled(text).find_route(name) for name in ("one", "three", "r", "far", "keys/any")}
+    seen = {
+        name: (route.targets[0].deployment.has_parts, route.has_more, route.is_plain)
+        for name, route in found.items()
+        if route is not None
+    }
+    assert seen == {
+        "one": (False, False, True),
+        "three": (True, True, False),
+        "r": (True, True, False),
+        "far": (True, False, True),
+        "keys/any": (True, False, True),
+    }
+
+
+def test_the_deployments_of_a_snapshot() -> None:
+    assert [one.name for one in compiled().deployments()] == ["m", "n", "few/org/a", "few/b"]
+
+
+SMART = """
+providers:
+  up: {kind: openai-compatible, base_url: "http://127.0.0.1:9/v1"}
+  claude: {kind: anthropic, api_key: k}
+deployments:
+  small: {provider: up, model: s}
+  large: {provider: claude, model: l}
+  chats: {provider: up, model: c, operations: [chat]}
+routes:
+  smart:
+    strategy: difficulty
+    targets: [{deployment: small, when: easy}, {deployment: large, when: hard}]
+    difficulty: {}
+"""
+
+
+def smart(difficulty: str) -> Snapshot:
+    return compiled(SMART.replace("difficulty: {}", f"difficulty: {difficulty}"))
+
+
+def test_a_route_by_difficulty() -> None:
+    route = smart("{thresholds: {hard: 0.9}, escalate: [], escalate_streams: on}").routes["smart"]
+    plan = route.difficulty
+    assert plan is not None
+    assert plan.levels == ("easy", "hard")
+    assert (plan.medium, plan.hard, plan.escalates, plan.holds_streams) == (0.25, 0.9, frozenset(), True)
+    assert [target.when for target in route.targets] == ["easy", "hard"]
+    assert route.is_choosy
+    assert route.has_more
+    usual = compiled(SMART.replace("    difficulty: {}\n", "")).routes["smart"].difficulty
+    assert usual is not None
+    assert usual.escalates == {"schema", "refusal"}
+    assert not usual.holds_streams
+
+
+def test_a_classifier_is_a_route_of_its_own() -> None:
+    plan = smart("{classifier: {deployment: 'builtin:embedding', easy: [a], hard: [b, c]}}").routes["smart"]
+    assert plan.difficulty is not None
+    assert plan.difficulty.classifier is not None
+    (target,) = plan.difficulty.classifier.route.targets
+    assert target.deployment.name == "builtin:embedding"
+    assert target.labels == ("smart", "builtin:embedding")
+    assert plan.difficulty.classifier.hard == ("b", "c")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SMART.replace("strategy: difficulty", ""), "routes.smart.difficulty: needs `strategy: difficulty`"),
+        (SMART.replace("strategy: difficulty", ""), "routes.smart.targets: `when` needs"),
+        (SMART.replace(", when: hard", ""), "routes.smart.targets[1]: `when` is missing"),
+        (SMART.replace("when: hard", "when: easy"), "routes.smart.targets: are all of one level"),
+        (SMART.replace("{}", "{thresholds: {medium: 0.8}}"), "thresholds: medium must not be above hard"),
+        (
+            SMART.replace("{}", "{classifier: {deployment: nobody, easy: [a], hard: [b]}}"),
+            "classifier.deployment: there is no deployment 'nobody'",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: large, easy: [a], hard: [b]}}"),
+            "classifier.deployment: large does not do embedding",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: chats, easy: [a], hard: [b]}}"),
+            "classifier.deployment: chats does not do embedding",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: 'builtin:chat', easy: [a], hard: [b]}}"),
+            "classifier.deployment: builtin:chat does not do embedding",
+        ),
+        (
+            SMART.replace("{}", "{classifier: {deployment: small, easy: [a, x], hard: [x]}}"),
+            "classifier: 'x' is an example of easy and of hard requests",
+        ),
+        (
+            SMART.replace(
+                "difficulty: {}",
+                "requires: {region: [eu]}\n"
+                "    difficulty: {classifier: {deployment: small, easy: [a], hard: [b]}}",
+            )
+            .replace("k}", "k, data_region: eu}")
+            .replace("{deployment: small, when: easy}", "{deployment: large, when: easy}"),
+            "classifier.deployment: small is not what `requires` asks for",
+        ),
+        (
+            SMART.replace("when: hard}", "when: hard, tier: 2}"),
+            "routes.smart.targets: are all of one level",
+        ),
+        (
+            SMART.replace("{deployment: small,", "{deployment: 'builtin:embedding',"),
+            "targets[0].deployment: builtin:embedding does not do chat",
+        ),
+    ],
+)
+def test_difficulty_that_makes_no_sense_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        compiled(text)
+    assert said in str(raised.value)

@@ -22,7 +22,7 @@ routes:
   slow:
     targets: [{deployment: mm}]
     timeouts: {first_token: 200}
-    strategy: difficulty
+    guardrails: [words]
 builtin: maybe
 """
 
@@ -39,7 +39,7 @@ def test_all_problems_of_a_file_are_reported_at_once_in_its_order() -> None:
         ["my.yaml:6", "deployments.q.model"],
         ["my.yaml:9", "routes.slow.targets[0].deployment"],
         ["my.yaml:10", "routes.slow.timeouts.first_token"],
-        ["my.yaml:11", "routes.slow.strategy"],
+        ["my.yaml:11", "routes.slow.guardrails"],
         ["my.yaml:12", "builtin"],
     ]
     assert lines[1].endswith(
@@ -94,8 +94,23 @@ TABLE = [
     ("routes: {r: {targets: x}}", "routes.r.targets: must be a list, not 'x'"),
     ("routes: {r: {targets: [{}]}}", "routes.r.targets[0]: deployment is missing"),
     ("routes: {r: {targets: [{deployment: a, weight: 0}]}}", "weight: must be above 0"),
-    ("routes: {r: {targets: [{deployment: a, when: x}]}}", "targets[0].when: not in this release"),
-    ("routes: {r: {targets: [{deployment: a}], strategy: difficulty}}", "difficulty: not in this release"),
+    (
+        "routes: {r: {targets: [{deployment: a, when: x}]}}",
+        "targets[0].when: 'x' is not one of easy, hard, medium",
+    ),
+    ("routes: {r: {targets: [{deployment: a}], strategy: difficult}}", "did you mean 'difficulty'?"),
+    (
+        "routes: {r: {targets: [{deployment: a}], difficulty: {thresholds: {hard: 1.5}}}}",
+        "routes.r.difficulty.thresholds.hard: must be at most 1",
+    ),
+    (
+        "routes: {r: {targets: [{deployment: a}], difficulty: {escalate: [shape]}}}",
+        "difficulty.escalate[0]: 'shape' is not one of logprob, refusal, schema",
+    ),
+    (
+        "routes: {r: {targets: [{deployment: a}], difficulty: {min_logprob: 1}}}",
+        "min_logprob: must be at most 0",
+    ),
     ("routes: {r: {targets: [{deployment: a}], guardrails: [b]}}", "guardrails: not in this release"),
     ("routes: {r: {targets: [{deployment: a}], retries: 9}}", "retries: must be at most 5"),
     ("routes: {r: {targets: [{deployment: a}], timeouts: {min_rate: 0}}}", "min_rate: must be above 0"),

@@ -1,6 +1,7 @@
 import pytest
 
 from penstock.gateway.account import _line, account
+from penstock.routing.difficulty import Decision
 from penstock.telemetry.metrics import Metrics
 from penstock.types.call import Call
 from penstock.types.errors import UpstreamCut
@@ -36,6 +37,8 @@ def test_the_line_says_what_there_is() -> None:
     ended.error = UpstreamCut("cut")
     ended.first_content_s = 1.25
     ended.usage = Usage(3, 4)
+    ended.difficulty = Decision("medium", 0.634, (("code", 0.5), ("length", 0.134)))
     said = _line(ended, 1.5)
+    assert said["difficulty"] == "0.63 medium; code=0.50, length=0.13"
     assert (said["key"], said["code"], said["ttft_ms"]) == ("ci", "upstream_cut", 250.0)
     assert (said["prompt_tokens"], said["completion_tokens"]) == (3, 4)

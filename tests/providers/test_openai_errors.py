@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from penstock.providers.openai_errors import map_error, retry_after_s
+from penstock.providers.openai_errors import map_error
+from penstock.providers.rate_limits import retry_after_s
 from penstock.types.errors import (
     ContextLengthExceeded,
     InvalidRequest,

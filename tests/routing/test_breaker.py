@@ -2,7 +2,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.routing.breaker import LEAST, LONGEST_S, OPEN_S, PROBE_S, Breaker, Breakers
+from penstock.routing.breaker import (
+    LEAST,
+    LONGEST_COOLING_S,
+    LONGEST_S,
+    OPEN_S,
+    PROBE_S,
+    Breaker,
+    Breakers,
+    Name,
+)
+from penstock.routing.slow_start import FULL_S
 from penstock.types.errors import (
     InvalidRequest,
     ModelLoading,
@@ -80,8 +90,10 @@ def test_what_cools_and_what_is_out_at_once() -> None:
     breaker.failed(UpstreamRateLimited("x", retry_after_s=7.0), 0.0)
     assert breaker.is_down(6.9)
     assert not breaker.is_down(7.0)
-    breaker.failed(UpstreamRateLimited("x", retry_after_s=10_000.0), 10.0)
-    assert not breaker.is_down(10.0 + LONGEST_S)
+    breaker.failed(UpstreamRateLimited("x", retry_after_s=600.0), 10.0)
+    assert breaker.is_down(609.0)
+    breaker.failed(UpstreamRateLimited("x", retry_after_s=100_000.0), 10.0)
+    assert not breaker.is_down(10.0 + LONGEST_COOLING_S)
     refused = Breaker()
     refused.failed(UpstreamCredentials("x"), 0.0)
     assert refused.is_down(LONGEST_S - 0.1)
@@ -110,10 +122,91 @@ def test_it_is_never_down_for_longer_than_it_may(steps: list[tuple[bool, float]]
         assert not breaker.is_down(now_s + LONGEST_S)
 
 
-def test_by_name() -> None:
-    breakers = Breakers()
-    assert not breakers.is_down("a", 0.0)
-    breakers.of("a").failed(UpstreamCredentials("x"), 0.0)
-    assert breakers.is_down("a", 1.0)
-    assert breakers.down(1.0) == ["a"]
-    assert breakers.down(LONGEST_S) == []
+ERRORS = [DOWN, UpstreamTimeout("x"), UpstreamRateLimited("x", retry_after_s=900.0), UpstreamCredentials("x")]
+
+
+@given(
+    history=st.lists(st.tuples(st.sampled_from([None, *ERRORS]), st.floats(0, 100)), max_size=60),
+    is_probed=st.booleans(),
+    every_s=st.floats(0.1, 10),
+)
+def test_it_recovers_once_its_upstream_has(
+    history: list[tuple[PenstockError | None, float]], is_probed: bool, every_s: float
+) -> None:
+    """Whatever was before: requests come, and all that are let through succeed."""
+    breaker, now_s = Breaker(), 0.0
+    for error, pause_s in history:
+        now_s += pause_s
+        breaker.began(now_s)  # also where it is down: nothing else was left
+        if error is None:
+            breaker.succeeded(now_s)
+        else:
+            breaker.failed(error, now_s)
+    end_s = now_s + LONGEST_COOLING_S + PROBE_S
+    while now_s < end_s:
+        now_s += every_s if breaker.state(now_s) != "open" else 50.0
+        if not breaker.is_down(now_s, is_probed=is_probed):
+            breaker.began(now_s)
+            breaker.succeeded(now_s)
+            break
+    assert breaker.state(now_s) == "closed"
+    assert not breaker.is_down(now_s, is_probed=is_probed)
+    assert breaker.share(now_s + FULL_S + 1) == 1.0
+
+
+def test_after_a_week_of_failures_it_still_counts() -> None:
+    breaker, now_s = opened(), 0.0
+    for _ in range(2_000):
+        now_s += LONGEST_S
+        breaker.began(now_s)
+        breaker.failed(DOWN, now_s)
+    assert breaker.is_down(now_s + LONGEST_S - 1)
+    assert not breaker.is_down(now_s + LONGEST_S)
+
+
+def test_who_recovers_gets_little_at_first() -> None:
+    breaker = opened()
+    assert breaker.share(OPEN_S) == 1.0, "nothing is said while it is open"
+    breaker.began(OPEN_S)
+    assert breaker.succeeded(OPEN_S + 1)
+    assert breaker.share(OPEN_S + 1) == pytest.approx(0.1)
+    assert breaker.share(OPEN_S + 1 + FULL_S / 2) == pytest.approx(0.55)
+    assert breaker.share(OPEN_S + 1 + FULL_S) == 1.0
+    assert not breaker.succeeded(OPEN_S + 2), "it was closed"
+
+
+def test_a_half_open_one_waits_for_its_probe_but_not_forever() -> None:
+    breaker = opened()
+    assert breaker.probe_at_s() == OPEN_S
+    assert not breaker.is_down(OPEN_S)
+    assert breaker.is_down(OPEN_S, is_probed=True)
+    assert breaker.is_down(OPEN_S + PROBE_S - 0.1, is_probed=True)
+    assert not breaker.is_down(OPEN_S + PROBE_S, is_probed=True), "no probe came: a request is its trial"
+    breaker.began(OPEN_S)
+    assert breaker.probe_at_s() == OPEN_S + PROBE_S
+    breaker.succeeded(OPEN_S + 1)
+    assert not breaker.is_down(OPEN_S + 1, is_probed=True)
+    assert breaker.probe_at_s() is None
+
+
+def test_the_table() -> None:
+    breakers, key, own = Breakers(), Name("credential", "m", "up#1"), Name("deployment", "m")
+    assert not breakers.is_down(own, 0.0)
+    assert breakers.report(0.0) == []
+    breakers.of(key).failed(UpstreamCredentials("x"), 0.0)
+    assert breakers.is_down(key, 1.0)
+    assert not breakers.is_down(own, 1.0)
+    assert not breakers.is_down(Name("credential", "n", "up#1"), 1.0)
+    assert breakers.report(1.0) == [("credential", "m", "up#1", "open")]
+    assert breakers.report(LONGEST_S) == [("credential", "m", "up#1", "half open")]
+    breakers.of(key).succeeded(LONGEST_S)
+    assert breakers.report(LONGEST_S) == [("credential", "m", "up#1", "closed")]
+
+
+def test_a_replica_that_was_started_again_is_another_one() -> None:
+    breakers, name = Breakers(), Name("replica", "a", "a#0")
+    breakers.of(name, "a#0:1").failed(UpstreamCredentials("x"), 0.0)
+    assert breakers.is_down(name, 1.0, life="a#0:1")
+    assert not breakers.is_down(name, 1.0, life="a#0:2")
+    breakers.of(name, "a#0:2")
+    assert breakers.report(1.0) == [("replica", "a", "a#0", "closed")], "and the old one is forgotten"

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,15 +42,17 @@ A, B, C, D = (target(name) for name in "abcd")
 
 
 def after(
-    route: Route, *tried: tuple[Target, PenstockError], roll: float = 0.5, down: str = ""
+    route: Route, *tried: tuple[Any, ...], roll: float = 0.5, down: str = "", replicas: Sequence[str] = ()
 ) -> Step | None:
+    """`replicas`: those of `a` that are up and were not asked."""
     return next_step(
         route,
         "chat",
         [Tried(*one) for one in tried],
-        lambda name: name in down,
+        lambda one: one.name in down,
         choose=lambda targets: weighted(targets, roll),
         roll=roll,
+        replicas=lambda one: replicas if one.name == "a" else (),
     )
 
 
@@ -142,4 +145,36 @@ def test_who_is_down_comes_last() -> None:
 @pytest.mark.parametrize(("down", "expected"), [("", "a"), ("b", "a"), ("a", "b"), ("ab", "c"), ("abc", "a")])
 def test_a_first_choice_that_is_down_gives_way_to_one_that_is_not(down: str, expected: str) -> None:
     route = Route("r", (A, B), tiers=((target("e", operation="embedding"),), (C,)))
-    assert steer(A, route, "chat", lambda name: name in down, by_weight).deployment.name == expected
+    assert steer(A, route, "chat", lambda one: one.name in down, by_weight).deployment.name == expected
+
+
+@given(st.sets(st.sampled_from("abcd")), st.integers(0, 3))
+def test_some_target_is_asked_whoever_is_down(down: set[str], first: int) -> None:
+    route = Route("r", (A, B), tiers=((C,), (D,)))
+    asked = steer((A, B, C, D)[first], route, "chat", lambda one: one.name in down, by_weight)
+    assert asked.deployment.name not in down or down == set("abcd")
+
+
+@pytest.mark.parametrize("error", ELSEWHERE, ids=lambda error: type(error).__name__)
+def test_another_replica_comes_before_another_target(error: PenstockError) -> None:
+    route = Route("r", (A, B))
+    step = after(route, (A, error), replicas=["a#1", "a#2"])
+    assert step == (Step(A, replica="a#1") if isinstance(error, (*AGAIN, UpstreamTimeout)) else Step(B))
+
+
+def test_one_replica_more_then_the_other_targets_then_the_rest_of_the_replicas() -> None:
+    route, rest = Route("r", (A, B)), ["a#2", "a#3"]
+    twice = [(A, DOWN), (A, DOWN, "a#1")]
+    assert after(route, *twice, replicas=rest) == Step(B)
+    assert after(route, *twice, replicas=rest, down="b") == Step(A, replica="a#2"), "who is down comes last"
+    assert after(Route("r", (A,)), *twice, replicas=rest) == Step(A, replica="a#2")
+    assert after(Route("r", (A,)), *twice) is None
+
+
+def test_moves_to_other_replicas_are_no_retries() -> None:
+    moved = [(A, DOWN), (A, DOWN, "a#1"), (A, DOWN, "a#2")]
+    step = after(Route("r", (A,), retries=1), *moved)
+    assert step is not None
+    assert step.replica == ""
+    assert step.pause_s > 0
+    assert after(Route("r", (A,), retries=1), *moved, (A, DOWN)) is None

@@ -1,11 +1,13 @@
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.routing.select import Candidate
-from penstock.routing.sticky import rendezvous, session_of
+from penstock.routing.slow_start import standing
+from penstock.routing.sticky import rendezvous, roll, session_of
 
 TARGET: Any = None
 
@@ -72,3 +74,22 @@ def test_it_is_known_in_every_dialect() -> None:
 def test_a_key_is_one_session() -> None:
     assert session_of("key", "k", b"s", chat("a")) == session_of("key", "k", b"", chat("b"))
     assert session_of("key", "k", b"", {}) != session_of("key", "l", b"", {})
+
+
+def test_conversations_come_back_one_after_the_other_and_stay() -> None:
+    two = candidates(old=1.0, new=1.0)
+
+    def at(share: float, session: int) -> str:
+        rolls = [roll(one, session) for one in two]
+        return rendezvous(standing(two, [1.0, share], rolls), session).replica
+
+    sessions = [number * 7919 for number in range(2000)]
+    for session in sessions:
+        places = [at(share, session) for share in (0.1, 0.4, 0.7, 1.0)]
+        assert places == sorted(places, reverse=True), "to the new one, once"
+    back = [sum(at(share, session) == "new" for session in sessions) / 2000 for share in (0.1, 0.55, 1.0)]
+    assert back == [
+        pytest.approx(0.05, abs=0.02),
+        pytest.approx(0.28, abs=0.04),
+        pytest.approx(0.5, abs=0.04),
+    ]

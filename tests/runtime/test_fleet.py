@@ -304,6 +304,9 @@ async def test_a_killed_engine_is_started_again() -> None:
         await until(lambda: only(fleet).pid != pid)
         again = await fleet.acquire("p", 10)
         assert again.address != view.address
+        assert view.ready_s is not None
+        assert again.ready_s is not None
+        assert view.ready_s < again.ready_s == fleet.newest_s
         assert only(fleet).restarts == 1
         assert "SIGKILL" in only(fleet).error
         fleet.release(again)

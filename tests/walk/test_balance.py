@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from gateways import KEY, Gateway, gateway
 
+from penstock.routing import breaker, slow_start
 from penstock.testing.upstream import Upstream
 
 WORDS = "Water falls on the wheel, the wheel turns the stones. " * 60  # 3.2 KB
@@ -106,6 +108,25 @@ async def test_one_that_is_down_is_left_alone() -> None:
         for _ in range(12):
             assert await say(gate, history) != f"d{first}"
         assert len(ups[first].requests) < 8  # five failures, and it is
+
+
+@pytest.mark.parametrize("strategy", ["weighted", "least-loaded", "affinity", "fastest"])
+async def test_one_that_has_recovered_gets_little_at_first(
+    strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "OPEN_S", 0.1)
+    monkeypatch.setattr(slow_start, "LEAST", 0.0)
+    async with several(2, strategy) as (ups, gate):
+        ups[0].behaviour = {"x-test-status": "500"}
+        while not await gate.metric("penstock_deployment_down"):
+            await say(gate, HI)
+        ups[0].behaviour = {}
+        while await gate.metric("penstock_breaker_state"):
+            await say(gate, HI)
+        before = asked(ups)[0]
+        for _ in range(30):
+            await say(gate, HI)
+        assert asked(ups)[0] - before < 10
 
 
 async def test_what_was_cached_judges_the_prediction() -> None:

@@ -36,15 +36,19 @@ from penstock.providers import CODECS, CONNECTORS
 from penstock.providers.profiles import PROFILES
 from penstock.routing.route import is_allowed, narrowed, route_of
 from penstock.types.deployment import (
+    LEVELS,
     Batching,
+    Classifier,
     Connection,
     Credentials,
     Deployment,
+    Difficulty,
     Engine,
     Hedge,
     Labels,
     Place,
     Pool,
+    ProbePlan,
     QueuePlan,
     ReplicaView,
     Route,
@@ -86,6 +90,10 @@ _VENDORS: Final = {"openai-responses": "openai"}  # kinds whose models are anoth
 _LOCAL_FIELDS: Final = ("engine", "context", "parallel", "threads", "replicas")
 _BATCHED: Final[frozenset[Operation]] = frozenset({"embedding", "rerank"})
 _LONGEST_WINDOW_S: Final = 1.0
+_SHORTEST_PROBES_S: Final = 1.0
+_LONGEST_PROBE_S: Final = 30.0  # a breaker waits no longer for one (routing.breaker.PROBE_S)
+_BY_REQUEST: Final = ("weighted", "difficulty")  # strategies that ask nothing of how the targets are doing
+_CLASSIFIED_WITHIN_S: Final = 10.0  # a request waits for far less (gateway/classifier.py)
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
     "embedding": frozenset({"embedding"}),
@@ -160,10 +168,14 @@ def compile_settings(
                 concurrency=written.concurrency,
                 queue=QueuePlan(queue.waiting, queue.size, queue.wait),
             )
+        deployments[name] = msgspec.structs.replace(deployments[name], probe=_probe(written))
+    for name, deployment in deployments.items():
+        if deployment.pool is not None and pools[deployment.pool].replicas > 1:
+            deployments[name] = msgspec.structs.replace(deployment, has_parts=True, is_balanced=True)
     for name in {
         target
         for written in settings.routes.values()
-        if written.strategy != "weighted"
+        if written.strategy not in _BY_REQUEST
         for target in (*(one.deployment for one in written.targets), *written.fallbacks)
     }:
         deployments[name] = msgspec.structs.replace(deployments[name], is_balanced=True)
@@ -346,7 +358,12 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
     times = written.timeouts
     first, *tiers = [
         [
-            Target(deployments[target.deployment], Labels(name, target.deployment), target.weight)
+            Target(
+                deployments[target.deployment],
+                Labels(name, target.deployment),
+                target.weight,
+                target.when,
+            )
             for target in written.targets
             if target.tier == tier
         ]
@@ -370,6 +387,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         hedge=_hedge(written.hedge),
         sticky=written.sticky,
         latency_s=written.latency,
+        difficulty=_difficulty(name, written, deployments),
         retries=written.retries,
     )
 
@@ -378,6 +396,38 @@ def _hedge(written: bool | schema.Hedge) -> Hedge | None:
     if isinstance(written, schema.Hedge):
         return Hedge(written.after, written.share)
     return Hedge() if written else None
+
+
+def _probe(written: schema.Deployment) -> ProbePlan | None:
+    match written.probe:
+        case schema.Probe(every=every_s, timeout=timeout_s):
+            return ProbePlan(every_s, timeout_s)
+        case is_on:
+            return ProbePlan() if is_on else None
+
+
+def _difficulty(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Difficulty | None:
+    if written.strategy != "difficulty":
+        return None
+    said = written.difficulty or schema.Difficulty()
+    classifier = None
+    if said.classifier is not None:
+        by = said.classifier.deployment
+        target = Target(deployments[by], Labels(name, by))
+        timeouts = Timeouts(total_s=_CLASSIFIED_WITHIN_S)
+        route = route_of(by, (target,), timeouts=timeouts)
+        classifier = Classifier(route, said.classifier.easy, said.classifier.hard)
+    first = min(target.tier for target in written.targets)
+    there = {target.when for target in written.targets if target.tier == first}
+    return Difficulty(
+        said.thresholds.medium,
+        said.thresholds.hard,
+        tuple(level for level in LEVELS if level in there),
+        frozenset(said.escalate),
+        said.min_logprob,
+        holds_streams=said.escalate_streams,
+        classifier=classifier,
+    )
 
 
 def _key(name: str, written: schema.Key) -> VirtualKey:
@@ -581,6 +631,7 @@ def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem
         if written.operations == ():
             yield Problem(f"{path}.operations", "must not be empty")
         yield from _batching_problems(f"{path}.batching", written)
+        yield from _probe_problems(f"{path}.probe", written)
         if written.queue != schema.Queue() and written.concurrency is None:
             yield Problem(f"{path}.queue", "needs `concurrency`: without it nobody waits")
         if written.provider is None:
@@ -600,6 +651,14 @@ def _batching_problems(path: str, written: schema.Deployment) -> Iterator[Proble
         yield Problem(f"{path}.window", "must be at most 1s: every request in it waits so long")
     if written.batching and written.operations and not _BATCHED & set(written.operations):
         yield Problem(path, f"is for {' and '.join(sorted(_BATCHED))}; this deployment does neither")
+
+
+def _probe_problems(path: str, written: schema.Deployment) -> Iterator[Problem]:
+    if isinstance(written.probe, schema.Probe):
+        if written.probe.every < _SHORTEST_PROBES_S:
+            yield Problem(f"{path}.every", "must be at least 1s: each probe is a real request")
+        if written.probe.timeout > _LONGEST_PROBE_S:
+            yield Problem(f"{path}.timeout", "must be at most 30s")
 
 
 def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterator[Problem]:
@@ -633,7 +692,7 @@ def _local_problems(path: str, name: str, written: schema.Deployment) -> Iterato
                 )
 
 
-def _has_replicas(settings: Settings, name: str) -> bool:
+def _may_have_replicas(settings: Settings, name: str) -> bool:
     written = settings.deployments.get(name)
     return written is not None and _replicas(written).max > 1
 
@@ -649,7 +708,8 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             elif target.deployment in seen:
                 yield Problem(path, f"{target.deployment} is a target twice; add the weights up")
             seen.add(target.deployment)
-        if written.hedge and len(seen) == 1 and not _has_replicas(settings, written.targets[0].deployment):
+        only = written.targets[0].deployment if len(seen) == 1 else None
+        if written.hedge and only is not None and not _may_have_replicas(settings, only):
             yield Problem(f"routes.{name}.hedge", "needs a second target, or a deployment with replicas")
         if written.sticky is not None and written.strategy != "weighted":
             yield Problem(
@@ -658,6 +718,7 @@ def _route_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
         if written.latency is not None and written.strategy != "cheapest":
             yield Problem(f"routes.{name}.latency", "is for the strategy cheapest")
         yield from _place_problems(settings, name, written)
+        yield from _difficulty_problems(f"routes.{name}", written, settings, known)
         for index, other in enumerate(written.fallbacks):
             path = f"routes.{name}.fallbacks[{index}]"
             if other not in known:
@@ -674,6 +735,8 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
         return
     paths = {target.deployment: f"targets[{at}].deployment" for at, target in enumerate(written.targets)}
     paths |= {other: f"fallbacks[{at}]" for at, other in enumerate(written.fallbacks)}
+    if written.difficulty is not None and written.difficulty.classifier is not None:
+        paths.setdefault(written.difficulty.classifier.deployment, "difficulty.classifier.deployment")
     for deployment, where in paths.items():
         place = _place_of(settings, deployment)
         if place is not None and not is_allowed(place, requirements):
@@ -719,6 +782,62 @@ def _place(written: schema.Deployment | schema.Provider, provider: schema.Provid
     region = written.data_region or (provider.data_region if provider else None) or ""
     policy = written.data_policy or (provider.data_policy if provider else ())
     return Place(region, frozenset(policy), is_own=provider is None)
+
+
+def _difficulty_problems(
+    path: str, written: schema.Route, settings: Settings, known: Iterable[str]
+) -> Iterator[Problem]:
+    levels = {target.when for target in written.targets}
+    if written.strategy != "difficulty":
+        if written.difficulty is not None:
+            yield Problem(f"{path}.difficulty", "needs `strategy: difficulty`")
+        if levels != {None}:
+            yield Problem(f"{path}.targets", "`when` needs `strategy: difficulty`")
+        return
+    for index, target in enumerate(written.targets):
+        if target.when is None:
+            yield Problem(f"{path}.targets[{index}]", "`when` is missing: easy, medium or hard")
+        if not _may(settings, target.deployment, "chat"):
+            yield Problem(f"{path}.targets[{index}].deployment", f"{target.deployment} does not do chat")
+    first = min(target.tier for target in written.targets)
+    if None not in levels and len({one.when for one in written.targets if one.tier == first}) == 1:
+        yield Problem(f"{path}.targets", "are all of one level; routing by difficulty needs two at least")
+    said = written.difficulty or schema.Difficulty()
+    if said.thresholds.medium > said.thresholds.hard:
+        yield Problem(f"{path}.difficulty.thresholds", "medium must not be above hard")
+    if said.classifier is not None:
+        yield from _classifier_problems(f"{path}.difficulty.classifier", said.classifier, settings, known)
+
+
+def _classifier_problems(
+    path: str, written: schema.Classifier, settings: Settings, known: Iterable[str]
+) -> Iterator[Problem]:
+    if written.deployment not in known:
+        yield Problem(f"{path}.deployment", _no_such("deployment", written.deployment, sorted(known)))
+    elif not _may(settings, written.deployment, "embedding"):
+        yield Problem(f"{path}.deployment", f"{written.deployment} does not do embedding")
+    for text in sorted({*written.easy} & {*written.hard}):
+        yield Problem(path, f"{text!r} is an example of easy and of hard requests")
+
+
+def _may(settings: Settings, name: str, operation: Operation) -> bool:
+    """Whether a deployment may do that, as far as the settings say."""
+    if name in BUILTINS:
+        return any(
+            own.deployment.name == name and operation in own.deployment.operations for own in _builtin()
+        )
+    written = settings.deployments.get(name)
+    if written is None or written.operations:
+        return written is None or not written.operations or operation in written.operations
+    try:
+        if written.provider is None:
+            return operation in _local_one(name, written).deployment.operations
+        provider = settings.providers.get(written.provider)
+        if provider is None or any(_one_provider("", provider)):
+            return True
+        return operation in _remote(written.provider, provider).codec.operations
+    except (PenstockError, ValueError):  # problems of their own
+        return True
 
 
 def _key_problems(settings: Settings, no_such_route: Callable[[str], str]) -> Iterator[Problem]:

@@ -26,6 +26,7 @@ from penstock.config.units import (
 )
 from penstock.engines import ENGINES
 from penstock.providers.profiles import PROFILES
+from penstock.types.deployment import Level, Strategy, Verdict
 from penstock.types.identity import Override, PriorityName, RoleName
 from penstock.types.requests import Operation
 
@@ -159,6 +160,15 @@ class Queue(Group, frozen=True):
     )
 
 
+class Probe(Group, frozen=True):
+    """A small request of our own, so that recovery is found without one of a customer's."""
+
+    every: Annotated[
+        Duration, Meta(description="after the last answer or probe; at least 1s; each one costs a few tokens")
+    ] = 30.0
+    timeout: Annotated[Duration, Meta(description="for its answer; at most 30s")] = 10.0
+
+
 class Deployment(Group, frozen=True):
     """A model on a provider (`provider`) or on this machine (`engine`, or chosen by the model source)."""
 
@@ -187,6 +197,9 @@ class Deployment(Group, frozen=True):
             description="send small embedding and rerank requests as one; default: on (local), off (remote)"
         ),
     ] = None
+    probe: Annotated[
+        Switch | Probe, Meta(description="ask it something small while nobody uses it, or it is down")
+    ] = False
 
 
 class Requirements(Group, frozen=True):
@@ -204,6 +217,9 @@ class Target(Group, frozen=True):
     tier: Annotated[
         int, Meta(description="asked when no target of a lower tier can answer", ge=1, le=100)
     ] = 1
+    when: Annotated[
+        Level | None, Meta(description="strategy difficulty: the requests it is for: easy, medium or hard")
+    ] = None
 
 
 class Timeouts(Group, frozen=True):
@@ -234,6 +250,47 @@ class Hedge(Group, frozen=True):
     )
 
 
+class Thresholds(Group, frozen=True):
+    """Scores, from 0 to 1, from which a request is harder."""
+
+    medium: Annotated[float, Meta(description="score from which a request is medium", ge=0, le=1)] = 0.25
+    hard: Annotated[
+        float,
+        Meta(description="score from which it is hard; of two levels the harder one's counts", ge=0, le=1),
+    ] = 0.4
+
+
+class Classifier(Group, frozen=True):
+    """An embedding model that tells what a request resembles more."""
+
+    deployment: Annotated[str, Meta(description="its name; builtin:embedding knows English", min_length=1)]
+    easy: Annotated[tuple[str, ...], Meta(description="examples of easy requests", min_length=1)]
+    hard: Annotated[tuple[str, ...], Meta(description="examples of hard ones", min_length=1)]
+
+
+class Difficulty(Group, frozen=True):
+    """How easy requests are told from hard ones, and which answers are asked for again."""
+
+    thresholds: Thresholds = Thresholds()
+    classifier: Annotated[
+        Classifier | None, Meta(description="its score and the one of a request's looks count half each")
+    ] = None
+    escalate: Annotated[
+        tuple[Verdict, ...],
+        Meta(
+            description="what is wrong with an answer that the next harder target is asked for instead:"
+            " schema, refusal, logprob"
+        ),
+    ] = ("schema", "refusal")
+    min_logprob: Annotated[
+        float,
+        Meta(description="logprob: mean of an answer's tokens below which it is unsure, if it has any", le=0),
+    ] = -1.5
+    escalate_streams: Annotated[
+        Switch, Meta(description="hold streams back, too, until they are complete and found good")
+    ] = False
+
+
 class Route(Group, frozen=True):
     """A public model name."""
 
@@ -246,11 +303,11 @@ class Route(Group, frozen=True):
         int, Meta(ge=0, le=5, description="further attempts where all were tried and trying again may help")
     ] = 0
     strategy: Annotated[
-        Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest"],
+        Strategy,
         Meta(
             description="how a target is chosen: by weight; the less busy of two taken by weight; by whose"
             " cache holds the beginning of the prompt, and how much waits there; by the price of the answer;"
-            " by how fast it has been"
+            " by how fast it has been; by how hard the request looks"
         ),
     ] = "weighted"
     sticky: Annotated[
@@ -264,6 +321,9 @@ class Route(Group, frozen=True):
     requires: Annotated[Requirements, Meta(description="checked of every target and fallback")] = (
         Requirements()
     )
+    difficulty: Annotated[
+        Difficulty | None, Meta(description="of the strategy of that name; default: as below")
+    ] = None
     hedge: Annotated[
         Switch | Hedge, Meta(description="ask a second target when the first is late to begin its answer")
     ] = False
@@ -463,7 +523,6 @@ LATER: Final[dict[str, str]] = {
     "routes.*.guardrails": "guardrails",
     "routes.*.cache": "response caches",
     "routes.*.rollout": "rollouts",
-    "routes.*.targets.*.when": "routing by difficulty",
     "keys.*.limits": "limits",
     "keys.*.budget": "budgets",
     "keys.*.team": "teams",
@@ -478,7 +537,6 @@ LATER: Final[dict[str, str]] = {
 
 # Likewise for values.
 LATER_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "routes.*.strategy": ("difficulty",),
     "deployments.*.engine": ("vllm", "sglang", "tgi", "trtllm", "tei", "infinity", "ollama", "deepspeed"),
 }
 

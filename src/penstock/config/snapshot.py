@@ -7,7 +7,7 @@ models()                the rows of GET /v1/models
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -78,6 +78,8 @@ class Remote(msgspec.Struct, frozen=True):
             operations=self.codec.operations if operations is None else operations,
             remote=self.view,
             spares=self.spares,
+            has_parts=bool(self.spares),
+            is_balanced=bool(self.spares),
             max_context=facts.row.context if facts is not None else None,
             max_output=facts.row.max_output if facts is not None else None,
             facts=None
@@ -115,6 +117,16 @@ class Snapshot:
             target.deployment.remote is not None for route in self.routes.values() for target in route.targets
         )
 
+    def deployments(self) -> Iterable[Deployment]:
+        """All that are configured, each once."""
+        found = (
+            target.deployment
+            for route in self.routes.values()
+            for tier in (route.targets, *route.tiers)
+            for target in tier
+        )
+        return {deployment.name: deployment for deployment in found}.values()
+
     def find_route(self, name: str) -> Route | None:
         route = self.routes.get(name)
         return route if route is not None else self._wildcard(name)
@@ -141,6 +153,7 @@ class Snapshot:
         if self.refuses_unpriced and not is_priced(deployment):
             return None
         label = f"{remote.name}/*"  # of a bounded set, though the provider takes any name
+        deployment = msgspec.structs.replace(deployment, label=label)
         made = route_of(name, (Target(deployment, Labels(label, label)),))
         if len(self._wildcards) >= _MAX_WILDCARD_ROUTES:
             self._wildcards.clear()

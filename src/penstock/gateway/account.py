@@ -63,6 +63,8 @@ def _line(call: Call, ended_s: float, lost: int = 0) -> dict[str, Any]:
     if call.model:
         fields["model"] = call.model
         fields["deployment"] = call.deployment
+    if call.difficulty is not None:
+        fields["difficulty"] = str(call.difficulty)
     if call.error is not None:
         fields["code"] = call.error.code
         if call.error.param is not None:

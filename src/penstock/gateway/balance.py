@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from penstock.gateway.health import Health, replica_of
 from penstock.gateway.wishes import SESSION
-from penstock.routing import select, sticky
+from penstock.routing import difficulty, select, sticky
 from penstock.routing.constraints import Needs, fits, needs_of
 from penstock.routing.load import Lease, Load
 from penstock.routing.prefix import BLOCK, BYTES_PER_TOKEN, PrefixIndex, blocks_of, salt_of
@@ -68,11 +69,11 @@ class Balance:
         self.predicted: dict[str, int] = {}  # deployment -> tokens
         self.cached: dict[str, int] = {}
         self.regret: dict[str, int] = {}  # route -> tokens
+        self.levels: dict[tuple[str, str], int] = {}  # (route, level) -> how often
+        self.escalations: dict[tuple[str, str], int] = {}  # (route, reason)
 
-    def choose(
-        self, call: Call, request: Request, route: Route, fleet: Fleet, down: Callable[[str], bool]
-    ) -> Target:
-        """The best of those that can and are up. `down`: whether a deployment is left alone, by its name."""
+    def choose(self, call: Call, request: Request, route: Route, fleet: Fleet, health: Health) -> Target:
+        """The best of those that can and are up."""
         if route.strategy == "affinity":
             self._read(call, request)
         elif route.strategy == "cheapest":
@@ -80,21 +81,25 @@ class Balance:
         candidates: Sequence[Candidate] = self._candidates(route, fleet)
         if route.is_mixed:
             candidates = self._able(candidates, request)
-        best = self._best(call, request, route, candidates)
-        if down(best.target.deployment.name):
-            up = [one for one in candidates if not down(one.target.deployment.name)]
-            best = self._best(call, request, route, up) if up else best
+        roll = _roll(call, request, route)
+        best = self._best(call, request, route, health.standing(candidates, roll))
+        if not health.is_up(best):
+            up = [one for one in candidates if health.is_up(one)]
+            best = self._best(call, request, route, health.standing(up, roll)) if up else best
         if route.strategy != "weighted":
             key = (route.name, best.id or best.replica)
             self.decisions[key] = self.decisions.get(key, 0) + 1
         call.replica = best.id
         return best.target
 
-    def again(self, call: Call, request: Request, route: Route, targets: Sequence[Target]) -> Target:
+    def again(
+        self, call: Call, request: Request, route: Route, targets: Sequence[Target], health: Health
+    ) -> Target:
         """Who is next of `targets`, after others have failed."""
-        left = [Candidate(one, one.deployment.name, "", one.weight) for one in targets]
+        left = [_of_target(one) for one in targets]
         call.replica = ""
-        return self._best(call, request, route, self._able(left, request)).target
+        able = health.standing(self._able(left, request), _roll(call, request, route))
+        return self._best(call, request, route, able).target
 
     def _able(self, candidates: Sequence[Candidate], request: Request) -> Sequence[Candidate]:
         """Those that are not known to be unable; all, if all are."""
@@ -102,6 +107,10 @@ class Balance:
             return candidates
         needs = _needs(request)
         return [one for one in candidates if fits(one.target.deployment, needs)] or candidates
+
+    def able(self, route: Route, request: Request) -> list[Target]:
+        """The targets of a route that are not known to be unable; all, if all are."""
+        return [one.target for one in self._able([_of_target(one) for one in route.targets], request)]
 
     def _read(self, call: Call, request: Request) -> None:
         text = prompt_of(request)
@@ -125,6 +134,8 @@ class Balance:
                 answer = self._answer_tokens(request, route)
                 tokens = call.prompt.tokens
                 return select.least(candidates, lambda one: _price(one, tokens, answer), roll)
+            case "difficulty" if call.difficulty is not None:
+                return select.preferred(candidates, difficulty.preference(call.difficulty), roll)
             case "fastest" if other_roll >= EXPLORES:
                 return select.least(candidates, lambda one: self._expected_s(one, request, route), roll)
             case _:
@@ -165,16 +176,21 @@ class Balance:
             self.predicted.copy(),
             self.cached.copy(),
             len(self.index),
+            self.levels.copy(),
+            self.escalations.copy(),
         )
 
     def _candidates(self, route: Route, fleet: Fleet) -> list[Candidate]:
-        """Those of a route without replicas of ours never change."""
+        """Those of a route that is indifferent to replicas of ours never change."""
         known = self._fixed.get(route.name)
         if known is not None and known[0] is route:
             return known[1]
-        candidates = candidates_of(route, fleet)
-        if all(target.deployment.pool is None for target in route.targets):
-            self._fixed[route.name] = (route, candidates)
+        if route.difficulty is None and any(target.deployment.pool is not None for target in route.targets):
+            return candidates_of(route, fleet)
+        candidates = [
+            _of_target(target) for target in route.targets
+        ]  # the fleet knows the least used replica
+        self._fixed[route.name] = (route, candidates)
         return candidates
 
     def placed(self, call: Call, deployment: Deployment, view: ReplicaView) -> Lease:
@@ -191,7 +207,7 @@ class Balance:
         if attempt.first_content_s is not None and attempt.ended_s is not None:
             first_s = attempt.first_content_s - attempt.started_s
             rest_s = attempt.ended_s - attempt.first_content_s
-            self.speeds.saw(deployment.name, first_s, rest_s, usage.completion_tokens, now_s=attempt.ended_s)
+            self.speeds.saw(attempt.label, first_s, rest_s, usage.completion_tokens, now_s=attempt.ended_s)
         if usage.completion_tokens:
             known = self._answers.get(route, float(usage.completion_tokens))
             self._answers[route] = known + NEWEST * (usage.completion_tokens - known)
@@ -226,6 +242,15 @@ def _session(call: Call, request: Request, by: Sticky) -> int:
     return sticky.session_of(by, key, call.headers.get(SESSION, b""), getattr(request, "body", {}))
 
 
+def _roll(call: Call, request: Request, route: Route) -> Callable[[Candidate], float] | None:
+    by = route.sticky
+    return None if by is None else lambda one: sticky.roll(one, _session(call, request, by))
+
+
+def _of_target(target: Target) -> Candidate:
+    return Candidate(target, target.deployment.name, "", target.weight)
+
+
 def _needs(request: ChatRequest) -> Needs:
     try:
         return needs_of(request.conversation())
@@ -247,18 +272,13 @@ def candidates_of(route: Route, fleet: Fleet) -> list[Candidate]:
     for target in route.targets:
         deployment = target.deployment
         if deployment.pool is None:
-            found.append(Candidate(target, deployment.name, "", target.weight))
+            found.append(_of_target(target))
             continue
         ready = fleet.replicas(deployment.pool)
         found += [Candidate(target, replica_of(deployment, view), view.id, target.weight) for view in ready]
         if not ready:
-            found.append(Candidate(target, deployment.name, "", target.weight))
+            found.append(_of_target(target))
     return found
-
-
-def replica_of(deployment: Deployment, view: ReplicaView) -> str:
-    """A replica that was started again is another one: its cache is empty."""
-    return deployment.name if deployment.pool is None else f"{view.id}:{view.address.port}"
 
 
 def prompt_of(request: Request) -> bytes:

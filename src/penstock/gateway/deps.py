@@ -5,13 +5,14 @@ import msgspec
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
 from penstock.gateway.callers import Callers
+from penstock.gateway.classifier import Classifiers
+from penstock.gateway.health import Health
 from penstock.gateway.media import Media
 from penstock.gateway.queueing import Queues
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib.clock import Clock
 from penstock.lib.http1 import Client, Origin, Timeouts
 from penstock.lib.retry_budget import RetryBudget
-from penstock.routing.breaker import Breakers
 from penstock.routing.hedging import Delays
 from penstock.telemetry.metrics import Metrics
 from penstock.types.deployment import Fleet
@@ -28,13 +29,14 @@ class Deps(msgspec.Struct, frozen=True):
     media: Media
     thoughts: Thoughts
     retries: RetryBudget
-    breakers: Breakers
+    health: Health
     balance: Balance
     batcher: Batcher
     queues: Queues
     hedges: RetryBudget
     delays: Delays
     callers: Callers
+    classifiers: Classifiers
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

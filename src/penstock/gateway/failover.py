@@ -13,11 +13,14 @@ import structlog
 
 from penstock.gateway import hedge, upstream
 from penstock.gateway.attempts import unsent
+from penstock.gateway.batching import SHORTEST_TOTAL_S
 from penstock.gateway.deps import Deps
+from penstock.gateway.escalation import Escalation
+from penstock.gateway.health import is_credential_s
+from penstock.gateway.structured import Escalated
 from penstock.gateway.upstream import Emit
 from penstock.gateway.wishes import within
-from penstock.routing.failover import Tried, next_step, steer
-from penstock.routing.select import weighted
+from penstock.routing.failover import Step, Tried, next_step, steer
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route, Target
 from penstock.types.errors import (
@@ -27,8 +30,9 @@ from penstock.types.errors import (
     QueueFull,
     QueueTimeout,
     UpstreamError,
+    UpstreamInvalid,
 )
-from penstock.types.requests import Request
+from penstock.types.requests import ChatRequest, Request
 
 _log = structlog.get_logger("penstock.gateway")
 
@@ -41,65 +45,94 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
         return
     if not route.has_more:
         call.labels, call.deployment = first.labels, first.deployment.name
-        await _send(call, request, first.deployment, route=route, deps=deps, emit=emit)
+        send = _send if first.deployment.probe is None else attempt
+        await send(call, request, first, route=route, deps=deps, emit=emit)
         return
     deps.retries.called(route.name)
     if route.hedge is not None:
         deps.hedges.called(route.name, route.hedge.share)
     tried: list[Tried] = []
+    replica = ""
+    judge = None
+    if route.difficulty is not None and isinstance(request, ChatRequest) and not request.counts_only:
+        judge = Escalation(call, request, route.difficulty, route=route, deps=deps, emit=emit)
 
-    def down(name: str) -> bool:
-        return deps.breakers.is_down(name, deps.clock.monotonic())
+    def left_s() -> float:
+        return (call.limit_s or route.timeouts.total_s) - (deps.clock.monotonic() - call.started_s)
 
     def choose(targets: Sequence[Target]) -> Target:
         if route.is_choosy:
-            return deps.balance.again(call, request, route, targets)
-        return weighted(targets, random.random())  # noqa: S311 - a traffic split
+            return deps.balance.again(call, request, route, targets, deps.health)
+        return deps.health.weighted(targets)
 
-    async def attempt(call: Call, target: Target, route: Route, emit: Emit) -> None:
-        await _attempt(call, request, target, route=route, deps=deps, emit=emit)
+    def other_replicas(deployment: Deployment) -> Sequence[str]:
+        return deps.health.other_replicas(deployment, {one.replica for one in call.attempts})
 
+    async def one_attempt(call: Call, target: Target, route: Route, emit: Emit) -> None:
+        await attempt(call, request, target, route=route, deps=deps, emit=emit)
+
+    down = deps.health.is_down
+    if deps.health.is_gentle(route):
+        first = choose([one for one in route.targets if call.operation in one.deployment.operations])
     target = steer(first, route, call.operation, down, choose)
     while True:
         call.labels, call.deployment = target.labels, target.deployment.name
+        told = emit if judge is None else judge.begin(target)
         try:
             if route.hedge is None:
-                await attempt(call, target, route, emit)
+                await one_attempt(call, target, route, told)
             else:
                 await hedge.race(
                     call,
                     target,
                     route=route,
                     deps=deps,
-                    emit=emit,
-                    attempt=attempt,
+                    emit=told,
+                    attempt=one_attempt,
                     tried=tried,
                 )
-        except PenstockError as error:
-            if call.is_stream and call.first_content_s is not None:
+            if judge is not None:
+                await judge.end()
+        except Escalated as escalated:
+            if judge is None:
                 raise
-            tried.append(Tried(target, error))
+            tried.append(Tried(target, UpstreamInvalid("The answer was not good enough."), replica))
+            step = Step(judge.next(escalated.verdict))
+        except PenstockError as error:
+            if call.is_stream and call.first_content_s is not None and not call.held_for:
+                raise
+            tried.append(Tried(target, error, replica))
             roll = random.random()  # noqa: S311 - likewise
-            step = next_step(route, call.operation, tried, down, choose=choose, roll=roll)
-            left_s = (call.limit_s or route.timeouts.total_s) - (deps.clock.monotonic() - call.started_s)
-            if step is None or step.pause_s >= left_s or not deps.retries.take(route.name):
+            after = next_step(
+                route, call.operation, tried, down, choose=choose, roll=roll, replicas=other_replicas
+            )
+            if (
+                after is None
+                or after.pause_s >= left_s()
+                or (judge is not None and judge.is_enough(after.target))
+                or not deps.retries.take(route.name)
+            ):
+                if judge is not None and await judge.give_kept():
+                    return
                 call.unsent = unsent(call, tried)
                 raise _last_word(tried, error) from error
+            step = after
             _log.info(
                 "attempt failed",
                 id=call.id,
                 deployment=target.deployment.name,
                 code=error.code,
                 detail=error.detail,
-                next=step.target.deployment.name,
+                next=step.replica or step.target.deployment.name,
             )
         else:
             return
         if step.pause_s:
             await asyncio.sleep(step.pause_s)
         if call.limit_s is not None:
-            route = within(route, left_s - step.pause_s)
-        target = step.target
+            route = within(route, max(SHORTEST_TOTAL_S, left_s()))
+        target, replica = step.target, step.replica
+        call.replica = replica
         call.usage, call.first_content_s, call.dialect, call.dropped = None, None, "", ()
 
 
@@ -116,20 +149,22 @@ def _last_word(tried: Sequence[Tried], error: PenstockError) -> PenstockError:
     )
 
 
-async def _attempt(
+async def attempt(
     call: Call, request: Request, target: Target, *, route: Route, deps: Deps, emit: Emit
 ) -> None:
     """One target asked, and what came of it noted in its breaker."""
-    breaker = deps.breakers.of(target.deployment.name)
-    breaker.began(deps.clock.monotonic())
+    breaker = deps.health.began(target.deployment)
+    before = len(call.attempts)
     call.is_follower = False
     try:
-        await _send(call, request, target.deployment, route=route, deps=deps, emit=emit)
+        await _send(call, request, target, route=route, deps=deps, emit=emit)
     except PenstockError as error:
-        if call.is_follower:  # one answer to a batch is one sample, not one for each of its members
+        is_sent = len(call.attempts) > before
+        # one answer to a batch is one sample, not one for each of its members
+        if call.is_follower or _is_a_part_s(target.deployment, error, is_sent=is_sent):
             breaker.left()
         else:
-            breaker.failed(error, deps.clock.monotonic())
+            deps.health.failed(breaker, error)
         raise
     except BaseException:  # the client left, or we erred: nothing is known of the upstream
         breaker.left()
@@ -137,21 +172,29 @@ async def _attempt(
     if call.is_follower:
         breaker.left()
     else:
-        breaker.succeeded(deps.clock.monotonic())
+        deps.health.succeeded(breaker)
+
+
+def _is_a_part_s(deployment: Deployment, error: PenstockError, *, is_sent: bool) -> bool:
+    """Whether one of its replicas or credentials is to blame: that has been noted (upstream.py)."""
+    if not deployment.has_parts:
+        return False
+    return is_sent if deployment.pool is not None else is_credential_s(error)
 
 
 async def _send(
-    call: Call, request: Request, deployment: Deployment, *, route: Route, deps: Deps, emit: Emit
+    call: Call, request: Request, target: Target, *, route: Route, deps: Deps, emit: Emit
 ) -> None:
     """One attempt, which others may share where the deployment batches, and which waits where it is full."""
+    deployment = target.deployment
 
     async def send(call: Call, request: Request, route: Route, emit: Emit) -> None:
-        async def attempt(emit: Emit) -> None:
+        async def run_once(emit: Emit) -> None:
             await upstream.run(call, request, deployment=deployment, route=route, deps=deps, emit=emit)
 
         if deployment.concurrency is None:
-            await attempt(emit)
+            await run_once(emit)
         else:
-            await deps.queues.of(deployment).run(call, request, emit, attempt)
+            await deps.queues.of(deployment).run(call, request, emit, run_once)
 
     await deps.batcher.run(call, request, deployment=deployment, route=route, emit=emit, send=send)

@@ -55,7 +55,7 @@ async def race(
     try:
         runners.start(first, call.replica)
         if not await runners.is_over(_delay_s(route, deps)):
-            other = _other(call, first, route, deps)
+            other = _other(call, first, runners.first_replica, route, deps)
             if other is not None and deps.hedges.take(route.name):
                 runners.start(other.target, other.id)
             await runners.is_over(None)
@@ -95,6 +95,11 @@ class _Race:
         self._runners.append(runner)
         runner.task = tasks.spawn(self._tasks, self._run(runner), "attempt")
 
+    @property
+    def first_replica(self) -> str:
+        """Where the first attempt is: the id of one of ours."""
+        return self._runners[0].call.replica
+
     async def is_over(self, within_s: float | None) -> bool:
         """Whether it is known who answers, or that nobody does."""
         try:
@@ -117,7 +122,9 @@ class _Race:
             return
         first, *others = self._runners
         tried += [
-            Tried(other.target, other.error) for other in others if isinstance(other.error, PenstockError)
+            Tried(other.target, other.error, other.call.replica)
+            for other in others
+            if isinstance(other.error, PenstockError)
         ]
         if first.error is not None:
             raise first.error
@@ -169,15 +176,15 @@ def _delay_s(route: Route, deps: Deps) -> float | None:
     return hedge.after_s if hedge.after_s is not None else deps.delays.late_s(route.name)
 
 
-def _other(call: Call, first: Target, route: Route, deps: Deps) -> Candidate | None:
+def _other(call: Call, first: Target, replica: str, route: Route, deps: Deps) -> Candidate | None:
     """Of the others that are up, the one with the least to do."""
-    now_s = deps.clock.monotonic()
     others = [
         one
         for one in candidates_of(route, deps.fleet)
-        if (one.target is not first or (one.id and one.id != call.replica))
+        if (one.target is not first or (one.id and one.id != replica))
+        and one.target.when == first.when  # of a route by difficulty
         and call.operation in one.target.deployment.operations
-        and not deps.breakers.is_down(one.target.deployment.name, now_s)
+        and deps.health.is_up(one)
     ]
     if not others:
         return None

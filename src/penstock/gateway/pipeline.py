@@ -3,7 +3,8 @@
     1  authenticate         who calls           (before the body is read; callers.py where it is no plain key)
     2  read, decode         what is asked, checked against the schema
     3  find_route           which model that is; may this key use it
-    4  choose               which target answers                        (routing.select, pure; balance)
+    4  choose               which target answers                        (routing.select, pure; balance,
+                                                                         difficulty)
     5  failover.run         attempts until one answers: deltas come, the responder writes them
     6  account              exactly once, whatever happened
 
@@ -24,6 +25,7 @@ from penstock.gateway import failover, wishes
 from penstock.gateway.account import account
 from penstock.gateway.attempts import told_to
 from penstock.gateway.deps import Deps
+from penstock.gateway.difficulty import judge
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
 from penstock.routing import select
@@ -69,10 +71,9 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if not route.is_choosy:
             target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
         else:
-            now_s = call.started_s
-            target = deps.balance.choose(
-                call, request, route, deps.fleet, lambda name: deps.breakers.is_down(name, now_s)
-            )
+            if route.difficulty is not None:
+                call.difficulty = await judge(call, request, route, deps)
+            target = deps.balance.choose(call, request, route, deps.fleet, deps.health)
         deployment = target.deployment
         if call.operation not in deployment.operations:
             raise wrong_operation(deployment, call)

@@ -131,6 +131,8 @@ def call_lines(call: Call, id_header: str) -> str:
         lines += (
             f"x-penstock-queue-position: {call.queue_position}\r\nx-penstock-queue-wait-ms: {waited_ms}\r\n"
         )
+    if call.difficulty is not None:
+        lines += f"x-penstock-difficulty: {call.difficulty}\r\n"
     if call.dialect or call.dropped:
         lines += translation_line(call.dropped)
     return lines

@@ -11,17 +11,11 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
+from penstock.gateway.said import Said
+from penstock.types.conversation import Dialect
+from penstock.types.deployment import Verdict
 from penstock.types.errors import InvalidRequest, UpstreamInvalid
-from penstock.types.events import (
-    Answer,
-    Chunk,
-    Delta,
-    Events,
-    Finish,
-    RefusalText,
-    Text,
-    ToolStart,
-)
+from penstock.types.events import Delta
 
 MAX_TRIES = 2
 
@@ -32,43 +26,37 @@ class SchemaMismatch(UpstreamInvalid):
     """The model's answer is not of the schema that the caller asked for."""
 
 
+class Escalated(Exception):
+    """An answer that is not given: the request goes to a harder target of its route (escalation.py).
+
+    No PenstockError: nobody hears of it, and it says nothing of the target's health.
+    """
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self.verdict = verdict
+
+
 def _fetch_nothing(url: str) -> None:
     """A caller's schema must not make this machine read a file or ask a server ($ref)."""
     raise ValueError(f"$ref to {url[:100]} is not followed; put what it refers to under $defs")
 
 
-class Checked:
-    """`emit` for one attempt."""
+class Schema:
+    """What an answer's text must fit."""
 
-    def __init__(self, schema: dict[str, Any], emit: Emit, *, is_stream: bool) -> None:
-        """Raises InvalidRequest when the schema is none."""
+    def __init__(self, schema: dict[str, Any]) -> None:
+        """Raises ValueError when it is none."""
         try:
             self._validator = jsonschema_rs.validator_for(schema, retriever=_fetch_nothing)
         except (jsonschema_rs.ValidationError, ValueError) as exc:
-            param = "response_format.json_schema.schema"
-            said = str(exc).partition("\n")[0]
-            raise InvalidRequest(f"`{param}` is not a valid JSON Schema: {said}.", param=param) from exc
-        self._emit = emit
-        self._is_stream = is_stream
-        self._texts: dict[int, list[str]] = {}  # per choice
-        self._is_other: set[int] = set()  # choices that call tools, refuse, or were cut: no answer to check
-        self._held: list[Delta] = []
+            raise ValueError(str(exc).partition("\n")[0]) from exc
 
-    async def emit(self, deltas: Sequence[Delta]) -> None:
-        for delta in deltas:
-            self._see(delta)
-        if self._is_stream:
-            await self._emit(deltas)
-        else:
-            self._held += deltas
-
-    async def end(self) -> None:
-        """The answer is complete. Raises SchemaMismatch."""
-        for index, texts in self._texts.items():
-            if index not in self._is_other:
-                self._check("".join(texts))
-        if not self._is_stream:
-            await self._emit(self._held)
+    def check(self, said: Said) -> None:
+        """Raises SchemaMismatch. Choices that call tools, refuse, or were cut are no answers to check."""
+        for choice in said.choices.values():
+            if choice.is_answer:
+                self._check(choice.text)
 
     def _check(self, text: str) -> None:
         try:
@@ -86,30 +74,31 @@ class Checked:
                 f" `{where}`: {error.message[:200]}."
             )
 
-    def _see(self, delta: Delta) -> None:
-        match delta:
-            case Events(events):
-                for event in events:
-                    match event:
-                        case Text(text, index):
-                            self._texts.setdefault(index, []).append(text)
-                        case ToolStart(choice=index) | RefusalText(choice=index):
-                            self._is_other.add(index)
-                        case Finish("length" | "content_filter", index):
-                            self._is_other.add(index)
-            case Chunk(body) | Answer(body):
-                for choice in body["choices"]:
-                    self._see_choice(choice)
-            case _:
-                pass
 
-    def _see_choice(self, choice: dict[str, Any]) -> None:
-        index = choice.get("index", 0)
-        said = choice.get("delta") or choice.get("message") or {}
-        texts = self._texts.setdefault(index, [])
-        if said.get("content"):
-            texts.append(said["content"])
-        if said.get("tool_calls") or said.get("refusal"):
-            self._is_other.add(index)
-        if choice.get("finish_reason") in ("length", "content_filter"):
-            self._is_other.add(index)
+class Checked:
+    """`emit` for one attempt."""
+
+    def __init__(self, schema: dict[str, Any], dialect: Dialect, emit: Emit, *, is_stream: bool) -> None:
+        """Raises InvalidRequest when the schema is none."""
+        try:
+            self._schema = Schema(schema)
+        except ValueError as exc:
+            param = "response_format.json_schema.schema"
+            raise InvalidRequest(f"`{param}` is not a valid JSON Schema: {exc}.", param=param) from exc
+        self._said = Said(dialect)
+        self._emit = emit
+        self._is_stream = is_stream
+        self._held: list[Delta] = []
+
+    async def emit(self, deltas: Sequence[Delta]) -> None:
+        self._said.see(deltas)
+        if self._is_stream:
+            await self._emit(deltas)
+        else:
+            self._held += deltas
+
+    async def end(self) -> None:
+        """The answer is complete. Raises SchemaMismatch."""
+        self._schema.check(self._said)
+        if not self._is_stream:
+            await self._emit(self._held)

@@ -18,7 +18,6 @@ end: that is how generation stops when the client leaves.
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -27,8 +26,9 @@ import msgspec
 from penstock.gateway import pace
 from penstock.gateway.consumed import Volume, consumed
 from penstock.gateway.deps import Deps
+from penstock.gateway.health import is_credential_s
 from penstock.gateway.pace import Pace, Splitter, has_content
-from penstock.gateway.structured import MAX_TRIES, Checked, SchemaMismatch
+from penstock.gateway.structured import MAX_TRIES, Checked, Escalated, SchemaMismatch
 from penstock.gateway.translate import prepare, watched
 from penstock.lib import http1
 from penstock.lib.eventstream import BadFrame, FrameSplitter
@@ -43,10 +43,8 @@ from penstock.types.errors import (
     InvalidRequest,
     PenstockError,
     UnsupportedParameter,
-    UpstreamCredentials,
     UpstreamCut,
     UpstreamInvalid,
-    UpstreamRateLimited,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
@@ -74,7 +72,7 @@ async def run(
     give_up_s = deps.clock.monotonic() + timeouts.loading_s
     mismatches = 0
     while True:
-        replica = deployment.remote if not deployment.spares else _in_turn(deployment, deps)
+        replica = deployment.remote if not deployment.has_parts else _in_turn(call, deployment, deps)
         if replica is None:
             left_s = max(0.0, give_up_s - deps.clock.monotonic())
             replica = await deps.fleet.acquire(deployment.pool or "", left_s, call.replica)
@@ -84,12 +82,15 @@ async def run(
         call.attempts.append(attempt)
         if deployment.is_balanced:
             attempt.lease = deps.balance.placed(call, deployment, replica)
+            if deployment.has_parts:
+                attempt.breaker = deps.health.began(deployment, replica)
         try:
             await _attempt(
                 call, attempt, request, deployment, replica=replica, route=route, deps=deps, emit=emit
             )
         except http1.HTTPClientError as exc:
             attempt.error = _map_transport_error(exc, deployment)
+            _note(attempt, deployment, attempt.error, deps)
             if deployment.remote is None and isinstance(exc, http1.ConnectError | http1.ConnectionCut):
                 deps.fleet.suspect(replica)
                 if isinstance(exc, http1.ConnectError) and deps.clock.monotonic() < give_up_s:
@@ -98,42 +99,64 @@ async def run(
         except SchemaMismatch as error:
             attempt.error = error
             mismatches += 1
+            if "schema" in call.held_for:
+                raise Escalated("schema") from error
             if call.is_stream or mismatches >= MAX_TRIES:
                 raise
         except PenstockError as error:
             attempt.error = error
-            if attempt.is_told or not _may_use_another(deployment, replica, error, deps):
+            _note(attempt, deployment, error, deps)
+            if attempt.is_told or not _may_use_another(call, deployment, error, deps):
                 raise
         else:
             attempt.is_told = True
-            if attempt.lease is not None and call.usage is not None:
-                attempt.ended_s = deps.clock.monotonic()
-                deps.balance.learned(call, deployment, replica, call.usage)
+            if attempt.lease is not None:
+                _note_success(call, attempt, deployment, replica, deps)
             return
         finally:
             attempt.ended_s = deps.clock.monotonic()
             if attempt.lease is not None:
                 deps.balance.load.release(attempt.lease)
+                if attempt.breaker is not None:
+                    attempt.breaker.left()  # unless its end was noted
             if deployment.remote is None:
                 deps.fleet.release(replica)
 
 
-def _in_turn(deployment: Deployment, deps: Deps) -> ReplicaView | None:
-    """One of the provider's credentials: none that rests, unless all do."""
-    now_s = deps.clock.monotonic()
-    views = (deployment.remote, *deployment.spares)
-    awake = [view for view in views if view is not None and not deps.breakers.is_down(view.id, now_s)]
-    return random.choice(awake or views)  # noqa: S311 - a turn
+def _in_turn(call: Call, deployment: Deployment, deps: Deps) -> ReplicaView | None:
+    """One of its credentials; None where it has replicas, and then `call.replica` is the one to acquire."""
+    if deployment.pool is None:
+        return deps.health.credential(deployment, _asked(call))
+    call.replica = deps.health.replica(deployment, call.replica)
+    return None
 
 
-def _may_use_another(deployment: Deployment, replica: ReplicaView, error: PenstockError, deps: Deps) -> bool:
-    """Whether it was this credential's fault, and another is awake; it rests from now on."""
-    if not deployment.spares or not isinstance(error, UpstreamCredentials | UpstreamRateLimited):
+def _note(attempt: Attempt, deployment: Deployment, error: PenstockError, deps: Deps) -> None:
+    """It failed at this replica, or with this credential."""
+    if attempt.breaker is not None and (deployment.pool is not None or is_credential_s(error)):
+        deps.health.failed(attempt.breaker, error)
+
+
+def _note_success(
+    call: Call, attempt: Attempt, deployment: Deployment, replica: ReplicaView, deps: Deps
+) -> None:
+    if attempt.breaker is not None:
+        deps.health.succeeded(attempt.breaker)
+    if call.usage is not None:
+        attempt.ended_s = deps.clock.monotonic()
+        deps.balance.learned(call, deployment, replica, call.usage)
+
+
+def _may_use_another(call: Call, deployment: Deployment, error: PenstockError, deps: Deps) -> bool:
+    """Whether it was a credential's fault, and one that is awake was not asked yet."""
+    if not deployment.spares or not is_credential_s(error):
         return False
-    now_s = deps.clock.monotonic()
-    deps.breakers.of(replica.id).failed(error, now_s)
-    views = (deployment.remote, *deployment.spares)
-    return any(view is not None and not deps.breakers.is_down(view.id, now_s) for view in views)
+    return deps.health.has_fresh_credential(deployment, _asked(call))
+
+
+def _asked(call: Call) -> set[str]:
+    """The ids of the replicas and credentials that were."""
+    return {attempt.replica for attempt in call.attempts}
 
 
 async def _attempt(
@@ -162,7 +185,8 @@ async def _attempt(
         volume = Volume(deployment.codec.dialect, _read_events)
     checked = None
     if outgoing.schema is not None:
-        checked = Checked(outgoing.schema, emit, is_stream=call.is_stream)
+        dialect = request.dialect if isinstance(request, ChatRequest) else "openai"
+        checked = Checked(outgoing.schema, dialect, emit, is_stream=call.is_stream)
         emit = checked.emit
     reader = deployment.codec.reader(request, deployment)
     address = replica.address
@@ -234,7 +258,7 @@ async def _attempt(
                     response.limit_total(timeouts.total_s - (attempt.first_content_s - attempt.started_s))
                     if call.is_stream:
                         held = None
-                        attempt.is_told = True
+                        attempt.is_told = not call.held_for
                 if held is None:
                     await emit(deltas)
             if reader.is_done:

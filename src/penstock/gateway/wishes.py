@@ -73,10 +73,7 @@ def seconds_of(header: bytes, asked: bytes) -> float:
 
 def _required(call: Call, route: Route, key: VirtualKey) -> Route:
     """Both the key's requirements and the request's. Raises InvalidRequest, PermissionDenied."""
-    asked = call.headers.get(REQUIRE)
-    wanted = [key.requires] if key.requires is not None else []
-    if asked is not None:
-        wanted.append(requirements_of(asked))
+    wanted = wanted_of(call, key)
     if not wanted:
         return route
     left = narrowed(route, lambda one: all(is_allowed(one.place, each) for each in wanted))
@@ -86,6 +83,14 @@ def _required(call: Call, route: Route, key: VirtualKey) -> Route:
             f"Nothing that serves {route.name!r} has the data region and policy that {whose} requires."
         )
     return left
+
+
+def wanted_of(call: Call, key: VirtualKey | None) -> list[Requirements]:
+    """What any deployment must fulfil that is told of this call. Raises InvalidRequest."""
+    wanted = [key.requires] if key is not None and key.requires is not None else []
+    if (asked := call.headers.get(REQUIRE)) is not None:
+        wanted.append(requirements_of(asked))
+    return wanted
 
 
 def requirements_of(asked: bytes) -> Requirements:

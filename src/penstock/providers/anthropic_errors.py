@@ -7,7 +7,7 @@
     401 402 403                                       UpstreamCredentials
     404                                               UpstreamError           ours: a wrong deployment
     408 504 timeout_error                             UpstreamTimeout
-    409 429 rate_limit_error                          UpstreamRateLimited     with retry-after
+    409 429 rate_limit_error                          UpstreamRateLimited     until when: rate_limits.py
     500 502 503 529 overloaded_error                  UpstreamUnavailable
 
 Inside a stream only the error's type is there: it stands for its status.
@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from penstock.providers import openai_errors
-from penstock.providers.openai_errors import Headers
+from penstock.providers.rate_limits import Headers
 from penstock.types.errors import InvalidRequest, PenstockError, UpstreamCredentials
 
 _STATUSES = {

@@ -5,7 +5,7 @@
         code or words of a full context                  ContextLengthExceeded
         unsupported_parameter, unsupported_value         UnsupportedParameter
     401 402 403, or a bad key in other words             UpstreamCredentials     ours: no text is passed on
-    429                                                  UpstreamRateLimited     with retry-after(-ms)
+    429                                                  UpstreamRateLimited     until when: rate_limits.py
         insufficient_quota                               UpstreamCredentials
     404, 405, model_not_found                            UpstreamError           ours: a wrong deployment
     408 504                                              UpstreamTimeout
@@ -17,14 +17,12 @@ TEI with error_type), {"object": "error", message} (older vLLM), {"detail": text
 (FastAPI, Mistral), {"message": text} (Cohere), and plain text.
 """
 
-import math
 import re
-from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock.providers.rate_limits import Headers, limited_for_s, retry_after_s
 from penstock.types.errors import (
     ContextLengthExceeded,
     InvalidRequest,
@@ -38,11 +36,8 @@ from penstock.types.errors import (
     UpstreamUnavailable,
 )
 
-Headers = Sequence[tuple[bytes, bytes]]
-
 _MESSAGE_CHARS = 500
 _PARAM_CHARS = 200
-_LONGEST_WAIT_S = 24 * 3600.0
 
 _CONTEXT_CODES = frozenset(
     {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
@@ -78,7 +73,8 @@ class Refusal(NamedTuple):
 
 def map_error(name: str, status: int, headers: Headers, body: bytes) -> PenstockError:
     """A non-2xx answer. `name` is what the message calls the upstream."""
-    return _error(name, status, _read(body), retry_after_s(headers))
+    wait_s = limited_for_s(headers) if status == 429 else retry_after_s(headers)
+    return _error(name, status, _read(body), wait_s)
 
 
 def error_in_answer(name: str, error: Any) -> PenstockError:
@@ -196,27 +192,3 @@ def _clean(text: str, limit: int = _MESSAGE_CHARS) -> str:
     """Short, on one line, and without what looks like a key: vendors echo parts of it."""
     text = _SECRETS.sub("[removed]", " ".join(text.split()))
     return text if len(text) <= limit else text[:limit] + "..."
-
-
-def retry_after_s(headers: Headers) -> float | None:
-    """`retry-after-ms`, else `retry-after` in seconds or as a date (against the answer's own `date`).
-
-    Never more than a day; what is negative or no finite number says nothing.
-    """
-    found = {name.lower(): value.decode("latin-1").strip() for name, value in headers}
-    try:
-        if b"retry-after-ms" in found:
-            return _wait(float(found[b"retry-after-ms"]) / 1000)
-        given = found.get(b"retry-after")
-        if given is None:
-            return None
-        if given[:1].isdigit():
-            return _wait(float(given))
-        wait = parsedate_to_datetime(given) - parsedate_to_datetime(found[b"date"])
-        return _wait(max(0.0, wait.total_seconds()))
-    except (ValueError, KeyError, TypeError, OverflowError):
-        return None
-
-
-def _wait(seconds: float) -> float | None:
-    return min(seconds, _LONGEST_WAIT_S) if math.isfinite(seconds) and seconds >= 0 else None

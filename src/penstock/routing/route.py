@@ -41,11 +41,18 @@ def _derived(route: Route) -> Route:
     targets = route.targets
     first = targets[0].deployment
     is_mixed = len({(one.deployment.facts, one.deployment.max_context) for one in targets}) > 1
-    has_more = len(targets) > 1 or bool(route.tiers) or route.retries > 0 or route.hedge is not None
+    is_alone = len(targets) == 1 and not route.tiers and not has_replicas(first)
+    has_more = not is_alone or route.retries > 0 or route.hedge is not None
+    is_one_attempt = first.batching is None and first.concurrency is None and first.probe is None
     return msgspec.structs.replace(
         route,
         is_mixed=is_mixed,
         is_choosy=route.strategy != "weighted" or route.sticky is not None or is_mixed,
         has_more=has_more,
-        is_plain=not has_more and first.batching is None and first.concurrency is None,
+        is_plain=not has_more and is_one_attempt,
     )
+
+
+def has_replicas(deployment: Deployment) -> bool:
+    """More than one."""
+    return deployment.pool is not None and deployment.has_parts

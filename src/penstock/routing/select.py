@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from penstock.routing.load import Load
-from penstock.types.deployment import Target
+from penstock.types.deployment import Level, Target
 
 
 def weighted(targets: Sequence[Target], roll: float) -> Target:
@@ -92,6 +92,14 @@ def least(
         return weighted_of(candidates, roll)
     lowest = min(known)
     return weighted_of([one for one, own in zip(candidates, costs, strict=True) if own == lowest], roll)
+
+
+def preferred(candidates: Sequence[Candidate], levels: Sequence[Level], roll: float) -> Candidate:
+    """By weight, of those of the first of `levels` that anybody has; of all, where nobody has one."""
+    for level in levels:
+        if there := [one for one in candidates if one.target.when == level]:
+            return weighted_of(there, roll)
+    return weighted_of(candidates, roll)
 
 
 def weighted_of(candidates: Sequence[Candidate], roll: float) -> Candidate:

@@ -61,6 +61,13 @@ def rendezvous(candidates: Sequence[Candidate], session: int) -> Candidate:
     return max(candidates, key=lambda one: _score(one, session))
 
 
+def roll(one: Candidate, session: int) -> float:
+    """A number in [0, 1), for routing/slow_start.py: while somebody's share grows, conversations come to it
+    one after the other, and none goes back and forth.
+    """
+    return xxhash.xxh3_64_intdigest((one.id or one.replica).encode() + b"?", session) / 2**64
+
+
 def _score(one: Candidate, session: int) -> float:
     name = one.id or one.replica  # a replica that is started again has the same id
     point = (xxhash.xxh3_64_intdigest(name.encode(), session) + 1) / (2**64 + 1)

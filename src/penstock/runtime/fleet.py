@@ -13,6 +13,7 @@ failed                    UpstreamUnavailable at once: waiting would not help. W
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -90,8 +91,12 @@ class Fleet:
         clock: Clock | None = None,
     ) -> None:
         own_clock = clock if clock is not None else SystemClock()
+        self.newest_s = -math.inf
         self._pools = {
-            pool.name: _Pool(pool, engine(pool.engine), resolve, client, own_clock) for pool in pools
+            pool.name: _Pool(
+                pool, engine(pool.engine), resolve, client, own_clock, became_ready=self._became_ready
+            )
+            for pool in pools
         }
         self._by_id = {replica.name: replica for pool in self._pools.values() for replica in pool.replicas}
 
@@ -100,6 +105,9 @@ class Fleet:
         async with asyncio.TaskGroup() as group:
             for pool in self._pools.values():
                 tasks.spawn(group, pool.run(), f"pool {pool.pool.name}")
+
+    def _became_ready(self, at_s: float) -> None:
+        self.newest_s = max(self.newest_s, at_s)
 
     def replicas(self, pool: str) -> tuple[ReplicaView, ...]:
         """The ready ones."""
@@ -120,13 +128,21 @@ class Fleet:
 
 class _Pool:
     def __init__(
-        self, pool: Pool, engine: Engine, resolve: Resolve, client: http1.Client, clock: Clock
+        self,
+        pool: Pool,
+        engine: Engine,
+        resolve: Resolve,
+        client: http1.Client,
+        clock: Clock,
+        *,
+        became_ready: Callable[[float], None],
     ) -> None:
         self.pool = pool
         self.replicas = tuple(
-            Replica(f"{pool.name}#{number}", pool, engine, client=client, clock=clock, changed=self._wake)
+            Replica(f"{pool.name}#{number}", pool, engine, client=client, clock=clock, changed=self._noted)
             for number in range(pool.replicas)
         )
+        self._became_ready = became_ready
         self._resolve = resolve
         self._clock = clock
         self._change: asyncio.Future[None] | None = None
@@ -227,6 +243,12 @@ class _Pool:
         if done <= resumed:
             return None
         return (self._clock.monotonic() - began_s) * (total - done) / (done - resumed)
+
+    def _noted(self) -> None:
+        for replica in self.replicas:
+            if replica.view is not None and replica.view.ready_s is not None:
+                self._became_ready(replica.view.ready_s)
+        self._wake()
 
     def _wake(self) -> None:
         if self._change is not None:

@@ -187,8 +187,8 @@ class Replica:
                 view = self._view(process, info)
                 self._on("listening")
                 await self._warm(process, view)
-            self.view = view
             ready_at = self._clock.monotonic()
+            self.view = view = msgspec.structs.replace(view, ready_s=ready_at)
             self._on("answered")
             self.error = await self._watch(process, view)
         except LoadFailed as exc:

@@ -9,11 +9,16 @@
     penstock_cost_unknown_total              route, deployment: calls whose cost is not known
     penstock_cost_wasted_usd_total           deployment: attempts that nobody was told of
     penstock_requests_in_flight              operation
-    penstock_upstream_attempts_total         deployment, outcome (ok | client_left | outrun | an error code)
+    penstock_upstream_attempts_total         deployment, outcome: ok client_left outrun escalated, or a code
     penstock_batch_requests                  deployment (requests sent as one, where it batches)
     penstock_batches_refused_total           deployment (batches whose members were sent again, each alone)
-    penstock_deployment_down                 deployment (1 while its breaker is open; else no sample)
+    penstock_deployment_down                 deployment (1 while it is left alone; else no sample)
+    penstock_breaker_state                   kind: deployment replica credential, deployment, part
+                                             (0 closed, 1 half open, 2 open; what was never asked has none)
+    penstock_probes_total                    deployment, outcome (ok | an error code)
     penstock_routing_decisions_total         route, replica (strategies other than weighted)
+    penstock_difficulty_decisions_total      route, level: easy medium hard
+    penstock_difficulty_escalations_total    route, reason: schema refusal logprob
     penstock_routing_regret_tokens_total     route: read beyond what the best was predicted to
     penstock_prefix_predicted_tokens_total   deployment: of prompts, that should be in its cache
     penstock_prefix_cached_tokens_total      deployment: that were, as its usage says
@@ -46,6 +51,7 @@ from prometheus_client.registry import Collector
 
 from penstock.types.call import Call
 from penstock.types.money import PER_USD
+from penstock.types.usage import Usage
 
 DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -68,6 +74,20 @@ class Routing(NamedTuple):
     predicted: Mapping[str, int] = {}
     cached: Mapping[str, int] = {}
     blocks: int = 0
+    levels: Mapping[tuple[str, str], int] = {}  # (route, level)
+    escalations: Mapping[tuple[str, str], int] = {}  # (route, reason)
+
+
+class BreakerRow(NamedTuple):
+    """One breaker as the scrape shows it; of a credential its number, never itself."""
+
+    kind: str
+    deployment: str
+    part: str
+    state: str
+
+
+_STATES = {"closed": 0, "half open": 1, "open": 2}
 
 
 class Histogram:
@@ -100,6 +120,12 @@ class Consumed:
         self.cost = 0
         self.unpriced = 0  # calls
 
+    def add(self, usage: Usage) -> None:
+        self.prompt += usage.prompt_tokens
+        self.cached += usage.cached_tokens
+        self.completion += usage.completion_tokens
+        self.reasoning += usage.reasoning_tokens
+
 
 TOKENS = ("cached", "completion", "prompt", "reasoning")
 
@@ -117,7 +143,7 @@ class Series:
 
 
 class Metrics(Collector):
-    """One per process. `pools`, `down` (deployments left alone) and `routing` are asked at each scrape."""
+    """One per process. What is handed in is asked at each scrape; `down`: deployments left alone."""
 
     def __init__(
         self,
@@ -126,12 +152,16 @@ class Metrics(Collector):
         down: Callable[[], Iterable[str]] = tuple,
         routing: Callable[[], Routing] = Routing,
         queues: Callable[[], Iterable[QueueRow]] = tuple,
+        *,
+        breakers: Callable[[], Iterable[BreakerRow]] = tuple,
     ) -> None:
         self._version = version
         self._pools = pools
         self._down = down
         self._routing = routing
         self._queues = queues
+        self._breakers = breakers
+        self._probes: dict[tuple[str, str], int] = {}
         self._series: dict[tuple[str, str, str, int, str], Series] = {}
         self._durations: dict[tuple[str, str], Histogram] = {}
         self._ttfts: dict[tuple[str, str], Histogram] = {}
@@ -170,11 +200,8 @@ class Metrics(Collector):
             ttft.counts[bisect_left(DURATION_BUCKETS_S, ttft_s)] += 1
             ttft.sum += ttft_s
         consumed = series.consumed
-        if (usage := call.usage) is not None:
-            consumed.prompt += usage.prompt_tokens
-            consumed.cached += usage.cached_tokens
-            consumed.completion += usage.completion_tokens
-            consumed.reasoning += usage.reasoning_tokens
+        if call.usage is not None:
+            consumed.add(call.usage)
         if (cost := call.cost) is not None:
             consumed.cost += cost.total
         else:
@@ -183,6 +210,8 @@ class Metrics(Collector):
             said = attempt.outcome or outcome or "ok"
             label = (attempt.label, said if attempt.error is None else attempt.error.code)
             self._attempts[label] = self._attempts.get(label, 0) + 1
+            if said == "escalated" and not attempt.is_told and attempt.usage is not None:
+                self._consumed.setdefault((route, attempt.label), Consumed()).add(attempt.usage)
 
     def wasted(self, deployment: str, pico: int) -> None:
         self._wasted[deployment] = self._wasted.get(deployment, 0) + pico
@@ -207,6 +236,10 @@ class Metrics(Collector):
     def auth_failed(self, reason: str) -> None:
         """reason: one of gateway.callers' closed list."""
         self._auth_failures[reason] = self._auth_failures.get(reason, 0) + 1
+
+    def probe_ended(self, deployment: str, outcome: str) -> None:
+        key = deployment, outcome
+        self._probes[key] = self._probes.get(key, 0) + 1
 
     def _open(self, key: tuple[str, str, str, int, str]) -> Series:
         operation, route, deployment, _, _ = key
@@ -280,12 +313,7 @@ class Metrics(Collector):
         for deployment, number in self._refused.copy().items():
             refused.add_metric((deployment,), number)
         yield refused
-        down = GaugeMetricFamily(
-            "penstock_deployment_down", "1 while a deployment's breaker is open", labels=("deployment",)
-        )
-        for name in self._down():
-            down.add_metric((name,), 1)
-        yield down
+        yield from self._healthy()
         failures = CounterMetricFamily(
             "penstock_auth_failures", "Requests whose caller was not let in", labels=("reason",)
         )
@@ -298,6 +326,26 @@ class Metrics(Collector):
         build = GaugeMetricFamily("penstock_build_info", "Always 1", labels=("version",))
         build.add_metric((self._version,), 1)
         yield build
+
+    def _healthy(self) -> Iterable[Metric]:
+        down = GaugeMetricFamily(
+            "penstock_deployment_down", "1 while a deployment is left alone", labels=("deployment",)
+        )
+        for name in self._down():
+            down.add_metric((name,), 1)
+        yield down
+        breakers = GaugeMetricFamily(
+            "penstock_breaker_state", "0 closed, 1 half open, 2 open", labels=("kind", "deployment", "part")
+        )
+        for row in self._breakers():
+            breakers.add_metric((row.kind, row.deployment, row.part), _STATES[row.state])
+        yield breakers
+        probes = CounterMetricFamily(
+            "penstock_probes", "Small requests of our own, by outcome", labels=("deployment", "outcome")
+        )
+        for labels, number in self._probes.copy().items():
+            probes.add_metric(labels, number)
+        yield probes
 
     def _paid(self) -> Iterable[Metric]:
         cost = CounterMetricFamily(
@@ -357,6 +405,24 @@ class Metrics(Collector):
         for labels, number in said.decisions.items():
             decisions.add_metric(labels, number)
         yield decisions
+        for name, text, second, counted in (
+            (
+                "penstock_difficulty_decisions",
+                "Requests of routes by difficulty, by the level they were judged to be",
+                "level",
+                said.levels,
+            ),
+            (
+                "penstock_difficulty_escalations",
+                "Answers that were not given: the request went on to a harder target",
+                "reason",
+                said.escalations,
+            ),
+        ):
+            pairs = CounterMetricFamily(name, text, labels=("route", second))
+            for labels, number in counted.items():
+                pairs.add_metric(labels, number)
+            yield pairs
         for name, text, label, table in (
             (
                 "penstock_routing_regret_tokens",

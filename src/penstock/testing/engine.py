@@ -9,6 +9,9 @@
     --die-at-load     exits with status 7 before its ready line
     --die-after N     exits with status 9 in the middle of its N-th streamed answer (the probe is no stream)
     --hang-health     stops answering /health after the probe
+    --sick DIR        while the file DIR/<pid> exists, chat requests have the trouble that is written in it:
+                      500, cut (the connection), hang; /health stays well
+    --say-pid         answers with its process id, once
     --slow-s S        seconds between the events of a streamed answer
     --log-lines N     writes so many lines to stderr at start
     --ignore-sigterm  must be killed
@@ -81,20 +84,34 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, {"id": "cmpl-1", "object": "text_completion", "created": 1, "choices": [choice]})
 
     def _stream(self, request: dict[str, Any]) -> None:
+        match self._sickness():
+            case "500":
+                self._json(500, {"error": {"message": "out of memory", "type": "server_error"}})
+                return
+            case "cut":
+                self.close_connection = True
+                return
+            case "hang":
+                threading.Event().wait()
         _Handler.streams += 1
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
         self.end_headers()
         self._event({"delta": {"role": "assistant", "content": ""}})
-        for number in range(request.get("max_tokens", len(WORDS))):
+        words = (str(os.getpid()),) if self.options.say_pid else WORDS
+        for number in range(request.get("max_tokens", len(words))):
             if number == 2 and self.is_troubled and _Handler.streams == self.options.die_after:
                 os._exit(9)
             time.sleep(self.options.slow_s)
-            self._event({"delta": {"content": WORDS[number % len(WORDS)]}})
+            self._event({"delta": {"content": words[number % len(words)]}})
         self._event({"delta": {}, "finish_reason": "stop"})
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
+
+    def _sickness(self) -> str:
+        file = None if self.options.sick is None else self.options.sick / str(os.getpid())
+        return file.read_text("utf-8") if file is not None and file.exists() else ""
 
     def _event(self, choice: dict[str, Any]) -> None:
         chunk = {
@@ -161,6 +178,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--die-at-load", action="store_true")
     parser.add_argument("--die-after", type=int, default=0)
     parser.add_argument("--hang-health", action="store_true")
+    parser.add_argument("--sick", type=Path, default=None)
+    parser.add_argument("--say-pid", action="store_true")
     parser.add_argument("--slow-s", type=float, default=0.0)
     parser.add_argument("--log-lines", type=int, default=0)
     parser.add_argument("--ignore-sigterm", action="store_true")

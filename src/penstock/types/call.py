@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.types.deployment import Labels
+from penstock.types.deployment import Labels, Verdict
 from penstock.types.errors import Failure, PenstockError
 from penstock.types.identity import VirtualKey
 from penstock.types.money import Cost, Price
@@ -24,8 +24,9 @@ class Attempt(msgspec.Struct):
     first_content_s: float | None = None
     ended_s: float | None = None
     error: PenstockError | None = None
-    outcome: str = ""  # what metrics call it where `error` does not say: outrun
+    outcome: str = ""  # what metrics call it where `error` does not say: outrun, escalated
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
+    breaker: Any = None  # of the replica or credential, where there are several (routing.breaker.Breaker)
     usage: Usage | None = None  # what it consumed, also where nobody was told of it
     is_told: bool = False  # the client was: it is the client's to pay
 
@@ -60,5 +61,7 @@ class Call(msgspec.Struct):
     queued_s: float = 0.0
     replica: str = ""  # id of the local one that was chosen; empty: whoever is next
     dropped: tuple[str, ...] = ()  # what the client said and that target was not told
+    difficulty: Any = None  # of one that is placed by how hard it is: routing.difficulty.Decision
+    held_for: frozenset[Verdict] = frozenset()  # verdicts that its attempt's answer waits for, untold
     unsent: tuple[Failure, ...] = ()  # targets that turned it away before an attempt was made
     is_follower: bool = False  # its last attempt was made for several, and counts as that of another

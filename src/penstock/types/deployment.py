@@ -38,6 +38,7 @@ class ReplicaView(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()  # credentials and vendor headers to send
     info: Mapping[str, Any] = {}  # what the engine said of itself: context, dimensions, max_input_tokens ...
     signer: "Signer | None" = None  # where the credentials depend on the request, or expire
+    ready_s: float | None = None  # monotonic; None: it always was
 
 
 Framing = Literal["sse", "lines", "aws"]
@@ -222,6 +223,13 @@ class QueuePlan(msgspec.Struct, frozen=True):
     wait_s: float = 60.0
 
 
+class ProbePlan(msgspec.Struct, frozen=True):
+    """How often a deployment that nobody uses is asked something small."""
+
+    every_s: float = 30.0
+    timeout_s: float = 10.0
+
+
 class Deployment(msgspec.Struct, frozen=True):
     """A model on a provider or on an engine of ours, addressable by `name`.
 
@@ -244,7 +252,10 @@ class Deployment(msgspec.Struct, frozen=True):
     count_prompt: CountPrompt | None = None  # where the engine finds out too late that a prompt is too long
     concurrency: int | None = None  # answers under way at once; more wait in its queue; None = any number
     queue: QueuePlan = QueuePlan()
-    is_balanced: bool = False  # a route chooses it by its load: every call of it is accounted
+    is_balanced: bool = False  # chosen by its load, or its parts are: every call of it is accounted
+    has_parts: bool = False  # several replicas, or credentials (`spares`): each may be down by itself
+    probe: ProbePlan | None = None
+    label: str = ""  # what is one for all names that a client may make up; empty: its name
     description: str = ""  # one honest sentence, shown in /v1/models
     owner: str = "penstock"
     batching: Batching | None = None  # None: each request is sent as it came
@@ -257,13 +268,18 @@ class Labels(NamedTuple):
     deployment: str = ""
 
 
+Level = Literal["easy", "medium", "hard"]
+LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
+
+
 class Target(msgspec.Struct, frozen=True):
     deployment: Deployment
     labels: Labels
     weight: float = 1.0
+    when: Level | None = None  # of a route by difficulty: which requests it is for
 
 
-Strategy = Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest"]
+Strategy = Literal["weighted", "least-loaded", "affinity", "cheapest", "fastest", "difficulty"]
 Sticky = Literal["conversation", "key"]
 
 
@@ -272,6 +288,34 @@ class Hedge(msgspec.Struct, frozen=True):
 
     after_s: float | None = None  # None: when it is late, as the route's own answers go
     share: float = 0.05  # of all calls
+
+
+Verdict = Literal["schema", "refusal", "logprob"]
+
+
+class Classifier(msgspec.Struct, frozen=True):
+    """Judges a request by what it resembles. `route`: to the model of its vectors, and to nothing else."""
+
+    route: "Route"
+    easy: tuple[str, ...]
+    hard: tuple[str, ...]
+
+
+class Difficulty(msgspec.Struct, frozen=True):
+    """How a route tells easy requests from hard ones, and which answers it sends on to a harder target.
+
+    medium, hard: scores from which a request is that.
+    escalates: the verdicts that do; min_logprob: mean of an answer's tokens below which it is unsure.
+    holds_streams: streams of all but the hardest targets wait for their verdict.
+    """
+
+    medium: float
+    hard: float
+    levels: tuple[Level, ...]  # that its targets have
+    escalates: frozenset[Verdict] = frozenset()
+    min_logprob: float = -1.5
+    holds_streams: bool = False
+    classifier: Classifier | None = None
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -288,9 +332,10 @@ class Route(msgspec.Struct, frozen=True):
     )
     tiers: tuple[tuple[Target, ...], ...] = ()  # asked in this order when no target can answer
     hedge: Hedge | None = None
+    difficulty: Difficulty | None = None
     retries: int = 0  # further attempts at a target that was asked already
     has_more: bool = False  # whether there is anything to try after a first attempt
-    is_plain: bool = True  # neither that nor a target that batches: one attempt, sent as the request came
+    is_plain: bool = True  # neither that nor a target that batches, waits or is probed: one plain attempt
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -337,6 +382,11 @@ class Engine(Protocol):
 
 class Fleet(Protocol):
     """What the gateway may ask of whoever runs replicas."""
+
+    @property
+    def newest_s(self) -> float:
+        """When one of all replicas became ready last; monotonic."""
+        ...
 
     def replicas(self, pool: str) -> tuple[ReplicaView, ...]: ...
 
