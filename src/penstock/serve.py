@@ -149,9 +149,10 @@ async def serve(options: Options) -> None:
                     running,
                 ]
                 probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
-                if door is not None:
-                    aside.append(tasks.spawn(group, _reread(door), "certificates"))
-                with _signals(server, door):
+                hangup = asyncio.Event() if door is not None else None
+                if door is not None and hangup is not None:
+                    aside.append(tasks.spawn(group, _reread(door, hangup), "certificates"))
+                with _signals(server, hangup):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
@@ -272,16 +273,15 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _signals(server: _Server, door: tls.Door | None) -> Iterator[None]:
-    """SIGHUP: the certificates are read again, though they look as before."""
+def _signals(server: _Server, hangup: asyncio.Event | None) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
     wanted: dict[signal.Signals, Callable[[], object]] = {
         signal.SIGINT: server.stop,
         signal.SIGTERM: server.stop,
     }
-    if door is not None:
-        wanted[signal.SIGHUP] = lambda: loop.run_in_executor(None, lambda: door.reload(always=True))
+    if hangup is not None:
+        wanted[signal.SIGHUP] = hangup.set
     for number, act in wanted.items():
         try:
             loop.add_signal_handler(number, act)
@@ -309,10 +309,16 @@ async def _refresh_keys(app: App, callers: Callers) -> None:
         await asyncio.sleep(REFRESH_LOOK_S)
 
 
-async def _reread(door: tls.Door) -> None:
+async def _reread(door: tls.Door, hangup: asyncio.Event) -> None:
+    """After SIGHUP the files are read again though they look as before."""
     while True:
-        await asyncio.sleep(tls.EVERY_S)
-        await asyncio.to_thread(door.reload)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(tls.EVERY_S):
+                await hangup.wait()
+        is_asked = hangup.is_set()
+        hangup.clear()
+        if await asyncio.to_thread(door.has_new, always=is_asked):
+            door.take()
 
 
 async def _collect(metrics: Metrics) -> None:

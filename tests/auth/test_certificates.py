@@ -57,6 +57,13 @@ def test_large_or_broken_ones_are_none(value: bytes) -> None:
         from_header(value)
 
 
+def test_a_version_that_there_is_not_is_none(certificate: x509.Certificate) -> None:
+    odd = certificate.public_bytes(Encoding.DER).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+    for reads in (names, lambda der: from_header(base64.b64encode(der))):
+        with pytest.raises(ValueError, match="cannot be read"):
+            reads(odd)
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [

@@ -57,6 +57,13 @@ def served(context: ssl.SSLContext, ca: trustme.CA, *, host: str, limit: ssl.TLS
     return names.value.get_values_for_type(x509.DNSName)[0]
 
 
+def reload(door: Door, *, always: bool = False) -> bool:
+    if not door.has_new(always=always):
+        return False
+    door.take()
+    return True
+
+
 def test_tls_1_2_and_newer(tmp_path: Path, authority: trustme.CA) -> None:
     context = make_context(issue(authority, tmp_path, "a.example"))
     assert served(context, authority, host="a.example") == "a.example"
@@ -68,26 +75,26 @@ def test_tls_1_2_and_newer(tmp_path: Path, authority: trustme.CA) -> None:
 def test_new_files_are_served_from_the_next_handshake_on(tmp_path: Path, authority: trustme.CA) -> None:
     door = Door(issue(authority, tmp_path, "old.example"))
     assert served(door.context, authority, host="old.example") == "old.example"
-    assert not door.reload()  # nothing has changed
+    assert not reload(door)  # nothing has changed
     issue(authority, tmp_path, "new.example")
-    assert door.reload()
+    assert reload(door)
     assert served(door.context, authority, host="new.example") == "new.example"
 
 
 def test_a_pair_that_does_not_fit_leaves_the_old_one(tmp_path: Path, authority: trustme.CA) -> None:
     door = Door(issue(authority, tmp_path, "old.example"))
     authority.issue_cert("x.example").private_key_pem.write_to_path(tmp_path / "key.pem")  # half a change
-    assert not door.reload()
+    assert not reload(door)
     assert served(door.context, authority, host="old.example") == "old.example"
     issue(authority, tmp_path, "new.example")
-    assert door.reload()
+    assert reload(door)
     assert served(door.context, authority, host="new.example") == "new.example"
 
 
 def test_files_that_went_leave_the_old_ones(tmp_path: Path, authority: trustme.CA) -> None:
     door = Door(issue(authority, tmp_path, "old.example"))
     (tmp_path / "cert.pem").unlink()
-    assert not door.reload(always=True)
+    assert not reload(door, always=True)
     assert served(door.context, authority, host="old.example") == "old.example"
 
 
@@ -110,5 +117,20 @@ def test_a_new_authority_of_clients_is_trusted(tmp_path: Path, authority: trustm
     assert door.context.verify_mode is ssl.CERT_REQUIRED
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     os.utime(tmp_path / "ca.pem", (1, 1))
-    assert door.reload()
+    assert reload(door)
     assert door.context.cert_store_stats()["x509_ca"] == 2
+
+
+def test_files_that_change_while_they_are_read_are_looked_at_again(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
+    files = issue(authority, tmp_path, "old.example")
+    door = Door(files)
+    issue(authority, tmp_path, "new.example")
+    assert door.has_new(always=True)
+    files.cert.rename(tmp_path / "away.pem")
+    door.take()
+    assert served(door.context, authority, host="old.example") == "old.example"
+    (tmp_path / "away.pem").rename(files.cert)
+    assert reload(door)
+    assert served(door.context, authority, host="new.example") == "new.example"

@@ -125,6 +125,7 @@ WRONG = [
     ("identity: {oidc: {a: {issuer: 'https://i.example', audience: ''}}}", "audience: must not be empty"),
     (OIDC % "jwks_url: 'http://i.example/k'", "jwks_url: 'http://i.example/k' must be an https URL"),
     (OIDC % "roles: {x: admin}", "identity.oidc.a.roles: needs `claims.role`"),
+    (OIDC % "claims: {role: groups}", "identity.oidc.a.claims.role: needs `roles`"),
     (OIDC % "teams: {x: y}", "identity.oidc.a.teams: needs `claims.team`"),
     (OIDC % "client_secret: x", "client_secret: needs `client_id`"),
     (OIDC % "client_id: x, scopes: [email]", "must hold openid"),

@@ -18,6 +18,7 @@ from penstock.testing.oidc import OidcProvider, make_key
 from penstock.testing.upstream import Upstream
 
 CHAT = "/v1/chat/completions"
+ROLES = ("owner", "admin", "operator", "developer", "viewer")
 NOT_VALID = "The API key is not valid."
 
 
@@ -252,6 +253,35 @@ async def test_a_client_behind_a_proxy_of_this_machine_is_not_local() -> None:
         far = {**none, "x-forwarded-for": "192.0.2.7"}
         assert (await gate.get("/metrics", headers=far)).status == 401
         assert "pools" not in (await gate.get("/health", headers=far)).json
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "x-real-ip"])
+async def test_nor_is_one_behind_a_proxy_that_nobody_named(header: str) -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        said = {"authorization": "", header: "127.0.0.1"}
+        assert (await gate.get("/metrics", headers=said)).status == 401
+        assert "pools" not in (await gate.get("/health", headers=said)).json
+
+
+async def test_metrics_are_for_operators_elsewhere() -> None:
+    written = "".join(keys(f"{role}: {{secret: sk-{role}, role: {role}}}") for role in ROLES)
+    written += "identity: {trusted_proxies: [127.0.0.1]}"
+    async with Upstream() as up, gateway(remote(up.url, written)) as gate:
+        statuses = []
+        for role in ROLES:
+            far = {"authorization": f"Bearer sk-{role}", "x-forwarded-for": "192.0.2.7"}
+            statuses.append((await gate.get("/metrics", headers=far)).status)
+        assert statuses == [200, 200, 200, 403, 403]
+
+
+async def test_what_a_proxy_added_is_not_hidden_by_another_spelling() -> None:
+    """Of two lines of one spelling the last counts, which is the proxy's; of two spellings neither."""
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        lines = b"X-Forwarded-For: 192.0.2.1\r\nx-forwarded-for: 192.0.2.2\r\n"
+        writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\n" + lines + b"\r\n")
+        assert (await reader.read(64)).startswith(b"HTTP/1.1 400 ")
+        writer.close()
 
 
 # -- certificates in a proxy's header ----------------------------------------------------------------------

@@ -27,13 +27,21 @@ from cryptography.x509.oid import NameOID
 
 KINDS: Final = ("sha256", "uri", "dns", "email", "subject", "cn")
 MAX_HEADER_BYTES: Final = 16 * 1024
+# What the library raises for odd certificates besides ValueError.
+_ODD: Final = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 
 
 @functools.lru_cache(maxsize=1024)
 def names(der: bytes) -> tuple[str, ...]:
     """What a certificate can be known by, in the order of KINDS. Raises ValueError when it is none."""
-    certificate = x509.load_der_x509_certificate(der)
+    try:
+        return tuple(_names(x509.load_der_x509_certificate(der)))
+    except _ODD as exc:
+        raise ValueError(f"the certificate cannot be read: {exc}") from exc
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
     found = [f"sha256:{certificate.fingerprint(hashes.SHA256()).hex()}"]
     try:
         other = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -46,7 +54,7 @@ def names(der: bytes) -> tuple[str, ...]:
         found.append(f"subject:{subject}")
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     found += [f"cn:{str(one.value)}" for one in common]  # noqa: RUF010 - bytes of an odd encoding, too
-    return tuple(found)
+    return found
 
 
 def as_configured(written: str) -> str:
@@ -81,4 +89,7 @@ def from_header(value: bytes) -> bytes:
         der = base64.b64decode("".join(body.split()), validate=True)
     except binascii.Error as exc:
         raise ValueError("the header holds no certificate") from exc
-    return x509.load_der_x509_certificate(der).public_bytes(Encoding.DER)
+    try:
+        return x509.load_der_x509_certificate(der).public_bytes(Encoding.DER)
+    except _ODD as exc:
+        raise ValueError(f"the certificate cannot be read: {exc}") from exc

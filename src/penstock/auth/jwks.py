@@ -181,7 +181,7 @@ class KeySet:
         running = next(iter(self._running), None)
         if running is None:
             running = tasks.spawn(self._running, self._refresh(), f"keys of {self._issuer.name}")
-        await asyncio.shield(running)
+        await asyncio.wait((running,))  # whatever becomes of it: a waiter that leaves does not end it
 
     async def metadata(self) -> Metadata:
         """For sign-ins: anybody may begin one, so an issuer that is down is not asked for each.

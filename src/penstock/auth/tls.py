@@ -82,20 +82,31 @@ class Door:
         self._seen = self._look()
         self.context = make_context(files)
 
-    def reload(self, *, always: bool = False) -> bool:
-        """Serves what the files hold now, if they have changed or `always`. Blocks: call it in a thread."""
+    def has_new(self, *, always: bool = False) -> bool:
+        """Whether the files have changed, or `always`, and can be served. Blocks: call it in a thread."""
         seen = self._look()
         if seen == self._seen and not always:
             return False
         self._seen = seen
         try:
-            make_context(self.files)  # a context of its own first: a bad pair must not reach the served one
-            load(self.context, self.files)
+            make_context(self.files)  # a context of its own: a bad pair must not reach the served one
         except BadFiles as exc:
             _log.error("new TLS files cannot be used; the old ones are served on", reason=str(exc))
             return False
-        _log.info("TLS files were read again", cert=str(self.files.cert))
         return True
+
+    def take(self) -> None:
+        """Serves what the files hold now, after `has_new`.
+
+        On the thread of the loop, where handshakes begin: OpenSSL guards no context against both at once.
+        """
+        try:
+            load(self.context, self.files)
+        except BadFiles as exc:  # they changed once more since they were looked at
+            self._seen = ()
+            _log.error("new TLS files went while they were read", reason=str(exc))
+        else:
+            _log.info("TLS files were read again", cert=str(self.files.cert))
 
     def _look(self) -> tuple[Any, ...]:
         found: list[Any] = []

@@ -10,8 +10,8 @@
     claims       what the configuration requires
     mapping      claims -> role, team, routes
 
-The order is that of cost. A token that was good is remembered by its hash until it expires, or until its
-issuer's keys change: the same token again is one lookup.
+The order is that of cost. A token that was good is remembered by its hash until it expires, its issuer's
+keys change, or an hour is over: the same token again is one lookup.
 
 What is wrong is told to the log as a `Reason`, and to the client as nothing but 401.
 """
@@ -21,6 +21,7 @@ import binascii
 import hashlib
 import math
 import re
+import typing
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
@@ -38,6 +39,7 @@ from penstock.types.identity import RoleName, VirtualKey
 
 MAX_TOKEN_BYTES: Final = 16 * 1024
 MAX_REMEMBERED: Final = 10_000
+REMEMBERED_S: Final = 3600.0  # at most: then its issuer's keys are looked at again
 RETRY_AFTER_S: Final = 5.0
 MAX_NAME: Final = 200
 MAX_VALUES: Final = 1000  # of a claim: a person in more groups than that is in none of ours
@@ -60,10 +62,10 @@ Reason = Literal[
 
 _SHAPE: Final = re.compile(rb"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}")
 _TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
-_ROLES: Final[tuple[RoleName, ...]] = ("owner", "admin", "operator", "developer", "viewer")
+_ROLES: Final[tuple[RoleName, ...]] = typing.get_args(RoleName)  # the most powerful first
 _PROGRAMS: Final = ("client_id", "azp", "appid", "cid")  # who a token without a subject is of
 _WORDS: Final = frozenset({"scope", "scp"})  # claims that are lists in one text (RFC 8693 section 4.2)
-_DIGEST_BYTES: Final = 8
+_DIGEST_BYTES: Final = 12
 
 _jws: Final = PyJWS()
 
@@ -87,7 +89,7 @@ class Tokens:
     def __init__(self, fetch: Fetch, clock: Clock) -> None:
         self._fetch = fetch
         self._clock = clock
-        self._key_sets: dict[tuple[str, str | None, frozenset[str]], KeySet] = {}
+        self._key_sets: dict[tuple[str, str | None, frozenset[str], bool], KeySet] = {}
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
 
     def remembered(self, policy: Policy, token: bytes) -> VirtualKey | None:
@@ -107,8 +109,10 @@ class Tokens:
         header, unsure = parse(token)
         issuer = chosen(policy, unsure)
         claims = await self._signed(issuer, token, header)
-        key = principal(issuer, checked(issuer, claims, self._clock.wall()))
-        self._remembered[_digest(token)] = _Remembered(policy, key, float(claims["exp"]))
+        now_s = self._clock.wall()
+        key = principal(issuer, checked(issuer, claims, now_s))
+        until_s = min(float(claims["exp"]), now_s + REMEMBERED_S)
+        self._remembered[_digest(token)] = _Remembered(policy, key, until_s)
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
         return key
@@ -127,7 +131,7 @@ class Tokens:
         return principal(issuer, claims)
 
     def keys_of(self, issuer: Issuer) -> KeySet:
-        where = issuer.issuer, issuer.jwks_url, issuer.algorithms
+        where = issuer.issuer, issuer.jwks_url, issuer.algorithms, issuer.is_insecure
         found = self._key_sets.get(where)
         if found is None:
             found = KeySet(issuer, self._fetch, self._clock, self._remembered.clear)
@@ -227,14 +231,17 @@ def checked(issuer: Issuer, claims: Claims, now_s: float) -> Claims:
 def principal(issuer: Issuer, claims: Claims) -> VirtualKey:
     """What the claims mean here. Raises TokenRefused."""
     mapping = issuer.claims
-    subject = next((one for name in (mapping.subject, *_PROGRAMS) for one in values(claims, name)), None)
-    if subject is None:
+    named = ((name, one) for name in (mapping.subject, *_PROGRAMS) for one in values(claims, name))
+    claim, subject = next(named, ("", ""))
+    if not subject:
         raise TokenRefused("missing_claim", mapping.subject)
     email = next(iter(values(claims, mapping.email)), "")
     if claims.get("email_verified") in (False, "false"):
         email = ""
     # The name owns what is kept for a caller: an address can be given to another person, a subject cannot.
-    digest = hashlib.blake2b(subject.encode("utf-8", "replace"), digest_size=_DIGEST_BYTES).hexdigest()
+    # With the claim's own name: a program may be called as somebody's subject is (RFC 9068 section 5).
+    whole = f"{claim}\0{subject}".encode("utf-8", "replace")
+    digest = hashlib.blake2b(whole, digest_size=_DIGEST_BYTES).hexdigest()
     routes = issuer.routes
     if mapping.routes is not None:
         said = frozenset(values(claims, mapping.routes))

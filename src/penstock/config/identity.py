@@ -141,6 +141,8 @@ def _issuer_problems(path: str, written: schema.Oidc) -> Iterator[Problem]:
     for field, claim in (("roles", "role"), ("teams", "team")):
         if getattr(written, field) and getattr(written.claims, claim) is None:
             yield Problem(f"{path}.{field}", f"needs `claims.{claim}`: which claim holds those values")
+    if written.claims.role is not None and not written.roles:
+        yield Problem(f"{path}.claims.role", "needs `roles`: which of its values gives which role")
     if written.client_id is None and written.client_secret is not None:
         yield Problem(f"{path}.client_secret", "needs `client_id`")
     if written.client_id is not None and "openid" not in written.scopes:

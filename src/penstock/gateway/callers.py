@@ -44,6 +44,7 @@ Reason = (
     ]
 )
 REFRESH_LOOK_S: Final = 5.0  # how often it is seen whether an issuer's keys are due
+_FORWARDED: Final = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip"})
 _NOT_GUESSED: Final = frozenset[Reason]({"no_credential", "no_role", "keys_unavailable"})  # never slowed
 
 _log = structlog.get_logger("penstock.auth")
@@ -87,7 +88,9 @@ class Callers:
         return client_address(exchange.connection.peer, forwarded, snapshot.identity.proxies)
 
     def is_local(self, snapshot: Snapshot, exchange: Exchange) -> bool:
-        """The client is on this machine (loopback or a Unix socket)."""
+        """The client is on this machine (loopback or a Unix socket), and does not say it speaks for another."""
+        if not self.is_from_proxy(snapshot, exchange) and not _FORWARDED.isdisjoint(exchange.headers):
+            return False  # a proxy beside us that nobody told us of: whom it speaks for is anybody
         return not exchange.connection.peer or is_loopback(self.address(snapshot, exchange))
 
     def is_from_proxy(self, snapshot: Snapshot, exchange: Exchange) -> bool:

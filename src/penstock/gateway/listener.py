@@ -13,6 +13,7 @@ What is refused here, in the error shape of the API and with an x-request-id, an
 
     a request head above MAX_HEAD_BYTES                   431
     both Content-Length and Transfer-Encoding             400 (RFC 9112 section 6.3: smuggling)
+    a header twice, spelt differently                     400: a client's would hide what a proxy added
     bytes that are no HTTP request                        400
     a head that does not arrive within HEAD_TIMEOUT_S     408
 
@@ -263,6 +264,8 @@ class Listener(asyncio.Protocol):
         self._in_head = False
         self._head_bytes = 0
         headers = {name.lower(): value for name, value in self._headers.items()}
+        if len(headers) != len(self._headers):
+            raise httptools.HttpParserError("a header twice, each time spelt otherwise")
         self._headers.clear()
         url = self._url[0] if len(self._url) == 1 else b"".join(self._url)
         self._url.clear()
