@@ -88,7 +88,7 @@ class Callers:
         return client_address(exchange.connection.peer, forwarded, snapshot.identity.proxies)
 
     def is_local(self, snapshot: Snapshot, exchange: Exchange) -> bool:
-        """The client is on this machine (loopback or a Unix socket), and does not say it speaks for another."""
+        """The client is on this machine (loopback or a Unix socket), and names nobody it speaks for."""
         if not self.is_from_proxy(snapshot, exchange) and not _FORWARDED.isdisjoint(exchange.headers):
             return False  # a proxy beside us that nobody told us of: whom it speaks for is anybody
         return not exchange.connection.peer or is_loopback(self.address(snapshot, exchange))
