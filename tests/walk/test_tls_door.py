@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from gateways import KEY, chat, gateway, remote
+from gateways import chat, gateway, remote
 
 from penstock.lib import http1
 from penstock.testing.upstream import Upstream
@@ -116,4 +116,3 @@ async def test_a_header_of_nobody_is_no_certificate(tls: Tls) -> None:
     async with Upstream() as up, gateway(config(up.url, tls.with_clients, extra), tls=tls.client()) as gate:
         assert (await gate.get("/auth/me", headers={**NO_KEY, "x-cert": cert})).status == 401
         assert (await gate.get("/auth/me", headers={"x-cert": cert})).json["name"] == "test"
-    assert KEY

@@ -5,7 +5,8 @@
     a key with terms                that key, before its end and from its networks
     a bearer that looks like a JWT  whoever its claims say, once it is verified (auth/tokens.py)
     none, but a certificate         the key that the configuration maps it to (auth/certificates.py): our
-                                    own handshake's, or the one in a trusted proxy's header
+                                    own handshake's, or the one in a trusted proxy's header; not where a
+                                    page of another site sends the request, for browsers show it there, too
     none                            401: it says what to send
 
 Every failure is counted, logged with its reason, and answered with words that do not tell that reason: an
@@ -98,6 +99,13 @@ class Callers:
         proxies = snapshot.identity.proxies
         return bool(proxies) and is_within(exchange.connection.peer, proxies)
 
+    def host(self, snapshot: Snapshot, exchange: Exchange) -> bytes:
+        """Where the client asked, as a trusted proxy says or it says itself; empty where nobody does."""
+        said = exchange.headers.get(b"host", b"")
+        if self.is_from_proxy(snapshot, exchange):
+            said = exchange.headers.get(b"x-forwarded-host", said)
+        return said.strip()
+
     async def token_failed(
         self, snapshot: Snapshot, exchange: Exchange, exc: TokenRefused | IdentityUnavailable
     ) -> PenstockError:
@@ -183,9 +191,15 @@ class Callers:
     def _certificate(self, snapshot: Snapshot, exchange: Exchange) -> bytes | None:
         """DER. Raises ValueError for a trusted proxy's header that holds none."""
         policy = snapshot.identity
-        if not policy.certificates:
+        if not policy.certificates or self._is_of_another_site(snapshot, exchange):
             return None
         if policy.certificate_header and self.is_from_proxy(snapshot, exchange):
             value = exchange.headers.get(policy.certificate_header, b"").strip()
             return certificates.from_header(value) if value else None
         return exchange.connection.certificate()
+
+    def _is_of_another_site(self, snapshot: Snapshot, exchange: Exchange) -> bool:
+        origin = exchange.headers.get(b"origin")
+        if origin is None:
+            return False
+        return origin.lower().partition(b"://")[2] != self.host(snapshot, exchange).lower()

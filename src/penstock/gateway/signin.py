@@ -113,15 +113,13 @@ class SignIn:
 
     def _base_url(self, exchange: Exchange) -> str:
         """Where the browser finds us: as configured, else where it says it asked."""
-        snapshot = self._snapshot()
+        snapshot, callers = self._snapshot(), self._deps.callers
         if snapshot.identity.public_url:
             return snapshot.identity.public_url
         scheme = b"https" if exchange.connection.is_tls else b"http"
-        host = exchange.headers.get(b"host", b"")
-        if self._deps.callers.is_from_proxy(snapshot, exchange):
+        if callers.is_from_proxy(snapshot, exchange):
             scheme = exchange.headers.get(b"x-forwarded-proto", scheme).strip().lower()
-            host = exchange.headers.get(b"x-forwarded-host", host).strip()
-        name = host.decode("latin-1")
+        name = callers.host(snapshot, exchange).decode("latin-1")
         bare = name.rpartition(":")[0] if not name.endswith("]") and ":" in name else name
         if not name or not all(c.isalnum() or c in ".-_:[]" for c in name) or not name.isascii():
             raise InvalidRequest("The Host header is no host.")
