@@ -83,6 +83,22 @@ async def test_the_same_token_again_is_remembered_until_it_expires() -> None:
         assert await at.reason(token) == "expired_token"
 
 
+async def test_nothing_is_remembered_for_longer_than_an_hour() -> None:
+    async with setup() as at:
+        token = at.idp.token(expires_in=10 * 3600).encode()
+        await at.who(token)
+        at.clock.advance(tokens.REMEMBERED_S - 1)
+        assert at.tokens.remembered(at.policy, token) is not None
+        at.clock.advance(1)
+        assert at.tokens.remembered(at.policy, token) is None
+
+
+async def test_a_program_that_is_called_as_a_person_is_is_somebody_else() -> None:
+    async with setup() as at:
+        person, program = at.idp.token("ada"), at.idp.token(None, client_id="ada")
+        assert (await at.who(person)).name != (await at.who(program)).name
+
+
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
@@ -90,6 +106,8 @@ async def test_the_same_token_again_is_remembered_until_it_expires() -> None:
         ({"exp": None}, "missing_claim"),
         ({"exp": "tomorrow"}, "malformed_token"),
         ({"exp": True}, "malformed_token"),
+        ({"exp": 1e300}, "malformed_token"),
+        ({"exp": 2**64 - 1}, "malformed_token"),
         ({"nbf": 1_800_000_061}, "early_token"),
         ({"iat": 1_800_000_061}, "early_token"),
         ({"audience": "another"}, "wrong_audience"),
@@ -325,6 +343,15 @@ async def test_the_last_good_keys_serve_for_a_day(behaviour: dict[str, str]) -> 
         at.clock.advance(jwks.MAX_AGE_S - jwks.EVERY_S + 1)
         with pytest.raises(IdentityUnavailable):
             await at.who(at.idp.token("a third"))
+
+
+async def test_a_bug_of_a_fetch_ends_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    async def fetch(*_: Any) -> tuple[int, bytes]:
+        raise RuntimeError
+
+    policy = Policy(issuers={"https://i.example": (Issuer("corp", "https://i.example", frozenset({"a"})),)})
+    await Tokens(fetch, FakeClock()).refresh_due(policy)
+    assert "keys of corp" in caplog.text
 
 
 async def test_keys_are_fetched_every_hour_and_after_a_failure_every_minute() -> None:

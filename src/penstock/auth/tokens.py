@@ -19,7 +19,6 @@ What is wrong is told to the log as a `Reason`, and to the client as nothing but
 import base64
 import binascii
 import hashlib
-import math
 import re
 import typing
 from collections import OrderedDict
@@ -66,6 +65,7 @@ _ROLES: Final[tuple[RoleName, ...]] = typing.get_args(RoleName)  # the most powe
 _PROGRAMS: Final = ("client_id", "azp", "appid", "cid")  # who a token without a subject is of
 _WORDS: Final = frozenset({"scope", "scp"})  # claims that are lists in one text (RFC 8693 section 4.2)
 _DIGEST_BYTES: Final = 12
+_MAX_MOMENT: Final = 1e12  # 30,000 years: beyond are mistakes, infinity, and no number at all
 
 _jws: Final = PyJWS()
 
@@ -300,7 +300,7 @@ def _moment(claims: Claims, name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MAX_MOMENT:
         raise TokenRefused("malformed_token", name)
     return float(value)
 
