@@ -202,6 +202,13 @@ async def test_cookies_that_are_none() -> None:
             assert (await at.go("/auth/me")).status == 401
 
 
+async def test_a_neighbour_s_odd_cookie_hides_nothing() -> None:
+    async with browser() as at:
+        await at.sign_in()
+        at.cookies = {"odd": '{"a": [1, "b c"]}', **at.cookies}
+        assert (await at.go("/auth/me")).json["user"] == "ada@example.com"
+
+
 async def test_there_is_no_such_sign_in() -> None:
     async with browser() as at:
         assert (await at.go("/auth/login/nobody")).error[:2] == (404, "not_found")

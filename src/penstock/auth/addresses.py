@@ -13,6 +13,7 @@ from penstock.types.identity import Network
 Address = IPv4Address | IPv6Address
 
 _MAX_HOPS = 32
+_MAX_CHARS = 64  # of an address, its scope included
 _PREFIX_V6 = 64  # what one customer usually has
 
 
@@ -31,9 +32,13 @@ def parse_network(text: str) -> Network:
     raise ValueError(f"{text!r} has bits set beyond its prefix; did you mean {wide}?")
 
 
-@functools.lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
     """An IPv4 address in IPv6's clothes is taken for what it is."""
+    return _parsed(text) if len(text) <= _MAX_CHARS else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(text: str) -> Address | None:
     try:
         found = ip_address(text)
     except ValueError:

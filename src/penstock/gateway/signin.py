@@ -11,7 +11,6 @@ requests.
 """
 
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -139,12 +138,8 @@ def _cookies(exchange: Exchange) -> dict[str, str]:
     said = exchange.headers.get(b"cookie", b"")
     if len(said) > MAX_COOKIES:
         return {}
-    found: SimpleCookie = SimpleCookie()
-    try:
-        found.load(said.decode("latin-1"))
-    except CookieError:
-        return {}
-    return {name: one.value for name, one in found.items()}
+    pairs = (one.strip().partition("=") for one in said.decode("latin-1").split(";"))
+    return {name: value for name, equals, value in pairs if equals}
 
 
 def _named(name: str, *, is_secure: bool) -> str:
