@@ -21,6 +21,7 @@ from bench.suites import (
     engines,
     footprint,
     latency,
+    ledger,
     overload,
     replicas,
     routing,
@@ -31,7 +32,7 @@ from bench.suites import (
 )
 
 SUITES: tuple[Suite, ...] = (
-    *(unary, stream, translation, latency, configuration),
+    *(unary, stream, translation, latency, configuration, ledger),
     *(engines, batching, routing, replicas, tail, overload, footprint),
 )
 ROUNDS_OF_ALL = 5

@@ -13,7 +13,8 @@ MODULES = {
 }
 
 LEAVES = {"types", "lib"}
-PARTS = {"auth", "protocols", "providers", "engines", "routing", "telemetry", "models"}  # never each other
+# never each other
+PARTS = {"auth", "protocols", "providers", "engines", "routing", "limits", "telemetry", "models"}
 ALLOWED: dict[str, set[str]] = {
     "types": {"types"},
     "lib": {"lib"},

@@ -44,10 +44,12 @@ from penstock.gateway.listener import Listener
 from penstock.gateway.media import Media
 from penstock.gateway.probes import Probes
 from penstock.gateway.queueing import Queues
+from penstock.gateway.reservations import Reservations
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
 from penstock.lib.retry_budget import RetryBudget
+from penstock.limits.opening import open_ledger
 from penstock.protocols import INBOUND
 from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
@@ -79,6 +81,7 @@ class Options:
     snapshot: Snapshot
     host: str = "127.0.0.1"
     port: int = 8600  # 0 = a free one
+    data_dir: Path | None = None  # without one, budgets begin anew with every start
     drain_s: float = 30.0
     on_ready: Callable[[str], None] | None = None
     on_status: Callable[[Sequence[PoolStatus]], None] | None = None
@@ -107,6 +110,9 @@ async def serve(options: Options) -> None:
             health = Health(fleet, clock, balance.load)
             queues = Queues(clock)
             classifiers = Classifiers(clock)
+            plan = options.snapshot.limits
+            ledger = await open_ledger(plan.store, clock, data_dir=options.data_dir, processes=plan.processes)
+            reservations = Reservations(ledger, clock, is_shared=plan.store != "memory")
             metrics = Metrics(
                 __version__,
                 pool_rows,
@@ -114,6 +120,7 @@ async def serve(options: Options) -> None:
                 balance.report,
                 queues.report,
                 breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
+                ledger=reservations.report,
             )
             web = Web(client)
             tokens = Tokens(web, clock)
@@ -135,6 +142,7 @@ async def serve(options: Options) -> None:
                 Delays(),
                 callers,
                 classifiers,
+                reservations,
             )
             app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
             door = await asyncio.to_thread(tls.Door, options.snapshot.tls) if options.snapshot.tls else None
@@ -149,6 +157,7 @@ async def serve(options: Options) -> None:
                     running,
                 ]
                 probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
+                beating = tasks.spawn(group, reservations.run(), "heartbeats of leases")
                 hangup = asyncio.Event() if door is not None else None
                 if door is not None and hangup is not None:
                     aside.append(tasks.spawn(group, _reread(door, hangup), "certificates"))
@@ -159,8 +168,9 @@ async def serve(options: Options) -> None:
                         probing.cancel()
                         await app.aclose()
                         await classifiers.aclose()
+                        await reservations.close()
                         await callers.aclose()
-                for task in aside:
+                for task in (*aside, beating):
                     task.cancel()
 
 

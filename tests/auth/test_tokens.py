@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.auth import jwks, tokens
-from penstock.auth.policy import Claims, Issuer, Policy
+from penstock.auth.policy import Bounds, Claims, Issuer, Policy
 from penstock.auth.tokens import TokenRefused, Tokens
 from penstock.auth.web import Web
 from penstock.lib import http1
@@ -24,6 +24,7 @@ from penstock.testing.clock import FakeClock
 from penstock.testing.oidc import OidcProvider, SigningKey, make_key
 from penstock.types.errors import IdentityUnavailable
 from penstock.types.identity import VirtualKey
+from penstock.types.ledger import Claim, Limit, Scope
 
 
 class Setup(NamedTuple):
@@ -433,10 +434,32 @@ def test_names_with_dots() -> None:
 
 
 def test_teams() -> None:
-    assert meaning({"dept": "ml"}, claims=Claims(team="dept")).team == "ml"
+    there: dict[str, Any] = {"claims": Claims(team="dept"), "of_teams": {"ml": Bounds()}}
+    assert meaning({"dept": ["all", "ml"]}, **there).team == "ml"
+    assert meaning({"dept": "sales"}, **there).team is None
+    assert meaning({"dept": "sales"}, **there, default_team="ml").team == "ml"
     table = {"g-1": "search", "g-2": "ads"}
     assert meaning({"groups": ["g-2", "g-1"]}, claims=Claims(team="groups"), teams=table).team == "search"
-    assert meaning({"groups": ["g-9"]}, claims=Claims(team="groups"), teams=table).team == ""
+    assert meaning({"groups": ["g-9"]}, claims=Claims(team="groups"), teams=table).team is None
+    rest = meaning({"groups": ["g-9"]}, claims=Claims(team="groups"), teams=table, default_team="ads")
+    assert rest.team == "ads"
+
+
+def test_what_limits_a_caller_and_its_team() -> None:
+    limits, shared = (Limit("requests", 5, 60),), (Limit("requests", 50, 60),)
+    of_big = (Limit("pico_usd", 10, "day"),)
+    lab = Claim(Scope("team", "lab"), shared)
+    key = meaning(
+        {},
+        default_team="lab",
+        each=Bounds((Claim(Scope("user", ""), limits),), {"big": (Claim(Scope("user", " big"), of_big),)}),
+        of_teams={"lab": Bounds((lab,))},
+    )
+    assert [claim.key for claim in key.claims] == [f"user:{key.name}", "team:lab"]
+    assert key.claims[1] is lab
+    assert [claim.key for claim in key.model_claims["big"]] == [f"user:{key.name} big"]
+    again = meaning({}, default_team="lab", each=Bounds((Claim(Scope("user", ""), limits),)))
+    assert again.claims[0].limits is key.claims[0].limits  # by which the ledger knows it again
 
 
 def test_routes_are_those_that_both_allow() -> None:

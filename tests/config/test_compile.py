@@ -94,12 +94,13 @@ def test_wildcard_routes_do_not_pile_up() -> None:
 
 def test_keys_are_found_by_hash_and_know_their_routes() -> None:
     snapshot = compiled()
-    some = snapshot.authenticate(b"sk-some")
+    some = snapshot.authenticate("sk-some")
     assert some is not None
+    assert some == snapshot.authenticate(b"sk-some")
     assert some.name == "some"
     assert some.may_use("slow")
     assert not some.may_use("m")
-    assert snapshot.authenticate(b"sk-al") is None
+    assert snapshot.authenticate("sk-al") is None
     assert snapshot.authenticate(b"\xff") is None
     assert "sk-some" not in repr(snapshot.keys)
 
@@ -113,7 +114,7 @@ def test_the_hash_depends_on_the_servers_secret_alone_when_it_is_given() -> None
 
 def test_a_minted_key_may_use_everything() -> None:
     snapshot = compile_settings(load_text("builtin: off", env={}), secret=SECRET, minted_key="sk-m")
-    key = snapshot.authenticate(b"sk-m")
+    key = snapshot.authenticate("sk-m")
     assert key is not None
     assert key.may_use("whatever")
     assert (key.role, key.is_operator) == ("owner", True)
@@ -123,7 +124,7 @@ def test_a_key_has_a_role() -> None:
     roles = ("owner", "admin", "operator", "developer", "viewer")
     written = "".join(f"  {role}: {{secret: sk-{role}, role: {role}}}\n" for role in roles)
     snapshot = compiled(BASE + written)
-    keys = [snapshot.authenticate(f"sk-{role}".encode()) for role in (*roles, "all")]
+    keys = [snapshot.authenticate(f"sk-{role}") for role in (*roles, "all")]
     said = [(key.role, key.is_operator) for key in keys if key is not None]
     assert said == [*zip(roles, (True, True, True, False, False), strict=True), ("developer", False)]
 
@@ -299,6 +300,22 @@ def test_a_price_of_the_configuration_stands_alone() -> None:
     assert (price.output, price.at(200_000).input, price.at(200_001).input) == (None, 7_000_000, 9_000_000)
     assert price.version.startswith("config-")
     assert snapshot.unpriced == {"a", "d"}
+
+
+def test_what_a_cache_reads_costs_as_the_prompt_unless_it_is_said() -> None:
+    rows = "m: {input: $2/1M, output: $4/1M, %s tiers: [{above_input_tokens: 1k, input: $3/1M}]}"
+    snapshot = compiled(BASE + "prices: {models: {" + rows % "" + "}}")
+    route = snapshot.find_route("m")
+    assert route is not None
+    price = route.targets[0].deployment.price
+    assert price is not None
+    assert (price.cached, price.cache_write, price.audio_input) == (2_000_000, 2_000_000, None)
+    assert (price.at(1001).cached, price.at(1001).output) == (3_000_000, 4_000_000)
+    said = compiled(BASE + "prices: {models: {" + rows % "cached: $1/1M," + "}}").find_route("m")
+    assert said is not None
+    price = said.targets[0].deployment.price
+    assert price is not None
+    assert (price.cached, price.at(1001).cached, price.cache_write) == (1_000_000, 1_000_000, 2_000_000)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def test_issuers() -> None:
     policy = compiled("""
 keys: {k: {secret: s}}
 deployments: {}
+teams: {search: {limits: {requests: 50/min}}}
 identity:
   oidc:
     people:
@@ -78,6 +79,8 @@ identity:
       roles: {penstock-admin: admin}
       teams: {g-1: search}
       require: {tid: t-1, azp: [a, b]}
+      limits: {requests: 5/min}
+      budget: {usd: 2, period: day, models: [builtin:chat]}
       client_id: penstock
       client_secret: hidden
     machines: {issuer: https://idp.example.com/, audience: machines, leeway: 5s, algorithms: [ES256]}
@@ -90,6 +93,9 @@ identity:
     assert people.claims == Claims(role="realm_access.roles", team="groups")
     assert (people.roles, people.default_role) == ({"penstock-admin": "admin"}, None)
     assert people.require == {"tid": {"t-1"}, "azp": {"a", "b"}}
+    assert [claim.key for claim in people.each.always] == ["user:"]
+    assert [claim.key for claim in people.each.by_model["builtin:chat"]] == ["user: builtin:chat"]
+    assert [claim.key for claim in people.of_teams["search"].always] == ["team:search"]
     assert people.login == Login("penstock", "hidden")
     assert (machines.default_role, machines.leeway_s, machines.login) == ("developer", 5.0, None)
     assert (policy.public_url, policy.session_s) == ("https://ai.example.com", 8 * 3600.0)
@@ -127,6 +133,9 @@ WRONG = [
     (OIDC % "roles: {x: admin}", "identity.oidc.a.roles: needs `claims.role`"),
     (OIDC % "claims: {role: groups}", "identity.oidc.a.claims.role: needs `roles`"),
     (OIDC % "teams: {x: y}", "identity.oidc.a.teams: needs `claims.team`"),
+    (OIDC % "claims: {team: g}, teams: {x: lab}", "identity.oidc.a.teams.x: there is no team 'lab'"),
+    (OIDC % "default_team: lab", "identity.oidc.a.default_team: there is no team 'lab'; there are: none"),
+    (OIDC % "limits: {requests: [5/min, 6/min]}", "identity.oidc.a.limits.requests: holds two rates"),
     (OIDC % "client_secret: x", "client_secret: needs `client_id`"),
     (OIDC % "client_id: x, scopes: [email]", "must hold openid"),
     (OIDC % "require: {tid: []}", "identity.oidc.a.require.tid: must not be empty"),

@@ -5,6 +5,7 @@ import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from penstock import serve
@@ -92,13 +93,13 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def gateway(
-    config: str, *, drain_s: float = 1.0, tls: ssl.SSLContext | None = None
+    config: str, *, drain_s: float = 1.0, data_dir: Path | None = None, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Gateway]:
     """tls: how the client verifies a gateway that serves TLS."""
     # as at a start, where no loop runs yet: files are read
     snapshot = await asyncio.to_thread(lambda: compile_settings(load_text(config), secret=SECRET))
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    options = serve.Options(snapshot, port=0, drain_s=drain_s, on_ready=ready.set_result)
+    options = serve.Options(snapshot, port=0, data_dir=data_dir, drain_s=drain_s, on_ready=ready.set_result)
     async with asyncio.TaskGroup() as group, http1.Client(ssl_context=tls) as client:
         server = tasks.spawn(group, serve.serve(options), "server")
         try:

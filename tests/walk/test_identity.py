@@ -33,12 +33,13 @@ class Place(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def place(fields: str = "", identity: str = "") -> AsyncIterator[Place]:
+async def place(fields: str = "", identity: str = "", *, teams: str = "") -> AsyncIterator[Place]:
     async with Upstream() as up, OidcProvider() as idp:
         written = f"""
 identity:
   oidc: {{corp: {{issuer: '{idp.issuer}', audience: penstock{fields}}}}}
   {identity}
+teams: {{{teams}}}
 """
         async with gateway(remote(up.url, written)) as gate:
             yield Place(gate, idp, up)
@@ -143,7 +144,7 @@ async def test_keys_are_fetched_before_the_first_token_comes() -> None:
 
 async def test_claims_decide_what_one_may_do() -> None:
     fields = ", claims: {role: groups, team: dept, routes: models}, roles: {ops: operator, ml: developer}"
-    async with place(fields) as at:
+    async with place(fields, teams="search: {}") as at:
         good = at.idp.token("ada", groups=["ml"], dept="search", models=["m"], email="ada@example.com")
         assert (await at.ask(good)).status == 200
         me = (await at.gate.get("/auth/me", headers={"authorization": f"Bearer {good}"})).json
@@ -157,6 +158,19 @@ async def test_claims_decide_what_one_may_do() -> None:
         assert (await at.ask(other)).error[:2] == (404, "model_not_found")
         nobody = at.idp.token(groups=["sales"], models=["m"])
         assert (await at.ask(nobody)).error[:2] == (403, "permission_denied")
+
+
+async def test_limits_hold_for_each_caller_and_for_teams() -> None:
+    fields = ", limits: {requests: 2/day}, claims: {team: dept}"
+    async with place(fields, teams="lab: {limits: {requests: 3/day}}") as at:
+        ada, bob, eve = (at.idp.token(name, dept="lab") for name in ("ada", "bob", "eve"))
+        assert [(await at.ask(ada)).status for _ in range(3)] == [200, 200, 429]
+        renewed = at.idp.token("ada", dept="lab")  # another token of hers is still she
+        assert (await at.ask(renewed)).error[:2] == (429, "rate_limit_exceeded")
+        assert (await at.ask(bob)).status == 200
+        refused = await at.ask(eve)  # the team has had its three
+        assert refused.status == 429
+        assert "the team 'lab'" in refused.json["error"]["message"]
 
 
 async def test_a_viewer_looks_on() -> None:

@@ -56,7 +56,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     role: RoleName
     expires_s: float
     routes: frozenset[str] | None = None
-    team: str = ""
+    team: str | None = None
     user: str = ""
 
     def key(self) -> VirtualKey:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from penstock.types import ledger
 from penstock.types.identity import Network, RoleName, VirtualKey
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -29,6 +30,13 @@ class Claims(msgspec.Struct, frozen=True):
     routes: str | None = None
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """What limits calls: `always`, and further ones by public name."""
+
+    always: tuple[ledger.Claim, ...] = ()
+    by_model: Mapping[str, tuple[ledger.Claim, ...]] = {}
+
+
 class Login(msgspec.Struct, frozen=True):
     """How people sign in with an issuer."""
 
@@ -42,7 +50,9 @@ class Issuer(msgspec.Struct, frozen=True):
 
     roles: value of the role claim -> role; the most powerful wins. default_role: who has none of them; None
     refuses them. teams: value of the team claim -> team; empty: the value is the team.
-    require: claim -> one of these values.
+    default_team: who has none. require: claim -> one of these values.
+    each: what limits each caller; its scopes are named by what follows the caller's name.
+    of_teams: the teams that there are, and what limits them.
     """
 
     name: str
@@ -55,8 +65,11 @@ class Issuer(msgspec.Struct, frozen=True):
     roles: Mapping[str, RoleName] = {}
     default_role: RoleName | None = "developer"
     teams: Mapping[str, str] = {}
+    default_team: str | None = None
     routes: frozenset[str] | None = None
     require: Mapping[str, frozenset[str]] = {}
+    each: Bounds = Bounds()
+    of_teams: Mapping[str, Bounds] = {}
     is_insecure: bool = False
     login: Login | None = None
 

@@ -8,7 +8,7 @@
     signature    by a key of that issuer, of the right kind for the algorithm
     time         exp is there, and ahead; nbf and iat are not ahead; each with the leeway
     claims       what the configuration requires
-    mapping      claims -> role, team, routes
+    mapping      claims -> role, team, routes; what limits the caller and the team
 
 The order is that of cost. A token that was good is remembered by its hash until it expires, its issuer's
 keys change, or an hour is over: the same token again is one lookup.
@@ -30,11 +30,12 @@ from jwt import PyJWS
 from jwt.exceptions import PyJWTError
 
 from penstock.auth.jwks import KeySet
-from penstock.auth.policy import Issuer, Policy
+from penstock.auth.policy import Bounds, Issuer, Policy
 from penstock.auth.web import Fetch
 from penstock.lib.clock import Clock
 from penstock.types.errors import IdentityUnavailable
 from penstock.types.identity import RoleName, VirtualKey
+from penstock.types.ledger import Claim, Scope
 
 MAX_TOKEN_BYTES: Final = 16 * 1024
 MAX_REMEMBERED: Final = 10_000
@@ -246,11 +247,16 @@ def principal(issuer: Issuer, claims: Claims) -> VirtualKey:
     if mapping.routes is not None:
         said = frozenset(values(claims, mapping.routes))
         routes = said if routes is None else routes & said
+    who = f"oidc:{issuer.name}:{digest}"
+    team = _team(issuer, claims)
+    bounds = _bounds(issuer, who, team)
     return VirtualKey(
-        f"oidc:{issuer.name}:{digest}",
+        who,
         routes,
+        team=team,
+        claims=bounds.always,
+        model_claims=bounds.by_model,
         role=_role(issuer, claims),
-        team=_team(issuer, claims),
         user=_plain(email or subject),
     )
 
@@ -277,11 +283,23 @@ def _role(issuer: Issuer, claims: Claims) -> RoleName:
     return role
 
 
-def _team(issuer: Issuer, claims: Claims) -> str:
+def _team(issuer: Issuer, claims: Claims) -> str | None:
     said = values(claims, issuer.claims.team) if issuer.claims.team is not None else []
     if issuer.teams:
-        return next((team for value, team in issuer.teams.items() if value in said), "")
-    return _plain(said[0]) if said else ""
+        return next((team for value, team in issuer.teams.items() if value in said), issuer.default_team)
+    return next((one for one in said if one in issuer.of_teams), issuer.default_team)
+
+
+def _bounds(issuer: Issuer, who: str, team: str | None) -> Bounds:
+    def own(claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+        return tuple(Claim(Scope("user", who + one.scope.id), one.limits, one.on_failure) for one in claims)
+
+    each, shared = issuer.each, issuer.of_teams.get(team or "", Bounds())
+    names = {*each.by_model, *shared.by_model}
+    return Bounds(
+        own(each.always) + shared.always,
+        {name: own(each.by_model.get(name, ())) + shared.by_model.get(name, ()) for name in names},
+    )
 
 
 def _plain(text: str) -> str:

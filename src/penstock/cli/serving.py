@@ -39,6 +39,7 @@ def serve_prepared(
                     snapshot=prepared.snapshot,
                     host=server.host,
                     port=server.port,
+                    data_dir=prepared.loaded.data_dir,
                     on_ready=ready,
                     on_status=watch,
                 )

@@ -19,11 +19,12 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from penstock.config import identity, schema
+from penstock.config.claims import Claims, budgets_of, claims_of, limit_problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Parallel, Replicas, Settings
 from penstock.config.snapshot import ModelRow, Remote, Snapshot, is_priced, key_hash
@@ -57,6 +58,7 @@ from penstock.types.deployment import (
 )
 from penstock.types.errors import PenstockError
 from penstock.types.identity import Requirements, Terms, VirtualKey
+from penstock.types.ledger import FailurePolicy
 from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
 
@@ -94,6 +96,11 @@ _SHORTEST_PROBES_S: Final = 1.0
 _LONGEST_PROBE_S: Final = 30.0  # a breaker waits no longer for one (routing.breaker.PROBE_S)
 _BY_REQUEST: Final = ("weighted", "difficulty")  # strategies that ask nothing of how the targets are doing
 _CLASSIFIED_WITHIN_S: Final = 10.0  # a request waits for far less (gateway/classifier.py)
+_AS_INPUT: Final = (
+    "cached",
+    "cache_write",
+    "cache_write_1h",
+)  # kinds of tokens: no discount but what is said
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
     "embedding": frozenset({"embedding"}),
@@ -133,8 +140,13 @@ def compile_settings(
         raise ConfigError(found)
     hash_key = hashlib.blake2b((settings.server.secret or "").encode() or secret, digest_size=32).digest()
     own = {name: compiled_price(written) for name, written in settings.prices.models.items()}
+    on_failure = settings.limits.on_store_failure
     remotes = {
-        name: msgspec.structs.replace(_remote(name, provider, table), own=own)
+        name: msgspec.structs.replace(
+            _remote(name, provider, table),
+            own=own,
+            claims=claims_of("provider", name, provider.limits, on_failure=on_failure).always,
+        )
         for name, provider in providers.items()
     }
     pools: dict[str, Pool] = {}
@@ -169,6 +181,10 @@ def compile_settings(
                 queue=QueuePlan(queue.waiting, queue.size, queue.wait),
             )
         deployments[name] = msgspec.structs.replace(deployments[name], probe=_probe(written))
+        claims = claims_of("deployment", name, written.limits, on_failure=on_failure).always
+        if claims:
+            made = deployments[name]
+            deployments[name] = msgspec.structs.replace(made, claims=claims + made.claims)
     for name, deployment in deployments.items():
         if deployment.pool is not None and pools[deployment.pool].replicas > 1:
             deployments[name] = msgspec.structs.replace(deployment, has_parts=True, is_balanced=True)
@@ -183,7 +199,10 @@ def compile_settings(
         name: route_of(name, (Target(deployment, Labels(name, name)),))
         for name, deployment in deployments.items()
     }
-    routes |= {name: _route(name, written, deployments) for name, written in settings.routes.items()}
+    routes |= {
+        name: _route(name, written, deployments, on_failure=on_failure)
+        for name, written in settings.routes.items()
+    }
     unpriced = frozenset(name for name, deployment in deployments.items() if not is_priced(deployment))
     refuses = settings.prices.unknown == "refuse"
     every = frozenset(routes)
@@ -191,7 +210,10 @@ def compile_settings(
         deployments = {name: one for name, one in deployments.items() if name not in unpriced}
         left = {name: narrowed(route, is_priced) for name, route in routes.items()}
         routes = {name: route for name, route in left.items() if route is not None}
-    keys = {name: _key(name, written) for name, written in settings.keys.items()}
+    teams, on_failure = _teams(settings), settings.limits.on_store_failure
+    keys = {
+        name: _key(name, written, teams, on_failure=on_failure) for name, written in settings.keys.items()
+    }
     return Snapshot(
         routes=routes,
         remotes=remotes,
@@ -199,13 +221,14 @@ def compile_settings(
         keys=dict(_hashes(settings, keys, minted_key, hash_key)),
         defaults=_defaults(deployments),
         body_limit_bytes=settings.server.body_limit,
+        limits=settings.limits,
         rows=tuple(_row(route, created) for route in routes.values()),
         hash_key=hash_key,
         media_hosts=frozenset(host.lower() for host in settings.server.media_hosts),
         unpriced=unpriced,
         refuses_unpriced=refuses,
         refused=every - routes.keys(),
-        identity=identity.policy_of(settings, keys),
+        identity=identity.policy_of(settings, keys, teams),
         tls=identity.tls_files(settings),
     )
 
@@ -242,8 +265,14 @@ class _Made(NamedTuple):
 def compiled_price(written: Literal["free"] | schema.Price) -> Price:
     if written == "free":
         return FREE
-    tiers = tuple(Tier(**msgspec.structs.asdict(tier)) for tier in written.tiers)
-    return versioned(Price(**{**msgspec.structs.asdict(written), "tiers": tiers}), "config")
+    unsaid = [kind for kind in _AS_INPUT if getattr(written, kind) is None]
+
+    def said(rates: schema.Rates) -> dict[str, Any]:
+        kinds = msgspec.structs.asdict(rates)
+        return kinds | {kind: kinds["input"] for kind in unsaid if kinds[kind] is None}
+
+    tiers = tuple(Tier(**said(tier)) for tier in written.tiers)
+    return versioned(Price(**{**said(written), "tiers": tiers}), "config")
 
 
 def _remote(name: str, written: schema.Provider, table: prices.Table | None = None) -> Remote:
@@ -354,7 +383,9 @@ def _batching(written: schema.Deployment, *, is_local: bool) -> Batching | None:
             return Batching() if is_on else None
 
 
-def _route(name: str, written: schema.Route, deployments: Mapping[str, Deployment]) -> Route:
+def _route(
+    name: str, written: schema.Route, deployments: Mapping[str, Deployment], *, on_failure: FailurePolicy
+) -> Route:
     times = written.timeouts
     first, *tiers = [
         [
@@ -389,6 +420,7 @@ def _route(name: str, written: schema.Route, deployments: Mapping[str, Deploymen
         latency_s=written.latency,
         difficulty=_difficulty(name, written, deployments),
         retries=written.retries,
+        claims=claims_of("route", name, written.limits, on_failure=on_failure).always,
     )
 
 
@@ -430,15 +462,31 @@ def _difficulty(name: str, written: schema.Route, deployments: Mapping[str, Depl
     )
 
 
-def _key(name: str, written: schema.Key) -> VirtualKey:
+def _teams(settings: Settings) -> dict[str, Claims]:
+    on_failure = settings.limits.on_store_failure
+    return {
+        name: claims_of("team", name, written.limits, budgets_of(written), on_failure=on_failure)
+        for name, written in settings.teams.items()
+    }
+
+
+def _key(
+    name: str, written: schema.Key, teams: Mapping[str, Claims], *, on_failure: FailurePolicy
+) -> VirtualKey:
+    claims = claims_of("key", name, written.limits, budgets_of(written), on_failure=on_failure)
+    if written.team is not None:
+        claims += teams[written.team]
     terms = Terms(written.expires, identity.networks(written.ips))
     return VirtualKey(
         name,
         None if written.routes is None else frozenset(written.routes),
         written.priority,
         _requirements(written.requires),
+        written.team,
+        claims.always,
+        claims.by_model,
         frozenset(written.overrides),
-        role=written.role,
+        written.role,
         terms=None if terms == Terms() else terms,
     )
 
@@ -567,7 +615,8 @@ def problems(
         *_key_problems(settings, no_such_route),
         *_tag_problems(settings),
         *_price_problems(settings, extra),
-        *identity.problems(settings, extra.get("keys", set()), no_such_route),
+        *identity.problems(settings, extra.get("keys", set()), extra.get("teams", set()), no_such_route),
+        *_limit_problems(settings, extra.get("teams", set())),
     ]
     has_keys = bool(settings.keys or settings.identity.oidc or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -746,6 +795,28 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
                 f"{deployment} is not what `requires` asks for: its data_region is"
                 f" {place.region or 'not said'}, its data_policy {kept}",
             )
+
+
+def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    store = settings.limits.store
+    if store not in ("memory", "sql") and not store.startswith(("redis://", "rediss://")):
+        yield Problem("limits.store", "is memory, sql, or the URL of a Redis: redis://host:6379/0")
+    if settings.limits.processes > 1 and store == "memory":
+        yield Problem("limits.processes", "needs a store that they share: sql, or redis://host:6379/0")
+    for name, key in settings.keys.items():
+        yield from limit_problems(f"keys.{name}", key.limits, budgets_of(key))
+        teams = {*settings.teams, *also}
+        if key.team is not None and key.team not in teams:
+            yield Problem(f"keys.{name}.team", _no_such("team", key.team, sorted(teams)))
+    for name, team in settings.teams.items():
+        yield from limit_problems(f"teams.{name}", team.limits, budgets_of(team))
+    for section, bound in (
+        ("providers", settings.providers),
+        ("deployments", settings.deployments),
+        ("routes", settings.routes),
+    ):
+        for name, one in bound.items():
+            yield from limit_problems(f"{section}.{name}", one.limits)
 
 
 def _tag_problems(settings: Settings) -> Iterator[Problem]:

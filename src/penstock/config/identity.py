@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 from penstock.auth import certificates, tls
 from penstock.auth.addresses import parse_network
-from penstock.auth.policy import Claims, Issuer, Login, Policy
+from penstock.auth.policy import Bounds, Claims, Issuer, Login, Policy
 from penstock.auth.web import is_safe
-from penstock.config import schema
+from penstock.config import claims, schema
+from penstock.config.claims import budgets_of, claims_of, limit_problems
 from penstock.config.errors import Problem
 from penstock.config.schema import Settings
 from penstock.lib.registry import hint
@@ -18,12 +19,15 @@ from penstock.types.identity import Network, VirtualKey
 _FALLBACK_ROLE: Final = "developer"
 
 
-def policy_of(settings: Settings, keys: Mapping[str, VirtualKey]) -> Policy:
+def policy_of(
+    settings: Settings, keys: Mapping[str, VirtualKey], teams: Mapping[str, claims.Claims]
+) -> Policy:
     """Of settings without problems."""
     written = settings.identity
+    of_teams = {name: Bounds(one.always, one.by_model) for name, one in teams.items()}
     issuers: dict[str, tuple[Issuer, ...]] = {}
     for name, one in written.oidc.items():
-        issuers[one.issuer] = (*issuers.get(one.issuer, ()), _issuer(name, one))
+        issuers[one.issuer] = (*issuers.get(one.issuer, ()), _issuer(name, one, settings, of_teams))
     known = written.client_certificates
     return Policy(
         issuers=issuers,
@@ -51,8 +55,9 @@ def networks(written: Iterable[str]) -> tuple[Network, ...]:
     return tuple(map(parse_network, written))
 
 
-def _issuer(name: str, written: schema.Oidc) -> Issuer:
-    said = written.claims
+def _issuer(name: str, written: schema.Oidc, settings: Settings, of_teams: Mapping[str, Bounds]) -> Issuer:
+    said, on_failure = written.claims, settings.limits.on_store_failure
+    each = claims_of("user", "", written.limits, budgets_of(written), on_failure=on_failure)
     return Issuer(
         name,
         written.issuer,
@@ -64,8 +69,11 @@ def _issuer(name: str, written: schema.Oidc) -> Issuer:
         written.roles,
         written.default_role or (None if written.roles else _FALLBACK_ROLE),
         written.teams,
+        written.default_team,
         None if written.routes is None else frozenset(written.routes),
         {claim: frozenset(_texts(values)) for claim, values in written.require.items()},
+        Bounds(each.always, each.by_model),
+        of_teams,
         is_insecure=written.insecure,
         login=None
         if written.client_id is None
@@ -85,15 +93,20 @@ def _path(written: str) -> Path:
 
 
 def problems(
-    settings: Settings, also_keys: set[str], no_such_route: Callable[[str], str]
+    settings: Settings, also_keys: set[str], also_teams: set[str], no_such_route: Callable[[str], str]
 ) -> Iterator[Problem]:
-    """also_keys: names of keys whose settings were unusable. no_such_route: what is wrong with a name."""
+    """also_keys, also_teams: names of those whose settings were unusable.
+
+    no_such_route: what is wrong with a public name.
+    """
     yield from _tls_problems(settings)
     yield from _range_problems("identity.trusted_proxies", settings.identity.trusted_proxies)
     audiences: dict[tuple[str, str], str] = {}
     for name, written in settings.identity.oidc.items():
         path = f"identity.oidc.{name}"
         yield from _issuer_problems(path, written)
+        yield from limit_problems(path, written.limits, budgets_of(written))
+        yield from _team_problems(path, written, sorted({*settings.teams, *also_teams}))
         for audience in _texts(written.audience):
             other = audiences.setdefault((written.issuer, audience), name)
             if other != name:
@@ -150,6 +163,18 @@ def _issuer_problems(path: str, written: schema.Oidc) -> Iterator[Problem]:
     for claim, values in written.require.items():
         if not values:
             yield Problem(f"{path}.require.{claim}", "must not be empty")
+
+
+def _team_problems(path: str, written: schema.Oidc, known: list[str]) -> Iterator[Problem]:
+    named = {f"teams.{value}": team for value, team in written.teams.items()}
+    if written.default_team is not None:
+        named["default_team"] = written.default_team
+    for where, team in named.items():
+        if team not in known:
+            there = ", ".join(known) if known else "none"
+            yield Problem(
+                f"{path}.{where}", f"there is no team {team!r}; there are: {there}{hint(team, known)}"
+            )
 
 
 def _certificate_problems(settings: Settings, also_keys: set[str]) -> Iterator[Problem]:

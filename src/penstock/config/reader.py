@@ -25,7 +25,16 @@ from msgspec import inspect
 
 from penstock.config.errors import Problem
 from penstock.config.schema import LATER, LATER_VALUES, REGISTRIES, Settings
-from penstock.config.units import parse_amount, parse_duration, parse_moment, parse_price, parse_size
+from penstock.config.units import (
+    format_rate,
+    parse_amount,
+    parse_duration,
+    parse_moment,
+    parse_money,
+    parse_price,
+    parse_rate,
+    parse_size,
+)
 from penstock.lib.registry import hint
 
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{[^}]*\}?")
@@ -33,12 +42,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
 _TAG: Final = "tag:yaml.org,2002:"
 _BUILTIN: Final = "builtin:"
 _MIN_NODES: Final = 10_000  # a file may always have so many
-_UNITS: Final[dict[str, tuple[str, Callable[[str], float]]]] = {
+_UNITS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "duration": ("a duration", parse_duration),
     "size": ("a size", parse_size),
     "amount": ("an amount", parse_amount),
     "price": ("a price", parse_price),
     "moment": ("a moment", parse_moment),
+    "rate": ("a rate", lambda text: format_rate(parse_rate(text))),
+    "usd": ("an amount of money", parse_money),
 }
 # libyaml's parser, where PyYAML was built with it (its wheels are): 100,000 keys in seconds, not in ten.
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -262,7 +273,7 @@ class _Walk:
                 raise _Wrong
         return value
 
-    def _with_unit(self, node: yaml.Node, unit: str, path: str) -> float:
+    def _with_unit(self, node: yaml.Node, unit: str, path: str) -> Any:
         what, parse = _UNITS[unit]
         text = self._scalar(node, path, what)
         try:

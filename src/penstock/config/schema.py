@@ -17,7 +17,9 @@ from penstock.config.units import (
     DURATION_PATTERN,
     MOMENT_PATTERN,
     PRICE_PATTERN,
+    RATE_PATTERN,
     SIZE_PATTERN,
+    USD_PATTERN,
     format_amount,
     format_duration,
     format_moment,
@@ -28,6 +30,7 @@ from penstock.engines import ENGINES
 from penstock.providers.profiles import PROFILES
 from penstock.types.deployment import Level, Strategy, Verdict
 from penstock.types.identity import Override, PriorityName, RoleName
+from penstock.types.ledger import FailurePolicy, Period
 from penstock.types.requests import Operation
 
 # `extra` is for reader.py, `extra_json_schema` for editors that check against docs/penstock.schema.json.
@@ -37,6 +40,8 @@ Secret = Annotated[str, Meta(extra={"secret": True}, min_length=1)]
 Amount = Annotated[int, Meta(extra={"unit": "amount"}, extra_json_schema={"x-unit": "amount"})]
 UnitPrice = Annotated[int, Meta(extra={"unit": "price"}, extra_json_schema={"x-unit": "price"})]
 Moment = Annotated[float, Meta(extra={"unit": "moment"}, extra_json_schema={"x-unit": "moment"})]
+RateText = Annotated[str, Meta(extra={"unit": "rate"}, extra_json_schema={"x-unit": "rate"})]
+Money = Annotated[int, Meta(extra={"unit": "usd"}, extra_json_schema={"x-unit": "usd"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -92,6 +97,28 @@ class Server(Group, frozen=True):
     ] = ()
 
 
+class Limits(Group, frozen=True):
+    """How much within any such time, wherever it begins; a list holds all at once."""
+
+    requests: Annotated[RateText | tuple[RateText, ...], Meta(description="such as 60/min")] = ()
+    tokens: Annotated[
+        RateText | tuple[RateText, ...],
+        Meta(description="input, cached input included, and output; such as 20k/min"),
+    ] = ()
+    concurrency: Annotated[Count | None, Meta(description="calls under way at once")] = None
+
+
+class Budget(Group, frozen=True):
+    """How much money, within a time of the calendar (UTC), or within any so many days."""
+
+    usd: Annotated[Money, Meta(description="US dollars, exactly")]
+    period: Annotated[Period, Meta(description="from midnight, Monday, the first; ever")] = "month"
+    rolling: Annotated[
+        Duration | None, Meta(description="instead of a period: within any so long a time")
+    ] = None
+    models: Annotated[tuple[str, ...], Meta(description="of these public names only; default: of all")] = ()
+
+
 class Provider(Group, frozen=True):
     """A remote wire dialect and credentials."""
 
@@ -121,6 +148,7 @@ class Provider(Group, frozen=True):
     data_policy: Annotated[
         tuple[Tag, ...], Meta(description="what it promises of that, in words of your own: no-training")
     ] = ()
+    limits: Annotated[Limits, Meta(description="of all its deployments together")] = Limits()
     models: Annotated[
         Literal["*"] | tuple[str, ...],
         Meta(description='names served as `<provider>/<model>` without a deployment; "*" = any'),
@@ -191,6 +219,9 @@ class Deployment(Group, frozen=True):
         Meta(description="answers under way at once; more wait by priority; default: any number"),
     ] = None
     queue: Annotated[Queue, Meta(description="of a deployment with a concurrency")] = Queue()
+    limits: Annotated[
+        Limits, Meta(description="of what is sent to it; beyond that the next target is asked")
+    ] = Limits()
     batching: Annotated[
         Switch | Batching | None,
         Meta(
@@ -328,6 +359,7 @@ class Route(Group, frozen=True):
         Switch | Hedge, Meta(description="ask a second target when the first is late to begin its answer")
     ] = False
     timeouts: Timeouts = Timeouts()
+    limits: Annotated[Limits, Meta(description="of all its calls together")] = Limits()
     strict: Annotated[
         Switch, Meta(description="refuse (400) what the target cannot be told, instead of reporting it")
     ] = False
@@ -356,6 +388,9 @@ class Key(Group, frozen=True):
     requires: Annotated[Requirements, Meta(description="of every deployment that its requests go to")] = (
         Requirements()
     )
+    team: Annotated[str | None, Meta(description="whose limits and budgets hold, too")] = None
+    limits: Limits = Limits()
+    budget: Annotated[Budget | tuple[Budget, ...], Meta(description="a list holds all at once")] = ()
     overrides: Annotated[
         tuple[Override, ...],
         Meta(description="what its requests may set by header: one deployment; a longer timeout"),
@@ -411,6 +446,11 @@ class Oidc(Group, frozen=True):
     teams: Annotated[
         dict[str, str], Meta(description="value of the team claim: the team; default: the value is the team")
     ] = {}
+    default_team: Annotated[str | None, Meta(description="of who has none of them; default: no team")] = None
+    limits: Annotated[Limits, Meta(description="of each caller")] = Limits()
+    budget: Annotated[
+        Budget | tuple[Budget, ...], Meta(description="of each caller; a list holds all at once")
+    ] = ()
     routes: Annotated[tuple[str, ...] | None, Meta(description="public names they may use; default: all")] = (
         None
     )
@@ -459,11 +499,13 @@ class Rates(Group, frozen=True):
 
     input: Annotated[UnitPrice | None, Meta(description="of the prompt")] = None
     output: Annotated[UnitPrice | None, Meta(description="of the answer")] = None
-    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache")] = None
-    cache_write: Annotated[UnitPrice | None, Meta(description="written to one")] = None
-    cache_write_1h: Annotated[UnitPrice | None, Meta(description="written to one that keeps it an hour")] = (
+    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache; default: as input")] = (
         None
     )
+    cache_write: Annotated[UnitPrice | None, Meta(description="written to one; default: as input")] = None
+    cache_write_1h: Annotated[
+        UnitPrice | None, Meta(description="written to one that keeps it an hour; default: as input")
+    ] = None
     reasoning_output: Annotated[UnitPrice | None, Meta(description="default: as output")] = None
     audio_input: Annotated[UnitPrice | None, Meta(description="heard")] = None
     audio_output: Annotated[UnitPrice | None, Meta(description="spoken")] = None
@@ -494,6 +536,29 @@ class Prices(Group, frozen=True):
     models: dict[str, Literal["free"] | Price] = {}
 
 
+class Team(Group, frozen=True):
+    """Keys that share limits and budgets."""
+
+    limits: Annotated[Limits, Meta(description="of all its keys together")] = Limits()
+    budget: Annotated[
+        Budget | tuple[Budget, ...], Meta(description="of all its keys together; a list holds all at once")
+    ] = ()
+
+
+class LimitStore(Group, frozen=True):
+    """Where limits and budgets are counted."""
+
+    store: Annotated[
+        str,
+        Meta(description="memory: in this process; sql: in the database of `store`; or redis://host:6379/0"),
+    ] = "memory"
+    on_store_failure: Annotated[
+        FailurePolicy,
+        Meta(description="while the store is down: let all pass, none, or a share for each of `processes`"),
+    ] = "local-share"
+    processes: Annotated[Count, Meta(description="gateway processes that share the store")] = 1
+
+
 class Telemetry(Group, frozen=True):
     log_level: Annotated[LogLevel, Meta(description="least important line written")] = "info"
 
@@ -507,6 +572,8 @@ class Settings(Group, frozen=True):
     routes: dict[Name, Route] = {}
     keys: dict[Name, Key] = {}
     prices: Prices = Prices()
+    teams: dict[Name, Team] = {}
+    limits: LimitStore = LimitStore()
     identity: Identity = Identity()
     builtin: Annotated[Switch, Meta(description="the three builtin: models, beside the above")] = True
     telemetry: Telemetry = Telemetry()
@@ -519,16 +586,10 @@ LATER: Final[dict[str, str]] = {
     "deployments.*.parallel.pipeline": "pipeline parallelism of GPU engines",
     "deployments.*.parallel.expert": "expert parallelism of GPU engines",
     "deployments.*.replicas.idle_unload": "unloading idle models",
-    "deployments.*.limits": "limits",
     "routes.*.guardrails": "guardrails",
     "routes.*.cache": "response caches",
     "routes.*.rollout": "rollouts",
-    "keys.*.limits": "limits",
-    "keys.*.budget": "budgets",
-    "keys.*.team": "teams",
-    "teams": "teams",
     "guardrails": "guardrails",
-    "limits": "limits",
     "store": "the database",
     "telemetry.log_bodies": "logging of bodies (this release never logs them)",
     "telemetry.audit_retention": "the audit log",
@@ -591,6 +652,8 @@ def json_schema() -> dict[str, Any]:
 
 def _as_written(shape: dict[str, Any]) -> None:
     """Values with units are numbers in the structs and texts in the file."""
+    if "items" in shape:
+        _as_written(shape["items"])
     match shape.pop("x-unit", None):
         case "duration":
             shape |= {"type": "string", "pattern": DURATION_PATTERN}
@@ -604,6 +667,11 @@ def _as_written(shape: dict[str, Any]) -> None:
         case "moment":
             shape |= {"type": "string", "pattern": MOMENT_PATTERN}
             _default(shape, format_moment)
+        case "rate":
+            shape.clear()
+            shape |= {"type": "string", "pattern": RATE_PATTERN}
+        case "usd":
+            shape |= {"type": ["number", "string"], "pattern": USD_PATTERN}
         case "size":
             shape |= {"type": "string", "pattern": SIZE_PATTERN}
             _default(shape, format_size)

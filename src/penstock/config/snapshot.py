@@ -15,6 +15,7 @@ import msgspec
 
 from penstock.auth.policy import Policy
 from penstock.auth.tls import Files
+from penstock.config.schema import LimitStore
 from penstock.models import prices
 from penstock.routing.route import route_of
 from penstock.types.deployment import (
@@ -29,6 +30,7 @@ from penstock.types.deployment import (
     Target,
 )
 from penstock.types.identity import VirtualKey
+from penstock.types.ledger import Claim
 from penstock.types.money import Price
 from penstock.types.requests import Operation
 
@@ -66,6 +68,7 @@ class Remote(msgspec.Struct, frozen=True):
     kind: str = ""
     table: prices.Table | None = None
     own: Mapping[str, Price] = {}
+    claims: tuple[Claim, ...] = ()
 
     def deployment(self, name: str, model: str, operations: frozenset[Operation] | None = None) -> Deployment:
         facts = prices.find(self.vendor, model, self.table) if self.vendor is not None else None
@@ -87,6 +90,7 @@ class Remote(msgspec.Struct, frozen=True):
             else Facts(frozenset(facts.row.takes), frozenset(facts.row.can) or None),
             place=self.place,
             price=next((self.own[key] for key in keys if key in self.own), listed),
+            claims=self.claims,
             description=f"{model} on {self.owner}",
             owner=self.owner,
         )
@@ -105,6 +109,7 @@ class Snapshot:
     media_hosts: frozenset[str] = frozenset()  # private ones from which media may be fetched
     unpriced: frozenset[str] = frozenset()  # deployments whose price is not known, or not all of it
     refuses_unpriced: bool = False
+    limits: LimitStore = field(default_factory=LimitStore)
     refused: frozenset[str] = frozenset()  # routes that have no other target
     identity: Policy = _NO_POLICY  # who may call, besides those with keys
     tls: Files | None = None  # at our own door
@@ -135,8 +140,9 @@ class Snapshot:
         """Whether there would be such a route, if what it costs were known."""
         return name in self.refused or (self.refuses_unpriced and self._open(name) is not None)
 
-    def authenticate(self, secret: bytes) -> VirtualKey | None:
-        return self.keys.get(key_hash(secret, self.hash_key))
+    def authenticate(self, secret: bytes | str) -> VirtualKey | None:
+        raw = secret.encode() if isinstance(secret, str) else secret
+        return self.keys.get(key_hash(raw, self.hash_key))
 
     def models(self) -> Sequence[ModelRow]:
         return self.rows

@@ -5,13 +5,17 @@ size       a number and B, kB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024
 amount     a number, with k or M for thousands and millions if you like             500  16k  1.5M
 price      USD for one, a thousand (1k) or a million (1M) of something              $3/1M  $0.15/1M  $2/1k
 moment     a day, which is the last good one (UTC), or RFC 3339   2026-12-31  2026-12-31T17:00:00+01:00
+rate       an amount and s, min, h or day, or a number of them                      60/min  20k/min  5/10s
+money      US dollars                                                               25  0.50
 """
 
 import datetime as dt
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from penstock.types.money import format_usd, parse_usd
 
 DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
 SIZE_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(B|kB|MB|GB|KiB|MiB|GiB)$"
@@ -20,6 +24,9 @@ PRICE_PATTERN: Final = r"^\$([0-9]+(\.[0-9]+)?) ?/ ?(1|1k|1M)$"
 MOMENT_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$"
 )
+
+RATE_PATTERN: Final = r"^([0-9]+(?:\.[0-9]+)?[kM]?)/([0-9]*)(s|min|h|day)$"
+USD_PATTERN: Final = r"^[0-9]+(\.[0-9]{1,12})?$"
 
 _SECONDS: Final = {
     "d": Decimal(86400),
@@ -44,6 +51,15 @@ _PER: Final = {"1M": 10**6, "1k": 10**3, "1": 1}
 _PICO: Final = 10**12  # of a USD
 _DEAREST: Final = 10**15  # pico-USD for one of anything
 _DAY: Final = len("2026-12-31")
+_WINDOWS: Final = {"day": 86400, "h": 3600, "min": 60, "s": 1}
+_MOST_USD: Final = 9_000_000
+
+
+class Rate(NamedTuple):
+    """So many within any `window_s` seconds."""
+
+    amount: int
+    window_s: int
 
 
 def parse_duration(text: str) -> float:
@@ -115,6 +131,32 @@ def parse_moment(text: str) -> float:
         raise ValueError(what) from None
 
 
+def parse_rate(text: str) -> Rate:
+    """Raises ValueError with a sentence for the user."""
+    found = re.fullmatch(RATE_PATTERN, text, re.ASCII)
+    if not found:
+        raise ValueError("a rate is an amount and s, min, h or day, such as 60/min, 20k/min or 5/10s")
+    window_s = int(found[2] or 1) * _WINDOWS[found[3]]
+    if not 0 < window_s <= _LONGEST_S:
+        raise ValueError("a rate is over at least a second and at most 366 days")
+    return Rate(parse_amount(found[1]), window_s)
+
+
+def parse_money(text: str) -> int:
+    """Pico-USD, exactly. Raises ValueError with a sentence for the user."""
+    pico = parse_usd(text)
+    if not 0 <= pico <= _MOST_USD * _PICO:
+        raise ValueError(f"money is from 0 to {_MOST_USD} US dollars")
+    return pico
+
+
+def format_rate(rate: Rate) -> str:
+    """Rate(20000, 60) -> 20k/min; Rate(5, 10) -> 5/10s."""
+    unit, length = next((unit, length) for unit, length in _WINDOWS.items() if rate.window_s % length == 0)
+    count = rate.window_s // length
+    return f"{format_amount(rate.amount)}/{count if count > 1 else ''}{unit}"
+
+
 def format_duration(seconds: float) -> str:
     """The shortest exact writing in the largest whole unit: 900.0 -> 15m, 0.5 -> 500ms."""
     exact = Decimal(repr(seconds))
@@ -162,4 +204,5 @@ FORMATS: Final[dict[str, Callable[[Any], str]]] = {
     "amount": format_amount,
     "moment": format_moment,
     "price": format_price,
+    "usd": format_usd,
 }

@@ -9,6 +9,7 @@ from penstock.gateway.classifier import Classifiers
 from penstock.gateway.health import Health
 from penstock.gateway.media import Media
 from penstock.gateway.queueing import Queues
+from penstock.gateway.reservations import Reservations
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib.clock import Clock
 from penstock.lib.http1 import Client, Origin, Timeouts
@@ -37,6 +38,7 @@ class Deps(msgspec.Struct, frozen=True):
     delays: Delays
     callers: Callers
     classifiers: Classifiers
+    reservations: Reservations
 
     async def fetch(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
         """POSTs to a token endpoint (types.deployment.Fetch). Raises http1.HTTPClientError."""

@@ -197,4 +197,8 @@ async def _send(
         else:
             await deps.queues.of(deployment).run(call, request, emit, run_once)
 
-    await deps.batcher.run(call, request, deployment=deployment, route=route, emit=emit, send=send)
+    if not deployment.claims:
+        await deps.batcher.run(call, request, deployment=deployment, route=route, emit=emit, send=send)
+        return
+    async with deps.reservations.of_attempt(call, deployment):
+        await deps.batcher.run(call, request, deployment=deployment, route=route, emit=emit, send=send)

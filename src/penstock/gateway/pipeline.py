@@ -5,8 +5,9 @@
     3  find_route           which model that is; may this key use it
     4  choose               which target answers                        (routing.select, pure; balance,
                                                                          difficulty)
-    5  failover.run         attempts until one answers: deltas come, the responder writes them
-    6  account              exactly once, whatever happened
+    5  reserve              of the caller's limits and budgets          (reservations; settled at the end)
+    6  failover.run         attempts until one answers: deltas come, the responder writes them
+    7  account              exactly once, whatever happened
 
 One explicit function: the order can be read, and steps pass typed fields of `Call`. The snapshot is read
 once, so a reload cannot change the configuration under a running request.
@@ -28,10 +29,12 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.difficulty import judge
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
+from penstock.gateway.upstream import Emit
 from penstock.routing import select
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
 from penstock.types.errors import (
+    BudgetExceeded,
     InternalError,
     InvalidRequest,
     ModelNotFound,
@@ -79,11 +82,16 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
             raise wrong_operation(deployment, call)
         if inbound.forwards:
             forward(exchange, inbound, request)
+        if call.key.claims or call.key.model_claims or route.claims:
+            await deps.reservations.reserve(call, request, route)
         exchange.watch_client()
         responder = Responder(exchange, call, inbound.encoder(request, call), id_header=inbound.id_header)
         if request.stream:
             responder.keep_alive()
-        await failover.run(call, request, target, route=route, deps=deps, emit=responder.emit)
+        emit: Emit = responder.emit
+        if call.lease is not None and request.stream:
+            emit = deps.reservations.extending(call, call.lease, emit)
+        await failover.run(call, request, target, route=route, deps=deps, emit=emit)
         await responder.end()
     except ClientLeft:
         call.client_left = True
@@ -110,6 +118,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if responder is not None:
             responder.stop()
         call.status = exchange.status
+        if call.lease is not None:
+            await deps.reservations.settle(call, call.lease)
         account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics)
 
 
@@ -208,7 +218,8 @@ async def refuse(
                 await responder.fail(error)
             else:
                 body = inbound.error_body(error, call.id)
-                await send_error(exchange, error, body, call, id_header=inbound.id_header)
+                status = inbound.budget_status if isinstance(error, BudgetExceeded) else error.status
+                await send_error(exchange, error, body, call, status=status, id_header=inbound.id_header)
     except TimeoutError:
         exchange.abort()
     except ClientLeft:

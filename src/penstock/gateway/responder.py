@@ -16,8 +16,9 @@ from penstock.gateway.billing import cost_of_call
 from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
 from penstock.lib import tasks
 from penstock.types.call import Call
-from penstock.types.errors import MethodNotAllowed, PenstockError
+from penstock.types.errors import BudgetExceeded, MethodNotAllowed, PenstockError
 from penstock.types.events import Delta
+from penstock.types.ledger import Resource, tightest
 from penstock.types.money import format_usd
 from penstock.types.wire import Encoder
 
@@ -102,7 +103,13 @@ class Responder:
 
 
 async def send_error(
-    exchange: Exchange, error: PenstockError, body: bytes, call: Call | None = None, *, id_header: str = ""
+    exchange: Exchange,
+    error: PenstockError,
+    body: bytes,
+    call: Call | None = None,
+    *,
+    status: int = 0,
+    id_header: str = "",
 ) -> None:
     """An error as a plain HTTP answer. `call` is there once the request was recognised as a model call."""
     lines = _JSON
@@ -112,7 +119,9 @@ async def send_error(
         lines += _CHALLENGE
     if isinstance(error, MethodNotAllowed):
         lines += header_lines(("allow", error.allowed))
-    await exchange.send(error.status, body, lines)
+    if isinstance(error, BudgetExceeded):
+        lines += "x-should-retry: false\r\n"  # to the official SDKs, which would try a 429 again
+    await exchange.send(status or error.status, body, lines)
 
 
 def call_lines(call: Call, id_header: str) -> str:
@@ -133,8 +142,31 @@ def call_lines(call: Call, id_header: str) -> str:
         )
     if call.difficulty is not None:
         lines += f"x-penstock-difficulty: {call.difficulty}\r\n"
+    if call.lease is not None or call.refusal is not None:
+        lines += limit_lines(call)
     if call.dialect or call.dropped:
         lines += translation_line(call.dropped)
+    return lines
+
+
+def limit_lines(call: Call) -> str:
+    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, OpenAI's names: of the tightest limits."""
+    lines = ""
+    resources: tuple[Resource, ...] = ("requests", "tokens")
+    for resource in resources:
+        rest = None
+        if call.refusal is not None:
+            if call.refusal.limit.resource == resource:
+                rest = call.refusal.rest()
+        elif call.lease is not None:
+            rest = tightest(call.lease.rests(), resource)
+        if rest is not None:
+            lines += (
+                f"x-ratelimit-limit-{resource}: {rest.limit.amount}\r\n"
+                f"x-ratelimit-remaining-{resource}: {rest.remaining}\r\n"
+            )
+            if rest.resets_s is not None:
+                lines += f"x-ratelimit-reset-{resource}: {rest.resets_s:.3f}s\r\n"
     return lines
 
 

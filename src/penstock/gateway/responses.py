@@ -191,6 +191,7 @@ class Create(Plain):
     """POST /v1/responses: as protocols.responses.CREATE, with what is kept put before the input."""
 
     operation: Operation = "chat"
+    budget_status = responses.CREATE.budget_status
 
     def __init__(self, store: Store, local: Store | None = None) -> None:
         """`local`: of one connection, which may go on from responses that are not stored."""

@@ -91,7 +91,7 @@ class SignIn:
             "name": key.name,
             "user": key.user or None,
             "role": key.role,
-            "team": key.team or None,
+            "team": key.team,
             "routes": sorted(key.routes) if key.routes is not None else None,
             "provider": session.provider if session is not None else None,
             "expires": int(expires_s) if expires_s is not None else None,

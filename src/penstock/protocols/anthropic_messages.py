@@ -52,6 +52,7 @@ class Messages:
     operation: Operation = "chat"
     forwards: tuple[bytes, ...] = (b"anthropic-version", b"anthropic-beta")
     id_header = "request-id"
+    budget_status = 402
 
     def decode(self, body: JSON) -> ChatRequest:
         checked = _checked(body, _messages)

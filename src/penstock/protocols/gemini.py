@@ -86,6 +86,7 @@ def find(path: str, query: bytes) -> Inbound | None:
 
 class _Gemini(Plain):
     operation: Operation = "chat"
+    budget_status = 429
 
     def error_body(self, error: PenstockError, call_id: str) -> bytes:  # noqa: ARG002 - in x-request-id
         return gemini_errors.error_body(error)

@@ -33,6 +33,7 @@ from penstock.types.wire import Encoder
 operation: Operation = "chat"
 forwards: tuple[bytes, ...] = ()
 id_header = ""
+budget_status = 429
 
 _checker = Checker(ChatBody)
 

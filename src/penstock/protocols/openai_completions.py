@@ -19,6 +19,7 @@ from penstock.types.wire import Encoder
 operation: Operation = "completion"
 forwards: tuple[bytes, ...] = ()
 id_header = ""
+budget_status = 429
 
 _checker = Checker(CompletionBody)
 _CHOICE_KEYS = frozenset({"index", "text", "finish_reason", "logprobs"})

@@ -25,6 +25,7 @@ from penstock.types.wire import SSE, Encoder
 operation: Operation = "embedding"
 forwards: tuple[bytes, ...] = ()
 id_header = ""
+budget_status = 429
 
 MAX_INPUTS = 2048
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.types.errors import PenstockError
+from penstock.types.errors import BudgetExceeded, PenstockError
 from penstock.types.usage import Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -32,7 +32,7 @@ def error_object(error: PenstockError) -> dict[str, Any]:
         "message": error.message,
         "type": error.openai_type,
         "param": error.param,
-        "code": error.code,
+        "code": "insufficient_quota" if isinstance(error, BudgetExceeded) else error.code,  # OpenAI's name
     }
     if error.attempts:
         body["attempts"] = error.attempts

@@ -21,6 +21,7 @@ from penstock.types.wire import Encoder
 operation: Operation = "moderation"
 forwards: tuple[bytes, ...] = ()
 id_header = ""
+budget_status = 429
 
 _encode = msgspec.json.Encoder().encode
 

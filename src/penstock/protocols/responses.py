@@ -35,6 +35,7 @@ _STAND_IN: JSON = {"type": "item_reference", "id": "-"}  # where an unknown item
 
 
 class Create(Plain):
+    budget_status = 429
     operation: Operation = "chat"
 
     def decode(self, body: JSON) -> ChatRequest:

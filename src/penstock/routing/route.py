@@ -43,7 +43,8 @@ def _derived(route: Route) -> Route:
     is_mixed = len({(one.deployment.facts, one.deployment.max_context) for one in targets}) > 1
     is_alone = len(targets) == 1 and not route.tiers and not has_replicas(first)
     has_more = not is_alone or route.retries > 0 or route.hedge is not None
-    is_one_attempt = first.batching is None and first.concurrency is None and first.probe is None
+    waits = first.batching is not None or first.concurrency is not None or bool(first.claims)
+    is_one_attempt = not waits and first.probe is None
     return msgspec.structs.replace(
         route,
         is_mixed=is_mixed,

@@ -8,6 +8,7 @@ import msgspec
 from penstock.types.deployment import Labels, Verdict
 from penstock.types.errors import Failure, PenstockError
 from penstock.types.identity import VirtualKey
+from penstock.types.ledger import Lease, Refusal
 from penstock.types.money import Cost, Price
 from penstock.types.requests import Operation
 from penstock.types.usage import Usage
@@ -56,6 +57,9 @@ class Call(msgspec.Struct):
     prompt: Any = None  # of one that is placed by its prompt: gateway.balance.Prompt
     headers: Mapping[bytes, bytes] = {}  # of the client's request
     body_bytes: int = 0
+    lease: Lease | None = None  # what is reserved for it, while it runs
+    needs: Any = None  # what it was expected to take: gateway.reservations.Needs
+    refusal: Refusal | None = None  # of the limit that turned it away
     limit_s: float | None = None  # of the whole call, where the client said one
     queue_position: int = 0  # when it began to wait; 0 = it never did
     queued_s: float = 0.0

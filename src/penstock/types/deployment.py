@@ -13,6 +13,7 @@ import msgspec
 from penstock.types.conversation import JSON, Dialect
 from penstock.types.errors import PenstockError
 from penstock.types.events import Delta
+from penstock.types.ledger import Claim
 from penstock.types.money import Price
 from penstock.types.requests import Operation, Request
 
@@ -259,6 +260,7 @@ class Deployment(msgspec.Struct, frozen=True):
     description: str = ""  # one honest sentence, shown in /v1/models
     owner: str = "penstock"
     batching: Batching | None = None  # None: each request is sent as it came
+    claims: tuple[Claim, ...] = ()  # what limits attempts at it, its provider's limits included
 
 
 class Labels(NamedTuple):
@@ -333,6 +335,7 @@ class Route(msgspec.Struct, frozen=True):
     tiers: tuple[tuple[Target, ...], ...] = ()  # asked in this order when no target can answer
     hedge: Hedge | None = None
     difficulty: Difficulty | None = None
+    claims: tuple[Claim, ...] = ()  # what limits its calls
     retries: int = 0  # further attempts at a target that was asked already
     has_more: bool = False  # whether there is anything to try after a first attempt
     is_plain: bool = True  # neither that nor a target that batches, waits or is probed: one plain attempt

@@ -11,11 +11,14 @@
     |- InvalidApiKey             401  never says whether a key exists
     |- PermissionDenied          403
     |- PriceUnknown              403  what the model costs is not known, and this server refuses such calls
-    |- RateLimitExceeded         429  too much, or too many failures; `retry-after`
     |- IdentityUnavailable       503  who calls cannot be verified now: their issuer's keys cannot be had
     |- ModelNotFound             404
     |- NotFound                  404
     |- MethodNotAllowed          405
+    |- RateLimitExceeded         429  requests or tokens of a key, a team, a route; credentials that failed
+    |  `- ConcurrencyLimitExceeded  429
+    |- BudgetExceeded            402  429 for clients of OpenAI and Gemini, who know it so
+    |- LimitsUnavailable         503  the store of the limits is down, and a limit says `closed`
     |- ModelLoading              503  with state, progress and eta; `retry-after`
     |- ServerStopping            503  the request outlived the drain of a server that shuts down
     |- NoHealthyTarget           503  all that could answer were asked, and failed
@@ -134,13 +137,6 @@ class PriceUnknown(PenstockError):
     openai_type = "permission_error"
 
 
-class RateLimitExceeded(PenstockError):
-    code = "rate_limit_exceeded"
-    status = 429
-    openai_type = "rate_limit_error"
-    retryable = True
-
-
 class IdentityUnavailable(PenstockError):
     code = "identity_unavailable"
     status = 503
@@ -169,6 +165,31 @@ class MethodNotAllowed(PenstockError):
     def __init__(self, message: str, *, allowed: str) -> None:
         super().__init__(message)
         self.allowed = allowed
+
+
+class RateLimitExceeded(PenstockError):
+    code = "rate_limit_exceeded"
+    status = 429
+    openai_type = "rate_limit_error"
+    retryable = True
+
+
+class ConcurrencyLimitExceeded(RateLimitExceeded):
+    code = "concurrency_limit_exceeded"
+
+
+class BudgetExceeded(PenstockError):
+    """SDKs try a 429 again by themselves; they are told not to (`x-should-retry`)."""
+
+    code = "budget_exceeded"
+    status = 402
+    openai_type = "insufficient_quota"
+
+
+class LimitsUnavailable(PenstockError):
+    code = "limits_unavailable"
+    status = 503
+    retryable = True
 
 
 class ModelLoading(PenstockError):

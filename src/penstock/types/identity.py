@@ -5,10 +5,13 @@ developer                uses models
 viewer                   looks on: lists of models, no calls
 """
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal
 
 import msgspec
+
+from penstock.types.ledger import Claim
 
 PriorityName = Literal["system", "interactive", "default", "bulk"]
 RoleName = Literal["owner", "admin", "operator", "developer", "viewer"]  # the most powerful first
@@ -46,6 +49,7 @@ class VirtualKey(msgspec.Struct, frozen=True):
 
     routes: public model names it may use; None allows all.
     priority: where it stands in the queue of a busy deployment; a request may ask for less.
+    claims: what limits its calls, its team's limits included; model_claims: further ones, by public name.
     requires: of every deployment that one of its requests is sent to.
     overrides: what its requests may change by a header: take one deployment, have more time.
     user: the person or the program behind a token: an e-mail address, else what its issuer calls them.
@@ -56,9 +60,11 @@ class VirtualKey(msgspec.Struct, frozen=True):
     routes: frozenset[str] | None = None
     priority: PriorityName = "default"
     requires: Requirements | None = None
+    team: str | None = None
+    claims: tuple[Claim, ...] = ()
+    model_claims: Mapping[str, tuple[Claim, ...]] = {}
     overrides: frozenset[Override] = frozenset()
     role: RoleName = "developer"
-    team: str = ""
     user: str = ""
     terms: Terms | None = None
 

@@ -23,6 +23,7 @@ class Plain:
 
     forwards: tuple[bytes, ...] = ()
     id_header = ""
+    budget_status = 402
 
 
 class Encoder(Protocol):
@@ -59,6 +60,7 @@ class Inbound(Protocol):
 
     operation: Operation
     forwards: tuple[bytes, ...]  # request headers, lower case, that a target of the same dialect gets, too
+    budget_status: int  # of BudgetExceeded: 402, or 429 where the vendor's clients know it so
     id_header: str  # a further header that carries the call's id ("request-id" at Anthropic); "" = none
 
     def decode(self, body: dict[str, Any]) -> Request:

@@ -1,0 +1,279 @@
+"""Limits and budgets along the walk: reserved before a call is sent, extended while it streams, settled once.
+
+    reserve       for the key, its team and the route: all of it or RateLimitExceeded, BudgetExceeded ...
+    attempt       for a deployment and its provider; a refusal sends the call to the next target
+    extending     a stream that says more than was reserved reserves more, or ends by the same errors
+    settle        what was used: what the upstream said, else what was counted
+
+How much a call will take is not known before it ends. Reserved are the prompt, estimated by its bytes, and as
+many tokens as 95 % of the route's answers stay below, or the client wants at most: so a client that asks for
+64k tokens under a limit of 20k is served, and the limit holds all the same. An answer that is not streamed
+may take more than was reserved for it: that is booked, and the next call waits for it.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from penstock.gateway.billing import cost_of_call
+from penstock.lib import tasks
+from penstock.lib.clock import Clock
+from penstock.telemetry.metrics import LedgerRow
+from penstock.types.call import Call
+from penstock.types.deployment import Deployment, Route
+from penstock.types.errors import (
+    BudgetExceeded,
+    ConcurrencyLimitExceeded,
+    LimitsUnavailable,
+    PenstockError,
+    RateLimitExceeded,
+    UpstreamRateLimited,
+)
+from penstock.types.events import Delta
+from penstock.types.ledger import Claim, Cost, Lease, Ledger, LedgerUnavailable, Refusal
+from penstock.types.money import Price, format_usd
+from penstock.types.requests import ChatRequest, Request
+
+TTL_S = 60.0  # a lease that nobody hears of for so long is that of a process that died
+BEAT_S = TTL_S / 4
+BYTES_PER_TOKEN = 4
+USUAL_ANSWER = 256.0  # tokens, until a route has had answers
+MORE_TOKENS = 256  # that a stream reserves at a time
+QUANTILE = 0.95
+STEP = 0.1  # of the learned quantile, by which one answer moves it
+
+_ANSWERS = ("chat", "completion")
+RETRY_S = 1.0  # after which a call of the same caller may have ended
+_SETTLED_IN_S = 5.0  # when the server stops
+
+_log = structlog.get_logger("penstock.gateway")
+
+Emit = Callable[[Sequence[Delta]], Awaitable[None]]
+
+
+class Needs(NamedTuple):
+    """What a call is expected to take: tokens; pico-USD a token."""
+
+    prompt: int
+    answer: int
+    prompt_price: int
+    answer_price: int
+
+    @property
+    def cost(self) -> Cost:
+        pico = self.prompt * self.prompt_price + self.answer * self.answer_price
+        return Cost(1, self.prompt + self.answer, pico)
+
+
+class Reservations:
+    """One per process. `is_shared`: the ledger is elsewhere, so nobody waits until a call is settled."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, *, is_shared: bool = False) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._is_shared = is_shared
+        self._held: set[Lease] = set()
+        self._settling: tasks.Tasks = set()
+        self._answers: dict[str, float] = {}  # route -> tokens that 95 % of its answers stay below
+        self._refused: dict[tuple[str, str], int] = {}  # (kind of scope, resource) -> how often
+
+    # -- of the caller
+
+    async def reserve(self, call: Call, request: Request, route: Route) -> None:
+        """Raises RateLimitExceeded, ConcurrencyLimitExceeded, BudgetExceeded, LimitsUnavailable."""
+        claims = route.claims
+        if call.key is not None:
+            claims = (*call.key.claims, *call.key.model_claims.get(route.name, ()), *claims)
+        if not claims:
+            return
+        needs = self._needs(call, request, route)
+        found = await self._ask(claims, needs)
+        if isinstance(found, Refusal):
+            self._count(found)
+            call.refusal = found
+            raise refused(found)
+        call.lease, call.needs = found, needs
+
+    def extending(self, call: Call, lease: Lease, emit: Emit) -> Emit:
+        """`emit`, after what it tells was reserved. A piece of an answer is a token at least."""
+        needs: Needs = call.needs
+        if not any(limit.resource in ("tokens", "pico_usd") for one in lease.claims for limit in one.limits):
+            return emit
+        reserved, told = needs.answer, 0
+
+        async def told_to(deltas: Sequence[Delta]) -> None:
+            nonlocal reserved, told
+            told += len(deltas)
+            if told > reserved:
+                more = max(MORE_TOKENS, told - reserved)
+                await self._extend(lease, Cost(tokens=more, pico_usd=more * needs.answer_price))
+                reserved += more
+            await emit(deltas)
+
+        return told_to
+
+    async def settle(self, call: Call, lease: Lease) -> None:
+        """Once, however the call ended. A call of unknown cost takes what was expected of its money."""
+        call.lease = None
+        if call.cost is None:
+            call.cost = cost_of_call(call)
+        usage = call.usage
+        if usage is not None and usage.completion_tokens:
+            self._learn(call.labels.route, usage.completion_tokens)
+        is_told = any(attempt.is_told for attempt in call.attempts)
+        tokens = usage.total_tokens if usage is not None and is_told else 0
+        pico = call.needs.cost.pico_usd if call.cost is None else call.cost.total
+        await self._settle(lease, Cost(1, tokens, pico))
+
+    # -- of a target
+
+    @contextlib.asynccontextmanager
+    async def of_attempt(self, call: Call, deployment: Deployment) -> AsyncIterator[None]:
+        """Raises UpstreamRateLimited: another target may have room."""
+        needs = call.needs or Needs(call.body_bytes // BYTES_PER_TOKEN, round(USUAL_ANSWER), 0, 0)
+        found = await self._ask(deployment.claims, needs)
+        if isinstance(found, Refusal):
+            self._count(found)
+            raise UpstreamRateLimited(
+                f"{deployment.name} is at its own limit of {found.limit.resource}.",
+                retry_after_s=found.retry_after_s,
+            )
+        before = len(call.attempts)
+        try:
+            yield
+        finally:
+            made = call.attempts[before:]
+            tokens = sum(attempt.usage.total_tokens for attempt in made if attempt.usage is not None)
+            await self._settle(found, Cost(min(1, len(made)), tokens))
+
+    # -- the ledger
+
+    async def run(self) -> None:
+        """Keeps the leases of running calls alive."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            if self._held:
+                try:
+                    await self._ledger.heartbeat([*self._held], self._clock.monotonic())
+                except LedgerUnavailable:
+                    continue  # the ledger has said so in the log
+
+    async def close(self) -> None:
+        """Everything is settled, as far as the store answers."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=_SETTLED_IN_S)
+        await self._ledger.close()
+
+    async def _ask(self, claims: Sequence[Claim], needs: Needs) -> Lease | Refusal:
+        try:
+            found = await self._ledger.reserve(claims, needs.cost, self._clock.monotonic(), TTL_S)
+            if isinstance(found, Refusal) and found.retry_after_s is None and needs.answer:
+                least = needs._replace(answer=0)  # the answer is reserved as it comes
+                found = await self._ledger.reserve(claims, least.cost, self._clock.monotonic(), TTL_S)
+        except LedgerUnavailable as exc:
+            raise LimitsUnavailable("Limits cannot be checked at the moment; try again.") from exc
+        if not isinstance(found, Refusal):
+            self._held.add(found)
+        return found
+
+    async def _extend(self, lease: Lease, more: Cost) -> None:
+        try:
+            refusal = await self._ledger.extend(lease, more, self._clock.monotonic())
+        except LedgerUnavailable as exc:
+            raise LimitsUnavailable("Limits cannot be checked at the moment.") from exc
+        if refusal is not None:
+            self._count(refusal)
+            raise refused(refusal)
+
+    async def _settle(self, lease: Lease, actual: Cost) -> None:
+        self._held.discard(lease)
+        if self._is_shared:
+            tasks.spawn(self._settling, self._settle_now(lease, actual), "settle")
+        else:
+            await self._settle_now(lease, actual)
+
+    async def _settle_now(self, lease: Lease, actual: Cost) -> None:
+        try:
+            await self._ledger.settle(lease, actual, self._clock.monotonic())
+        except LedgerUnavailable as exc:
+            _log.warning("a call was not settled: what it reserved counts as used", error=str(exc))
+
+    def report(self) -> LedgerRow:
+        """A copy: another thread reads it."""
+        return LedgerRow(len(self._held), self._refused.copy())
+
+    # -- what is expected
+
+    def _needs(self, call: Call, request: Request, route: Route) -> Needs:
+        prompt = call.body_bytes // BYTES_PER_TOKEN
+        if request.__class__ is ChatRequest and request.counts_only:
+            return Needs(0, 0, 0, 0)
+        answer = 0
+        if request.operation in _ANSWERS:
+            usual = self._answers.get(route.name, USUAL_ANSWER)
+            limit: int | None = getattr(request, "max_tokens", None)
+            answer = round(usual if limit is None else min(usual, limit))
+        dearest = dearest_of(target.deployment.price for target in route.targets)
+        return Needs(prompt, answer, *dearest)
+
+    def _learn(self, route: str, tokens: int) -> None:
+        """A step up for what is above, a small one down for what is below: it settles at the quantile."""
+        known = self._answers.get(route)
+        if known is None:
+            self._answers[route] = float(tokens)
+        elif tokens > known:
+            self._answers[route] = min(float(tokens), known * (1 + STEP * QUANTILE))
+        else:
+            self._answers[route] = max(1.0, known * (1 - STEP * (1 - QUANTILE)))
+
+    def _count(self, refusal: Refusal) -> None:
+        resource = "money" if refusal.limit.resource == "pico_usd" else refusal.limit.resource
+        key = (refusal.scope.kind, resource)
+        self._refused[key] = self._refused.get(key, 0) + 1
+
+
+def dearest_of(prices: Iterable[Price | None]) -> tuple[int, int]:
+    """Of a token of the prompt, and of the answer, at the dearest target: pico-USD."""
+    known = [price for price in prices if price is not None]
+    asked = max((price.input or 0 for price in known), default=0)
+    return asked, max((price.output or 0 for price in known), default=0)
+
+
+def refused(refusal: Refusal) -> PenstockError:
+    """In words for the caller: which limit, how much of it is used, and when there is room again."""
+    scope, limit = refusal.scope, refusal.limit
+    name, *models = scope.id.split(" ")  # config.claims writes it so
+    whose = f"the {scope.kind} {name!r}" + (f" for {', '.join(models)}" if models else "")
+    room = "" if refusal.retry_after_s is None else f" There is room in {_seconds(refusal.retry_after_s)}."
+    if limit.resource == "concurrency":
+        return ConcurrencyLimitExceeded(
+            f"Too many calls at once: {whose} has {refusal.used + refusal.reserved} under way"
+            f" and may have {limit.amount}.",
+            retry_after_s=RETRY_S,
+        )
+    is_money = limit.resource == "pico_usd"
+    amount, used, reserved = (
+        f"{format_usd(number)} USD" if is_money else str(number)
+        for number in (limit.amount, refusal.used, refusal.reserved)
+    )
+    said = (
+        f"{whose} may use {amount}{'' if is_money else f' {limit.resource}'} {_within(limit.window)};"
+        f" {used} are used, {reserved} reserved.{room}"
+    )
+    if is_money:
+        return BudgetExceeded(f"The budget is used up: {said}", retry_after_s=refusal.retry_after_s)
+    return RateLimitExceeded(f"The limit is reached: {said}", retry_after_s=refusal.retry_after_s)
+
+
+def _within(window: int | str | None) -> str:
+    if isinstance(window, int):
+        return f"in any {_seconds(window)}"
+    return "in all" if window == "total" else f"a {window}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{max(1, math.ceil(seconds))} s"

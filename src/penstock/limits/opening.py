@@ -1,0 +1,70 @@
+"""A ledger by what the configuration says of it: `limits.store`.
+
+memory                  this process; calendar budgets outlive it in blocks, in a file
+sql                     the database of `store`: SQLite's own file beside it, or PostgreSQL
+redis://, rediss://     Redis or Valkey
+"""
+
+import asyncio
+import importlib
+from pathlib import Path
+from typing import Final
+
+from penstock.lib.clock import Clock
+from penstock.limits.guarded import Guarded
+from penstock.limits.memory import MemoryLedger
+from penstock.types.ledger import Ledger
+
+FILE: Final = "limits.db"
+
+
+async def open_ledger(
+    store: str, clock: Clock, *, database: str = "", data_dir: Path | None = None, processes: int = 1
+) -> Ledger:
+    """`database`: the URL of `store`. Without a data folder nothing outlives the process.
+
+    Raises LedgerUnavailable where PostgreSQL does not answer; Redis may come later.
+    """
+    if store == "memory":
+        return await _memory(clock, data_dir)
+    if store == "sql":
+        return await _sql(clock, database, data_dir, processes)
+    await _load("redis")
+    from penstock.limits.redis import RedisLedger
+
+    return Guarded(RedisLedger(store), clock, replicas=processes)
+
+
+async def _memory(clock: Clock, data_dir: Path | None) -> Ledger:
+    if data_dir is None:
+        return MemoryLedger(clock)
+    await _load("sqlite")
+    from penstock.limits.sqlite import SqliteBlocks, SqliteFile
+
+    ledger = MemoryLedger(clock, SqliteBlocks(SqliteFile(await asyncio.to_thread(_file, data_dir))))
+    await ledger.open()
+    return ledger
+
+
+async def _sql(clock: Clock, database: str, data_dir: Path | None, processes: int) -> Ledger:
+    if database.startswith("postgres"):
+        await _load("postgres")
+        from penstock.limits.postgres import PostgresLedger
+
+        return Guarded(await PostgresLedger.open(database), clock, replicas=processes)
+    await _load("sqlite")
+    from penstock.limits.sqlite import SqliteFile, SqliteLedger
+
+    return SqliteLedger(SqliteFile(await asyncio.to_thread(_file, data_dir)), clock)
+
+
+async def _load(backend: str) -> None:
+    """Drivers are large, and what runs in a store is read from files: not on the loop."""
+    await asyncio.to_thread(importlib.import_module, f"penstock.limits.{backend}")
+
+
+def _file(data_dir: Path | None) -> Path:
+    if data_dir is None:
+        raise ValueError("a ledger in a file needs a data folder")
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return data_dir / FILE
