@@ -29,7 +29,7 @@
     penstock_queue_refused_total             deployment, priority, reason: full bytes late timeout deadline
     penstock_auth_failures_total             reason (of a closed list)
     penstock_ledger_leases                   - (calls that something is reserved for)
-    penstock_ledger_refused_total            scope: key team route deployment provider, resource
+    penstock_ledger_refused_total            scope: key user team route deployment provider, resource
     penstock_replicas                        pool, state
     penstock_replica_restarts_total          pool
     penstock_build_info                      version
