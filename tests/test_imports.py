@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},
+    "control": {*LEAVES, "control"},
 }
 ANYTHING = {"serve", "cli", "testing"}
 

@@ -32,7 +32,9 @@ from penstock.auth.tokens import Tokens
 from penstock.auth.web import Web
 from penstock.config.compile import BUILTIN_CHAT
 from penstock.config.snapshot import Snapshot
+from penstock.control.webhooks import Webhooks
 from penstock.engines import ENGINES
+from penstock.gateway.alerts import Alerts
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
@@ -112,7 +114,10 @@ async def serve(options: Options) -> None:
             classifiers = Classifiers(clock)
             plan = options.snapshot.limits
             ledger = await open_ledger(plan.store, clock, data_dir=options.data_dir, processes=plan.processes)
-            reservations = Reservations(ledger, clock, is_shared=plan.store != "memory")
+            webhooks = Webhooks(client, clock, lambda: app.snapshot.hooks)
+            reservations = Reservations(
+                ledger, clock, alerts=Alerts(clock, webhooks.tell), is_shared=plan.store != "memory"
+            )
             metrics = Metrics(
                 __version__,
                 pool_rows,
@@ -154,10 +159,10 @@ async def serve(options: Options) -> None:
                     tasks.spawn(group, _report(fleet, options), "status"),
                     tasks.spawn(group, _collect(metrics), "garbage"),
                     tasks.spawn(group, _refresh_keys(app, callers), "keys of issuers"),
+                    tasks.spawn(group, reservations.run(), "heartbeats of leases"),
                     running,
                 ]
                 probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
-                beating = tasks.spawn(group, reservations.run(), "heartbeats of leases")
                 hangup = asyncio.Event() if door is not None else None
                 if door is not None and hangup is not None:
                     aside.append(tasks.spawn(group, _reread(door, hangup), "certificates"))
@@ -169,8 +174,9 @@ async def serve(options: Options) -> None:
                         await app.aclose()
                         await classifiers.aclose()
                         await reservations.close()
+                        await webhooks.aclose()
                         await callers.aclose()
-                for task in (*aside, beating):
+                for task in aside:
                     task.cancel()
 
 

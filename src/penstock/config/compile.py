@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -61,6 +62,7 @@ from penstock.types.identity import Requirements, Terms, VirtualKey
 from penstock.types.ledger import FailurePolicy
 from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
+from penstock.types.webhooks import Hook
 
 BUILTIN_CHAT: Final = "builtin:chat"
 BUILTIN_EMBEDDING: Final = "builtin:embedding"
@@ -222,6 +224,7 @@ def compile_settings(
         defaults=_defaults(deployments),
         body_limit_bytes=settings.server.body_limit,
         limits=settings.limits,
+        hooks=tuple(_hook(name, written) for name, written in settings.webhooks.items()),
         rows=tuple(_row(route, created) for route in routes.values()),
         hash_key=hash_key,
         media_hosts=frozenset(host.lower() for host in settings.server.media_hosts),
@@ -462,6 +465,10 @@ def _difficulty(name: str, written: schema.Route, deployments: Mapping[str, Depl
     )
 
 
+def _hook(name: str, written: schema.Webhook) -> Hook:
+    return Hook(name, written.url, written.secret or "", frozenset(written.events), written.team)
+
+
 def _teams(settings: Settings) -> dict[str, Claims]:
     on_failure = settings.limits.on_store_failure
     return {
@@ -617,6 +624,7 @@ def problems(
         *_price_problems(settings, extra),
         *identity.problems(settings, extra.get("keys", set()), extra.get("teams", set()), no_such_route),
         *_limit_problems(settings, extra.get("teams", set())),
+        *_webhook_problems(settings, extra.get("teams", set())),
     ]
     has_keys = bool(settings.keys or settings.identity.oidc or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -817,6 +825,20 @@ def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
     ):
         for name, one in bound.items():
             yield from limit_problems(f"{section}.{name}", one.limits)
+
+
+def _webhook_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    for name, hook in settings.webhooks.items():
+        try:
+            parts = urlsplit(hook.url)
+            is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_one = False
+        if not is_one:
+            yield Problem(f"webhooks.{name}.url", "is an address such as https://hooks.example.com/penstock")
+        teams = {*settings.teams, *also}
+        if hook.team is not None and hook.team not in teams:
+            yield Problem(f"webhooks.{name}.team", _no_such("team", hook.team, sorted(teams)))
 
 
 def _tag_problems(settings: Settings) -> Iterator[Problem]:

@@ -33,6 +33,7 @@ from penstock.types.identity import VirtualKey
 from penstock.types.ledger import Claim
 from penstock.types.money import Price
 from penstock.types.requests import Operation
+from penstock.types.webhooks import Hook
 
 _MAX_WILDCARD_ROUTES: Final = 1024
 _MAX_MODEL_NAME: Final = 256
@@ -110,6 +111,7 @@ class Snapshot:
     unpriced: frozenset[str] = frozenset()  # deployments whose price is not known, or not all of it
     refuses_unpriced: bool = False
     limits: LimitStore = field(default_factory=LimitStore)
+    hooks: tuple[Hook, ...] = ()
     refused: frozenset[str] = frozenset()  # routes that have no other target
     identity: Policy = _NO_POLICY  # who may call, besides those with keys
     tls: Files | None = None  # at our own door
