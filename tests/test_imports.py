@@ -14,6 +14,7 @@ MODULES = {
 
 LEAVES = {"types", "lib"}
 PARTS = {  # never each other
+    "auth",
     "protocols",
     "providers",
     "engines",

@@ -129,6 +129,7 @@ async def _calls(bench: Bench) -> dict[str, Any]:
     reservations = Reservations(MemoryLedger(clock), clock)
     deployment = route.targets[0].deployment
     asked = ChatRequest("m", {})
+    unused: Any = None  # the keys are good always and from everywhere
     labels, usage = Labels("m", "m"), Usage(prompt_tokens=70, completion_tokens=20)
 
     def begun() -> tuple[Call, float]:
@@ -149,7 +150,7 @@ async def _calls(bench: Bench) -> dict[str, Any]:
         async def whole() -> None:
             call, now_s = begun()
             metrics.call_started(call)
-            call.key = authenticate(snapshot, exchange)
+            call.key = await authenticate(snapshot, exchange, unused)
             if call.key.claims or call.key.model_claims or route.claims:
                 await reservations.reserve(call, asked, route)
             if call.lease is not None:
