@@ -7,18 +7,23 @@ An `async def` test fails when it, or code it called in `penstock`,
 """
 
 import asyncio
+import contextlib
 import inspect
 import os
 import stat
 import sysconfig
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import uvloop
 from blockbuster import blockbuster_ctx
 
+from penstock.testing.servers import NotInstalled, PostgresServer, RedisServer, postgres_server, redis_server
+
+T = TypeVar("T")
 GRACE_ROUNDS = 200  # of 10 ms: peers of a closed connection need a moment to see it
 
 
@@ -30,6 +35,29 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
     run_strictly(lambda: pyfuncitem.obj(**arguments))
     return True
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    with _installed(redis_server) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with _installed(postgres_server) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _installed(start: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
+    try:
+        with start() as server:
+            yield server
+    except NotInstalled as exc:
+        if os.environ.get("PENSTOCK_TEST_REQUIRE_ALL") == "1":
+            pytest.fail(str(exc))
+        pytest.skip(str(exc))
 
 
 @pytest.fixture(autouse=True)

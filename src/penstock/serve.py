@@ -35,7 +35,9 @@ from penstock.config.snapshot import Snapshot
 from penstock.control.reload import Reload
 from penstock.control.retention import forget
 from penstock.control.source import Source
+from penstock.control.webhooks import Webhooks
 from penstock.engines import ENGINES
+from penstock.gateway.alerts import Alerts
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
@@ -132,15 +134,6 @@ async def serve(options: Options) -> None:
             health = Health(fleet, clock, balance.load)
             queues = Queues(clock)
             classifiers = Classifiers(clock)
-            metrics = Metrics(
-                __version__,
-                pool_rows,
-                lambda: health.down(app.snapshot.deployments()),
-                balance.report,
-                queues.report,
-                breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
-            )
-            plane = _Plane(options.live, store, clock) if options.live and store else None
             plan = options.snapshot.limits
             ledger = await open_ledger(
                 plan.store,
@@ -149,7 +142,20 @@ async def serve(options: Options) -> None:
                 data_dir=options.data_dir,
                 processes=plan.processes,
             )
-            reservations = Reservations(ledger, clock, is_shared=plan.store != "memory")
+            webhooks = Webhooks(client, clock, lambda: app.snapshot.hooks)
+            reservations = Reservations(
+                ledger, clock, alerts=Alerts(clock, webhooks.tell), is_shared=plan.store != "memory"
+            )
+            metrics = Metrics(
+                __version__,
+                pool_rows,
+                lambda: health.down(app.snapshot.deployments()),
+                balance.report,
+                queues.report,
+                breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
+                ledger=reservations.report,
+            )
+            plane = _Plane(options.live, store, clock) if options.live and store else None
             deps = Deps(
                 client,
                 fleet,
@@ -196,6 +202,7 @@ async def serve(options: Options) -> None:
                         await app.aclose()
                         await classifiers.aclose()
                         await reservations.close()
+                        await webhooks.aclose()
                         if plane is not None:
                             await plane.usage.flush()
                 reporting.cancel()

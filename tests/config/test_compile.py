@@ -305,6 +305,22 @@ def test_a_price_of_the_configuration_stands_alone() -> None:
     assert snapshot.unpriced == {"a", "d"}
 
 
+def test_what_a_cache_reads_costs_as_the_prompt_unless_it_is_said() -> None:
+    rows = "m: {input: $2/1M, output: $4/1M, %s tiers: [{above_input_tokens: 1k, input: $3/1M}]}"
+    snapshot = compiled(BASE + "prices: {models: {" + rows % "" + "}}")
+    route = snapshot.find_route("m")
+    assert route is not None
+    price = route.targets[0].deployment.price
+    assert price is not None
+    assert (price.cached, price.cache_write, price.audio_input) == (2_000_000, 2_000_000, None)
+    assert (price.at(1001).cached, price.at(1001).output) == (3_000_000, 4_000_000)
+    said = compiled(BASE + "prices: {models: {" + rows % "cached: $1/1M," + "}}").find_route("m")
+    assert said is not None
+    price = said.targets[0].deployment.price
+    assert price is not None
+    assert (price.cached, price.at(1001).cached, price.cache_write) == (1_000_000, 1_000_000, 2_000_000)
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

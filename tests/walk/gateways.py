@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from penstock import serve
@@ -90,11 +91,13 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def gateway(config: str, *, drain_s: float = 1.0) -> AsyncIterator[Gateway]:
+async def gateway(
+    config: str, *, drain_s: float = 1.0, data_dir: Path | None = None
+) -> AsyncIterator[Gateway]:
     # as at a start, where no loop runs yet: files are read
     snapshot = await asyncio.to_thread(lambda: compile_settings(load_text(config), secret=SECRET))
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    options = serve.Options(snapshot, port=0, drain_s=drain_s, on_ready=ready.set_result)
+    options = serve.Options(snapshot, port=0, data_dir=data_dir, drain_s=drain_s, on_ready=ready.set_result)
     async with asyncio.TaskGroup() as group, http1.Client() as client:
         server = tasks.spawn(group, serve.serve(options), "server")
         try:

@@ -159,9 +159,9 @@ async def test_what_is_not_known_is_said_and_not_zero(logged: Lines) -> None:
 
 
 async def test_a_price_that_lacks_what_was_used_is_not_known_either(logged: Lines) -> None:
-    config = "prices: {models: {m: {input: $1/1M, output: $1/1M}}}"
+    config = "prices: {models: {m: {input: $1/1M, audio_output: $1/1M}}}"
     async with Upstream() as up, gateway(remote(up.url, config)) as gate:
-        up.behaviour = USED | {"x-test-cached-tokens": "1"}
+        up.behaviour = USED
         answer = await gate.post(CHAT, chat())
         assert "x-penstock-cost-usd" not in answer.headers
     (warned,) = (line for line in await logged() if line["event"] == "cost unknown")

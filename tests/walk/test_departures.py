@@ -248,10 +248,10 @@ async def test_a_slow_reader_beside_a_thousand_streams(lines: io.StringIO) -> No
         with socket.socket() as slow:
             await ask_slowly(gate, slow)
             await until(lambda: other.in_flight == 1)
-            up.behaviour["x-test-delay-between"] = "0.15"  # 3 s: all of them are there together
+            up.behaviour["x-test-together"] = str(STREAMS)
             async with http1.Client(max_connections_per_origin=STREAMS) as clients:
                 answers = await asyncio.gather(*(stream(clients, gate) for _ in range(STREAMS)))
-            del up.behaviour["x-test-delay-between"]
+            del up.behaviour["x-test-together"]
             assert up.peak_in_flight == STREAMS
             assert set(answers) == {text_of("a")}
             assert other.in_flight == 1, "its upstream is held, not read ahead without bound"

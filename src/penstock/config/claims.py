@@ -91,7 +91,7 @@ def _limits(written: schema.Limits) -> Iterator[Limit]:
 
 
 def _budget(written: schema.Budget) -> Limit:
-    return Limit("pico_usd", written.usd, _window(written))
+    return Limit("pico_usd", written.usd, _window(written), tuple(sorted(set(written.alerts))))
 
 
 def _window(written: schema.Budget) -> int | Period:

@@ -18,7 +18,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -61,6 +62,7 @@ from penstock.types.ledger import FailurePolicy
 from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
 from penstock.types.store import is_store_url
+from penstock.types.webhooks import Hook
 
 BUILTIN_CHAT: Final = "builtin:chat"
 BUILTIN_EMBEDDING: Final = "builtin:embedding"
@@ -96,6 +98,11 @@ _SHORTEST_PROBES_S: Final = 1.0
 _LONGEST_PROBE_S: Final = 30.0  # a breaker waits no longer for one (routing.breaker.PROBE_S)
 _BY_REQUEST: Final = ("weighted", "difficulty")  # strategies that ask nothing of how the targets are doing
 _CLASSIFIED_WITHIN_S: Final = 10.0  # a request waits for far less (gateway/classifier.py)
+_AS_INPUT: Final = (
+    "cached",
+    "cache_write",
+    "cache_write_1h",
+)  # kinds of tokens: no discount but what is said
 _KINDS: Final[dict[str, frozenset[Operation]]] = {
     "chat": frozenset({"chat", "completion"}),
     "embedding": frozenset({"embedding"}),
@@ -213,6 +220,7 @@ def compile_settings(
         defaults=_defaults(deployments),
         body_limit_bytes=settings.server.body_limit,
         limits=settings.limits,
+        hooks=tuple(_hook(name, written) for name, written in settings.webhooks.items()),
         rows=tuple(_row(route, created) for route in routes.values()),
         hash_key=hash_key,
         media_hosts=frozenset(host.lower() for host in settings.server.media_hosts),
@@ -254,8 +262,14 @@ class _Made(NamedTuple):
 def compiled_price(written: Literal["free"] | schema.Price) -> Price:
     if written == "free":
         return FREE
-    tiers = tuple(Tier(**msgspec.structs.asdict(tier)) for tier in written.tiers)
-    return versioned(Price(**{**msgspec.structs.asdict(written), "tiers": tiers}), "config")
+    unsaid = [kind for kind in _AS_INPUT if getattr(written, kind) is None]
+
+    def said(rates: schema.Rates) -> dict[str, Any]:
+        kinds = msgspec.structs.asdict(rates)
+        return kinds | {kind: kinds["input"] for kind in unsaid if kinds[kind] is None}
+
+    tiers = tuple(Tier(**said(tier)) for tier in written.tiers)
+    return versioned(Price(**{**said(written), "tiers": tiers}), "config")
 
 
 def _remote(name: str, written: schema.Provider, table: prices.Table | None = None) -> Remote:
@@ -445,6 +459,10 @@ def _difficulty(name: str, written: schema.Route, deployments: Mapping[str, Depl
     )
 
 
+def _hook(name: str, written: schema.Webhook) -> Hook:
+    return Hook(name, written.url, written.secret or "", frozenset(written.events), written.team)
+
+
 def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
         yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY, role="owner")
@@ -580,6 +598,7 @@ def problems(
         *_price_problems(settings, extra),
         *_store_problems(settings.store),
         *_limit_problems(settings, extra.get("teams", set())),
+        *_webhook_problems(settings, extra.get("teams", set())),
     ]
     has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
@@ -796,6 +815,20 @@ def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
     ):
         for name, one in bound.items():
             yield from limit_problems(f"{section}.{name}", one.limits)
+
+
+def _webhook_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
+    for name, hook in settings.webhooks.items():
+        try:
+            parts = urlsplit(hook.url)
+            is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_one = False
+        if not is_one:
+            yield Problem(f"webhooks.{name}.url", "is an address such as https://hooks.example.com/penstock")
+        teams = {*settings.teams, *also}
+        if hook.team is not None and hook.team not in teams:
+            yield Problem(f"webhooks.{name}.team", _no_such("team", hook.team, sorted(teams)))
 
 
 def _tag_problems(settings: Settings) -> Iterator[Problem]:

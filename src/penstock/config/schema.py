@@ -29,6 +29,7 @@ from penstock.types.deployment import Level, Strategy, Verdict
 from penstock.types.identity import Override, PriorityName, RoleName
 from penstock.types.ledger import FailurePolicy, Period
 from penstock.types.requests import Operation
+from penstock.types.webhooks import EventType
 
 # `extra` is for reader.py, `extra_json_schema` for editors that check against docs/penstock.schema.json.
 Duration = Annotated[float, Meta(extra={"unit": "duration"}, extra_json_schema={"x-unit": "duration"})]
@@ -90,6 +91,9 @@ class Limits(Group, frozen=True):
     concurrency: Annotated[Count | None, Meta(description="calls under way at once")] = None
 
 
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
 class Budget(Group, frozen=True):
     """How much money, within a time of the calendar (UTC), or within any so many days."""
 
@@ -99,6 +103,10 @@ class Budget(Group, frozen=True):
         Duration | None, Meta(description="instead of a period: within any so long a time")
     ] = None
     models: Annotated[tuple[str, ...], Meta(description="of these public names only; default: of all")] = ()
+    alerts: Annotated[tuple[Share, ...], Meta(description="shares of it whose use is told to webhooks")] = (
+        0.8,
+        1.0,
+    )
 
 
 class Provider(Group, frozen=True):
@@ -378,11 +386,13 @@ class Rates(Group, frozen=True):
 
     input: Annotated[UnitPrice | None, Meta(description="of the prompt")] = None
     output: Annotated[UnitPrice | None, Meta(description="of the answer")] = None
-    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache")] = None
-    cache_write: Annotated[UnitPrice | None, Meta(description="written to one")] = None
-    cache_write_1h: Annotated[UnitPrice | None, Meta(description="written to one that keeps it an hour")] = (
+    cached: Annotated[UnitPrice | None, Meta(description="read from a prompt cache; default: as input")] = (
         None
     )
+    cache_write: Annotated[UnitPrice | None, Meta(description="written to one; default: as input")] = None
+    cache_write_1h: Annotated[
+        UnitPrice | None, Meta(description="written to one that keeps it an hour; default: as input")
+    ] = None
     reasoning_output: Annotated[UnitPrice | None, Meta(description="default: as output")] = None
     audio_input: Annotated[UnitPrice | None, Meta(description="heard")] = None
     audio_output: Annotated[UnitPrice | None, Meta(description="spoken")] = None
@@ -473,6 +483,17 @@ class Store(Group, frozen=True):
     usage: StoreUsage = StoreUsage()
 
 
+class Webhook(Group, frozen=True):
+    """Where events are sent, by POST."""
+
+    url: Annotated[str, Meta(description="https://..., or http:// within your own network")]
+    secret: Annotated[Secret | None, Meta(description="signs what is sent, as Standard Webhooks has it")] = (
+        None
+    )
+    events: Annotated[tuple[EventType, ...], Meta(description="of these types only; default: of all")] = ()
+    team: Annotated[str | None, Meta(description="only what concerns this team")] = None
+
+
 class Settings(Group, frozen=True):
     """penstock.yaml"""
 
@@ -483,6 +504,7 @@ class Settings(Group, frozen=True):
     keys: dict[Name, Key] = {}
     prices: Prices = Prices()
     teams: dict[Name, Team] = {}
+    webhooks: dict[Name, Webhook] = {}
     limits: LimitStore = LimitStore()
     builtin: Annotated[Switch, Meta(description="the three builtin: models, beside the above")] = True
     store: Store = Store()

@@ -31,6 +31,7 @@ from penstock.types.identity import VirtualKey
 from penstock.types.ledger import Claim
 from penstock.types.money import Price
 from penstock.types.requests import Operation
+from penstock.types.webhooks import Hook
 
 _MAX_WILDCARD_ROUTES: Final = 1024
 _MAX_MODEL_NAME: Final = 256
@@ -107,6 +108,7 @@ class Snapshot:
     unpriced: frozenset[str] = frozenset()  # deployments whose price is not known, or not all of it
     refuses_unpriced: bool = False
     limits: LimitStore = field(default_factory=LimitStore)
+    hooks: tuple[Hook, ...] = ()
     refused: frozenset[str] = frozenset()  # routes that have no other target
     _wildcards: dict[str, Route] = field(default_factory=dict, compare=False, repr=False)
 

@@ -3,6 +3,7 @@
     what happened                    what follows
     -------------------------------  --------------------------------------------------------------------
     a key or its owner changed       the key map is copied with it; of a key that is off, running calls end
+    a webhook changed                likewise
     a stored route changed           all is compiled anew, in a thread
     the file changed, or SIGHUP      it is read and compiled in a thread
     ... and it is wrong              what runs goes on; the log and `view` say what is wrong
@@ -22,7 +23,7 @@ from penstock.config.claims import claims_of_teams
 from penstock.config.errors import ConfigError
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
-from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_keys
+from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows
 from penstock.config.writer import as_written
 from penstock.control.restart import needs_restart
 from penstock.control.rows import Rows
@@ -100,6 +101,9 @@ class Reload:
     def file_teams(self) -> Mapping[str, dict[str, Any]]:
         return {name: as_written(team) for name, team in self._settings.teams.items()}
 
+    def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
+        return {name: as_written(hook) for name, hook in self._settings.webhooks.items()}
+
     def file_keys(self) -> Mapping[str, dict[str, Any]]:
         return {name: as_written(key) for name, key in self._settings.keys.items()}
 
@@ -148,8 +152,8 @@ class Reload:
             news = await self._rows.follow()
             if news.has_routes:
                 await self._recompile(self._settings)  # of settings that run: their routes alone may be wrong
-            if (news.has_keys or news.has_routes) and self._core is not None:
-                self._take(with_keys(self._core, self._rows.keys), news.ended)
+            if (news.has_keys or news.has_hooks or news.has_routes) and self._core is not None:
+                self._take(with_rows(self._core, self._rows.keys, self._rows.hooks.values()), news.ended)
 
     # -- the file
 
@@ -191,7 +195,10 @@ class Reload:
             if settings.teams != old_teams:
                 await self._take_teams(settings)
             self._trouble = None
-            self._take(with_keys(self._core, self._rows.keys), old_keys - set(settings.keys))
+            self._take(
+                with_rows(self._core, self._rows.keys, self._rows.hooks.values()),
+                old_keys - set(settings.keys),
+            )
 
     async def _take_teams(self, settings: Settings) -> None:
         """Keys of the store may be of the file's teams."""

@@ -5,6 +5,8 @@ sql                     the database of `store`: SQLite's own file beside it, or
 redis://, rediss://     Redis or Valkey
 """
 
+import asyncio
+import importlib
 from pathlib import Path
 from typing import Final
 
@@ -26,26 +28,39 @@ async def open_ledger(
     if store == "memory":
         return await _memory(clock, data_dir)
     if store == "sql":
-        if database.startswith("postgres"):
-            from penstock.limits.postgres import PostgresLedger
-
-            return Guarded(await PostgresLedger.open(database), clock, replicas=processes)
-        from penstock.limits.sqlite import SqliteFile, SqliteLedger
-
-        return SqliteLedger(SqliteFile(_file(data_dir)), clock)
+        return await _sql(clock, database, data_dir, processes)
+    await _load("redis")
     from penstock.limits.redis import RedisLedger
 
     return Guarded(RedisLedger(store), clock, replicas=processes)
 
 
-async def _memory(clock: Clock, data_dir: Path | None) -> MemoryLedger:
+async def _memory(clock: Clock, data_dir: Path | None) -> Ledger:
     if data_dir is None:
         return MemoryLedger(clock)
+    await _load("sqlite")
     from penstock.limits.sqlite import SqliteBlocks, SqliteFile
 
-    ledger = MemoryLedger(clock, SqliteBlocks(SqliteFile(_file(data_dir))))
+    ledger = MemoryLedger(clock, SqliteBlocks(SqliteFile(await asyncio.to_thread(_file, data_dir))))
     await ledger.open()
     return ledger
+
+
+async def _sql(clock: Clock, database: str, data_dir: Path | None, processes: int) -> Ledger:
+    if database.startswith("postgres"):
+        await _load("postgres")
+        from penstock.limits.postgres import PostgresLedger
+
+        return Guarded(await PostgresLedger.open(database), clock, replicas=processes)
+    await _load("sqlite")
+    from penstock.limits.sqlite import SqliteFile, SqliteLedger
+
+    return SqliteLedger(SqliteFile(await asyncio.to_thread(_file, data_dir)), clock)
+
+
+async def _load(backend: str) -> None:
+    """Drivers are large, and what runs in a store is read from files: not on the loop."""
+    await asyncio.to_thread(importlib.import_module, f"penstock.limits.{backend}")
 
 
 def _file(data_dir: Path | None) -> Path:

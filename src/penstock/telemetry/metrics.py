@@ -27,6 +27,8 @@
     penstock_queue_waiting                   deployment, priority
     penstock_queue_wait_seconds              deployment, priority
     penstock_queue_refused_total             deployment, priority, reason: full bytes late timeout deadline
+    penstock_ledger_leases                   - (calls that something is reserved for)
+    penstock_ledger_refused_total            scope: key team route deployment provider, resource
     penstock_replicas                        pool, state
     penstock_replica_restarts_total          pool
     penstock_build_info                      version
@@ -75,6 +77,11 @@ class Routing(NamedTuple):
     blocks: int = 0
     levels: Mapping[tuple[str, str], int] = {}  # (route, level)
     escalations: Mapping[tuple[str, str], int] = {}  # (route, reason)
+
+
+class LedgerRow(NamedTuple):
+    leases: int = 0
+    refused: Mapping[tuple[str, str], int] = {}  # (scope, resource) -> how often
 
 
 class BreakerRow(NamedTuple):
@@ -153,6 +160,7 @@ class Metrics(Collector):
         queues: Callable[[], Iterable[QueueRow]] = tuple,
         *,
         breakers: Callable[[], Iterable[BreakerRow]] = tuple,
+        ledger: Callable[[], LedgerRow] = LedgerRow,
     ) -> None:
         self._version = version
         self._pools = pools
@@ -160,6 +168,7 @@ class Metrics(Collector):
         self._routing = routing
         self._queues = queues
         self._breakers = breakers
+        self._ledger = ledger
         self._probes: dict[tuple[str, str], int] = {}
         self._series: dict[tuple[str, str, str, int, str], Series] = {}
         self._durations: dict[tuple[str, str], Histogram] = {}
@@ -310,6 +319,7 @@ class Metrics(Collector):
         yield from self._healthy()
         yield from self._routed()
         yield from self._queued()
+        yield from self._limited()
         yield from self._replicas()
         build = GaugeMetricFamily("penstock_build_info", "Always 1", labels=("version",))
         build.add_metric((self._version,), 1)
@@ -384,6 +394,20 @@ class Metrics(Collector):
             (((row.deployment, name), seen) for row in rows for name, seen in row.waits.items()),
             labels=("deployment", "priority"),
         )
+
+    def _limited(self) -> Iterable[Metric]:
+        row = self._ledger()
+        leases = GaugeMetricFamily("penstock_ledger_leases", "Calls that something is reserved for")
+        leases.add_metric((), row.leases)
+        yield leases
+        refused = CounterMetricFamily(
+            "penstock_ledger_refused",
+            "Calls, or attempts, that a limit or budget turned away",
+            labels=("scope", "resource"),
+        )
+        for labels, number in row.refused.items():
+            refused.add_metric(labels, number)
+        yield refused
 
     def _routed(self) -> Iterable[Metric]:
         said = self._routing()

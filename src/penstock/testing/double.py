@@ -39,6 +39,7 @@ DIRECTIVES: dict[str, Directive] = {
     "x-test-delay-headers": Directive("seconds", "wait before the status line"),
     "x-test-delay-first": Directive("seconds", "wait between the head and the first event, or the body"),
     "x-test-delay-between": Directive("seconds", "wait before each further event"),
+    "x-test-together": Directive("count", "wait until so many requests have been in flight at once"),
     "x-test-hang": Directive("count", "after N events send nothing more and keep the connection"),
     # how the connection ends
     "x-test-refuse": Directive("flag", "drop the connection without a byte of an answer"),
@@ -180,6 +181,7 @@ class Double:
         self.requests: list[Recorded] = []
         self.in_flight = 0
         self.peak_in_flight = 0
+        self.gatherings: dict[int, asyncio.Event] = {}  # of so many requests in flight at once
         self.accepted = 0  # connections, ever
         self.connections: set[_Connection] = set()
         self.clock: Clock = SystemClock() if clock is None else clock
@@ -360,11 +362,15 @@ class _Connection(asyncio.Protocol):
         double = self._double
         double.in_flight += 1
         double.peak_in_flight = max(double.peak_in_flight, double.in_flight)
+        if gathered := double.gatherings.get(double.in_flight):
+            gathered.set()
         try:
             request.directives = told = double.directives(request.headers, request.body)
             if told.flag("refuse"):
                 raise _Dropped
             answer = double.answer(request)
+            if (many := told.count("together")) is not None and double.peak_in_flight < many:
+                await double.gatherings.setdefault(many, asyncio.Event()).wait()
             await asyncio.sleep(told.seconds("delay-headers"))
             if answer.events is not None and not told.flag("non-sse") and told.text("body") is None:
                 await self._send_events(request, told, answer)

@@ -71,6 +71,10 @@ class Configuration(Protocol):
         """Likewise."""
         ...
 
+    def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
+        """Likewise, without their secrets."""
+        ...
+
     def file_keys(self) -> Mapping[str, dict[str, Any]]:
         """Without their secrets."""
         ...

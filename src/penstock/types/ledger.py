@@ -46,6 +46,7 @@ class Limit(msgspec.Struct, frozen=True):
     resource: Resource
     amount: int
     window: int | Period | None = None
+    alerts: tuple[float, ...] = ()  # shares of the amount whose use is told to webhooks; ledgers ignore them
 
     def __post_init__(self) -> None:
         if not 0 <= self.amount <= MOST:
