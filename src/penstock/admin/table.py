@@ -256,6 +256,13 @@ def table(
     )
 
 
+def described() -> Sequence[Endpoint]:
+    """The rows with nothing behind them: for documents."""
+    nothing: Any = None
+    parts = (nothing, nothing, nothing)
+    return table(People(*parts), Keys(*parts), Things(*parts), Reports(*parts), Monthly(*parts))
+
+
 def _entities(
     path: str,
     noun: str,
