@@ -91,6 +91,10 @@ def test_a_team_and_its_keys(penstock: Penstock, server: str) -> None:
     listed = penstock("keys", "list", "--team", "search")
     assert "revoked" in listed.output
 
+    told = {row["resource"]: row["remaining"] for row in run(penstock, "limits", "--team", "filed")}
+    assert told == {"requests": "60", "usd": "25.5"}
+    assert "25.5" in penstock("limits", "--team", "filed").output
+
     refused = penstock("teams", "delete", "search")
     assert (refused.exit_code, "still named" in refused.output) == (1, True)
     assert run(penstock, "teams", "remove", "search", "ann@example.com")["deleted"]

@@ -371,6 +371,33 @@ class CallQuery(UsageQuery, frozen=True, kw_only=True):
     failed: Literal["true", "false"] | None = None
 
 
+class LimitQuery(Sent, frozen=True, kw_only=True):
+    """Whose limits; nothing said: those of the key that asks, and of its team and its user."""
+
+    key: Id | None = None
+    team: Id | None = None
+    user: Id | None = None
+    route: Word | None = None
+
+
+class LimitLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit, and how much of it is used. Figures of `usd` are dollars; all are exact, so they are text.
+
+    window: seconds, or a period of the calendar; null: at once. reserved: for calls that run,
+    beside what is used. models: what it is for; empty: all.
+    """
+
+    scope: Literal["key", "user", "team", "route", "deployment", "provider"]
+    id: str
+    models: list[str]
+    resource: Literal["requests", "tokens", "usd", "concurrency"]
+    window: str | None
+    limit: str
+    used: str
+    reserved: str
+    remaining: str
+
+
 class StatementQuery(Sent, frozen=True, kw_only=True):
     """month: of UTC; default: the one that runs. team: default: every team that the key may see."""
 

@@ -15,6 +15,7 @@ A new Snapshot is set by one assignment: a request that runs keeps the one it be
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import structlog
@@ -32,6 +33,7 @@ from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.types.control import ConfigurationView, LeftOut, Trouble
 from penstock.types.errors import StoreUnavailable
+from penstock.types.ledger import Claim, ScopeKind
 from penstock.types.store import Budget, Limits, Store
 
 LOOK_S: Final = 0.4  # at the file; one that is the same twice has been written to its end
@@ -125,6 +127,25 @@ class Reload:
             return [(problem.path, problem.message) for problem in exc.problems]
         return []
 
+    def claims(self, kind: ScopeKind, name: str) -> tuple[Claim, ...]:
+        found: list[Claim] = []
+        around = self._rows.around
+        match kind:
+            case "team" | "user":
+                said = around.file_teams.get(name) if kind == "team" else None
+                said = said or around.claims.get(name)
+                if said is not None:
+                    found = [*said.always, *chain.from_iterable(said.by_model.values())]
+            case "key":
+                key = self._rows.key(name)
+                if key is None and self._core is not None:
+                    key = next((one for one in self._core.keys.values() if one.name == name), None)
+                if key is not None:
+                    found = [*key.claims, *chain.from_iterable(key.model_claims.values())]
+            case "route" if self._core is not None and name in self._core.routes:
+                found = list(self._core.routes[name].claims)
+        return tuple({claim.key: claim for claim in found if claim.scope.kind == kind}.values())
+
     def hash_of(self, secret: bytes) -> bytes:
         return key_hash(secret, self._core.hash_key if self._core is not None else b"")
 
@@ -135,7 +156,7 @@ class Reload:
         while True:
             try:
                 await self._store.wait_for_revision(self._rows.revision)
-                await self._take_rows()
+                await self.take_rows()
             except StoreUnavailable as exc:
                 if not is_lost:
                     _log.error("the store does not answer; what runs goes on", reason=exc.message)
@@ -147,7 +168,8 @@ class Reload:
                 is_lost = False
             await asyncio.sleep(PAUSE_S)
 
-    async def _take_rows(self) -> None:
+    async def take_rows(self) -> None:
+        """Raises StoreUnavailable."""
         async with self._compiling:
             news = await self._rows.follow()
             if news.has_routes:

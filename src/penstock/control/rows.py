@@ -118,6 +118,11 @@ class Rows:
         self._is_torn = False
         return news
 
+    def key(self, id_: str) -> VirtualKey | None:
+        """One that is good."""
+        hashes = self._hashes.get(id_)
+        return None if hashes is None else self.keys[hashes[0]]
+
     def distrust(self) -> None:
         """All is read again at the next `follow`."""
         self._is_torn = True
