@@ -187,3 +187,28 @@ async def test_the_api_answers_as_the_door_does(folder: Path) -> None:
 
 async def write(file: Path, text: str) -> None:
     await asyncio.to_thread(file.write_text, text)
+
+
+async def test_two_gateways_on_one_store_agree(folder: Path) -> None:
+    other_folder = folder / "other"
+    await asyncio.to_thread(other_folder.mkdir)
+    url = f"sqlite:///{folder}/penstock.db"
+    async with (
+        Upstream() as up,
+        administered(folder, CONFIG.format(url=up.url), url=url) as one,
+        administered(other_folder, CONFIG.format(url=up.url), url=url) as other,
+    ):
+        made = await one.make("/keys", name="ci")
+        await other.until(200, made["secret"])
+        up.behaviour["x-test-hang"] = "2"
+        headers = {"authorization": f"Bearer {made['secret']}"}
+        response = await other.open("/v1/chat/completions", chat(stream=True), headers=headers)
+        assert response.status == 200
+        await one.ask("POST", f"/keys/{made['id']}/revoke", {})
+        async with asyncio.timeout(5):
+            assert b"invalid_api_key" in await response.read(1 << 20)
+        await other.until(401, made["secret"])
+        async with asyncio.timeout(5):
+            while not (calls := (await one.see("/usage/calls"))["data"]):  # those of the other are seen, too
+                await asyncio.sleep(0.02)
+        assert [(call["key"], call["error"]) for call in calls] == [(made["id"], "invalid_api_key")]
