@@ -60,7 +60,7 @@ from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
 from penstock.store import open_store
 from penstock.store.usage_writer import UsageWriter
-from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow
+from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow, UsageCounts
 from penstock.types.control import DeploymentLine, ReplicaLine
 from penstock.types.deployment import Deployment
 from penstock.types.ledger import Claim, Ledger, Row
@@ -155,6 +155,7 @@ async def serve(options: Options) -> None:
                 queues.report,
                 breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
                 ledger=reservations.report,
+                usage=lambda: plane.counts() if plane is not None else UsageCounts(),
             )
             plane = _Plane(options.live, store, clock, ledger) if options.live and store else None
             deps = Deps(
@@ -244,6 +245,9 @@ class _Plane:
 
     async def _used(self, claims: Sequence[Claim]) -> list[Row]:
         return await self._ledger.report(claims, self._clock.monotonic())
+
+    def counts(self) -> UsageCounts:
+        return UsageCounts(self.usage.written, self.usage.dropped, self.usage.waiting)
 
     def _deployments(self) -> list[DeploymentLine]:
         return self._lines()

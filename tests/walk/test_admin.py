@@ -168,6 +168,8 @@ async def test_calls_are_written_down_with_their_cost(folder: Path) -> None:
         assert Decimal(rows[0]["cost_usd"]) * 10**12 == pico
         (call,) = (await gate.see("/usage/calls"))["data"]
         assert (call["key"], call["cost_usd"], call["provider"]) == (made["id"], rows[0]["cost_usd"], "up")
+        assert await gate.metric("penstock_usage_rows_total", "written") == 1
+        assert await gate.metric("penstock_usage_rows_total", "dropped") == 0
         (statement,) = (await gate.see("/statements"))["data"]
         assert (statement["name"], statement["cost_usd"]) == ("t", rows[0]["cost_usd"])
 
