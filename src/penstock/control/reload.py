@@ -197,10 +197,13 @@ class Reload:
 
     async def _take_file(self, *, is_first: bool = False) -> None:
         try:
-            settings = await asyncio.to_thread(self._source.read)
-            if is_first and settings == self._settings:
+            loaded = await asyncio.to_thread(self._source.read)
+            if is_first and loaded.settings == self._settings:
                 return
-            await self._compile(settings, from_file=True)
+            try:
+                await self._compile(loaded.settings, from_file=True)
+            except ConfigError as exc:
+                raise exc.located(loaded.lines, loaded.origin) from None
         except ConfigError as exc:
             self._needs_restart = ()
             self._refuse(exc.lines())
