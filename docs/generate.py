@@ -16,6 +16,7 @@ import msgspec
 from msgspec import inspect
 from typer.main import get_command
 
+from penstock.admin.table import PREFIX, described
 from penstock.cli.app import app
 from penstock.config import schema
 from penstock.config.load import VARIABLES
@@ -25,6 +26,7 @@ from penstock.models.store import size
 from penstock.providers.profiles import PROFILES
 from penstock.testing.upstream import DIRECTIVES
 from penstock.types import errors
+from penstock.types.identity import ROLES
 
 DOCS = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -203,9 +205,21 @@ def _plain(text: str) -> str:
     return " ".join(text.replace("\\[", "[").split())
 
 
+def admin() -> str:
+    rows = (
+        (
+            f"`{row.method} {PREFIX}{row.path}`",
+            ", ".join(role for role in ROLES if role in row.who),
+            row.title,
+        )
+        for row in described()
+    )
+    return table(("endpoint", "roles", ""), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table_.__name__: table_
-    for table_ in (settings, later, variables, providers, models, directives, codes, cli)
+    for table_ in (settings, later, variables, providers, models, directives, codes, cli, admin)
 }
 
 

@@ -65,9 +65,10 @@ from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
 from penstock.store import open_store
 from penstock.store.usage_writer import UsageWriter
-from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow
+from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow, UsageCounts
 from penstock.types.control import DeploymentLine, ReplicaLine
 from penstock.types.deployment import Deployment
+from penstock.types.ledger import Claim, Ledger, Row
 from penstock.types.store import Store
 
 BUILTIN_CHAT_FILE = Path(__file__).parent / "engines" / "data" / "penstock-demo-5m-q8_0.gguf"
@@ -159,8 +160,9 @@ async def serve(options: Options) -> None:
                 queues.report,
                 breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
                 ledger=reservations.report,
+                usage=lambda: plane.counts() if plane is not None else UsageCounts(),
             )
-            plane = _Plane(options.live, store, clock) if options.live and store else None
+            plane = _Plane(options.live, store, clock, ledger) if options.live and store else None
             web = Web(client)
             tokens = Tokens(web, clock)
             logins = Logins(tokens, web, clock, options.snapshot.hash_key)
@@ -234,10 +236,11 @@ async def serve(options: Options) -> None:
 class _Plane:
     """The control plane: what runs beside the gateway, and may stand still without harm to it."""
 
-    def __init__(self, live: Live, store: Store, clock: Clock) -> None:
+    def __init__(self, live: Live, store: Store, clock: Clock, ledger: Ledger) -> None:
         self.usage = UsageWriter(store, on_failure=live.settings.store.usage.on_failure)
         self.reload = Reload(live.source, live.settings, store, clock)
-        self.admin = Api(store, self.reload, self._deployments, clock, __version__)
+        self.admin = Api(store, self.reload, self._deployments, self._used, clock, version=__version__)
+        self._ledger, self._clock = ledger, clock
         self._forgetting = partial(forget, store, live.settings.store.usage, clock)
         self._lines: Callable[[], list[DeploymentLine]] = list
 
@@ -257,6 +260,12 @@ class _Plane:
             tasks.spawn(group, _unending(self.reload.run, "reload"), "reload")
             tasks.spawn(group, _unending(self.usage.run, "usage"), "usage")
             tasks.spawn(group, _unending(self._forgetting, "old usage"), "old usage")
+
+    async def _used(self, claims: Sequence[Claim]) -> list[Row]:
+        return await self._ledger.report(claims, self._clock.monotonic())
+
+    def counts(self) -> UsageCounts:
+        return UsageCounts(self.usage.written, self.usage.dropped, self.usage.waiting)
 
     def _deployments(self) -> list[DeploymentLine]:
         return self._lines()

@@ -1,7 +1,7 @@
 """The admin API without a door: callers are VirtualKeys, answers are read."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from penstock.store.base import ScriptedStore
 from penstock.types.door import Asked
 from penstock.types.errors import PenstockError
 from penstock.types.identity import VirtualKey
+from penstock.types.ledger import Claim, Row
 
 OWNER = VirtualKey("root", role="owner")
 CONFIG = """
@@ -69,10 +70,19 @@ class Office:
         assert status == 201, answer
         return answer
 
+    async def follow(self) -> None:
+        """Takes what was written, as the running server does within a second."""
+        await self.reload.take_rows()
+
     async def see(self, path: str, caller: VirtualKey = OWNER) -> Any:
         status, answer = await self.ask(caller, "GET", path)
         assert status == 200, answer
         return answer
+
+
+async def used(claims: Sequence[Claim]) -> list[Row]:
+    """As if half of each limit were used."""
+    return [Row(claim.scope, limit, limit.amount // 2, 0, 0) for claim in claims for limit in claim.limits]
 
 
 @asynccontextmanager
@@ -84,6 +94,6 @@ async def office(path: Path, config: str = CONFIG) -> AsyncIterator[Office]:
         clock = SystemClock()
         reload = Reload(Source(Flags(), "penstock.yaml", secret=b"0" * 32), settings, store, clock)
         await reload.start(lambda snapshot, ended: None)
-        yield Office(store, Api(store, reload, list, clock, "test"), reload)
+        yield Office(store, Api(store, reload, list, used, clock, version="test"), reload)
     finally:
         await store.aclose()

@@ -183,6 +183,34 @@ async def test_nobody_gives_more_than_they_have(tmp_path: Path) -> None:
         assert (await desk.ask(small, "POST", f"/keys/{wide['id']}/rotate", {}))[0] == 403
 
 
+async def test_what_is_used_of_limits(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        budget = [{"usd": "10"}, {"usd": "1.5", "period": "day", "models": ["m", "n"]}]
+        team = await desk.make("/teams", name="t", limits={"tokens": "1k/min"}, budget=budget)
+        key = await desk.make("/keys", name="k", team=team["id"], limits={"concurrency": 4})
+        await desk.follow()
+        rows = (await desk.see(f"/limits?team={team['id']}"))["data"]
+        assert [(row["resource"], row["window"], row["limit"], row["remaining"]) for row in rows] == [
+            ("tokens", "60", "1000", "500"),
+            ("usd", "month", "10", "5"),
+            ("usd", "day", "1.5", "0.75"),
+        ]
+        assert rows[2]["models"] == ["m", "n"]
+        (row,) = (await desk.see(f"/limits?key={key['id']}"))["data"]
+        assert (row["scope"], row["id"], row["resource"], row["used"]) == (
+            "key",
+            key["id"],
+            "concurrency",
+            "2",
+        )
+        filed = (await desk.see("/limits?team=filed"))["data"]
+        assert [row["resource"] for row in filed] == ["requests", "usd"]
+        other = VirtualKey("dev", role="developer", team="filed")
+        for query in (f"team={team['id']}", f"key={key['id']}", "route=fixed", "user=user_1"):
+            assert (await desk.ask(other, "GET", f"/limits?{query}"))[0] == 404
+        assert (await desk.see("/limits", other))["data"] == []
+
+
 async def used(desk: Office, at_s: float, team: str, route: str, pico: int | None) -> None:
     at_us = int(at_s * 1e6)
     row = UsageRow("req", at_us, key="k", team=team, route=route, provider="up", cost_pico=pico, status=200)

@@ -41,7 +41,7 @@ class Side:
         self.marks: list[str] = []
 
     async def settle(self, desk: Office, common: str) -> None:
-        mark = f"{self.name}{self.name}{self.name}"
+        mark = f"{self.name}-side"
         team = (await desk.make("/teams", name=f"{mark}-team"))["id"]
         user = (await desk.make("/users", email=f"{mark}@example.com"))["id"]
         for one in (user, common):
@@ -66,7 +66,7 @@ class Side:
         ]
         now_us = desk.reload.view().since * 1_000_000
         await desk.store.add_usage(
-            [UsageRow(f"{mark}-call", now_us, key=key["id"], team=team, user=user, seq=ord(self.name))]
+            [UsageRow(f"{mark}-call", now_us, key=key["id"], team=team, user=user, seq=len(self.name))]
         )
 
     async def rows(self, desk: Office) -> list[Entity]:
@@ -145,7 +145,7 @@ def test_a_tenant_reads_and_changes_nothing_of_another(
     async def check() -> None:
         with TemporaryDirectory() as folder:
             async with office(Path(folder) / "store.db") as desk:
-                us, them = Side("a"), Side("b")
+                us, them = Side("left"), Side("right")
                 common = (await desk.make("/users", email="common@example.com"))["id"]
                 await us.settle(desk, common)
                 await them.settle(desk, common)
@@ -189,7 +189,7 @@ async def test_who_has_no_team_sees_nothing(tmp_path: Path) -> None:
 async def test_an_owner_sees_both(tmp_path: Path) -> None:
     """That the property above does not hold by there being nothing to see."""
     async with office(tmp_path / "store.db") as desk:
-        us, them = Side("a"), Side("b")
+        us, them = Side("left"), Side("right")
         common = (await desk.make("/users", email="common@example.com"))["id"]
         await us.settle(desk, common)
         await them.settle(desk, common)
@@ -197,8 +197,8 @@ async def test_an_owner_sees_both(tmp_path: Path) -> None:
             paths = ("/keys", "/teams", "/usage/calls", "/statements")
             seen = json.dumps([await desk.see(path) for path in paths])
             assert side.ids["key"] in seen
-            assert f"{side.name * 3}-team" in seen
+            assert f"{side.name}-side-team" in seen
             own = json.dumps([await desk.see(path, side.callers[1]) for path in ("/keys", "/usage/calls")])
-            assert f"{side.name * 3}-call" in own
+            assert f"{side.name}-side-call" in own
         assert (await desk.ask(OWNER, "DELETE", f"/webhooks/{them.ids['webhook']}"))[0] == 200
         assert msgspec.to_builtins(us.callers[0])["role"] == "developer"

@@ -47,6 +47,7 @@ def test_the_commands_of_this_release() -> None:
         *(f"routes {word}" for word in ("list", "set", "delete")),
         "import litellm",
         "usage",
+        "limits",
         "statements",
         "changes",
     }

@@ -137,7 +137,10 @@ async def test_a_wrong_file_leaves_what_runs(folder: Path) -> None:
         async with asyncio.timeout(5):
             while (found := await gate.see("/configuration"))["trouble"] is None:
                 await asyncio.sleep(0.02)
-        assert "gone" in found["trouble"]["problems"][0]
+        (problem,) = found["trouble"]["problems"]
+        assert problem.startswith(
+            f"{gate.file}:9: routes.fixed.targets[0].deployment: there is no deployment 'gone'"
+        )
         owner = {"authorization": f"Bearer {OWNER}"}
         assert (await gate.post("/v1/chat/completions", chat(model="fixed"), headers=owner)).status == 200
         await write(gate.file, config.replace("builtin: off", "builtin: on"))
@@ -168,6 +171,8 @@ async def test_calls_are_written_down_with_their_cost(folder: Path) -> None:
         assert Decimal(rows[0]["cost_usd"]) * 10**12 == pico
         (call,) = (await gate.see("/usage/calls"))["data"]
         assert (call["key"], call["cost_usd"], call["provider"]) == (made["id"], rows[0]["cost_usd"], "up")
+        assert await gate.metric("penstock_usage_rows_total", "written") == 1
+        assert await gate.metric("penstock_usage_rows_total", "dropped") == 0
         (statement,) = (await gate.see("/statements"))["data"]
         assert (statement["name"], statement["cost_usd"]) == ("t", rows[0]["cost_usd"])
 
@@ -187,3 +192,28 @@ async def test_the_api_answers_as_the_door_does(folder: Path) -> None:
 
 async def write(file: Path, text: str) -> None:
     await asyncio.to_thread(file.write_text, text)
+
+
+async def test_two_gateways_on_one_store_agree(folder: Path) -> None:
+    other_folder = folder / "other"
+    await asyncio.to_thread(other_folder.mkdir)
+    url = f"sqlite:///{folder}/penstock.db"
+    async with (
+        Upstream() as up,
+        administered(folder, CONFIG.format(url=up.url), url=url) as one,
+        administered(other_folder, CONFIG.format(url=up.url), url=url) as other,
+    ):
+        made = await one.make("/keys", name="ci")
+        await other.until(200, made["secret"])
+        up.behaviour["x-test-hang"] = "2"
+        headers = {"authorization": f"Bearer {made['secret']}"}
+        response = await other.open("/v1/chat/completions", chat(stream=True), headers=headers)
+        assert response.status == 200
+        await one.ask("POST", f"/keys/{made['id']}/revoke", {})
+        async with asyncio.timeout(5):
+            assert b"invalid_api_key" in await response.read(1 << 20)
+        await other.until(401, made["secret"])
+        async with asyncio.timeout(5):
+            while not (calls := (await one.see("/usage/calls"))["data"]):  # those of the other are seen, too
+                await asyncio.sleep(0.02)
+        assert [(call["key"], call["error"]) for call in calls] == [(made["id"], "invalid_api_key")]

@@ -15,8 +15,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
 from penstock.admin.openapi import document
-from penstock.admin.people import People
-from penstock.admin.table import Endpoint, table
+from penstock.admin.table import described
 from penstock.testing.upstream import Upstream
 
 EXAMPLES = 20  # per endpoint and kind
@@ -35,18 +34,7 @@ deployments:
 {KEYS.replace("{", "{{").replace("}", "}}")}"""
 
 
-def rows() -> tuple[Endpoint, ...]:
-    from penstock.admin.keys import Keys
-    from penstock.admin.reports import Reports
-    from penstock.admin.statements import Monthly
-    from penstock.admin.things import Things
-
-    none: Any = None
-    parts = (none, none, none)
-    return tuple(table(People(*parts), Keys(*parts), Things(*parts), Reports(*parts), Monthly(*parts)))
-
-
-ROWS = rows()
+ROWS = described()
 DOCUMENT = document(ROWS, "test")
 
 

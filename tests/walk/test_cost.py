@@ -36,7 +36,7 @@ class Bound(NamedTuple):
     instructions: float
 
 
-UNARY = Bound(calls=112, instructions=3910)  # one request and its answer
+UNARY = Bound(calls=112, instructions=3920)  # one request and its answer
 EVENT = Bound(calls=20, instructions=675)  # one event of a stream that comes in a read of its own
 MESSAGE = Bound(calls=0.1, instructions=25)  # one message more in the request
 PRICES = "prices: {models: {m: {input: $0.15/1M, output: $0.60/1M}}}"

@@ -19,7 +19,7 @@ from penstock.admin.idempotency import Idempotency
 from penstock.admin.keys import Keys
 from penstock.admin.people import People
 from penstock.admin.reading import body_of, query_of
-from penstock.admin.reports import Reports
+from penstock.admin.reports import Reports, UsedOf
 from penstock.admin.statements import Monthly
 from penstock.admin.table import PREFIX, Endpoint, table
 from penstock.admin.things import Things
@@ -44,12 +44,14 @@ class Api:
         store: Store,
         configuration: Configuration,
         deployments: Callable[[], list[DeploymentLine]],
+        used: UsedOf,
         clock: Clock,
+        *,
         version: str,
     ) -> None:
         parts = (store, configuration, clock)
         reports = Reports(*parts)
-        reports.deployment_lines = deployments
+        reports.deployment_lines, reports.used = deployments, used
         self.rows = table(People(*parts), Keys(*parts), Things(*parts), reports, Monthly(*parts))
         self._idempotency = Idempotency(clock)
         self._version = version

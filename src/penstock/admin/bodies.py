@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from penstock.types.identity import PriorityName, RoleName
 from penstock.types.store import Budget, Limits, Period
 from penstock.types.usage_store import Step
+from penstock.types.webhooks import EventType
 
 Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\A[^\x00-\x1f\x7f]+\Z")]
 Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"\A[^@\s\x00]+@[^@\s\x00]+\Z")]
@@ -18,7 +19,6 @@ Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\A[^\x00-\x1f\x
 NewId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:@+-]*\Z")]
 RouteName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:/@+-]*\Z")]
 Url = Annotated[str, Meta(min_length=8, max_length=2000, pattern=r"\Ahttps?://[!-~]+\Z")]
-Event = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[a-z*][a-z0-9_.*-]*\Z")]
 Stamp = Annotated[int, Meta(ge=0, le=253_402_300_799)]
 Version = Annotated[int, Meta(ge=1, le=2**53)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
@@ -43,6 +43,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 # Checked by the reader of the configuration. Here they have no Meta: msgspec 0.22 writes beside its memory
 # where a text and a list of one union both have a length (docs/log.md).
 Rates = str | list[str]
+Share = Annotated[float, Meta(gt=0, le=1)]
 
 
 class NewLimits(Sent, frozen=True, kw_only=True):
@@ -56,13 +57,14 @@ class NewLimits(Sent, frozen=True, kw_only=True):
 class NewBudget(Sent, frozen=True, kw_only=True):
     """usd: exact as text. period: from midnight, Monday, the first; ever. rolling: `30d`, instead.
 
-    models: public names that it is for; default: all.
+    models: public names that it is for; default: all. alerts: shares of it that webhooks are told of.
     """
 
     usd: str | int
     period: Period = "month"
     rolling: Annotated[str, Meta(max_length=40)] | None = None
     models: Annotated[list[RouteName], Meta(max_length=100)] = []
+    alerts: Annotated[list[Share], Meta(max_length=10)] | None = None
 
 
 Budgets = Annotated[list[NewBudget], Meta(max_length=20)]
@@ -272,22 +274,25 @@ class RouteView(msgspec.Struct, frozen=True, kw_only=True):
 
 class NewWebhook(Sent, frozen=True, kw_only=True):
     url: Url
-    events: Annotated[list[Event], Meta(max_length=100)] = []
+    events: Annotated[list[EventType], Meta(max_length=100)] = []
     team: Id | None = None
 
 
 class EditWebhook(Sent, frozen=True, kw_only=True):
     url: Url | UnsetType = UNSET
-    events: Annotated[list[Event], Meta(max_length=100)] | UnsetType = UNSET
+    events: Annotated[list[EventType], Meta(max_length=100)] | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
     version: Version | UnsetType = UNSET
 
 
 class WebhookView(Kept, frozen=True, kw_only=True):
+    """source: `file` for one of penstock.yaml, which can only be changed there."""
+
     url: str
     events: list[str]
     team: str | None
     disabled: int | None
+    source: Source = "store"
 
 
 class CreatedWebhook(WebhookView, frozen=True, kw_only=True):
@@ -364,6 +369,33 @@ class CallQuery(UsageQuery, frozen=True, kw_only=True):
     status: Annotated[int, Meta(ge=0, le=999)] | None = None
     error: Word | None = None
     failed: Literal["true", "false"] | None = None
+
+
+class LimitQuery(Sent, frozen=True, kw_only=True):
+    """Whose limits; nothing said: those of the key that asks, and of its team and its user."""
+
+    key: Id | None = None
+    team: Id | None = None
+    user: Id | None = None
+    route: Word | None = None
+
+
+class LimitLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit, and how much of it is used. Figures of `usd` are dollars; all are exact, so they are text.
+
+    window: seconds, or a period of the calendar; null: at once. reserved: for calls that run,
+    beside what is used. models: what it is for; empty: all.
+    """
+
+    scope: Literal["key", "user", "team", "route", "deployment", "provider"]
+    id: str
+    models: list[str]
+    resource: Literal["requests", "tokens", "usd", "concurrency"]
+    window: str | None
+    limit: str
+    used: str
+    reserved: str
+    remaining: str
 
 
 class StatementQuery(Sent, frozen=True, kw_only=True):

@@ -134,7 +134,8 @@ def _several(said: str | list[str]) -> tuple[str, ...]:
 
 
 def _budget(body: Any) -> Budget:
-    return Budget(str(body.usd), body.period, body.rolling, tuple(body.models))
+    alerts = None if body.alerts is None else tuple(body.alerts)
+    return Budget(str(body.usd), body.period, body.rolling, tuple(body.models), alerts)
 
 
 def of_the_file(name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What is only read: usage, changes, the configuration, deployments."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +11,8 @@ from penstock.admin.bodies import (
     CallView,
     ChangeQuery,
     ChangeView,
+    LimitLine,
+    LimitQuery,
     SeriesQuery,
     SumQuery,
     SumView,
@@ -21,16 +23,22 @@ from penstock.admin.reading import moment_us
 from penstock.config.units import format_money
 from penstock.lib.registry import hint
 from penstock.types.control import ConfigurationView, DeploymentLine
-from penstock.types.errors import InvalidRequest
+from penstock.types.errors import InvalidRequest, LimitsUnavailable
+from penstock.types.ledger import Claim, LedgerUnavailable, Row, ScopeKind
 from penstock.types.page import Page
-from penstock.types.store import Team
+from penstock.types.store import Key, StoredRoute, Team, User
 from penstock.types.usage_store import DIMENSIONS, CallWhere, Dimension, UsageRow, UsageSum, UsageWhere
 
 _US: Final = 1_000_000
 
 
+# Of each limit, what is used of it. Raises LedgerUnavailable
+UsedOf = Callable[[Sequence[Claim]], Awaitable[list[Row]]]
+
+
 class Reports(Desk):
     deployment_lines: Callable[[], list[DeploymentLine]]
+    used: UsedOf
 
     async def totals(self, request: Request) -> Paged[SumView]:
         query: SumQuery = request.query
@@ -74,6 +82,40 @@ class Reports(Desk):
         rows = [msgspec.convert(row, ChangeView, from_attributes=True) for row in found.rows]
         return Paged(rows, found.cursor)
 
+    async def limits(self, request: Request) -> Paged[LimitLine]:
+        """Raises LimitsUnavailable, NotFoundRow."""
+        query: LimitQuery = request.query
+        own = rights.scope(request.caller) if request.caller.role not in rights.WHOLE else None
+        asked: list[tuple[ScopeKind, str]] = []
+        if query.key is not None:
+            if own is not None or query.key not in self.configuration.file_keys():
+                await self.seen(request, Key, query.key)
+            asked.append(("key", query.key))
+        if query.team is not None:
+            if own not in {None, query.team}:
+                raise missing(Team, query.team, "team")
+            if query.team not in self.configuration.file_teams():
+                await self.seen(request, Team, query.team)
+            asked.append(("team", query.team))
+        if query.user is not None:
+            if own is not None:
+                raise missing(User, query.user, "user")
+            await self.store.get(User, query.user)
+            asked.append(("user", query.user))
+        if query.route is not None:
+            if own is not None:
+                raise missing(StoredRoute, query.route, "route")
+            asked.append(("route", query.route))
+        if asked:
+            claims = [claim for kind, name in asked for claim in self.configuration.claims(kind, name)]
+        else:
+            claims = list({claim.key: claim for claim in rights.claims_of(request.caller)}.values())
+        try:
+            rows = await self.used(claims) if claims else []
+        except LedgerUnavailable as exc:
+            raise LimitsUnavailable("The store of the limits does not answer.") from exc
+        return Paged([_limit(row) for row in rows])
+
     async def configuration_view(self, request: Request) -> ConfigurationView:  # noqa: ARG002 - as all handlers
         return self.configuration.view()
 
@@ -94,6 +136,27 @@ class Reports(Desk):
                 raise missing(Team, asked["team"], "team")
             asked["team"] = team
         return {"since_us": since_us, "until_us": until_us, **asked}
+
+
+def _limit(row: Row) -> LimitLine:
+    limit = row.limit
+    is_money = limit.resource == "pico_usd"
+    name, *models = row.scope.id.split(" ")  # config.claims writes it so
+
+    def text(amount: int) -> str:
+        return format_money(amount) if is_money else str(amount)
+
+    return LimitLine(
+        scope=row.scope.kind,
+        id=name,
+        models=models,
+        resource="usd" if limit.resource == "pico_usd" else limit.resource,
+        window=None if limit.window is None else str(limit.window),
+        limit=text(limit.amount),
+        used=text(row.used),
+        reserved=text(row.reserved),
+        remaining=text(max(0, limit.amount - row.used - row.reserved)),
+    )
 
 
 def _dimensions(by: str) -> tuple[Dimension, ...]:

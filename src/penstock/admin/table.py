@@ -229,6 +229,15 @@ def table(
         ),
         Endpoint(
             method="GET",
+            path="/limits",
+            title="Limits and budgets, and what is used of them",
+            handle=reports.limits,
+            who=EVERYBODY,
+            query=b.LimitQuery,
+            answer=Paged[b.LimitLine],
+        ),
+        Endpoint(
+            method="GET",
             path="/statements",
             title="What each team used in a month, as JSON or (`format=csv`) as CSV",
             handle=monthly.statements,
@@ -254,6 +263,13 @@ def table(
             answer=Paged[DeploymentLine],
         ),
     )
+
+
+def described() -> Sequence[Endpoint]:
+    """The rows with nothing behind them: for documents."""
+    nothing: Any = None
+    parts = (nothing, nothing, nothing)
+    return table(People(*parts), Keys(*parts), Things(*parts), Reports(*parts), Monthly(*parts))
 
 
 def _entities(

@@ -1,5 +1,6 @@
 """Routes over the file's, and webhooks."""
 
+import base64
 import secrets
 from typing import Any
 
@@ -13,7 +14,7 @@ from penstock.admin.bodies import (
     RouteView,
     WebhookView,
 )
-from penstock.admin.desk import Desk, Paged, Request, missing, said, shown, switched
+from penstock.admin.desk import Desk, Paged, Request, missing, of_the_file, said, shown, switched
 from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
 from penstock.types.store import StoredRoute, Team, Webhook
 
@@ -87,26 +88,51 @@ class Things(Desk):
     # -- webhooks
 
     async def webhooks(self, request: Request) -> Paged[WebhookView]:
-        return await self.page(request, Webhook, WebhookView, {"team": request.query.team})
+        """Those of the file come first, where all were asked for."""
+        found = await self.page(request, Webhook, WebhookView, {"team": request.query.team})
+        if request.query.cursor is None and request.query.team is None:
+            found.data[:0] = self._webhooks_of_the_file()
+        return found
 
     async def webhook(self, request: Request) -> WebhookView:
+        for one in self._webhooks_of_the_file():
+            if one.id == request.id:
+                return one
         return shown(WebhookView, await self.seen(request, Webhook, request.id))
 
     async def new_webhook(self, request: Request) -> CreatedWebhook:
         body: NewWebhook = request.body
         await self.require_place(request.caller, Team, body.team, "team")
-        secret = f"whsec_{secrets.token_hex(24)}"
+        secret = f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}"  # as Standard Webhooks has it
         row = await self.create(request, Webhook(**said(body), secret=secret))
         return shown(CreatedWebhook, row, secret=secret)
 
     async def edit_webhook(self, request: Request) -> WebhookView:
         body: EditWebhook = request.body
+        self._require_stored(request.id)
         row = await self.seen(request, Webhook, request.id)
         return shown(WebhookView, await self.edit(request, row, switched(row, said(body), self.now_s())))
 
     async def delete_webhook(self, request: Request) -> Gone:
+        self._require_stored(request.id)
         await self.delete(request, await self.seen(request, Webhook, request.id))
         return Gone(request.id)
+
+    def _require_stored(self, id_: str) -> None:
+        if id_ in self.configuration.file_webhooks():
+            raise Conflict(f"The webhook {id_!r} is in the configuration file: change it there.")
+
+    def _webhooks_of_the_file(self) -> list[WebhookView]:
+        return [
+            WebhookView(
+                **of_the_file(name),
+                url=written["url"],
+                events=written.get("events", []),
+                team=written.get("team"),
+                disabled=None,
+            )
+            for name, written in self.configuration.file_webhooks().items()
+        ]
 
 
 def _of_the_file(name: str) -> Conflict:

@@ -8,6 +8,7 @@ from penstock.cli import bounds, options
 from penstock.cli.output import say, say_json, told
 
 USAGE_EXAMPLE = "Example: penstock usage --by team,model --since 7d"
+LIMITS_EXAMPLE = "Example: penstock limits --team search"
 STATEMENTS_EXAMPLE = "Example: penstock statements --month 2026-11 --csv > november.csv"
 CHANGES_EXAMPLE = "Example: penstock changes --path keys/"
 
@@ -55,6 +56,37 @@ def usage(
         names = [name for name in by.split(",") if name]
         head = (*(["time"] if step else []), *names, *_HEAD)
         bounds.table(head, ((*_place(row, names, step), *(row[name] for name in _COLUMNS)) for row in rows))
+
+
+def limits(
+    *,
+    team: Annotated[str | None, typer.Option(help="Of this team (name or id).")] = None,
+    of_key: Annotated[str | None, typer.Option("--of-key", help="Of this key (id, name or prefix).")] = None,
+    user: Annotated[str | None, typer.Option(help="Of this user (e-mail or id).")] = None,
+    route: Annotated[str | None, typer.Option(help="Of this route.")] = None,
+    url: options.Url = None,
+    key: options.ApiKey = None,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show limits and budgets, and what is used of them. Nothing said: those of the key that asks."""
+    from penstock.cli.admin_client import opened
+
+    with told():
+        client = opened(url, key, data_dir)
+        asked = {
+            "team": None if team is None else client.named("/teams", team, "name")["id"],
+            "key": None if of_key is None else client.named("/keys", of_key, "name", "prefix")["id"],
+            "user": None if user is None else client.named("/users", user, "email")["id"],
+            "route": route,
+        }
+        rows = client.get("/limits", **asked)["data"]
+        if as_json:
+            say_json(rows)
+            return
+        head = ("of", "id", "models", "what", "in", "limit", "used", "reserved", "remaining")
+        names = ("scope", "id", "models", "resource", "window", "limit", "used", "reserved", "remaining")
+        bounds.table(head, ([row[name] for name in names] for row in rows))
 
 
 def statements(

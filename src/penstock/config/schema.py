@@ -572,17 +572,6 @@ class Telemetry(Group, frozen=True):
     log_level: Annotated[LogLevel, Meta(description="least important line written")] = "info"
 
 
-class Webhook(Group, frozen=True):
-    """Where events are sent, by POST."""
-
-    url: Annotated[str, Meta(description="https://..., or http:// within your own network")]
-    secret: Annotated[Secret | None, Meta(description="signs what is sent, as Standard Webhooks has it")] = (
-        None
-    )
-    events: Annotated[tuple[EventType, ...], Meta(description="of these types only; default: of all")] = ()
-    team: Annotated[str | None, Meta(description="only what concerns this team")] = None
-
-
 class StoreUsage(Group, frozen=True):
     """What is kept of every call."""
 
@@ -614,6 +603,17 @@ class Store(Group, frozen=True):
         Meta(description="change a PostgreSQL schema at start; off: `penstock store migrate` does it"),
     ] = False
     usage: StoreUsage = StoreUsage()
+
+
+class Webhook(Group, frozen=True):
+    """Where events are sent, by POST."""
+
+    url: Annotated[str, Meta(description="https://..., or http:// within your own network")]
+    secret: Annotated[Secret | None, Meta(description="signs what is sent, as Standard Webhooks has it")] = (
+        None
+    )
+    events: Annotated[tuple[EventType, ...], Meta(description="of these types only; default: of all")] = ()
+    team: Annotated[str | None, Meta(description="only what concerns this team")] = None
 
 
 class Settings(Group, frozen=True):

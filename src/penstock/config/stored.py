@@ -4,7 +4,8 @@
     routes_of(settings, rows)             the routes that hold beside the file's, and the rows that do not
     bounds_of(limits, budget)             what limits and budgets mean, or ConfigError
     keys_of(row, around)                  whom the secrets of a key stand for; none for one that is off
-    with_keys(snapshot, keys)             the snapshot with these keys beside the file's
+    hook_of(row)                          where events go; None for one that is off
+    with_rows(snapshot, keys, hooks)      the snapshot with these keys and webhooks beside the file's
 
 The file wins: a row that names what the file names is left out, and so is a row that is wrong. Both are told
 (`LeftOut`), and neither stops anything.
@@ -29,7 +30,8 @@ from penstock.config.snapshot import Snapshot
 from penstock.types.control import LeftOut
 from penstock.types.identity import Network, RoleName, Terms, VirtualKey, lowest
 from penstock.types.ledger import FailurePolicy, ScopeKind
-from penstock.types.store import Budget, Key, Limits, StoredRoute, Team, User
+from penstock.types.store import Budget, Key, Limits, StoredRoute, Team, User, Webhook
+from penstock.types.webhooks import Hook
 
 _NO_LIMITS: Final = Limits()
 _NO_CLAIMS: Final = Claims()
@@ -139,11 +141,18 @@ def keys_of(row: Key, around: Around) -> tuple[tuple[bytes, VirtualKey], ...]:
     return (row.hash, key), (row.old_hash, old)
 
 
-def with_keys(snapshot: Snapshot, keys: Mapping[bytes, VirtualKey]) -> Snapshot:
-    """`snapshot` holds the file's keys alone."""
+def hook_of(row: Webhook) -> Hook | None:
+    """None for one that is disabled. It is not trusted: who writes it need not run the platform."""
+    if row.disabled is not None:
+        return None
+    return Hook(row.id, row.url, row.secret, frozenset(row.events), row.team, is_trusted=False)
+
+
+def with_rows(snapshot: Snapshot, keys: Mapping[bytes, VirtualKey], hooks: Iterable[Hook]) -> Snapshot:
+    """`snapshot` holds the file's alone."""
     both = dict(keys)
     both.update(snapshot.keys)
-    return dataclasses.replace(snapshot, keys=both)
+    return dataclasses.replace(snapshot, keys=both, hooks=(*snapshot.hooks, *hooks))
 
 
 # Thousands of keys say the same: they share what it becomes.

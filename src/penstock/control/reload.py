@@ -3,6 +3,7 @@
     what happened                    what follows
     -------------------------------  --------------------------------------------------------------------
     a key or its owner changed       the key map is copied with it; of a key that is off, running calls end
+    a webhook changed                likewise
     a stored route changed           all is compiled anew, in a thread
     the file changed, or SIGHUP      it is read and compiled in a thread
     ... and it is wrong              what runs goes on; the log and `view` say what is wrong
@@ -14,6 +15,7 @@ A new Snapshot is set by one assignment: a request that runs keeps the one it be
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import structlog
@@ -22,7 +24,7 @@ from penstock.config.claims import claims_of_teams
 from penstock.config.errors import ConfigError
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
-from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_keys
+from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows
 from penstock.config.writer import as_written
 from penstock.control.restart import needs_restart
 from penstock.control.rows import Rows
@@ -31,6 +33,7 @@ from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.types.control import ConfigurationView, LeftOut, Trouble
 from penstock.types.errors import StoreUnavailable
+from penstock.types.ledger import Claim, ScopeKind
 from penstock.types.store import Budget, Limits, Store
 
 LOOK_S: Final = 0.4  # at the file; one that is the same twice has been written to its end
@@ -100,6 +103,9 @@ class Reload:
     def file_teams(self) -> Mapping[str, dict[str, Any]]:
         return {name: as_written(team) for name, team in self._settings.teams.items()}
 
+    def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
+        return {name: as_written(hook) for name, hook in self._settings.webhooks.items()}
+
     def file_keys(self) -> Mapping[str, dict[str, Any]]:
         return {name: as_written(key) for name, key in self._settings.keys.items()}
 
@@ -121,6 +127,25 @@ class Reload:
             return [(problem.path, problem.message) for problem in exc.problems]
         return []
 
+    def claims(self, kind: ScopeKind, name: str) -> tuple[Claim, ...]:
+        found: list[Claim] = []
+        around = self._rows.around
+        match kind:
+            case "team" | "user":
+                said = around.file_teams.get(name) if kind == "team" else None
+                said = said or around.claims.get(name)
+                if said is not None:
+                    found = [*said.always, *chain.from_iterable(said.by_model.values())]
+            case "key":
+                key = self._rows.key(name)
+                if key is None and self._core is not None:
+                    key = next((one for one in self._core.keys.values() if one.name == name), None)
+                if key is not None:
+                    found = [*key.claims, *chain.from_iterable(key.model_claims.values())]
+            case "route" if self._core is not None and name in self._core.routes:
+                found = list(self._core.routes[name].claims)
+        return tuple({claim.key: claim for claim in found if claim.scope.kind == kind}.values())
+
     def hash_of(self, secret: bytes) -> bytes:
         return key_hash(secret, self._core.hash_key if self._core is not None else b"")
 
@@ -131,7 +156,7 @@ class Reload:
         while True:
             try:
                 await self._store.wait_for_revision(self._rows.revision)
-                await self._take_rows()
+                await self.take_rows()
             except StoreUnavailable as exc:
                 if not is_lost:
                     _log.error("the store does not answer; what runs goes on", reason=exc.message)
@@ -143,13 +168,14 @@ class Reload:
                 is_lost = False
             await asyncio.sleep(PAUSE_S)
 
-    async def _take_rows(self) -> None:
+    async def take_rows(self) -> None:
+        """Raises StoreUnavailable."""
         async with self._compiling:
             news = await self._rows.follow()
             if news.has_routes:
                 await self._recompile(self._settings)  # of settings that run: their routes alone may be wrong
-            if (news.has_keys or news.has_routes) and self._core is not None:
-                self._take(with_keys(self._core, self._rows.keys), news.ended)
+            if (news.has_keys or news.has_hooks or news.has_routes) and self._core is not None:
+                self._take(with_rows(self._core, self._rows.keys, self._rows.hooks.values()), news.ended)
 
     # -- the file
 
@@ -171,10 +197,13 @@ class Reload:
 
     async def _take_file(self, *, is_first: bool = False) -> None:
         try:
-            settings = await asyncio.to_thread(self._source.read)
-            if is_first and settings == self._settings:
+            loaded = await asyncio.to_thread(self._source.read)
+            if is_first and loaded.settings == self._settings:
                 return
-            await self._compile(settings, from_file=True)
+            try:
+                await self._compile(loaded.settings, from_file=True)
+            except ConfigError as exc:
+                raise exc.located(loaded.lines, loaded.origin) from None
         except ConfigError as exc:
             self._needs_restart = ()
             self._refuse(exc.lines())
@@ -191,7 +220,10 @@ class Reload:
             if settings.teams != old_teams:
                 await self._take_teams(settings)
             self._trouble = None
-            self._take(with_keys(self._core, self._rows.keys), old_keys - set(settings.keys))
+            self._take(
+                with_rows(self._core, self._rows.keys, self._rows.hooks.values()),
+                old_keys - set(settings.keys),
+            )
 
     async def _take_teams(self, settings: Settings) -> None:
         """Keys of the store may be of the file's teams."""

@@ -1,4 +1,4 @@
-"""The store's keys and routes in memory: all of them once, and then only what changed.
+"""The store's keys, routes and webhooks in memory: all of them once, and then only what changed.
 
     load      every row, in pages
     follow    the rows that were changed since; what keys depend on (config.stored.Around) takes them along
@@ -12,12 +12,13 @@ import msgspec
 
 from penstock.config.claims import Claims
 from penstock.config.errors import ConfigError
-from penstock.config.stored import Around, claims_of_row, keys_of
+from penstock.config.stored import Around, claims_of_row, hook_of, keys_of
 from penstock.types.control import LeftOut
 from penstock.types.errors import NotFoundRow
-from penstock.types.identity import VirtualKey
+from penstock.types.identity import RoleName, VirtualKey
 from penstock.types.page import MAX_PAGE
-from penstock.types.store import E, Key, ServiceAccount, Store, StoredRoute, Team, User
+from penstock.types.store import E, Key, ServiceAccount, Store, StoredRoute, Team, User, Webhook
+from penstock.types.webhooks import Hook
 
 _MOST_CHANGES: Final = 5_000  # beyond that reading everything is the shorter way
 _Neighbour = Team | User | ServiceAccount
@@ -29,20 +30,22 @@ _NEIGHBOURS: Final[dict[str, tuple[type[_Neighbour], str]]] = {
 
 
 class News(msgspec.Struct):
-    """What `follow` found: whether any key or any route is another, and the keys that are good no more."""
+    """What `follow` found: what is another than before, and the keys that are good no more."""
 
     has_keys: bool = False
+    has_hooks: bool = False
     has_routes: bool = False
     ended: set[str] = msgspec.field(default_factory=set)
 
 
 class Rows:
-    """`keys` and `routes` belong to this: copy what must not change."""
+    """`keys`, `routes` and `hooks` belong to this: copy what must not change."""
 
     def __init__(self, store: Store, around: Around) -> None:
         self.revision = 0
         self.keys: dict[bytes, VirtualKey] = {}
         self.routes: dict[str, StoredRoute] = {}
+        self.hooks: dict[str, Hook] = {}
         self.around = around
         self._store = store
         self._hashes: dict[str, tuple[bytes, ...]] = {}  # of the keys that are good, by id
@@ -62,6 +65,7 @@ class Rows:
             for row in await self._all(kind):
                 _settle(around, table, row.id, row, wrong)
         routes = {row.id: row for row in await self._all(StoredRoute)}
+        hooks = {row.id: hook for row in await self._all(Webhook) if (hook := hook_of(row)) is not None}
         keys: dict[bytes, VirtualKey] = {}
         hashes: dict[str, tuple[bytes, ...]] = {}
         cursor: str | None = None
@@ -76,7 +80,7 @@ class Rows:
             if cursor is None:
                 break
         self.revision, self.keys, self.routes, self.around = revision, keys, routes, around
-        self._hashes, self._wrong, self._is_torn = hashes, wrong, False
+        self._hashes, self._wrong, self._is_torn, self.hooks = hashes, wrong, False, hooks
 
     async def follow(self) -> News:
         """Raises StoreUnavailable; then all of it is found again the next time."""
@@ -85,7 +89,7 @@ class Rows:
         if paths is None:
             before = set(self._hashes)
             await self.load()
-            return News(has_keys=True, has_routes=True, ended=before - set(self._hashes))
+            return News(has_keys=True, has_hooks=True, has_routes=True, ended=before - set(self._hashes))
         named: dict[str, set[str]] = {}
         for path in paths:
             table, _, id_ = path.partition("/")
@@ -97,7 +101,8 @@ class Rows:
                 if _settle(self.around, table, id_, await self._get(kind, id_), self._wrong):
                     changed |= {row.id: row for row in await self._all(Key, **{field: id_})}
         routes = {id_: await self._get(StoredRoute, id_) for id_ in named.get("routes", ())}
-        news = News(has_routes=bool(routes))
+        hooks = {id_: await self._get(Webhook, id_) for id_ in named.get("webhooks", ())}
+        news = News(has_routes=bool(routes), has_hooks=bool(hooks))
         for id_, row in changed.items():
             self._take(id_, row, news)
         for id_, route in routes.items():
@@ -105,9 +110,18 @@ class Rows:
                 self.routes.pop(id_, None)
             else:
                 self.routes[id_] = route
+        for id_, webhook in hooks.items():
+            self.hooks.pop(id_, None)
+            if webhook is not None and (hook := hook_of(webhook)) is not None:
+                self.hooks[id_] = hook
         self.revision = revision
         self._is_torn = False
         return news
+
+    def key(self, id_: str) -> VirtualKey | None:
+        """One that is good."""
+        hashes = self._hashes.get(id_)
+        return None if hashes is None else self.keys[hashes[0]]
 
     def distrust(self) -> None:
         """All is read again at the next `follow`."""
@@ -158,7 +172,7 @@ class Rows:
 
 def _settle(around: Around, table: str, id_: str, row: _Neighbour | None, wrong: dict[str, LeftOut]) -> bool:
     """Takes a team, user or account into `around`; whether its keys are others now."""
-    before = around.roles.get(id_), around.claims.get(id_)
+    before = _about(around, id_)
     around.roles.pop(id_, None)
     around.claims.pop(id_, None)
     around.wrong.discard(id_)
@@ -177,7 +191,11 @@ def _settle(around: Around, table: str, id_: str, row: _Neighbour | None, wrong:
             return True
         if claims != Claims():
             around.claims[id_] = claims
-    return before != (around.roles.get(id_), around.claims.get(id_))
+    return before != _about(around, id_)
+
+
+def _about(around: Around, id_: str) -> tuple[RoleName | None, Claims | None, bool]:
+    return around.roles.get(id_), around.claims.get(id_), id_ in around.wrong
 
 
 def _keys(row: Key, around: Around, wrong: dict[str, LeftOut]) -> tuple[tuple[bytes, VirtualKey], ...]:

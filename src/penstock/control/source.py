@@ -10,7 +10,7 @@ import msgspec
 from penstock.config import schema
 from penstock.config.compile import compile_settings
 from penstock.config.errors import ConfigError, Problem
-from penstock.config.load import Flags, load
+from penstock.config.load import Flags, Loaded, load
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
 from penstock.models import prices
@@ -51,9 +51,9 @@ class Source:
             return None
         return Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
-    def read(self) -> Settings:
+    def read(self) -> Loaded:
         """What the file, the environment and the command line say now. Raises ConfigError."""
-        return load(self.flags, adopted=self.adopted).settings
+        return load(self.flags, adopted=self.adopted)
 
     def whole(self, settings: Settings) -> Settings:
         """With the adopted providers."""

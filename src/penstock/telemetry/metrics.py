@@ -30,6 +30,8 @@
     penstock_auth_failures_total             reason (of a closed list)
     penstock_ledger_leases                   - (calls that something is reserved for)
     penstock_ledger_refused_total            scope: key user team route deployment provider, resource
+    penstock_usage_rows_total                outcome: written dropped (rows of the store, one per call)
+    penstock_usage_rows_waiting              -
     penstock_replicas                        pool, state
     penstock_replica_restarts_total          pool
     penstock_build_info                      version
@@ -83,6 +85,14 @@ class Routing(NamedTuple):
 class LedgerRow(NamedTuple):
     leases: int = 0
     refused: Mapping[tuple[str, str], int] = {}  # (scope, resource) -> how often
+
+
+class UsageCounts(NamedTuple):
+    """Rows of usage."""
+
+    written: int = 0
+    dropped: int = 0
+    waiting: int = 0
 
 
 class BreakerRow(NamedTuple):
@@ -162,6 +172,7 @@ class Metrics(Collector):
         *,
         breakers: Callable[[], Iterable[BreakerRow]] = tuple,
         ledger: Callable[[], LedgerRow] = LedgerRow,
+        usage: Callable[[], UsageCounts] = UsageCounts,
     ) -> None:
         self._version = version
         self._pools = pools
@@ -170,6 +181,7 @@ class Metrics(Collector):
         self._queues = queues
         self._breakers = breakers
         self._ledger = ledger
+        self._usage = usage
         self._probes: dict[tuple[str, str], int] = {}
         self._series: dict[tuple[str, str, str, int, str], Series] = {}
         self._durations: dict[tuple[str, str], Histogram] = {}
@@ -332,6 +344,7 @@ class Metrics(Collector):
         yield from self._routed()
         yield from self._queued()
         yield from self._limited()
+        yield from self._written_down()
         yield from self._replicas()
         build = GaugeMetricFamily("penstock_build_info", "Always 1", labels=("version",))
         build.add_metric((self._version,), 1)
@@ -420,6 +433,16 @@ class Metrics(Collector):
         for labels, number in row.refused.items():
             refused.add_metric(labels, number)
         yield refused
+
+    def _written_down(self) -> Iterable[Metric]:
+        row = self._usage()
+        rows = CounterMetricFamily("penstock_usage_rows", "Calls written to the store", labels=("outcome",))
+        rows.add_metric(("written",), row.written)
+        rows.add_metric(("dropped",), row.dropped)
+        yield rows
+        waiting = GaugeMetricFamily("penstock_usage_rows_waiting", "Calls not written to the store yet")
+        waiting.add_metric((), row.waiting)
+        yield waiting
 
     def _routed(self) -> Iterable[Metric]:
         said = self._routing()

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from penstock.types.ledger import Claim, ScopeKind
 from penstock.types.store import Budget, Limits
 from penstock.types.usage_store import UsageRow
 
@@ -71,6 +72,10 @@ class Configuration(Protocol):
         """Likewise."""
         ...
 
+    def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
+        """Likewise, without their secrets."""
+        ...
+
     def file_keys(self) -> Mapping[str, dict[str, Any]]:
         """Without their secrets."""
         ...
@@ -81,6 +86,10 @@ class Configuration(Protocol):
 
     def check_bounds(self, limits: Limits, budget: Sequence[Budget]) -> list[tuple[str, str]]:
         """Likewise of limits and budgets: (`limits...` or `budget...`, what)."""
+        ...
+
+    def claims(self, kind: ScopeKind, name: str) -> tuple[Claim, ...]:
+        """The limits and budgets of a key, a team, a user or a route alone; none of one that is not known."""
         ...
 
     def hash_of(self, secret: bytes) -> bytes:

@@ -45,12 +45,16 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the file says under `budget`. usd: exact, so it is text. rolling: `30d`, instead of a period."""
+    """What the file says under `budget`. usd: exact, so it is text. rolling: `30d`, instead of a period.
+
+    alerts: shares of it that webhooks are told of; None: as in a file that does not say.
+    """
 
     usd: str
     period: Period = "month"
     rolling: str | None = None
     models: tuple[str, ...] = ()
+    alerts: tuple[float, ...] | None = None
 
 
 class Entity(msgspec.Struct, frozen=True, kw_only=True):
