@@ -29,12 +29,13 @@ from bench.suites import (
     tail,
     translation,
     unary,
+    usage,
     workers,
 )
 
 SUITES: tuple[Suite, ...] = (
     *(unary, stream, translation, latency, configuration, ledger, workers),
-    *(engines, batching, routing, replicas, tail, overload, footprint),
+    *(engines, batching, routing, replicas, tail, overload, usage, footprint),
 )
 ROUNDS_OF_ALL = 5
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import inspect
 from typer.main import get_command
 
+from penstock.admin.table import PREFIX, described
 from penstock.cli.app import app
 from penstock.config import schema
 from penstock.config.load import VARIABLES
@@ -25,6 +26,7 @@ from penstock.models.store import size
 from penstock.providers.profiles import PROFILES
 from penstock.testing.upstream import DIRECTIVES
 from penstock.types import errors
+from penstock.types.identity import ROLES
 
 DOCS = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -51,20 +53,22 @@ def _settings(cls: type[msgspec.Struct], path: str) -> Iterator[tuple[str, ...]]
             case inspect.DictType(value_type=inspect.StructType() as value):
                 yield f"`{where}.<name>`", "none", (value.cls.__doc__ or "").strip()
                 yield from _settings(value.cls, f"{where}.<name>")
-            case inspect.DictType(value_type=inspect.UnionType(types=members)):
-                for member in members:
-                    if isinstance(member, inspect.StructType):
-                        yield f"`{where}.<name>`", "none", (member.cls.__doc__ or "").strip()
-                        yield from _settings(member.cls, f"{where}.<name>")
+            case inspect.DictType(value_type=inspect.UnionType(types=members)) if _structs(members):
+                for member in _structs(members):
+                    yield f"`{where}.<name>`", "none", (member.cls.__doc__ or "").strip()
+                    yield from _settings(member.cls, f"{where}.<name>")
             case inspect.VarTupleType(item_type=inspect.StructType() as item):
                 yield f"`{where}`", _default(one), described or "list of:"
                 yield from _settings(item.cls, f"{where}[]")
             case _:
                 secret = " (never shown)" if is_secret else ""
                 yield f"`{where}`", _default(one), described + secret
-                for member in inner.types if isinstance(inner, inspect.UnionType) else ():
-                    if isinstance(member, inspect.StructType):
-                        yield from _settings(member.cls, where)
+                for member in _structs(inner.types if isinstance(inner, inspect.UnionType) else ()):
+                    yield from _settings(member.cls, where)
+
+
+def _structs(types: tuple[inspect.Type, ...]) -> list[inspect.StructType]:
+    return [one for one in types if isinstance(one, inspect.StructType)]
 
 
 def _unwrap(kind: inspect.Type) -> tuple[inspect.Type, str, bool]:
@@ -201,9 +205,21 @@ def _plain(text: str) -> str:
     return " ".join(text.replace("\\[", "[").split())
 
 
+def admin() -> str:
+    rows = (
+        (
+            f"`{row.method} {PREFIX}{row.path}`",
+            ", ".join(role for role in ROLES if role in row.who),
+            row.title,
+        )
+        for row in described()
+    )
+    return table(("endpoint", "roles", ""), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table_.__name__: table_
-    for table_ in (settings, later, variables, providers, models, directives, codes, cli)
+    for table_ in (settings, later, variables, providers, models, directives, codes, cli, admin)
 }
 
 

@@ -86,9 +86,10 @@ def strictly() -> Callable[[Callable[[], Awaitable[Any]]], None]:
 
 
 def run_strictly(test: Callable[[], Awaitable[Any]]) -> None:
-    with blockbuster_ctx("penstock") as watch:
-        for function in watch.functions.values():  # it looks for ~/.pgpass and keys, once per connection
+    with blockbuster_ctx("penstock") as guard:
+        for function in guard.functions.values():  # asyncpg looks for ~/.pgpass and keys when it connects
             function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
+            function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_arguments")
         uvloop.run(_checked(test), debug=False)
 
 

@@ -13,7 +13,17 @@ MODULES = {
 }
 
 LEAVES = {"types", "lib"}
-PARTS = {"protocols", "providers", "engines", "routing", "limits", "telemetry", "models"}  # never each other
+PARTS = {  # never each other
+    "auth",
+    "protocols",
+    "providers",
+    "engines",
+    "routing",
+    "limits",
+    "telemetry",
+    "models",
+    "store",
+}
 ALLOWED: dict[str, set[str]] = {
     "types": {"types"},
     "lib": {"lib"},
@@ -26,6 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},
     "workers": {*LEAVES, "routing", "telemetry", "runtime", "workers"},
+    "control": {*LEAVES, "config", "routing", "store", "models", "control"},
+    "admin": {*LEAVES, *PARTS, "config", "control", "admin"},
 }
 ANYTHING = {"serve", "supervisor", "worker", "cli", "testing"}
 

@@ -1,6 +1,7 @@
 """The only wiring place: a compiled snapshot in, a running server out.
 
     snapshot -> fleet (engine processes) + http1 client + app -> uvicorn on a socket we bound
+    live     -> store + reload + admin API + usage, where what runs may change
     part     -> of several workers (worker.py): the fleet and the socket are the supervisor's (supervisor.py)
 
 Start: the socket listens before any engine is ready; requests wait for their model (Timeouts.loading_s).
@@ -17,8 +18,9 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,12 +29,24 @@ import uvicorn
 import uvloop
 
 from penstock import __version__, models
+from penstock.admin.api import Api
+from penstock.auth import tls
+from penstock.auth.login import Logins
+from penstock.auth.tokens import Tokens
+from penstock.auth.web import Web
 from penstock.config.compile import BUILTIN_CHAT
+from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
+from penstock.control.reload import Reload
+from penstock.control.retention import forget
+from penstock.control.source import Source
+from penstock.control.webhooks import Webhooks
 from penstock.engines import ENGINES
+from penstock.gateway.alerts import Alerts
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.callers import REFRESH_LOOK_S, Callers
 from penstock.gateway.classifier import Classifiers
 from penstock.gateway.deps import Deps
 from penstock.gateway.health import Health
@@ -41,6 +55,7 @@ from penstock.gateway.media import Media
 from penstock.gateway.probes import Probes
 from penstock.gateway.queueing import Queues
 from penstock.gateway.reservations import Reservations
+from penstock.gateway.running import Running
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import Clock, SystemClock
@@ -49,7 +64,13 @@ from penstock.limits.opening import open_ledger
 from penstock.protocols import INBOUND
 from penstock.routing.hedging import HEDGES_AT_ONCE, Delays
 from penstock.runtime.fleet import Fleet, PoolStatus
-from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow
+from penstock.store import open_store
+from penstock.store.usage_writer import UsageWriter
+from penstock.telemetry.metrics import BreakerRow, Metrics, PoolRow, UsageCounts
+from penstock.types.control import DeploymentLine, ReplicaLine
+from penstock.types.deployment import Deployment
+from penstock.types.ledger import Claim, Ledger, Row
+from penstock.types.store import Store
 from penstock.workers.part import Part
 from penstock.workers.view import View
 
@@ -58,6 +79,7 @@ BACKLOG = 2048
 STATUS_EVERY_S = 0.2
 UPSTREAM_CONNECTIONS = 10_000  # per origin: streams set the bound, not the pool
 NEVER = 1_000_000
+AFTER_A_BUG_S = 1.0
 QUIET_LOOK_S = 30.0
 LONGEST_UNCOLLECTED_S = 900.0
 GC_ALLOCATIONS = 2_000  # more containers made than freed since the last round
@@ -71,6 +93,15 @@ class CannotListen(Exception):
 
 
 @dataclass(frozen=True)
+class Live:
+    """What the snapshot was made of, so that it can be made anew; and where rows are kept."""
+
+    source: Source
+    settings: Settings
+    store_url: str
+
+
+@dataclass(frozen=True)
 class Options:
     """How to run. `on_ready` gets the base URL once connections are accepted; `on_status` the pools' rows,
     several times a second while that is of interest to somebody watching a terminal.
@@ -79,6 +110,7 @@ class Options:
     snapshot: Snapshot
     host: str = "127.0.0.1"
     port: int = 8600  # 0 = a free one
+    live: Live | None = None  # None: the snapshot stays as it is, and nothing is written down
     data_dir: Path | None = None  # without one, budgets begin anew with every start
     drain_s: float = 30.0
     workers: int = 1  # more than one: penstock.supervisor serves
@@ -93,11 +125,17 @@ def run(options: Options) -> None:
 
 
 async def serve(options: Options, part: Part | None = None) -> None:
-    """Serves until a signal or cancellation. Raises CannotListen. `part`: of which gateway this is a part."""
+    """Serves until a signal or cancellation. `part`: of which gateway this process is a worker.
+
+    Raises CannotListen, StoreUnavailable.
+    """
     raise_open_files()
     listening = listen(options.host, options.port) if part is None else part.listening
     with contextlib.closing(listening):
-        async with http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client:
+        async with (
+            http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client,
+            _opened(options.live) as store,
+        ):
             clock = SystemClock()
             balance = Balance()
             fleet: Fleet | View
@@ -118,10 +156,14 @@ async def serve(options: Options, part: Part | None = None) -> None:
             ledger = await open_ledger(
                 plan.store,
                 clock,
+                database=options.live.store_url if options.live else "",
                 data_dir=options.data_dir if part is None or plan.store != "memory" else None,
                 processes=plan.processes * options.workers,
             )
-            reservations = Reservations(ledger, clock, is_shared=plan.store != "memory")
+            webhooks = Webhooks(client, clock, lambda: app.snapshot.hooks)
+            reservations = Reservations(
+                ledger, clock, alerts=Alerts(clock, webhooks.tell), is_shared=plan.store != "memory"
+            )
             metrics = Metrics(
                 __version__,
                 pool_rows if part is None else tuple,
@@ -130,7 +172,13 @@ async def serve(options: Options, part: Part | None = None) -> None:
                 queues.report,
                 breakers=lambda: [BreakerRow(*row) for row in health.breakers.report(clock.monotonic())],
                 ledger=reservations.report,
+                usage=lambda: plane.counts() if plane is not None else UsageCounts(),
             )
+            plane = _Plane(options.live, store, clock, ledger) if options.live and store else None
+            web = Web(client)
+            tokens = Tokens(web, clock)
+            logins = Logins(tokens, web, clock, options.snapshot.hash_key)
+            callers = Callers(tokens, logins, metrics, clock)
             deps = Deps(
                 client,
                 fleet,
@@ -145,23 +193,47 @@ async def serve(options: Options, part: Part | None = None) -> None:
                 queues,
                 RetryBudget(burst=HEDGES_AT_ONCE),
                 Delays(),
+                callers,
                 classifiers,
                 reservations,
+                Running(),
+                plane.usage if plane is not None else None,
             )
-            app = App(options.snapshot, deps, INBOUND, pool_rows, __version__)
+            app = App(
+                options.snapshot,
+                deps,
+                INBOUND,
+                pool_rows,
+                __version__,
+                admin=plane.admin if plane is not None else None,
+            )
+            if plane is not None:
+                await plane.start(app, deps, fleet)
+            door = await asyncio.to_thread(tls.Door, options.snapshot.tls) if options.snapshot.tls else None
             probes = Probes(lambda: app.snapshot, deps)
-            server = _Server(app, options, listening)
             if part is not None:
                 for one in (app, balance, metrics, deps.thoughts, probes):
                     one.join(part)
+            server = _Server(app, options, listening, door)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
-                running = tasks.spawn(group, fleet.run(), "fleet")
-                reporting = tasks.spawn(group, report(fleet.status, options), "status")
-                collecting = tasks.spawn(group, _collect(metrics), "garbage")
+                aside = [
+                    tasks.spawn(group, fleet.run(), "fleet"),
+                    tasks.spawn(group, report(fleet.status, options), "status"),
+                    tasks.spawn(group, _collect(metrics), "garbage"),
+                    tasks.spawn(group, _refresh_keys(app, callers), "keys of issuers"),
+                    tasks.spawn(group, reservations.run(), "heartbeats of leases"),
+                ]
+                again: list[Callable[[], object]] = []  # what SIGHUP does
+                if plane is not None:
+                    aside.append(tasks.spawn(group, plane.run(), "control plane"))
+                    again.append(plane.reload.again)
+                if door is not None:
+                    hangup = asyncio.Event()
+                    aside.append(tasks.spawn(group, _reread(door, hangup), "certificates"))
+                    again.append(hangup.set)
                 probing = tasks.spawn(group, probes.run(), "probes")
-                beating = tasks.spawn(group, reservations.run(), "heartbeats of leases")
-                with signals(server.stop) if part is None else part.stopping(server.stop):
+                with signals(server.stop, again) if part is None else part.stopping(server.stop, again):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
@@ -169,11 +241,73 @@ async def serve(options: Options, part: Part | None = None) -> None:
                         await app.aclose()
                         await classifiers.aclose()
                         await reservations.close()
+                        await webhooks.aclose()
+                        await callers.aclose()
+                        if plane is not None:
+                            await plane.usage.flush()
                         metrics.leave()
-                reporting.cancel()
-                collecting.cancel()
-                beating.cancel()
-                running.cancel()
+                for task in aside:
+                    task.cancel()
+
+
+class _Plane:
+    """The control plane: what runs beside the gateway, and may stand still without harm to it."""
+
+    def __init__(self, live: Live, store: Store, clock: Clock, ledger: Ledger) -> None:
+        self.usage = UsageWriter(store, on_failure=live.settings.store.usage.on_failure)
+        self.reload = Reload(live.source, live.settings, store, clock)
+        self.admin = Api(store, self.reload, self._deployments, self._used, clock, version=__version__)
+        self._ledger, self._clock = ledger, clock
+        self._forgetting = partial(forget, store, live.settings.store.usage, clock)
+        self._lines: Callable[[], list[DeploymentLine]] = list
+
+    async def start(self, app: App, deps: Deps, fleet: Fleet | View) -> None:
+        """Takes the store's rows into the snapshot. Raises StoreUnavailable."""
+
+        def take(snapshot: Snapshot, ended: Collection[str]) -> None:
+            app.snapshot = snapshot
+            if ended:
+                deps.running.end(ended)
+
+        self._lines = lambda: _deployment_lines(app.snapshot, deps, fleet)
+        await self.reload.start(take)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks.spawn(group, _unending(self.reload.run, "reload"), "reload")
+            tasks.spawn(group, _unending(self.usage.run, "usage"), "usage")
+            tasks.spawn(group, _unending(self._forgetting, "old usage"), "old usage")
+
+    async def _used(self, claims: Sequence[Claim]) -> list[Row]:
+        return await self._ledger.report(claims, self._clock.monotonic())
+
+    def counts(self) -> UsageCounts:
+        return UsageCounts(self.usage.written, self.usage.dropped, self.usage.waiting)
+
+    def _deployments(self) -> list[DeploymentLine]:
+        return self._lines()
+
+
+async def _unending(run: Callable[[], Awaitable[None]], name: str) -> None:
+    """A bug in here must not stop the gateway: it is told, and what it was in begins anew."""
+    while True:
+        try:
+            await run()
+        except Exception:  # noqa: BLE001 - the border of the control plane
+            _log.exception("bug in the control plane", part=name)
+        await asyncio.sleep(AFTER_A_BUG_S)
+
+
+@contextlib.asynccontextmanager
+async def _opened(live: Live | None) -> AsyncIterator[Store | None]:
+    if live is None:
+        yield None
+        return
+    store = await open_store(live.store_url, migrate=live.settings.store.migrate)
+    try:
+        yield store
+    finally:
+        await store.aclose()
 
 
 def spare_the_collector() -> None:
@@ -224,18 +358,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def base_url(listening: socket.socket) -> str:
+def base_url(listening: socket.socket, *, is_tls: bool = False) -> str:
     """How a client on this machine reaches the socket."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # every interface: loopback is one of them
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
     """uvicorn, with signals left to us and a word once it accepts."""
 
-    def __init__(self, app: App, options: Options, listening: socket.socket) -> None:
+    def __init__(
+        self, app: App, options: Options, listening: socket.socket, door: tls.Door | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 cast("Any", app),  # never called by uvicorn: it is no ASGI application
@@ -249,10 +386,11 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=int(options.drain_s),
+                ssl_context_factory=None if door is None else lambda *_: door.context,
             )
         )
         self._on_ready = options.on_ready
-        self._url = base_url(listening)
+        self._url = base_url(listening, is_tls=door is not None)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -281,12 +419,19 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def signals(stop: Callable[[], None]) -> Iterator[None]:
+def signals(stop: Callable[[], None], again: Sequence[Callable[[], object]]) -> Iterator[None]:
+    """SIGHUP: the configuration file and the certificates are read again."""
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    wanted: dict[signal.Signals, Callable[[], object]] = {
+        signal.SIGINT: stop,
+        signal.SIGTERM: stop,
+    }
+    if again:
+        wanted[signal.SIGHUP] = lambda: [act() for act in again]
+    for number, act in wanted.items():
         try:
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, act)
         except (ValueError, RuntimeError):  # not the main thread: whoever runs us there cancels instead
             break
         taken.append(number)
@@ -305,6 +450,24 @@ async def report(status: Callable[[], list[PoolStatus]], options: Options) -> No
         await asyncio.sleep(STATUS_EVERY_S)
 
 
+async def _refresh_keys(app: App, callers: Callers) -> None:
+    while True:
+        await callers.refresh(app.snapshot)
+        await asyncio.sleep(REFRESH_LOOK_S)
+
+
+async def _reread(door: tls.Door, hangup: asyncio.Event) -> None:
+    """After SIGHUP the files are read again though they look as before."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(tls.EVERY_S):
+                await hangup.wait()
+        is_asked = hangup.is_set()
+        hangup.clear()
+        if await asyncio.to_thread(door.has_new, always=is_asked):
+            door.take()
+
+
 async def _collect(metrics: Metrics) -> None:
     """Whole rounds of the garbage collector: while nobody is answered, else every quarter of an hour."""
     uncollected_s = 0.0
@@ -314,6 +477,40 @@ async def _collect(metrics: Metrics) -> None:
         if not metrics.in_flight or uncollected_s >= LONGEST_UNCOLLECTED_S:
             gc.collect()
             uncollected_s = 0.0
+
+
+def _deployment_lines(snapshot: Snapshot, deps: Deps, fleet: Fleet | View) -> list[DeploymentLine]:
+    """Each once, with the routes that lead to it."""
+    named: dict[str, tuple[Deployment, list[str]]] = {}
+    for route in snapshot.routes.values():
+        for target in (*route.targets, *(one for tier in route.tiers for one in tier)):
+            named.setdefault(target.deployment.name, (target.deployment, []))[1].append(route.name)
+    pools = {status.pool: status for status in fleet.status()}
+    return [
+        DeploymentLine(
+            name=name,
+            model=deployment.model,
+            where=deployment.owner if deployment.pool is None else pools[deployment.pool].engine,
+            operations=tuple(sorted(deployment.operations)),
+            routes=tuple(routes),
+            is_down=deps.health.is_down(deployment),
+            replicas=() if deployment.pool is None else _replica_lines(pools[deployment.pool]),
+        )
+        for name, (deployment, routes) in named.items()
+    ]
+
+
+def _replica_lines(status: PoolStatus) -> tuple[ReplicaLine, ...]:
+    return tuple(
+        ReplicaLine(
+            name=one.name,
+            state=one.state,
+            in_flight=one.in_flight,
+            restarts=one.restarts,
+            error=one.error or status.error,
+        )
+        for one in status.replicas
+    )
 
 
 def fleet_of(

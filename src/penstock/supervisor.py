@@ -85,7 +85,7 @@ class _Supervisor:
                 tasks.spawn(group, self._announce(), "ready"),
             ]
             try:
-                with serve.signals(self._crew.stop):
+                with serve.signals(self._crew.stop, [self._hub.reread]):
                     await self._crew.run()
             finally:
                 for task in aside:

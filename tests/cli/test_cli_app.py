@@ -37,6 +37,19 @@ def test_the_commands_of_this_release() -> None:
         "doctor",
         "prices list",
         "prices update",
+        "store migrate",
+        "store status",
+        "store backup",
+        "store restore",
+        *(f"keys {word}" for word in ("create", "list", "show", "set", "rotate", "revoke")),
+        *(f"teams {word}" for word in ("create", "list", "set", "delete", "members", "add", "remove")),
+        *(f"{noun} {word}" for noun in ("users", "accounts") for word in ("create", "list", "set", "delete")),
+        *(f"routes {word}" for word in ("list", "set", "delete")),
+        "import litellm",
+        "usage",
+        "limits",
+        "statements",
+        "changes",
     }
 
 

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ keys:
   k: {{secret: s1, {0}}}
 """
 
+ALERTS = (0.8, 1.0)
+
 
 def compiled(key: str = "routes: [r]") -> Snapshot:
     return compile_settings(load_text(TEXT.format(key)), secret=b"0" * 32)
@@ -45,14 +48,27 @@ def test_a_key_has_its_own_claims_and_its_team_s() -> None:
         Limit("requests", 5, 1),
         Limit("tokens", 20_000, 60),
         Limit("concurrency", 4),
-        Limit("pico_usd", 25 * 10**12, "month"),
-        Limit("pico_usd", 5 * 10**11, 7 * 86_400),
+        Limit("pico_usd", 25 * 10**12, "month", ALERTS),
+        Limit("pico_usd", 5 * 10**11, 7 * 86_400, ALERTS),
     )
-    team = (Limit("requests", 1000, 86_400), Limit("pico_usd", 500 * 10**12, "month"))
+    team = (Limit("requests", 1000, 86_400), Limit("pico_usd", 500 * 10**12, "month", ALERTS))
     assert said(key.claims) == {("key", "k"): own, ("team", "lab"): team}
-    only = {("key", "k p/x r"): (Limit("pico_usd", 10**12, "day"),)}
+    only = {("key", "k p/x r"): (Limit("pico_usd", 10**12, "day", ALERTS),)}
     assert {name: said(claims) for name, claims in key.model_claims.items()} == {"r": only, "p/x": only}
     assert key.model_claims["r"] == key.model_claims["p/x"]  # one purse for both
+
+
+def test_webhooks_are_checked() -> None:
+    for hook, said in (
+        ("{url: hooks.example.com}", "webhooks.ops.url: is an address such as https://"),
+        ("{url: 'ftp://x/'}", "webhooks.ops.url: is an address such as https://"),
+        ("{url: 'https://x/', team: nobody}", "webhooks.ops.team: there is no team 'nobody'"),
+        ("{url: 'https://x/', events: [payday]}", "webhooks.ops.events[0]: 'payday' is not"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            compiled("team: lab}\nwebhooks:\n  ops: " + hook.removesuffix("}"))
+    (hook,) = compiled("team: lab}\nwebhooks:\n  ops: {url: 'https://x/', secret: s, team: lab").hooks
+    assert (hook.name, hook.url, hook.secret, hook.team) == ("ops", "https://x/", "s", "lab")
 
 
 def test_two_keys_of_a_team_name_the_same_claim() -> None:

@@ -226,6 +226,8 @@ REFERENCES = [
     ("keys: {k: {secret: 'a b'}}", "keys.k.secret: holds a space"),
     ("keys: {k: {secret: a}, l: {secret: a}}", "keys.l.secret: is the same as that of keys.k"),
     ("keys: {k: {secret: a, routes: [r]}}", "keys.k.routes[0]: there is no route or deployment 'r'"),
+    ("store: {url: 'mysql://x'}", "store.url: is neither sqlite:///path"),
+    ("store: {usage: {keep_sums: 1d}}", "store.usage.keep_sums: must be at least `keep`"),
 ]
 
 
@@ -237,6 +239,7 @@ def test_what_does_not_fit_together_is_refused(text: str, expected: str) -> None
         deployments=settings.deployments,
         routes=settings.routes,
         keys=settings.keys,
+        store=settings.store,
         builtin=False,
     )
     with pytest.raises(ConfigError) as raised:

@@ -94,3 +94,17 @@ def test_relative_files_lie_beside_the_configuration(tmp_path: Path, monkeypatch
     }
     rows = {row.id: row.extras for row in compile_settings(settings, secret=b"0" * 32).models()}
     assert rows["near"]["description"] == "file:x.gguf on llamacpp"
+
+
+def test_the_store_is_in_the_data_folder_or_where_the_file_says(tmp_path: Path) -> None:
+    flags = Flags(data_dir=tmp_path / "data")
+    assert load(flags, env={}).store_url == f"sqlite:///{tmp_path}/data/penstock.db"
+    path = tmp_path / "p.yaml"
+    for said, meant in (
+        ("sqlite:///own.db", f"sqlite:///{tmp_path}/own.db"),
+        ("sqlite:////var/own.db", "sqlite:////var/own.db"),
+        ("sqlite:///~/own.db", "sqlite:///~/own.db"),
+        ("postgresql://me@db/penstock", "postgresql://me@db/penstock"),
+    ):
+        path.write_text(f"store: {{url: '{said}'}}")
+        assert load(Flags(path), env={}).store_url == meant

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from penstock.gateway import media
-from penstock.gateway.media import Media, is_public
+from penstock.gateway.media import Media
 from penstock.lib import http1
+from penstock.lib.addresses import is_public
 from penstock.types.errors import InvalidRequest
 
 PRIVATE = [

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from gateways import KEY, Answer, Gateway, chat, gateway
 from penstock.lib import tasks
 from penstock.testing.servers import RedisServer
 from penstock.testing.upstream import Upstream
+from receiver import Receiver
 
 CHAT = "/v1/chat/completions"
 A_TOKEN = "prices: {models: {d: {input: $1/1M, output: $1/1M}, e: {input: $1/1M, output: $1/1M}}}"
@@ -275,6 +277,21 @@ async def test_a_stream_ends_where_the_budget_does() -> None:
         last = answer.events[-1]["error"]
         assert (last["code"], last["partial"]) == ("insufficient_quota", True)
         assert sum(1 for event in answer.events if event.get("choices")) <= 1000
+
+
+async def test_a_webhook_is_told_when_a_budget_is_nearly_used_up() -> None:
+    receiver = Receiver()
+    async with receiver as url:
+        hooks = f'webhooks: {{ops: {{url: "{url}/hooks", secret: whsec_c2VjcmV0}}}}'
+        async with limited("budget: {usd: 0.003, alerts: [0.6, 1]}", more=hooks) as (_, gate):
+            for _ in range(5):
+                await asked(gate)
+            told = [await receiver.got.get() for _ in range(2)]
+        assert receiver.got.empty()
+    bodies = [json.loads(body) for _, body in told]
+    assert {body["type"] for body in bodies} == {"budget.alert"}
+    assert {(body["data"]["share"], body["data"]["name"]) for body in bodies} == {(0.6, "one"), (1.0, "one")}
+    assert all(headers["webhook-signature"].startswith("v1,") for headers, _ in told)
 
 
 # -- of routes, deployments, providers

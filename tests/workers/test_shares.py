@@ -32,7 +32,7 @@ def test_shares_are_the_whole_or_one_each(amount: int, of: int) -> None:
 def test_a_signal_and_the_supervisor_s_word_are_one_stop() -> None:
     stopped: list[int] = []
     one = part()
-    with contextlib.closing(one.listening), one.stopping(lambda: stopped.append(1)):
+    with contextlib.closing(one.listening), one.stopping(lambda: stopped.append(1), ()):
         one.drain()
         one.heard(Stop())
         assert len(stopped) == 1
@@ -44,7 +44,7 @@ def test_who_was_stopped_before_it_served_stops_at_once() -> None:
     stopped: list[int] = []
     one = part()
     one.heard(Stop())
-    with contextlib.closing(one.listening), one.stopping(lambda: stopped.append(1)):
+    with contextlib.closing(one.listening), one.stopping(lambda: stopped.append(1), ()):
         assert stopped == [1]
 
 

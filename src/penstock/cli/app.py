@@ -5,7 +5,22 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock.cli import check, doctor, models, prices, pull, run, serve, up
+from penstock.cli import (
+    check,
+    doctor,
+    importing,
+    keys,
+    models,
+    people,
+    prices,
+    pull,
+    reports,
+    routes,
+    run,
+    serve,
+    store,
+    up,
+)
 
 app = typer.Typer(
     name="penstock",
@@ -39,5 +54,16 @@ app.command("run", epilog=run.EXAMPLE)(run.run)
 app.command("pull", epilog=pull.EXAMPLE)(pull.pull)
 app.add_typer(models.app, name="models")
 app.add_typer(prices.app, name="prices")
+app.add_typer(store.app, name="store")
+app.add_typer(keys.app, name="keys")
+app.add_typer(people.teams, name="teams")
+app.add_typer(people.users, name="users")
+app.add_typer(people.accounts, name="accounts")
+app.add_typer(routes.app, name="routes")
+app.add_typer(importing.app, name="import")
+app.command("usage", epilog=reports.USAGE_EXAMPLE)(reports.usage)
+app.command("limits", epilog=reports.LIMITS_EXAMPLE)(reports.limits)
+app.command("statements", epilog=reports.STATEMENTS_EXAMPLE)(reports.statements)
+app.command("changes", epilog=reports.CHANGES_EXAMPLE)(reports.changes)
 app.command("check", epilog=check.EXAMPLE)(check.check)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)

@@ -3,9 +3,10 @@
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
 from penstock.cli import options
 from penstock.cli.output import say, say_json, told
@@ -22,12 +23,22 @@ def check(
     workers: options.Workers = None,
     data_dir: options.DataDir = None,
     log_level: options.LogLevel = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="PATH",
+            help="Tell of this setting alone its value, its source and who changed it: routes.chat.strategy."
+            " Rows of the store are looked at, too.",
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Compile the configuration and print what would run, with the source of every value.
 
     With a file it shows what `penstock serve` would do, without one what `penstock up` would.
     """
+    from penstock.cli import explain as explaining
     from penstock.cli import prepare
     from penstock.config.load import Flags
 
@@ -35,6 +46,14 @@ def check(
         flags = Flags(config, host, port, data_dir, log_level, workers)
         is_up = config is None and not os.environ.get("PENSTOCK_CONFIG")
         prepared = prepare.prepare(flags, is_up=is_up, is_dry=True)
+        if explain is not None:
+            explained = explaining.explain(prepared.loaded, list(_settings(prepared)), explain)
+            if as_json:
+                say_json(explained)
+            else:
+                for line in explaining.lines(explained, _written):
+                    say(line)
+            return
         report = {
             "config": prepared.loaded.origin,
             "settings": list(_settings(prepared)),
@@ -53,7 +72,9 @@ def check(
             "defaults": dict(prepared.snapshot.defaults),
             "unpriced": sorted(prepared.snapshot.unpriced),
             "refused": sorted(prepared.snapshot.refused),
-            "keys": [key.name for key in prepared.snapshot.keys.values()],
+            "keys": sorted(
+                {key.name for key in prepared.snapshot.keys.values()} | set(prepared.settings.keys)
+            ),
         }
         if as_json:
             say_json(report)
@@ -83,8 +104,8 @@ def _data_dir_source(prepared: Any) -> str:
 
 
 def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
-    from penstock.config.schema import Batching, Rates, Timeouts, secret_fields
-    from penstock.config.units import format_amount, format_duration, format_price, format_size
+    from penstock.config.schema import Rates, secret_fields, units
+    from penstock.config.units import FORMATS
 
     match value:
         case Rates():
@@ -94,21 +115,13 @@ def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[t
                     for index, tier in enumerate(said):
                         yield from leaves(tier, f"{below}[{index}]")
                 elif said is not None:
-                    yield below, str(said) if name == "above_input_tokens" else format_price(said), False
-        case Timeouts():
-            for name in value.__struct_fields__:
-                inner = getattr(value, name)
-                yield f"{path}.{name}", inner if name == "min_rate" else format_duration(inner), False
-        case Batching():
-            yield f"{path}.window", format_duration(value.window), False
-            yield f"{path}.texts", value.texts, False
-            yield f"{path}.tokens", format_amount(value.tokens), False
+                    yield below, str(said) if name == "above_input_tokens" else FORMATS["price"](said), False
         case msgspec.Struct():
             for name in value.__struct_fields__:
                 below = f"{path}.{name}" if path else name
                 inner = getattr(value, name)
-                if name == "body_limit":
-                    inner = format_size(inner)
+                if (unit := units(value.__class__).get(name)) and isinstance(inner, int | float):
+                    inner = FORMATS[unit](inner)
                 yield from leaves(inner, below, is_secret=is_secret or name in secret_fields(value.__class__))
         case dict():
             for name, inner in value.items():

@@ -41,3 +41,17 @@ ReadyFile = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the server. \\[env: PENSTOCK_URL] \\[default: the one that runs here]", show_default=False
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        help="Who asks. \\[env: PENSTOCK_KEY] \\[default: the minted key of the data folder]",
+        show_default=False,
+    ),
+]

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from penstock.cli import minted
 from penstock.config import schema
-from penstock.config.compile import adopt, compile_settings, is_loopback
+from penstock.config.compile import adopt, is_loopback
 from penstock.config.errors import ConfigError
 from penstock.config.load import Flags, Loaded, load
 from penstock.config.snapshot import Snapshot
+from penstock.control.source import Source
 from penstock.lib import http1
 from penstock.lib.clock import SystemClock
-from penstock.models import prices
 
 OLLAMA_WAIT_S = 0.3
 
@@ -29,6 +29,7 @@ class Prepared:
     loaded: Loaded
     snapshot: Snapshot
     key: str | None
+    source: Source
     adopted: Mapping[str, str] = field(default_factory=dict)  # provider -> what it was found by
     has_minted: bool = False
 
@@ -45,18 +46,22 @@ def prepare(flags: Flags, *, is_up: bool, is_dry: bool = False) -> Prepared:
     mints = is_up or (not loaded.settings.keys and is_loopback(loaded.settings.server.host))
     secret = b"dry run" if is_dry or loaded.settings.server.secret else minted.secret(loaded.data_dir)
     key = ("sk-penstock-dry-run" if is_dry else minted.key(loaded.data_dir)) if mints else None
+    source = Source(
+        flags,
+        loaded.origin,
+        loaded.path,
+        secret,
+        {name: provider for name, (_, provider) in found.items()},
+        key,
+        int(SystemClock().wall()),
+        loaded.data_dir,
+    )
     try:
-        snapshot = compile_settings(
-            loaded.settings,
-            secret=secret,
-            adopted={name: provider for name, (_, provider) in found.items()},
-            minted_key=key,
-            created=int(SystemClock().wall()),
-            table=prices.own(loaded.data_dir),
-        )
+        snapshot = source.compile(loaded.settings, {})
     except ConfigError as exc:
         raise exc.located(loaded.lines, loaded.origin) from None
-    return Prepared(loaded, snapshot, key, {name: how for name, (how, _) in found.items()}, has_minted=mints)
+    adopted = {name: how for name, (how, _) in found.items()}
+    return Prepared(loaded, snapshot, key, source, adopted, has_minted=mints)
 
 
 def ollama_answers(url: str = "http://127.0.0.1:11434") -> bool:

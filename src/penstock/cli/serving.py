@@ -39,6 +39,7 @@ def serve_prepared(
                 snapshot=prepared.snapshot,
                 host=server.host,
                 port=server.port,
+                live=serve.Live(prepared.source, prepared.settings, prepared.loaded.store_url),
                 data_dir=prepared.loaded.data_dir,
                 workers=1 if is_announced else server.workers,
                 log_level=prepared.settings.telemetry.log_level,

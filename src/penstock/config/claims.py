@@ -5,6 +5,7 @@ written                      becomes
 limits, budgets of a scope   one Claim of that scope
 a budget with `models`       a Claim of its own, for calls of those public names only
 a key with a team            the claims of both
+an issuer of tokens          claims of each of its callers; auth/tokens.py puts in who that is
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +50,16 @@ def claims_of(
     return Claims(found, by_model)
 
 
-def budgets_of(written: schema.Key | schema.Team) -> tuple[schema.Budget, ...]:
+def claims_of_teams(settings: schema.Settings) -> dict[str, Claims]:
+    """Of the file's teams, by name."""
+    on_failure = settings.limits.on_store_failure
+    return {
+        name: claims_of("team", name, team.limits, budgets_of(team), on_failure=on_failure)
+        for name, team in settings.teams.items()
+    }
+
+
+def budgets_of(written: schema.Key | schema.Team | schema.Oidc) -> tuple[schema.Budget, ...]:
     return (written.budget,) if isinstance(written.budget, schema.Budget) else written.budget
 
 
@@ -82,7 +92,7 @@ def _limits(written: schema.Limits) -> Iterator[Limit]:
 
 
 def _budget(written: schema.Budget) -> Limit:
-    return Limit("pico_usd", written.usd, _window(written))
+    return Limit("pico_usd", written.usd, _window(written), tuple(sorted(set(written.alerts))))
 
 
 def _window(written: schema.Budget) -> int | Period:

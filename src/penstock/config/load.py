@@ -17,9 +17,11 @@ from penstock.config.compile import problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.reader import read
 from penstock.config.schema import MAX_WORKERS, Deployment, LogLevel, Settings
+from penstock.types.store import SQLITE, is_store_url
 
 DEFAULT_FILE: Final = "penstock.yaml"
 DEFAULT_DATA_DIR: Final = "~/.local/share/penstock"
+STORE_FILE: Final = "penstock.db"
 
 # variable -> what it sets
 VARIABLES: Final[dict[str, str]] = {
@@ -53,6 +55,11 @@ class Loaded:
     data_dir: Path
     sources: Mapping[str, str] = field(default_factory=dict)  # setting -> where it was said
     lines: Mapping[str, int] = field(default_factory=dict)
+    path: Path | None = None  # of the file
+
+    @property
+    def store_url(self) -> str:
+        return self.settings.store.url or f"{SQLITE}{self.data_dir / STORE_FILE}"
 
     def source(self, path: str) -> str:
         return self.sources.get(path, "default")
@@ -84,12 +91,11 @@ def load(flags: Flags, *, env: Mapping[str, str] | None = None, adopted: Iterabl
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
             raise ConfigError([Problem("", f"cannot be read: {reason}")], origin) from exc
-        settings, lines = _read(text, variables, origin, adopted)
-        settings = _anchored(settings, path.parent.absolute())
+        settings, lines = _read(text, variables, origin, adopted, path.parent.absolute())
     sources = {where: f"{origin}:{line}" for where, line in lines.items() if where}
     settings = _override(settings, flags, variables, sources)
     data_dir = flags.data_dir or Path(variables.get("PENSTOCK_DATA_DIR") or DEFAULT_DATA_DIR)
-    return Loaded(settings, origin, data_dir.expanduser(), sources, lines)
+    return Loaded(settings, origin, data_dir.expanduser(), sources, lines, path)
 
 
 def _file(flags: Flags, env: Mapping[str, str]) -> Path | None:
@@ -102,9 +108,12 @@ def _file(flags: Flags, env: Mapping[str, str]) -> Path | None:
 
 
 def _read(
-    text: str, env: Mapping[str, str], origin: str, adopted: Iterable[str]
+    text: str, env: Mapping[str, str], origin: str, adopted: Iterable[str], folder: Path | None = None
 ) -> tuple[Settings, dict[str, int]]:
+    """folder: where relative paths in it begin; None: in the working folder."""
     reading = read(text, env)
+    if folder is not None:
+        reading.settings = _anchored(reading.settings, folder)
     if reading.problems:
         named = {section: set(names) for section, names in reading.names.items()}
         named.setdefault("providers", set()).update(adopted)
@@ -115,7 +124,7 @@ def _read(
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
-    """Relative `file:` sources mean files beside the configuration, wherever the server is started from."""
+    """Relative paths mean files beside the configuration, wherever the server is started from."""
 
     def anchored(written: Deployment) -> Deployment:
         scheme, _, rest = written.model.strip().partition(":")
@@ -124,7 +133,17 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         return msgspec.structs.replace(written, model=f"file:{folder / rest}")
 
     deployments = {name: anchored(written) for name, written in settings.deployments.items()}
-    return msgspec.structs.replace(settings, deployments=deployments)
+    url = settings.store.url or ""
+    file = url.removeprefix(SQLITE)
+    store = settings.store
+    if url.startswith(SQLITE) and is_store_url(url) and not file.startswith(("/", "~")):
+        store = msgspec.structs.replace(store, url=f"{SQLITE}{folder / file}")
+    server = settings.server
+    if (tls := server.tls) is not None:
+        paths = {field: getattr(tls, field) for field in ("cert", "key", "client_ca")}
+        beside = {field: str(folder / Path(path).expanduser()) for field, path in paths.items() if path}
+        server = msgspec.structs.replace(server, tls=msgspec.structs.replace(tls, **beside))
+    return msgspec.structs.replace(settings, deployments=deployments, store=store, server=server)
 
 
 def _override(settings: Settings, flags: Flags, env: Mapping[str, str], sources: dict[str, str]) -> Settings:

@@ -29,6 +29,7 @@ from penstock.config.units import (
     format_rate,
     parse_amount,
     parse_duration,
+    parse_moment,
     parse_money,
     parse_price,
     parse_rate,
@@ -46,6 +47,7 @@ _UNITS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "size": ("a size", parse_size),
     "amount": ("an amount", parse_amount),
     "price": ("a price", parse_price),
+    "moment": ("a moment", parse_moment),
     "rate": ("a rate", lambda text: format_rate(parse_rate(text))),
     "usd": ("an amount of money", parse_money),
 }
@@ -69,12 +71,20 @@ class Reading:
 
 def read(text: str, env: Mapping[str, str]) -> Reading:
     """Never raises for what a user may have written: see `problems`."""
-    # Aliases of aliases can make a small file endless; without them a node is at least a character.
-    walk = _Walk(env, most_nodes=max(_MIN_NODES, len(text)))
     try:
         root = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as exc:
         return Reading(Settings(), [_not_yaml(exc)])
+    # Aliases of aliases can make a small file endless; without them a node is at least a character.
+    return _read(root, _Walk(env, most_nodes=max(_MIN_NODES, len(text))))
+
+
+def read_value(value: Any) -> Reading:
+    """The same for a value as JSON has it. It has no lines, and may name no variables."""
+    return _read(_node(value), _Walk({}, most_nodes=_MIN_NODES))
+
+
+def _read(root: yaml.Node | None, walk: "_Walk") -> Reading:
     settings = Settings()
     if root is not None and not (isinstance(root, yaml.ScalarNode) and root.tag == f"{_TAG}null"):
         try:
@@ -82,6 +92,25 @@ def read(text: str, env: Mapping[str, str]) -> Reading:
         except _Wrong:
             settings = Settings()
     return Reading(settings, walk.problems, walk.lines, walk.names)
+
+
+_NOWHERE: Final = yaml.Mark("", 0, 0, 0, None, 0)
+
+
+def _node(value: Any) -> yaml.Node:
+    match value:
+        case dict():
+            pairs = [(_node(str(key)), _node(below)) for key, below in value.items()]
+            return yaml.MappingNode(f"{_TAG}map", pairs, _NOWHERE, _NOWHERE)
+        case list() | tuple():
+            return yaml.SequenceNode(f"{_TAG}seq", list(map(_node, value)), _NOWHERE, _NOWHERE)
+        case bool():
+            return yaml.ScalarNode(f"{_TAG}bool", "true" if value else "false", _NOWHERE, _NOWHERE)
+        case None:
+            return yaml.ScalarNode(f"{_TAG}null", "", _NOWHERE, _NOWHERE)
+        case int() | float():
+            return yaml.ScalarNode(f"{_TAG}float", str(value), _NOWHERE, _NOWHERE)
+    return yaml.ScalarNode(f"{_TAG}str", str(value), _NOWHERE, _NOWHERE)
 
 
 def _not_yaml(exc: yaml.YAMLError) -> Problem:

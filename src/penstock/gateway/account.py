@@ -1,4 +1,4 @@
-"""The end of every call: its cost, metrics and one log line. Later also leases and audit.
+"""The end of every call: its cost, metrics, a row of usage and one log line. Later also leases and audit.
 
 `account` runs exactly once per call, whatever raised where; it never raises itself and never waits.
 """
@@ -9,15 +9,19 @@ from typing import Any
 import structlog
 
 from penstock.gateway.billing import cost_of_call, wasted
+from penstock.gateway.usage_row import usage_row
+from penstock.lib.clock import SystemClock
 from penstock.telemetry import log
 from penstock.telemetry.metrics import Metrics
 from penstock.types.call import Call
+from penstock.types.control import UsageSink
 from penstock.types.money import PER_USD
 
 _log = structlog.get_logger("penstock.gateway")
+_CLOCK = SystemClock()
 
 
-def account(call: Call, *, ended_s: float, metrics: Metrics) -> None:
+def account(call: Call, *, ended_s: float, metrics: Metrics, usage: UsageSink | None = None) -> None:
     """Closes `call`."""
     if call.is_accounted:
         msg = f"call {call.id} accounted twice"
@@ -33,6 +37,8 @@ def account(call: Call, *, ended_s: float, metrics: Metrics) -> None:
         for attempt, pico in wasted(call):
             metrics.wasted(attempt.label, pico)
             lost += pico
+    if usage is not None and call.key is not None:
+        usage.write(usage_row(call, ended_s=ended_s, ended_wall_s=_CLOCK.wall()))
     if (write := log.calls()) is not None:
         write(_line(call, ended_s, lost))
 

@@ -3,6 +3,7 @@
     POST  the inbound protocols' paths       pipeline.run                        key needed
     GET   /v1/models ...                     pages.py: what this key may use     key needed
     GET   /health, /health/live, /ready      pages.py: state of the pools        open; names only locally
+    ...   /admin/v1/...                      behind.py: the admin API            key needed
     GET   /metrics                           Prometheus text    open on loopback, else a key for all routes
     GET   /openapi.json                      this table, for programs            open
 
@@ -24,6 +25,7 @@ from penstock.gateway.responses import Responses
 from penstock.lib.ids import is_sane_id, new_id
 from penstock.protocols import errors_of, find
 from penstock.telemetry.metrics import PoolRow
+from penstock.types.door import Door
 from penstock.types.errors import (
     InternalError,
     MethodNotAllowed,
@@ -46,12 +48,14 @@ class App:
         inbound: Mapping[str, Inbound],
         pools: Callable[[], list[PoolRow]],
         version: str,
+        *,
+        admin: Door | None = None,
     ) -> None:
         self.snapshot = snapshot
         self._deps = deps
         self._inbound = inbound
         self._responses = Responses(deps.clock)
-        self._pages = Pages(lambda: self.snapshot, deps, pools, version, self._responses)
+        self._pages = Pages(lambda: self.snapshot, deps, pools, version, self._responses, admin=admin)
 
     def join(self, others: Others) -> None:
         """Of several processes, of which this is one."""

@@ -16,11 +16,10 @@ one's own. What a client hears never tells an address, nor what a private host a
 
 import asyncio
 import base64
-import ipaddress
-import socket
 from urllib.parse import urljoin, urlsplit
 
 from penstock.lib import http1
+from penstock.lib.addresses import NotPublic, public_address
 from penstock.types.errors import InvalidRequest
 
 LIMIT_BYTES = 20 * 1024 * 1024
@@ -89,30 +88,11 @@ class Media:
         if origin.port not in (80, 443):
             raise refused
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                origin.host, origin.port, type=socket.SOCK_STREAM
-            )
+            return await public_address(origin.host, origin.port)
+        except NotPublic as exc:
+            raise refused from exc
         except OSError as exc:
             raise InvalidRequest(f"The media at {shown(url)} could not be fetched.") from exc
-        addresses = [str(entry[4][0]) for entry in found]
-        if not addresses or not all(map(is_public, addresses)):
-            raise refused
-        return addresses[0]
-
-
-def is_public(address: str) -> bool:
-    """Neither private, loopback, link-local (cloud metadata), multicast nor reserved, also inside IPv6."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
-        if inner is None and parsed in _NAT64:
-            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
-
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def shown(url: str) -> str:

@@ -6,16 +6,16 @@ what the caller's key may use, and nothing of another tenant's.
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from penstock.config.snapshot import ModelRow, Snapshot
-from penstock.gateway import pipeline
+from penstock.gateway import behind, pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
 from penstock.gateway.responses import PATH as RESPONSES
 from penstock.gateway.responses import Responses
+from penstock.gateway.signin import SignIn
 from penstock.protocols import (
     anthropic_models,
     dialect_of,
@@ -27,6 +27,7 @@ from penstock.protocols import (
     tei,
 )
 from penstock.telemetry.metrics import PoolRow
+from penstock.types.door import Door
 from penstock.types.errors import InvalidRequest, MethodNotAllowed, ModelNotFound, PermissionDenied
 
 METRICS_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
@@ -46,12 +47,16 @@ class Pages:
         pools: Callable[[], list[PoolRow]],
         version: str,
         responses: Responses,
+        *,
+        admin: Door | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._deps = deps
         self._pools = pools
         self._version = version
         self._responses = responses
+        self._admin = admin
+        self._sign_in = SignIn(snapshot, deps)
         self._document = b""  # of /openapi.json, once somebody asked
         self._at = {
             RESPONSES: Page(self._socket, ("GET", "POST")),
@@ -70,13 +75,19 @@ class Pages:
             "/health/ready": Page(self._ready),
             "/metrics": Page(self._metrics),
             "/openapi.json": Page(self._openapi),
+            "/auth/me": Page(self._sign_in.me),
+            "/auth/logout": Page(self._sign_in.logout, ("POST",)),
         }
         self._below = {
             "/v1/models/": Page(self._model),
             "/v1beta/models/": Page(self._gemini_model),
             "/v2/models/": Page(self._kserve_model),
             "/v1/responses/": Page(self._response, (*READS, "DELETE", "POST")),
+            "/auth/login/": Page(self._sign_in.login, ("GET",)),
+            "/auth/callback/": Page(self._sign_in.callback, ("GET",)),
         }
+        if admin is not None:
+            self._below[behind.PREFIX] = Page(self._behind, behind.METHODS)
 
     def find(self, path: str) -> Page | None:
         found = self._at.get(path)
@@ -86,22 +97,22 @@ class Pages:
 
     # -- models
 
-    def _rows(self, exchange: Exchange) -> list[ModelRow]:
-        key = pipeline.authenticate(self._snapshot(), exchange)
+    async def _rows(self, exchange: Exchange) -> list[ModelRow]:
+        key = await pipeline.authenticate(self._snapshot(), exchange, self._deps)
         return [row for row in self._snapshot().models() if key.may_use(row.id)]
 
-    def _row(self, exchange: Exchange, name: str) -> ModelRow:
-        for row in self._rows(exchange):
+    async def _row(self, exchange: Exchange, name: str) -> ModelRow:
+        for row in await self._rows(exchange):
             if row.id == name:
                 return row
         shown = name[: pipeline.MAX_ECHO_CHARS]
         raise ModelNotFound(f"The model {shown!r} does not exist or this key may not use it.", param="model")
 
     async def _models(self, exchange: Exchange) -> None:
-        rows = self._rows(exchange)
+        rows = await self._rows(exchange)
         match dialect_of(exchange.headers):
             case "anthropic":
-                page = anthropic_models.page_of(query_of(exchange))
+                page = anthropic_models.page_of(pipeline.query_of(exchange))
                 await send_json(exchange, anthropic_models.listing(rows, **page))
             case "gemini":
                 await send_json(exchange, gemini_models.listing(rows))
@@ -109,29 +120,29 @@ class Pages:
                 await send_json(exchange, openai_models.listing(rows))
 
     async def _model(self, exchange: Exchange) -> None:
-        row = self._row(exchange, exchange.path.removeprefix("/v1/models/"))
+        row = await self._row(exchange, exchange.path.removeprefix("/v1/models/"))
         await send_json(exchange, _SHAPES[dialect_of(exchange.headers)](row))
 
     async def _gemini_models(self, exchange: Exchange) -> None:
-        await send_json(exchange, gemini_models.listing(self._rows(exchange)))
+        await send_json(exchange, gemini_models.listing(await self._rows(exchange)))
 
     async def _gemini_model(self, exchange: Exchange) -> None:
-        row = self._row(exchange, exchange.path.removeprefix("/v1beta/models/"))
+        row = await self._row(exchange, exchange.path.removeprefix("/v1beta/models/"))
         await send_json(exchange, gemini_models.single(row))
 
     async def _ollama_tags(self, exchange: Exchange) -> None:
-        await send_json(exchange, ollama_models.tags(self._rows(exchange)))
+        await send_json(exchange, ollama_models.tags(await self._rows(exchange)))
 
     async def _ollama_ps(self, exchange: Exchange) -> None:
-        await send_json(exchange, ollama_models.ps(self._rows(exchange)))
+        await send_json(exchange, ollama_models.ps(await self._rows(exchange)))
 
     async def _ollama_show(self, exchange: Exchange) -> None:
-        pipeline.authenticate(self._snapshot(), exchange)
+        await pipeline.authenticate(self._snapshot(), exchange, self._deps)
         body = pipeline.decode_json(await exchange.read_body(self._snapshot().body_limit_bytes))
         name = body.get("model") or body.get("name")
         if not isinstance(name, str):
             raise InvalidRequest("`model` is required.", param="model")
-        await send_json(exchange, ollama_models.show(self._row(exchange, name)))
+        await send_json(exchange, ollama_models.show(await self._row(exchange, name)))
 
     async def _ollama_version(self, exchange: Exchange) -> None:
         await send_json(exchange, ollama_models.version(self._version))
@@ -140,7 +151,7 @@ class Pages:
         name = self._snapshot().defaults.get("embedding") or self._snapshot().defaults.get("rerank")
         if name is None:
             raise ModelNotFound("No model answers here without a name.")
-        await send_json(exchange, tei.info(self._row(exchange, name), self._version))
+        await send_json(exchange, tei.info(await self._row(exchange, name), self._version))
 
     async def _kserve(self, exchange: Exchange) -> None:
         await send_json(exchange, kserve.server(self._version))
@@ -155,29 +166,29 @@ class Pages:
     async def _kserve_model(self, exchange: Exchange) -> None:
         name = exchange.path.removeprefix("/v2/models/")
         if name.endswith("/ready"):
-            row = self._row(exchange, name.removesuffix("/ready"))
+            row = await self._row(exchange, name.removesuffix("/ready"))
             is_ready = self._is_ready()
             body = kserve.model_ready(row, is_ready=is_ready)
             await send_json(exchange, body, status=200 if is_ready else 503)
         else:
-            await send_json(exchange, kserve.model(self._row(exchange, name)))
+            await send_json(exchange, kserve.model(await self._row(exchange, name)))
 
     async def _socket(self, exchange: Exchange) -> None:
         if exchange.headers.get(b"x-grade", b"").lower() != b"websocket":  # as the Listener renames `upgrade`
             raise MethodNotAllowed(
                 "/v1/responses answers POST; GET is for WebSocket clients.", allowed="POST"
             )
-        await self._responses.converse(exchange, self._snapshot(), self._deps)
+        await self._responses.converse(exchange, self._snapshot, self._deps)
 
     async def _response(self, exchange: Exchange) -> None:
-        await self._responses.page(exchange, self._snapshot(), dict(query_of(exchange)))
+        await self._responses.page(exchange, self._snapshot(), self._deps, dict(pipeline.query_of(exchange)))
 
     # -- health
 
     async def _health(self, exchange: Exchange) -> None:
         rows = self._pools()
         body: dict[str, Any] = {"status": _status(rows), "version": self._version}
-        if exchange.is_local:
+        if self._deps.callers.is_local(self._snapshot(), exchange):
             body["pools"] = [{"pool": row.pool, "replicas": dict(row.states)} for row in rows]
         await send_json(exchange, msgspec.json.encode(body))
 
@@ -196,16 +207,20 @@ class Pages:
     # -- the rest
 
     async def _metrics(self, exchange: Exchange) -> None:
-        if not exchange.is_local:
-            key = pipeline.authenticate(self._snapshot(), exchange)
-            if key.routes is not None:
-                raise PermissionDenied("Metrics tell of every route: they need a key without `routes`.")
+        if not self._deps.callers.is_local(self._snapshot(), exchange):
+            key = await pipeline.authenticate(self._snapshot(), exchange, self._deps)
+            if not key.is_operator:
+                raise PermissionDenied("Metrics tell of everything here: they take the role operator.")
         text = await self._deps.metrics.scrape()
         await exchange.send(
             200,
             text,
             header_lines(("content-type", METRICS_CONTENT_TYPE), ("x-request-id", exchange.id)),
         )
+
+    async def _behind(self, exchange: Exchange) -> None:
+        if self._admin is not None:
+            await behind.answer(exchange, self._snapshot(), self._deps, self._admin)
 
     async def _openapi(self, exchange: Exchange) -> None:
         if not self._document:
@@ -218,10 +233,6 @@ _SHAPES: dict[str, Callable[[ModelRow], bytes]] = {
     "anthropic": anthropic_models.single,
     "gemini": gemini_models.single,
 }
-
-
-def query_of(exchange: Exchange) -> list[tuple[str, str]]:
-    return parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True)
 
 
 def _status(rows: list[PoolRow]) -> str:

@@ -1,6 +1,6 @@
 """The walk of one request. Read this first.
 
-    1  authenticate         who calls                                   (before the body is read)
+    1  authenticate         who calls           (before the body is read; callers.py where it is no plain key)
     2  read, decode         what is asked, checked against the schema
     3  find_route           which model that is; may this key use it
     4  choose               which target answers                        (routing.select, pure; balance,
@@ -30,13 +30,13 @@ from penstock.gateway.difficulty import judge
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
 from penstock.gateway.upstream import Emit
+from penstock.lib.clock import SystemClock
 from penstock.routing import select
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
 from penstock.types.errors import (
     BudgetExceeded,
     InternalError,
-    InvalidApiKey,
     InvalidRequest,
     ModelNotFound,
     PenstockError,
@@ -52,6 +52,7 @@ RESTART_S = 5.0  # what a client is told to wait for our successor
 LAST_WORDS_S = 2.0  # for a refusal to be taken while the server stops
 MAX_ECHO_CHARS = 100  # of a name somebody made up
 
+_CLOCK = SystemClock()
 _log = structlog.get_logger("penstock.gateway")
 
 
@@ -61,9 +62,12 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
     deps.metrics.call_started(call)
     responder: Responder | None = None
     try:
-        call.key = authenticate(snapshot, exchange)
+        call.key = await authenticate(snapshot, exchange, deps)
         if call.key.role == "viewer":
             raise PermissionDenied("This key may look on; calling models takes the role developer.")
+        if deps.usage is not None:
+            deps.usage.check()
+        deps.running[exchange] = call
         body = await exchange.read_body(snapshot.body_limit_bytes)
         call.headers, call.body_bytes = exchange.headers, len(body)
         request = inbound.decode(decode_json(body))
@@ -101,7 +105,9 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if exchange.client_left:
             call.client_left = True
         else:
-            call.error = ServerStopping("The server is shutting down; try again.", retry_after_s=RESTART_S)
+            call.error = call.cut or ServerStopping(
+                "The server is shutting down; try again.", retry_after_s=RESTART_S
+            )
             await refuse(exchange, inbound, responder, call.error, call)
     except RecursionError:  # decoding it, checking it or writing it again went too deep
         call.error = InvalidRequest("The request is nested too deeply.")
@@ -116,38 +122,46 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         await refuse(exchange, inbound, responder, call.error, call)
     finally:
         exchange.stop_watching()
+        deps.running.pop(exchange, None)
         if responder is not None:
             responder.stop()
         call.status = exchange.status
         if call.lease is not None:
             await deps.reservations.settle(call, call.lease)
-        account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics)
+        account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics, usage=deps.usage)
 
 
 KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")  # of Anthropic, Azure, Gemini
 
 
-def authenticate(snapshot: Snapshot, exchange: Exchange) -> VirtualKey:
-    """The key of this request. Raises InvalidApiKey, in words that do not tell whether a key exists."""
-    scheme, _, secret = exchange.headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() != b"bearer" or not secret.strip():
+async def authenticate(snapshot: Snapshot, exchange: Exchange, deps: Deps) -> VirtualKey:
+    """The key of this request: one lookup, where it is a key that is good always and from everywhere.
+
+    Raises InvalidApiKey in words that do not tell whether a key exists, and what Callers.admit raises.
+    """
+    scheme, _, said = exchange.headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not (secret := said.strip()):
         secret = other_credentials(exchange)
-    key = snapshot.authenticate(secret.strip())
-    if key is None:
-        raise InvalidApiKey("The API key is not valid.")
+    key = snapshot.authenticate(secret)
+    if key is None or key.terms is not None:
+        return await deps.callers.admit(snapshot, exchange, secret, key)
     return key
 
 
 def other_credentials(exchange: Exchange) -> bytes:
-    """The key where other vendors' clients put it. Raises InvalidApiKey when it is nowhere."""
+    """The key where other vendors' clients put it; empty when it is nowhere."""
     for name in KEY_HEADERS:
         if secret := exchange.headers.get(name, b"").strip():
             return secret
     if exchange.query:
         for name_, value in parse_qsl(exchange.query.decode("latin-1")):
             if name_ == "key" and value:
-                return value.encode()
-    raise InvalidApiKey("No API key was given. Send the header `Authorization: Bearer <key>`.")
+                return value.strip().encode()
+    return b""
+
+
+def query_of(exchange: Exchange) -> list[tuple[str, str]]:
+    return parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True)
 
 
 def forward(exchange: Exchange, inbound: Inbound, request: Request) -> None:

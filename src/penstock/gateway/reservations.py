@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import structlog
 
+from penstock.gateway.alerts import Alerts
 from penstock.gateway.billing import cost_of_call
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
@@ -72,11 +73,14 @@ class Needs(NamedTuple):
 class Reservations:
     """One per process. `is_shared`: the ledger is elsewhere, so nobody waits until a call is settled."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, *, is_shared: bool = False) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, *, alerts: Alerts | None = None, is_shared: bool = False
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._alerts = alerts
         self._is_shared = is_shared
-        self._held: set[Lease] = set()
+        self._held: dict[Lease, int] = {}  # pico-USD that it reserved
         self._settling: tasks.Tasks = set()
         self._answers: dict[str, float] = {}  # route -> tokens that 95 % of its answers stay below
         self._refused: dict[tuple[str, str], int] = {}  # (kind of scope, resource) -> how often
@@ -127,6 +131,8 @@ class Reservations:
         is_told = any(attempt.is_told for attempt in call.attempts)
         tokens = usage.total_tokens if usage is not None and is_told else 0
         pico = call.needs.cost.pico_usd if call.cost is None else call.cost.total
+        if self._alerts is not None:
+            self._alerts.settled(lease, self._held[lease], pico)
         await self._settle(lease, Cost(1, tokens, pico))
 
     # -- of a target
@@ -172,12 +178,12 @@ class Reservations:
         try:
             found = await self._ledger.reserve(claims, needs.cost, self._clock.monotonic(), TTL_S)
             if isinstance(found, Refusal) and found.retry_after_s is None and needs.answer:
-                least = needs._replace(answer=0)  # the answer is reserved as it comes
-                found = await self._ledger.reserve(claims, least.cost, self._clock.monotonic(), TTL_S)
+                needs = needs._replace(answer=0)  # the answer is reserved as it comes
+                found = await self._ledger.reserve(claims, needs.cost, self._clock.monotonic(), TTL_S)
         except LedgerUnavailable as exc:
             raise LimitsUnavailable("Limits cannot be checked at the moment; try again.") from exc
         if not isinstance(found, Refusal):
-            self._held.add(found)
+            self._held[found] = needs.cost.pico_usd
         return found
 
     async def _extend(self, lease: Lease, more: Cost) -> None:
@@ -188,9 +194,10 @@ class Reservations:
         if refusal is not None:
             self._count(refusal)
             raise refused(refusal)
+        self._held[lease] += more.pico_usd
 
     async def _settle(self, lease: Lease, actual: Cost) -> None:
-        self._held.discard(lease)
+        self._held.pop(lease, None)
         if self._is_shared:
             tasks.spawn(self._settling, self._settle_now(lease, actual), "settle")
         else:
@@ -234,6 +241,8 @@ class Reservations:
         resource = "money" if refusal.limit.resource == "pico_usd" else refusal.limit.resource
         key = (refusal.scope.kind, resource)
         self._refused[key] = self._refused.get(key, 0) + 1
+        if self._alerts is not None:
+            self._alerts.refused(refusal)
 
 
 def dearest_of(prices: Iterable[Price | None]) -> tuple[int, int]:

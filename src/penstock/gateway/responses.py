@@ -15,7 +15,7 @@ Of several workers each keeps what it made, and lends it to the others (lending.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -186,16 +186,16 @@ class Responses:
 
     async def create(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
         """A background response begins here and goes on alone; any other is a request like all."""
-        body, inbound = await self._read(exchange, snapshot)
-        if body is None:
+        begins, inbound = await self._read(exchange, snapshot, deps)
+        if begins is None:
             await pipeline.run(exchange, inbound, snapshot, deps)
             return
+        owner, body = begins
         follows = body.get("stream") is True
         sink = _Background()
         run = detached(exchange, _encode({**body, "stream": True}), sink)
         task = tasks.spawn(self._running, pipeline.run(run, inbound, snapshot, deps), f"background {run.id}")
         run.task = task
-        owner = pipeline.authenticate(snapshot, exchange).name
         kept = await self._begun(owner, run, sink, task)
         if kept is None:  # it was refused
             if sink.status:
@@ -213,10 +213,15 @@ class Responses:
         else:
             await exchange.send(200, _encode(kept.response), _json_lines(exchange))
 
-    async def _read(self, exchange: Exchange, snapshot: Snapshot) -> tuple[JSON | None, Create]:
-        """The body when it says `background`; else it is put back, and the walk finds whatever is wrong."""
+    async def _read(
+        self, exchange: Exchange, snapshot: Snapshot, deps: Deps
+    ) -> tuple[tuple[str, JSON] | None, Create]:
+        """Whose it is, and the body when it says `background`.
+
+        Else the body is put back, and the walk finds whatever is wrong.
+        """
         try:
-            owner = pipeline.authenticate(snapshot, exchange).name
+            owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
             raw = await exchange.read_body(snapshot.body_limit_bytes)
         except (PenstockError, ClientLeft):
             return None, self.inbound
@@ -237,7 +242,7 @@ class Responses:
             inbound = Create(self.store, lent=await self._lending.lent(owner, body))
         if body.get("background") is not True or body.get("store") is False:
             return None, inbound
-        return body, inbound
+        return (owner, body), inbound
 
     async def _begun(
         self, owner: str, run: Detached, sink: "_Background", task: asyncio.Task[None]
@@ -266,11 +271,11 @@ class Responses:
             self.store.keep(kept)
         kept.changed()
 
-    async def converse(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
+    async def converse(self, exchange: Exchange, newest: Callable[[], Snapshot], deps: Deps) -> None:
         """A WebSocket: one response after the other, in the order they are asked for."""
         exchange.keeps_alive = False  # a client whose handshake is refused waits for the end
-        owner = pipeline.authenticate(snapshot, exchange).name
-        socket = await accept(exchange, limit=snapshot.body_limit_bytes)
+        owner = (await pipeline.authenticate(newest(), exchange, deps)).name
+        socket = await accept(exchange, limit=newest().body_limit_bytes)
         inbound = Create(self.store, Store(deps.clock, kept_bytes=CONNECTION_BYTES))
         sink = _Frames(socket)
         try:
@@ -285,7 +290,7 @@ class Responses:
                 if self._lending is not None:
                     inbound.lent = await self._lending.lent(owner, _decode(run.body))
                 socket.on_lost = run.lost
-                await pipeline.run(run, inbound, snapshot, deps)
+                await pipeline.run(run, inbound, newest(), deps)  # its key may be another's affair by now
                 socket.on_lost = None
         except ClientLeft:
             pass
@@ -293,9 +298,9 @@ class Responses:
             await socket.close()
             exchange.is_ended = True
 
-    async def page(self, exchange: Exchange, snapshot: Snapshot, query: dict[str, str]) -> None:
+    async def page(self, exchange: Exchange, snapshot: Snapshot, deps: Deps, query: dict[str, str]) -> None:
         """What is asked of one response. Raises ResponseNotFound, InvalidRequest."""
-        owner = pipeline.authenticate(snapshot, exchange).name
+        owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
         name, _, rest = exchange.path.removeprefix(f"{PATH}/").partition("/")
         kept = self.store.find(owner, name)
         if kept is None and self._lending is not None:

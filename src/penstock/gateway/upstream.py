@@ -77,7 +77,12 @@ async def run(
             left_s = max(0.0, give_up_s - deps.clock.monotonic())
             replica = await deps.fleet.acquire(deployment.pool or "", left_s, call.replica)
         attempt = Attempt(
-            deployment.name, replica.id, deps.clock.monotonic(), call.labels.deployment, deployment.price
+            deployment.name,
+            replica.id,
+            deps.clock.monotonic(),
+            call.labels.deployment,
+            deployment.price,
+            is_remote=deployment.remote is not None,
         )
         call.attempts.append(attempt)
         if deployment.is_balanced:

@@ -27,8 +27,11 @@
     penstock_queue_waiting                   deployment, priority
     penstock_queue_wait_seconds              deployment, priority
     penstock_queue_refused_total             deployment, priority, reason: full bytes late timeout deadline
+    penstock_auth_failures_total             reason (of a closed list)
     penstock_ledger_leases                   - (calls that something is reserved for)
-    penstock_ledger_refused_total            scope: key team route deployment provider, resource
+    penstock_ledger_refused_total            scope: key user team route deployment provider, resource
+    penstock_usage_rows_total                outcome: written dropped (rows of the store, one per call)
+    penstock_usage_rows_waiting              -
     penstock_replicas                        pool, state
     penstock_replica_restarts_total          pool
     penstock_build_info                      version
@@ -91,6 +94,14 @@ class Routing(NamedTuple):
 class LedgerRow(NamedTuple):
     leases: int = 0
     refused: Mapping[tuple[str, str], int] = {}  # (scope, resource) -> how often
+
+
+class UsageCounts(NamedTuple):
+    """Rows of usage."""
+
+    written: int = 0
+    dropped: int = 0
+    waiting: int = 0
 
 
 class BreakerRow(NamedTuple):
@@ -170,6 +181,7 @@ class Metrics(Collector):
         *,
         breakers: Callable[[], Iterable[BreakerRow]] = tuple,
         ledger: Callable[[], LedgerRow] = LedgerRow,
+        usage: Callable[[], UsageCounts] = UsageCounts,
     ) -> None:
         self._version = version
         self._pools = pools
@@ -178,6 +190,7 @@ class Metrics(Collector):
         self._queues = queues
         self._breakers = breakers
         self._ledger = ledger
+        self._usage = usage
         self._probes: dict[tuple[str, str], int] = {}
         self._series: dict[tuple[str, str, str, int, str], Series] = {}
         self._durations: dict[tuple[str, str], Histogram] = {}
@@ -189,6 +202,7 @@ class Metrics(Collector):
         self._in_flight: dict[str, int] = {}
         self._batches: dict[str, Histogram] = {}
         self._refused: dict[str, int] = {}
+        self._auth_failures: dict[str, int] = {}
         self._others: Others | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -249,6 +263,10 @@ class Metrics(Collector):
 
     def batch_refused(self, deployment: str) -> None:
         self._refused[deployment] = self._refused.get(deployment, 0) + 1
+
+    def auth_failed(self, reason: str) -> None:
+        """reason: one of gateway.callers' closed list."""
+        self._auth_failures[reason] = self._auth_failures.get(reason, 0) + 1
 
     def probe_ended(self, deployment: str, outcome: str) -> None:
         key = deployment, outcome
@@ -353,9 +371,16 @@ class Metrics(Collector):
             refused.add_metric((deployment,), number)
         yield refused
         yield from self._healthy()
+        failures = CounterMetricFamily(
+            "penstock_auth_failures", "Requests whose caller was not let in", labels=("reason",)
+        )
+        for reason, number in self._auth_failures.copy().items():
+            failures.add_metric((reason,), number)
+        yield failures
         yield from self._routed()
         yield from self._queued()
         yield from self._limited()
+        yield from self._written_down()
         yield from self._replicas()
         build = GaugeMetricFamily("penstock_build_info", "Always 1", labels=("version",))
         build.add_metric((self._version,), 1)
@@ -444,6 +469,16 @@ class Metrics(Collector):
         for labels, number in row.refused.items():
             refused.add_metric(labels, number)
         yield refused
+
+    def _written_down(self) -> Iterable[Metric]:
+        row = self._usage()
+        rows = CounterMetricFamily("penstock_usage_rows", "Calls written to the store", labels=("outcome",))
+        rows.add_metric(("written",), row.written)
+        rows.add_metric(("dropped",), row.dropped)
+        yield rows
+        waiting = GaugeMetricFamily("penstock_usage_rows_waiting", "Calls not written to the store yet")
+        waiting.add_metric((), row.waiting)
+        yield waiting
 
     def _routed(self) -> Iterable[Metric]:
         said = self._routing()

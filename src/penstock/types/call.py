@@ -26,6 +26,7 @@ class Attempt(msgspec.Struct):
     ended_s: float | None = None
     error: PenstockError | None = None
     outcome: str = ""  # what metrics call it where `error` does not say: outrun, escalated
+    is_remote: bool = True  # at a provider; else on a replica of ours
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
     breaker: Any = None  # of the replica or credential, where there are several (routing.breaker.Breaker)
     usage: Usage | None = None  # what it consumed, also where nobody was told of it
@@ -68,4 +69,5 @@ class Call(msgspec.Struct):
     difficulty: Any = None  # of one that is placed by how hard it is: routing.difficulty.Decision
     held_for: frozenset[Verdict] = frozenset()  # verdicts that its attempt's answer waits for, untold
     unsent: tuple[Failure, ...] = ()  # targets that turned it away before an attempt was made
+    cut: PenstockError | None = None  # why it was ended from outside
     is_follower: bool = False  # its last attempt was made for several, and counts as that of another

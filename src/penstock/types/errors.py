@@ -11,10 +11,13 @@
     |- InvalidApiKey             401  never says whether a key exists
     |- PermissionDenied          403
     |- PriceUnknown              403  what the model costs is not known, and this server refuses such calls
+    |- IdentityUnavailable       503  who calls cannot be verified now: their issuer's keys cannot be had
     |- ModelNotFound             404
     |- NotFound                  404
+    |  `- NotFoundRow            404  the store has no such row
+    |- Conflict                  409  somebody else changed the row, or its name is taken
     |- MethodNotAllowed          405
-    |- RateLimitExceeded         429  requests or tokens of a key, a team, a route
+    |- RateLimitExceeded         429  requests or tokens of a key, a team, a route; credentials that failed
     |  `- ConcurrencyLimitExceeded  429
     |- BudgetExceeded            402  429 for clients of OpenAI and Gemini, who know it so
     |- LimitsUnavailable         503  the store of the limits is down, and a limit says `closed`
@@ -24,6 +27,9 @@
     |- QueueFull                 503  a deployment is busy, and too many wait for it
     |- QueueTimeout              503  it waited for its turn as long as it may
     |- DeadlineExceeded          504  its own deadline passed before its turn came
+    |- StoreUnavailable          503  the database cannot be reached, is locked, or answers nonsense
+    |  |- StoreFull              503  its disk is full
+    |  `- SchemaMismatch         503  it is older or newer than this release; says what to type
     |- UpstreamError             502  an engine or a provider failed us
     |  |- UpstreamTimeout        504
     |  |- UpstreamUnavailable    502  could not connect, or it answered 5xx before any content
@@ -136,6 +142,12 @@ class PriceUnknown(PenstockError):
     openai_type = "permission_error"
 
 
+class IdentityUnavailable(PenstockError):
+    code = "identity_unavailable"
+    status = 503
+    retryable = True
+
+
 class ModelNotFound(PenstockError):
     code = "model_not_found"
     status = 404
@@ -145,6 +157,18 @@ class ModelNotFound(PenstockError):
 class NotFound(PenstockError):
     code = "not_found"
     status = 404
+    openai_type = "invalid_request_error"
+
+
+class NotFoundRow(NotFound):
+    """The store has no such row."""
+
+
+class Conflict(PenstockError):
+    """Read it again, and decide anew."""
+
+    code = "conflict"
+    status = 409
     openai_type = "invalid_request_error"
 
 
@@ -252,6 +276,20 @@ class UpstreamRateLimited(UpstreamError):
 class UpstreamCredentials(UpstreamError):
     code = "upstream_credentials_exhausted"
     retryable = False
+
+
+class StoreUnavailable(PenstockError):
+    code = "store_unavailable"
+    status = 503
+    retryable = True
+
+
+class StoreFull(StoreUnavailable):
+    """Nothing was written; what was there is whole."""
+
+
+class SchemaMismatch(StoreUnavailable):
+    """Nobody may touch the database before somebody has migrated it."""
 
 
 class InternalError(PenstockError):

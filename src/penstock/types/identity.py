@@ -5,20 +5,27 @@ developer                uses models
 viewer                   looks on: lists of models, no calls
 """
 
-from collections.abc import Mapping
-from typing import Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from penstock.types.ledger import Claim
 
 PriorityName = Literal["system", "interactive", "default", "bulk"]
-RoleName = Literal["owner", "admin", "operator", "developer", "viewer"]
+RoleName = Literal["owner", "admin", "operator", "developer", "viewer"]  # the most powerful first
 
+ROLES: Final[Sequence[RoleName]] = get_args(RoleName)
 OPERATORS: Final = frozenset[RoleName]({"owner", "admin", "operator"})
 
 
+def lowest(roles: Iterable[RoleName]) -> RoleName:
+    return max(roles, key=ROLES.index)
+
+
 Override = Literal["deployment", "timeout"]
+Network = IPv4Network | IPv6Network
 
 
 class Requirements(msgspec.Struct, frozen=True):
@@ -31,14 +38,30 @@ class Requirements(msgspec.Struct, frozen=True):
     data_policy: frozenset[str] = frozenset()
 
 
-class VirtualKey(msgspec.Struct, frozen=True):
-    """A key of ours. The secret itself is never kept: the snapshot maps its keyed hash to this.
+class Terms(msgspec.Struct, frozen=True):
+    """Until when, and from where, a credential is good: nothing said allows all.
 
+    expires_s: Unix seconds. networks: one of them holds the caller's address.
+    """
+
+    expires_s: float | None = None
+    networks: tuple[Network, ...] = ()
+
+
+class VirtualKey(msgspec.Struct, frozen=True):
+    """A key of ours, or what a token or a certificate stands for: whoever may call.
+
+    The secret itself is never kept: the snapshot maps its keyed hash to this.
+
+    name: as the configuration calls it; of a key in the store its id, so that no two have the same.
     routes: public model names it may use; None allows all.
     priority: where it stands in the queue of a busy deployment; a request may ask for less.
     claims: what limits its calls, its team's limits included; model_claims: further ones, by public name.
     requires: of every deployment that one of its requests is sent to.
     overrides: what its requests may change by a header: take one deployment, have more time.
+    team: the id of its team, or its name in the file.
+    user: the person or the program behind it: of a token an e-mail address, else what its issuer calls them.
+    terms: None where it is good always and from everywhere.
     """
 
     name: str
@@ -50,6 +73,8 @@ class VirtualKey(msgspec.Struct, frozen=True):
     model_claims: Mapping[str, tuple[Claim, ...]] = {}
     overrides: frozenset[Override] = frozenset()
     role: RoleName = "developer"
+    user: str = ""
+    terms: Terms | None = None
 
     @property
     def is_operator(self) -> bool:

@@ -35,6 +35,7 @@ from penstock.workers.messages import (
     Engines,
     Fetching,
     Replica,
+    Reread,
     Stop,
     Suspect,
     Tell,
@@ -112,6 +113,10 @@ class Hub:
     def stop(self) -> None:
         for worker in self.workers:
             worker.send(Stop())
+
+    def reread(self) -> None:
+        for worker in self.workers:
+            worker.send(Reread())
 
     # -- the fleet
 

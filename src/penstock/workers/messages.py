@@ -5,6 +5,7 @@ message     from         to            meaning
 Begin       supervisor   worker        the first: who it is, and what to serve
 Accepting   worker       supervisor    it takes connections
 Stop        supervisor   worker        drain; a second one: do not wait
+Reread      supervisor   worker        it got SIGHUP: files are read again
 Engines     supervisor   worker        all pools, whenever something of them has changed
 Suspect     worker       supervisor    a replica could not be reached
 Busy        either       the other     what runs where: a worker's own; of all other workers together
@@ -27,7 +28,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Begin(Message, frozen=True):
-    """`work`: pickled, as it holds functions; `restarted`: how often this worker was."""
+    """`work`: pickled, as it holds functions."""
 
     number: int
     of: int
@@ -39,6 +40,10 @@ class Accepting(Message, frozen=True):
 
 
 class Stop(Message, frozen=True):
+    pass
+
+
+class Reread(Message, frozen=True):
     pass
 
 
@@ -125,7 +130,7 @@ class Tell(Message, frozen=True):
     body: bytes
 
 
-Any_ = Begin | Accepting | Stop | Engines | Suspect | Busy | Ask | Answer | Answers | Tell
+Any_ = Begin | Accepting | Stop | Reread | Engines | Suspect | Busy | Ask | Answer | Answers | Tell
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Any_).decode

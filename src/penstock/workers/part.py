@@ -7,7 +7,7 @@ engines are the supervisor's (`fleet`), and so are the address and the signals.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -20,6 +20,7 @@ from penstock.workers.messages import (
     Ask,
     Busy,
     Engines,
+    Reread,
     Stop,
     Tell,
 )
@@ -47,6 +48,7 @@ class Part:
         self._last = 0
         self._answering: tasks.Tasks = set()
         self._stop: Callable[[], None] | None = None
+        self._again: Sequence[Callable[[], object]] = ()
         self._is_draining = False
         self._is_told = False
 
@@ -57,15 +59,15 @@ class Part:
         return max(1, amount // self.of + (self.number < amount % self.of))
 
     @contextlib.contextmanager
-    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
-        """`stop` is called when the supervisor says so, and perhaps again."""
-        self._stop = stop
+    def stopping(self, stop: Callable[[], None], again: Sequence[Callable[[], object]]) -> Iterator[None]:
+        """`stop` is called when the supervisor says so, and perhaps twice; `again` after its SIGHUP."""
+        self._stop, self._again = stop, again
         if self._is_draining:
             stop()
         try:
             yield
         finally:
-            self._stop = None
+            self._stop, self._again = None, ()
 
     def drain(self) -> None:
         """Once, whoever says so: a signal to all processes of the server reaches us as well."""
@@ -117,6 +119,9 @@ class Part:
                     asked.set_result(message.bodies)
             case Tell():
                 self._hear(message)
+            case Reread():
+                for act in self._again:
+                    act()
             case Stop() if self._is_told:
                 self._end()  # the second one does not wait
             case Stop():

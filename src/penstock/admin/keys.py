@@ -1,0 +1,150 @@
+"""Virtual keys: made, shown, changed, rotated, revoked. A secret is shown once, by who makes it.
+
+    active    -- rotate -->    has a new secret; the one before works beside it until `overlap_ends`
+    any       -- revoke -->    off, within a second; answers that are under way with it are ended
+
+Keys are never deleted: usage and changes name them.
+"""
+
+from typing import Any
+
+import msgspec
+
+from penstock.admin import rights
+from penstock.admin.bodies import CreatedKey, EditKey, KeyQuery, KeyView, NewKey, RotateKey
+from penstock.admin.desk import (
+    SHOWN_CHARS,
+    Desk,
+    Paged,
+    Request,
+    bounds_of_the_file,
+    missing,
+    new_secret,
+    of_the_file,
+    require_version,
+    said,
+    shown,
+)
+from penstock.admin.reading import networks_of
+from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
+from penstock.types.store import Key, ServiceAccount, Team, User
+
+
+class Keys(Desk):
+    async def keys(self, request: Request) -> Paged[KeyView]:
+        """Those of the file come first, where all keys were asked for by who sees all."""
+        query: KeyQuery = request.query
+        asked = {"team": query.team, "user": query.user, "account": query.account}
+        found = await self.page(request, Key, KeyView, asked)
+        is_whole = rights.scope(request.caller) is None and not any(asked.values())
+        if is_whole and query.cursor is None:
+            found.data[:0] = self._of_the_file()
+        return found
+
+    async def key(self, request: Request) -> KeyView:
+        if rights.scope(request.caller) is None:
+            for one in self._of_the_file():
+                if one.id == request.id:
+                    return one
+        return shown(KeyView, await self.seen(request, Key, request.id))
+
+    async def new_key(self, request: Request) -> CreatedKey:
+        body: NewKey = request.body
+        caller = request.caller
+        fields = {**rights.inherited(caller), **self.bounded(said(body))}
+        team = rights.scope(caller)
+        if team is None:
+            await self.require_place(caller, Team, fields.get("team"), "team")
+        elif fields.setdefault("team", team) != team:
+            raise missing(Team, str(fields["team"]), "team")
+        await self.require_place(caller, User, body.user, "user")
+        await self._require_account(body.account, fields.get("team"))
+        secret = new_secret()
+        row = self._made(fields, secret)
+        self._require_future(row)
+        rights.require_grantable(caller, row)
+        return shown(CreatedKey, await self.create(request, row), secret=secret)
+
+    async def edit_key(self, request: Request) -> KeyView:
+        body: EditKey = request.body
+        row = await self._own(request)
+        fields = self.bounded(said(body))
+        if "networks" in fields:
+            fields["networks"] = networks_of(fields["networks"])
+        new = msgspec.structs.replace(row, **fields)
+        rights.require_grantable(request.caller, new)
+        return shown(KeyView, await self.edit(request, row, fields))
+
+    async def rotate(self, request: Request) -> CreatedKey:
+        body: RotateKey = request.body
+        row = await self._own(request)
+        require_version(request, row)
+        if row.id != request.caller.name:
+            rights.require_grantable(request.caller, row)  # the answer holds a secret that can do all of that
+        now_s = self.now_s()
+        if row.revoked is not None or (row.expires is not None and row.expires <= now_s):
+            raise Conflict(f"The key {row.id!r} is off: make a new one.")
+        secret = new_secret()
+        fields = {
+            "hash": self.configuration.hash_of(secret.encode()),
+            "prefix": secret[:SHOWN_CHARS],
+            "old_hash": row.hash if body.overlap_s else None,
+            "overlap_ends": now_s + body.overlap_s if body.overlap_s else None,
+        }
+        return shown(CreatedKey, await self.edit(request, row, fields), secret=secret)
+
+    async def revoke(self, request: Request) -> KeyView:
+        row = await self._own(request)
+        if row.revoked is not None:
+            return shown(KeyView, row)
+        return shown(KeyView, await self.edit(request, row, {"revoked": self.now_s()}))
+
+    # -- inside
+
+    async def _own(self, request: Request) -> Key:
+        """A key of the store that the caller may change."""
+        if rights.scope(request.caller) is None and request.id in self.configuration.file_keys():
+            raise Conflict(f"The key {request.id!r} is in the configuration file: change it there.")
+        row = await self.seen(request, Key, request.id)
+        rights.require_rank(request.caller, row.role, "The key")
+        return row
+
+    async def _require_account(self, account: str | None, team: str | None) -> None:
+        """An account is of the same team as its keys, so that nobody counts on another team's."""
+        if account is None:
+            return
+        try:
+            row = await self.store.get(ServiceAccount, account)
+        except NotFoundRow:
+            raise missing(ServiceAccount, account, "account") from None
+        if row.team != team:
+            raise missing(ServiceAccount, account, "account")
+
+    def _require_future(self, row: Key) -> None:
+        if row.expires is not None and row.expires <= self.now_s():
+            raise InvalidRequest("`expires` is in the past.", param="expires")
+
+    def _made(self, fields: dict[str, Any], secret: str) -> Key:
+        return Key(
+            **{
+                **fields,
+                "networks": networks_of(fields["networks"]),
+                "hash": self.configuration.hash_of(secret.encode()),
+                "prefix": secret[:SHOWN_CHARS],
+            }
+        )
+
+    def _of_the_file(self) -> list[KeyView]:
+        return [
+            KeyView(
+                **of_the_file(name),
+                **bounds_of_the_file(written),
+                name=name,
+                prefix="",
+                team=written.get("team"),
+                role=written.get("role", "developer"),
+                priority=written.get("priority", "default"),
+                routes=written.get("routes"),
+            )
+            for name, written in self.configuration.file_keys().items()
+        ]

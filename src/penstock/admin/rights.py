@@ -1,0 +1,100 @@
+"""Who sees and who may give what. Pure.
+
+    role         sees                         may change
+    -----------  ---------------------------  ---------------------------------------------------------------
+    owner        everything                   everything
+    admin        everything                   everything, but what an owner is or has
+    operator     everything                   routes
+    developer    its team, its keys and       keys of its team
+                 their usage
+    viewer       the same                     nothing
+
+Nobody gives more than they have: no higher role, and below admin no further routes, priority, time or
+networks than those of the key that asks, and no key at all where that one has limits of its own. What another
+team has does not exist for a developer or a viewer.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from ipaddress import ip_network
+from typing import Any, Final, get_args
+
+from penstock.types.errors import PermissionDenied
+from penstock.types.identity import OPERATORS, ROLES, Network, PriorityName, RoleName, VirtualKey
+from penstock.types.ledger import Claim
+from penstock.types.store import Key
+
+EVERYBODY: Final = frozenset[RoleName](get_args(RoleName))
+WHOLE: Final = OPERATORS  # who sees everything
+ADMINS: Final = frozenset[RoleName]({"owner", "admin"})
+MAKERS: Final = frozenset[RoleName]({*ADMINS, "developer"})  # of keys
+
+_PRIORITIES: Final[Sequence[str]] = get_args(PriorityName)
+
+
+def scope(caller: VirtualKey) -> str | None:
+    """The only team that the caller sees; None: everything. Raises PermissionDenied for who has no team."""
+    if caller.role in WHOLE:
+        return None
+    if not caller.team:
+        raise PermissionDenied("Your key belongs to no team: there is nothing for it to see here.")
+    return caller.team
+
+
+def require_rank(caller: VirtualKey, role: RoleName, what: str) -> None:
+    """Raises PermissionDenied where `role` is above the caller's."""
+    if ROLES.index(role) < ROLES.index(caller.role):
+        raise PermissionDenied(
+            f"{what} has the role {role}; yours is {caller.role}, and nobody gives or changes more than they"
+            " have.",
+            param="role",
+        )
+
+
+def require_grantable(caller: VirtualKey, key: Key) -> None:
+    """Raises PermissionDenied where `key` can do what the caller cannot."""
+    require_rank(caller, key.role, "The key")
+    if caller.role in ADMINS:
+        return
+    if _PRIORITIES.index(key.priority) < _PRIORITIES.index(caller.priority):
+        raise PermissionDenied(f"Your key goes no higher than {caller.priority}.", param="priority")
+    if caller.routes is not None and (key.routes is None or not caller.routes.issuperset(key.routes)):
+        raise PermissionDenied("Your key may not use all of these routes itself.", param="routes")
+    if any(claim.scope.kind == "key" for claim in claims_of(caller)):
+        raise PermissionDenied("Your own key has limits: others are an admin's to make.", param="limits")
+    terms = caller.terms
+    if terms is None:
+        return
+    if terms.expires_s is not None and (key.expires is None or key.expires > terms.expires_s):
+        raise PermissionDenied("It would outlive your own key.", param="expires")
+    if terms.networks and not _are_within(key.networks, terms.networks):
+        raise PermissionDenied("Your own key is not good from all of these networks.", param="networks")
+
+
+def claims_of(caller: VirtualKey) -> Iterator[Claim]:
+    yield from caller.claims
+    for claims in caller.model_claims.values():
+        yield from claims
+
+
+def inherited(caller: VirtualKey) -> dict[str, Any]:
+    """The fields of a new key that were not said: as free as the caller may give, and no more than usual."""
+    is_low = _PRIORITIES.index(caller.priority) > _PRIORITIES.index("default")
+    if caller.role in ADMINS:
+        return {"priority": "default", "routes": None, "networks": (), "expires": None}
+    terms = caller.terms
+    return {
+        "priority": caller.priority if is_low else "default",
+        "routes": None if caller.routes is None else tuple(sorted(caller.routes)),
+        "networks": () if terms is None else tuple(map(str, terms.networks)),
+        "expires": None if terms is None or terms.expires_s is None else int(terms.expires_s),
+    }
+
+
+def _are_within(networks: Collection[str], outer: Sequence[Network]) -> bool:
+    return bool(networks) and all(
+        any(_is_within(ip_network(one, strict=False), other) for other in outer) for one in networks
+    )
+
+
+def _is_within(inner: Network, outer: Network) -> bool:
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]  # the same version

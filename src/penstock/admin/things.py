@@ -1,0 +1,139 @@
+"""Routes over the file's, and webhooks."""
+
+import base64
+import secrets
+from typing import Any
+
+from penstock.admin.bodies import (
+    CreatedWebhook,
+    EditRoute,
+    EditWebhook,
+    Gone,
+    NewRoute,
+    NewWebhook,
+    RouteView,
+    WebhookView,
+)
+from penstock.admin.desk import Desk, Paged, Request, missing, of_the_file, said, shown, switched
+from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
+from penstock.types.store import StoredRoute, Team, Webhook
+
+
+class Things(Desk):
+    # -- routes
+
+    async def routes(self, request: Request) -> Paged[RouteView]:
+        """Those of the file come first."""
+        found = await self.store.page(StoredRoute, cursor=request.query.cursor, limit=request.query.limit)
+        rows = [self._shown(row) for row in found.rows]
+        if request.query.cursor is None:
+            rows[:0] = [
+                RouteView(name=name, route=body, source="file")
+                for name, body in self.configuration.file_routes().items()
+            ]
+        return Paged(rows, found.cursor)
+
+    async def route(self, request: Request) -> RouteView:
+        body = self.configuration.file_routes().get(request.id)
+        if body is not None:
+            return RouteView(name=request.id, route=body, source="file")
+        return self._shown(await self.store.get(StoredRoute, request.id))
+
+    async def new_route(self, request: Request) -> RouteView:
+        body: NewRoute = request.body
+        self._require_good(body.name, body.route)
+        return self._shown(await self.create(request, StoredRoute(id=body.name, body=body.route)))
+
+    async def edit_route(self, request: Request) -> RouteView:
+        """Makes it where there is none: PUT says what there shall be."""
+        body: EditRoute = request.body
+        self._require_good(request.id, body.route)
+        try:
+            row = await self.store.get(StoredRoute, request.id)
+        except NotFoundRow:
+            if request.version is not None:
+                raise missing(StoredRoute, request.id) from None
+            return self._shown(await self.create(request, StoredRoute(id=request.id, body=body.route)))
+        return self._shown(await self.edit(request, row, {"body": body.route}))
+
+    async def delete_route(self, request: Request) -> Gone:
+        if request.id in self.configuration.file_routes():
+            raise _of_the_file(request.id)
+        await self.delete(request, await self.store.get(StoredRoute, request.id))
+        return Gone(request.id)
+
+    def _require_good(self, name: str, body: dict[str, Any]) -> None:
+        if name in self.configuration.file_routes():
+            raise _of_the_file(name)
+        found = self.configuration.check_route(name, body)
+        if found:
+            path, what = found[0]
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            param = f"route.{path}" if path else "route"
+            raise InvalidRequest(f"`{param}`: {what}{more}.", param=param)
+
+    def _shown(self, row: StoredRoute) -> RouteView:
+        path = f"routes/{row.id}"
+        reasons = [one.reason for one in self.configuration.view().left_out if one.path == path]
+        return RouteView(
+            name=row.id,
+            route=row.body,
+            source="store",
+            created=row.created,
+            created_by=row.created_by,
+            version=row.version,
+            left_out=reasons[0] if reasons else None,
+        )
+
+    # -- webhooks
+
+    async def webhooks(self, request: Request) -> Paged[WebhookView]:
+        """Those of the file come first, where all were asked for."""
+        found = await self.page(request, Webhook, WebhookView, {"team": request.query.team})
+        if request.query.cursor is None and request.query.team is None:
+            found.data[:0] = self._webhooks_of_the_file()
+        return found
+
+    async def webhook(self, request: Request) -> WebhookView:
+        for one in self._webhooks_of_the_file():
+            if one.id == request.id:
+                return one
+        return shown(WebhookView, await self.seen(request, Webhook, request.id))
+
+    async def new_webhook(self, request: Request) -> CreatedWebhook:
+        body: NewWebhook = request.body
+        await self.require_place(request.caller, Team, body.team, "team")
+        secret = f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}"  # as Standard Webhooks has it
+        row = await self.create(request, Webhook(**said(body), secret=secret))
+        return shown(CreatedWebhook, row, secret=secret)
+
+    async def edit_webhook(self, request: Request) -> WebhookView:
+        body: EditWebhook = request.body
+        self._require_stored(request.id)
+        row = await self.seen(request, Webhook, request.id)
+        return shown(WebhookView, await self.edit(request, row, switched(row, said(body), self.now_s())))
+
+    async def delete_webhook(self, request: Request) -> Gone:
+        self._require_stored(request.id)
+        await self.delete(request, await self.seen(request, Webhook, request.id))
+        return Gone(request.id)
+
+    def _require_stored(self, id_: str) -> None:
+        if id_ in self.configuration.file_webhooks():
+            raise Conflict(f"The webhook {id_!r} is in the configuration file: change it there.")
+
+    def _webhooks_of_the_file(self) -> list[WebhookView]:
+        return [
+            WebhookView(
+                **of_the_file(name),
+                url=written["url"],
+                events=written.get("events", []),
+                team=written.get("team"),
+                disabled=None,
+            )
+            for name, written in self.configuration.file_webhooks().items()
+        ]
+
+
+def _of_the_file(name: str) -> Conflict:
+    return Conflict(f"The route {name!r} is in the configuration file, and the file wins: change it there.")

@@ -1,0 +1,1 @@
+"""What keeps the running configuration what the file and the store say. Read reload.py first."""

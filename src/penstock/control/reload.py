@@ -1,0 +1,265 @@
+"""The configuration that runs, kept up to date.
+
+    what happened                    what follows
+    -------------------------------  --------------------------------------------------------------------
+    a key or its owner changed       the key map is copied with it; of a key that is off, running calls end
+    a webhook changed                likewise
+    a stored route changed           all is compiled anew, in a thread
+    the file changed, or SIGHUP      it is read and compiled in a thread
+    ... and it is wrong              what runs goes on; the log and `view` say what is wrong
+    ... and it needs a restart       likewise (restart.py)
+    the store does not answer        what runs goes on; it is asked again
+
+A new Snapshot is set by one assignment: a request that runs keeps the one it began with.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final
+
+import structlog
+
+from penstock.config.claims import claims_of_teams
+from penstock.config.errors import ConfigError
+from penstock.config.schema import Settings
+from penstock.config.snapshot import Snapshot, key_hash
+from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows
+from penstock.config.writer import as_written
+from penstock.control.restart import needs_restart
+from penstock.control.rows import Rows
+from penstock.control.source import Source
+from penstock.lib import tasks
+from penstock.lib.clock import Clock
+from penstock.types.control import ConfigurationView, LeftOut, Trouble
+from penstock.types.errors import StoreUnavailable
+from penstock.types.ledger import Claim, ScopeKind
+from penstock.types.store import Budget, Limits, Store
+
+LOOK_S: Final = 0.4  # at the file; one that is the same twice has been written to its end
+PAUSE_S: Final = 0.1  # between two changes of the key map: a thousand keys in a second are ten copies
+RETRY_S: Final = 1.0
+
+# Sets a snapshot, and ends the calls of the keys with these names
+Take = Callable[[Snapshot, Collection[str]], None]
+
+_log = structlog.get_logger("penstock.control")
+
+
+class Reload:
+    """`start`, then `run`."""
+
+    def __init__(
+        self,
+        source: Source,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        self._source = source
+        self._settings = settings
+        self._store = store
+        self._rows = Rows(store, Around(settings.limits.on_store_failure, claims_of_teams(settings)))
+        self._take: Take = _nobody
+        self._clock = clock
+        self._core: Snapshot | None = None  # with the file's keys alone
+        self._since = 0
+        self._trouble: Trouble | None = None
+        self._needs_restart: tuple[str, ...] = ()
+        self._left_out: tuple[LeftOut, ...] = ()
+        self._is_asked = asyncio.Event()
+        self._compiling = asyncio.Lock()
+
+    async def start(self, take: Take) -> None:
+        """Makes the first snapshot. Raises StoreUnavailable, ConfigError."""
+        self._take = take
+        await self._rows.load()
+        await self._compile(self._settings)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks.spawn(group, self._follow_store(), "changes in the store")
+            tasks.spawn(group, self._watch_file(), "changes of the file")
+
+    def again(self) -> None:
+        """Reads the file again, though it looks as before (SIGHUP)."""
+        self._is_asked.set()
+
+    # -- types.control.Configuration
+
+    def view(self) -> ConfigurationView:
+        return ConfigurationView(
+            origin=self._source.origin,
+            since=self._since,
+            revision=self._rows.revision,
+            trouble=self._trouble,
+            needs_restart=self._needs_restart,
+            left_out=(*self._left_out, *self._rows.left_out),
+        )
+
+    def file_routes(self) -> Mapping[str, dict[str, Any]]:
+        return {name: as_written(route) for name, route in self._settings.routes.items()}
+
+    def file_teams(self) -> Mapping[str, dict[str, Any]]:
+        return {name: as_written(team) for name, team in self._settings.teams.items()}
+
+    def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
+        return {name: as_written(hook) for name, hook in self._settings.webhooks.items()}
+
+    def file_keys(self) -> Mapping[str, dict[str, Any]]:
+        return {name: as_written(key) for name, key in self._settings.keys.items()}
+
+    def check_route(self, name: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:
+        try:
+            check_route(self._source.whole(self._settings), name, body)
+        except ConfigError as exc:
+            prefix = f"routes.{name}"
+            return [
+                (problem.path.removeprefix(prefix).removeprefix("."), problem.message)
+                for problem in exc.problems
+            ]
+        return []
+
+    def check_bounds(self, limits: Limits, budget: Sequence[Budget]) -> list[tuple[str, str]]:
+        try:
+            bounds_of(limits, budget)
+        except ConfigError as exc:
+            return [(problem.path, problem.message) for problem in exc.problems]
+        return []
+
+    def claims(self, kind: ScopeKind, name: str) -> tuple[Claim, ...]:
+        found: list[Claim] = []
+        around = self._rows.around
+        match kind:
+            case "team" | "user":
+                said = around.file_teams.get(name) if kind == "team" else None
+                said = said or around.claims.get(name)
+                if said is not None:
+                    found = [*said.always, *chain.from_iterable(said.by_model.values())]
+            case "key":
+                key = self._rows.key(name)
+                if key is None and self._core is not None:
+                    key = next((one for one in self._core.keys.values() if one.name == name), None)
+                if key is not None:
+                    found = [*key.claims, *chain.from_iterable(key.model_claims.values())]
+            case "route" if self._core is not None and name in self._core.routes:
+                found = list(self._core.routes[name].claims)
+        return tuple({claim.key: claim for claim in found if claim.scope.kind == kind}.values())
+
+    def hash_of(self, secret: bytes) -> bytes:
+        return key_hash(secret, self._core.hash_key if self._core is not None else b"")
+
+    # -- the store
+
+    async def _follow_store(self) -> None:
+        is_lost = False
+        while True:
+            try:
+                await self._store.wait_for_revision(self._rows.revision)
+                await self.take_rows()
+            except StoreUnavailable as exc:
+                if not is_lost:
+                    _log.error("the store does not answer; what runs goes on", reason=exc.message)
+                is_lost = True
+                await asyncio.sleep(RETRY_S)
+                continue
+            if is_lost:
+                _log.info("the store answers again")
+                is_lost = False
+            await asyncio.sleep(PAUSE_S)
+
+    async def take_rows(self) -> None:
+        """Raises StoreUnavailable."""
+        async with self._compiling:
+            news = await self._rows.follow()
+            if news.has_routes:
+                await self._recompile(self._settings)  # of settings that run: their routes alone may be wrong
+            if (news.has_keys or news.has_hooks or news.has_routes) and self._core is not None:
+                self._take(with_rows(self._core, self._rows.keys, self._rows.hooks.values()), news.ended)
+
+    # -- the file
+
+    async def _watch_file(self) -> None:
+        taken = seen = await asyncio.to_thread(self._source.stamp)
+        await self._take_file(is_first=True)  # it may have changed since it was read for the start
+        while True:
+            is_asked = False
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    is_asked = await self._is_asked.wait()
+            except TimeoutError:
+                pass
+            self._is_asked.clear()
+            before, seen = seen, await asyncio.to_thread(self._source.stamp)
+            if is_asked or (seen != taken and seen == before):
+                taken = seen
+                await self._take_file()
+
+    async def _take_file(self, *, is_first: bool = False) -> None:
+        try:
+            loaded = await asyncio.to_thread(self._source.read)
+            if is_first and loaded.settings == self._settings:
+                return
+            try:
+                await self._compile(loaded.settings, from_file=True)
+            except ConfigError as exc:
+                raise exc.located(loaded.lines, loaded.origin) from None
+        except ConfigError as exc:
+            self._needs_restart = ()
+            self._refuse(exc.lines())
+        else:
+            if not self._needs_restart:
+                _log.info("configuration taken", origin=self._source.origin)
+
+    async def _compile(self, settings: Settings, *, from_file: bool = False) -> None:
+        """Raises ConfigError; then nothing has changed."""
+        async with self._compiling:
+            old_keys, old_teams = set(self._settings.keys), self._settings.teams
+            if not await self._recompile(settings, is_new=from_file) or self._core is None:
+                return
+            if settings.teams != old_teams:
+                await self._take_teams(settings)
+            self._trouble = None
+            self._take(
+                with_rows(self._core, self._rows.keys, self._rows.hooks.values()),
+                old_keys - set(settings.keys),
+            )
+
+    async def _take_teams(self, settings: Settings) -> None:
+        """Keys of the store may be of the file's teams."""
+        self._rows.around.file_teams = claims_of_teams(settings)
+        try:
+            await self._rows.load()
+        except StoreUnavailable as exc:
+            self._rows.distrust()
+            _log.error("keys of the store keep the limits of before until it answers", reason=exc.message)
+
+    async def _recompile(self, settings: Settings, *, is_new: bool = False) -> bool:
+        """Whether these settings are what runs now."""
+        rows = tuple(self._rows.routes.values())
+        whole = self._source.whole(settings)
+
+        def work() -> tuple[Snapshot, tuple[LeftOut, ...]]:
+            routes, left_out = routes_of(whole, rows)
+            return self._source.compile(settings, routes), left_out
+
+        core, left_out = await asyncio.to_thread(work)
+        if is_new and self._core is not None:
+            reasons = needs_restart(self._settings, settings, self._core.pools, core.pools)
+            self._needs_restart = reasons
+            if reasons:
+                self._refuse([f"{reason}: needs a restart" for reason in reasons])
+                return False
+        for row in set(left_out) - set(self._left_out):
+            _log.warning("a row of the store does not hold", path=row.path, reason=row.reason)
+        self._core, self._settings, self._left_out = core, settings, left_out
+        self._since = int(self._clock.wall())
+        return True
+
+    def _refuse(self, problems: list[str]) -> None:
+        self._trouble = Trouble(int(self._clock.wall()), tuple(problems))
+        _log.error("the new configuration is not taken; the old one runs on", problems=problems)
+
+
+def _nobody(snapshot: Snapshot, ended: Collection[str]) -> None:
+    """Until `start`."""

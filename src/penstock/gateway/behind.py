@@ -1,0 +1,42 @@
+"""What stands behind a path of our door and is no part of the gateway: the admin API.
+
+Here who asks is found out and the body read; everything else is for whoever stands there.
+"""
+
+from typing import Final
+
+from penstock.config.snapshot import Snapshot
+from penstock.gateway import pipeline
+from penstock.gateway.deps import Deps
+from penstock.gateway.exchange import Exchange, header_lines
+from penstock.types.door import Asked, Door
+
+PREFIX: Final = "/admin/v1/"
+OPEN: Final = frozenset({f"{PREFIX}openapi.json"})  # need no key
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+MAX_BODY_BYTES: Final = 1 << 20
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+async def answer(exchange: Exchange, snapshot: Snapshot, deps: Deps, door: Door) -> None:
+    """Raises PenstockError, ClientLeft."""
+    caller = None if exchange.path in OPEN else await pipeline.authenticate(snapshot, exchange, deps)
+    body = await exchange.read_body(MAX_BODY_BYTES) if exchange.method in _WITH_BODY else b""
+    said = await door(
+        Asked(
+            id=exchange.id,
+            method="GET" if exchange.method == "HEAD" else exchange.method,
+            path=exchange.path,
+            query=pipeline.query_of(exchange),
+            headers=exchange.headers,
+            body=body,
+            caller=caller,
+        )
+    )
+    lines = header_lines(
+        ("content-type", said.content_type),
+        ("cache-control", "no-store"),  # a new key is in it
+        ("x-request-id", exchange.id),
+        *said.headers,
+    )
+    await exchange.send(said.status, said.body, lines)

@@ -1,0 +1,115 @@
+-- Usage. A batch is loaded into a temporary table; everything else is made from that, in one transaction, so
+-- sums never differ from rows. {measures} and the like are filled in from usage.py.
+
+-- name: usage.exists
+SELECT 1 AS value FROM usage WHERE time_us = :time_us AND seq = :seq;
+
+-- name: usage.batch
+CREATE TEMP TABLE IF NOT EXISTS usage_batch (
+  time_us {int}, seq {int}, dim {int}, id {text},
+  key_id {text}, team_id {text}, user_id {text}, route {text},
+  model {text}, deployment {text}, provider {text}, operation {text},
+  status {int}, error {text}, is_stream {int}, attempts {int},
+  prompt_tokens {int}, cached_tokens {int}, cache_write_tokens {int}, completion_tokens {int},
+  reasoning_tokens {int}, images {int}, cost_pico {int}, price_version {text}, is_estimated {int},
+  ttft_us {int}, total_us {int}, queue_us {int}, dropped {text}
+);
+
+-- name: usage.empty_batch
+DELETE FROM usage_batch;
+
+-- Two writers add dimensions and sums in the same order, so that they cannot wait for each other.
+
+-- name: usage.hold_dims (postgres)
+SELECT pg_advisory_xact_lock_shared(7262113);
+
+-- name: usage.hold_dims (sqlite)
+SELECT 1 AS value;
+
+-- name: usage.add_dims
+INSERT INTO usage_dims ({dims})
+SELECT DISTINCT {dims} FROM usage_batch WHERE 1 = 1 ORDER BY {dims}
+ON CONFLICT DO NOTHING;
+
+-- name: usage.set_dims
+UPDATE usage_batch SET dim = (
+  SELECT d.id FROM usage_dims d
+  WHERE d.key_id = usage_batch.key_id AND d.team_id = usage_batch.team_id AND d.user_id = usage_batch.user_id
+    AND d.route = usage_batch.route AND d.model = usage_batch.model AND d.deployment = usage_batch.deployment
+    AND d.provider = usage_batch.provider AND d.operation = usage_batch.operation
+);
+
+-- name: usage.add_rows
+INSERT INTO usage ({columns}) SELECT {columns} FROM usage_batch ORDER BY time_us, seq;
+
+-- name: usage.add_sums
+INSERT INTO {table} ({unit}, dim, {measures})
+SELECT r.time_us / {unit_us}, r.dim, {sums} FROM usage_batch r GROUP BY 1, 2 ORDER BY 1, 2
+ON CONFLICT ({unit}, dim) DO UPDATE SET {additions};
+
+-- name: usage.sum
+SELECT {group}{sums} FROM {table} r{join}
+WHERE r.{time} >= :start AND r.{time} < :stop{where}{group_by};
+
+-- name: usage.oldest
+SELECT time_us AS value FROM usage ORDER BY time_us LIMIT 1;
+
+-- name: usage.newest
+SELECT time_us AS value FROM usage ORDER BY time_us DESC LIMIT 1;
+
+-- One look per hour and dimension at most, by the primary key: few hours of many are found in milliseconds.
+
+-- name: usage.hours_of
+WITH RECURSIVE wanted AS MATERIALIZED (SELECT d.id FROM usage_dims d WHERE {where}),
+h (hour) AS (SELECT CAST(:start AS {int}) UNION ALL SELECT hour + 1 FROM h WHERE hour + 1 < :stop)
+SELECT h.hour FROM h WHERE EXISTS (
+  SELECT 1 FROM wanted w JOIN usage_hours r ON r.hour = h.hour AND r.dim = w.id WHERE r.failed >= :failed);
+
+-- name: usage.hours_failed
+SELECT DISTINCT hour FROM usage_hours WHERE hour >= :start AND hour < :stop AND failed >= :failed;
+
+-- name: usage.calls
+SELECT {columns} FROM usage r JOIN usage_dims d ON d.id = r.dim
+WHERE r.time_us >= :start AND r.time_us < :stop AND (r.time_us, r.seq) < (:before_us, :before_seq){where}
+ORDER BY r.time_us DESC, r.seq DESC
+LIMIT :limit;
+
+-- name: usage.total_calls
+SELECT CAST(COALESCE(SUM(calls), 0) AS {int}) AS value FROM usage_days;
+
+
+-- Retention.
+
+-- name: usage.drop_some (sqlite)
+DELETE FROM usage WHERE time_us < MIN(:before_us, COALESCE(
+  (SELECT time_us FROM usage ORDER BY time_us LIMIT 1 OFFSET :at_most), :before_us))
+RETURNING 1;
+
+-- name: usage.days (postgres)
+SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = to_regclass('usage') ORDER BY c.relname;
+
+-- name: usage.make_day (postgres)
+CREATE TABLE IF NOT EXISTS {table} PARTITION OF usage FOR VALUES FROM ({start}) TO ({stop});
+
+-- name: usage.hold_days (postgres)
+SELECT pg_advisory_xact_lock(7262114);
+
+-- name: usage.count_day (postgres)
+SELECT COUNT(*) AS value FROM {table};
+
+-- name: usage.drop_day (postgres)
+DROP TABLE {table};
+
+-- name: usage.drop_sums
+DELETE FROM {table} WHERE {unit} < :before;
+
+-- name: usage.own_dims (postgres)
+SELECT pg_advisory_xact_lock(7262113);
+
+-- name: usage.own_dims (sqlite)
+SELECT 1 AS value;
+
+-- name: usage.drop_dims
+DELETE FROM usage_dims WHERE NOT EXISTS (SELECT 1 FROM usage_days r WHERE r.dim = usage_dims.id)
+  AND NOT EXISTS (SELECT 1 FROM usage_hours r WHERE r.dim = usage_dims.id);

@@ -1,0 +1,244 @@
+"""What the admin API promises of every request: checked, repeated, versioned, told, and the file wins."""
+
+import asyncio
+import csv
+import io
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from desk_help import OWNER, Office, office
+
+from penstock.admin.rights import ADMINS
+from penstock.types.identity import ROLES, RoleName, VirtualKey
+from penstock.types.usage_store import UsageRow
+
+NOV_S = 1_793_491_200  # 2026-11-01
+DEC_S = 1_796_083_200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "param"),
+    [
+        ("/teams", {}, 400, "name"),
+        ("/teams", {"name": 7}, 400, "name"),
+        ("/teams", {"name": "a", "limts": {}}, 400, "limts"),
+        ("/teams", {"name": "a", "limits": {"requests": "60"}}, 400, "limits.requests[0]"),
+        ("/teams", {"name": "a", "limits": {"tokens": ["5/min", "6/min"]}}, 400, "limits.tokens"),
+        ("/teams", {"name": "a", "budget": [{"usd": "25.5", "period": "year"}]}, 400, "budget[0].period"),
+        ("/teams", {"name": "a", "budget": [{"usd": "much"}]}, 400, "budget[0].usd"),
+        ("/teams", {"name": "a", "budget": [{"usd": 1}, {"usd": 2}]}, 400, "budget[1]"),
+        ("/users", {"email": "nobody"}, 400, "email"),
+        ("/keys", {"name": "a", "networks": ["10.0.0.0/33"]}, 400, "networks[0]"),
+        ("/keys", {"name": "a", "expires": 1}, 400, "expires"),
+        ("/keys", {"name": "a", "team": "team_none"}, 404, "team"),
+        ("/routes", {"name": "r", "route": {"targets": [{"deployment": "gone"}]}}, 400, None),
+        ("/routes", {"name": "fixed", "route": {"targets": [{"deployment": "n"}]}}, 409, None),
+    ],
+)
+async def test_what_is_wrong_is_named(
+    tmp_path: Path, path: str, body: Any, status: int, param: str | None
+) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        before = await desk.store.revision()
+        got, answer = await desk.ask(OWNER, "POST", path, body)
+        assert (got, param or answer["param"]) == (status, answer["param"])
+        assert await desk.store.revision() == before
+
+
+async def test_the_same_post_again_gets_the_same_answer(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        first = await desk.ask(OWNER, "POST", "/keys", {"name": "ci"}, idempotency_key="abc")
+        again = await desk.ask(OWNER, "POST", "/keys", {"name": "ci"}, idempotency_key="abc")
+        assert again == first
+        assert first[1]["secret"]
+        assert len((await desk.see("/keys"))["data"]) == 3  # two are the file's
+        other = await desk.ask(OWNER, "POST", "/keys", {"name": "other"}, idempotency_key="abc")
+        assert other[0] == 409
+        somebody = VirtualKey("somebody", role="admin")
+        assert (await desk.ask(somebody, "POST", "/keys", {"name": "ci"}, idempotency_key="abc"))[0] == 201
+        both = await asyncio.gather(
+            *(desk.ask(OWNER, "POST", "/teams", {"name": "t"}, idempotency_key="d") for _ in range(5))
+        )
+        assert len({answer["id"] for _, answer in both}) == 1
+        failed = await desk.ask(OWNER, "POST", "/teams", {"name": "t"}, idempotency_key="e")
+        assert failed[0] == 409
+        await desk.ask(OWNER, "DELETE", f"/teams/{both[0][1]['id']}")
+        assert (await desk.ask(OWNER, "POST", "/teams", {"name": "t"}, idempotency_key="e"))[0] == 201
+
+
+async def test_who_read_an_older_version_is_told(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        team = await desk.make("/teams", name="a", limits={"requests": "5/min"})
+        path = f"/teams/{team['id']}"
+        status, changed = await desk.ask(OWNER, "PATCH", path, {"name": "b", "version": 1})
+        assert (status, changed["version"], changed["limits"]) == (200, 2, {"requests": ["5/min"]})
+        assert (await desk.ask(OWNER, "PATCH", path, {"name": "c", "version": 1}))[0] == 409
+        assert (await desk.ask(OWNER, "PATCH", path, {"name": "c"}, if_match='"1"'))[0] == 409
+        assert (await desk.ask(OWNER, "PATCH", path, {"name": "c", "version": 1}, if_match='"2"'))[0] == 400
+        assert (await desk.ask(OWNER, "DELETE", path, if_match='"1"'))[0] == 409
+        assert (await desk.ask(OWNER, "DELETE", path, if_match='"2"'))[0] == 200
+
+
+async def test_lists_come_in_pages(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        made = {(await desk.make("/teams", name=f"t{at}"))["id"] for at in range(7)}
+        seen: list[str] = []
+        page = await desk.see("/teams?limit=3")
+        while True:
+            seen += [row["id"] for row in page["data"]]
+            if page["cursor"] is None:
+                break
+            page = await desk.see(f"/teams?limit=3&cursor={page['cursor']}")
+        assert sorted(seen) == sorted([*made, "filed"])
+        assert (await desk.ask(OWNER, "GET", "/teams?cursor=none"))[1]["param"] == "cursor"
+        assert (await desk.ask(OWNER, "GET", "/teams?limit=0"))[1]["param"] == "limit"
+        assert (await desk.ask(OWNER, "GET", "/teams?lmit=3"))[1]["param"] == "lmit"
+
+
+async def test_what_the_file_says_is_read_only(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        team = await desk.see("/teams/filed")
+        assert (team["source"], team["limits"]) == ("file", {"requests": ["60/min"]})
+        assert team["budget"] == [{"usd": "25.5"}]
+        key = await desk.see("/keys/filed-key")
+        assert (key["source"], key["team"]) == ("file", "filed")
+        assert "sk-filed" not in str(await desk.see("/keys"))
+        assert (await desk.see("/routes/fixed"))["source"] == "file"
+        for method, path, body in (
+            ("PATCH", "/teams/filed", {"name": "x"}),
+            ("DELETE", "/teams/filed", None),
+            ("POST", "/keys/filed-key/revoke", {}),
+            ("PATCH", "/keys/filed-key", {"name": "x"}),
+            ("PUT", "/routes/fixed", {"route": {"targets": [{"deployment": "n"}]}}),
+            ("DELETE", "/routes/fixed", None),
+        ):
+            status, answer = await desk.ask(OWNER, method, path, body)
+            assert (status, "file" in answer["message"]) == (409, True), path
+        made = await desk.make("/keys", name="of a filed team", team="filed")  # it gets a row to be named by
+        assert (made["team"], (await desk.see("/teams/filed"))["source"]) == ("filed", "file")
+        assert [row["id"] for row in (await desk.see("/teams"))["data"]] == ["filed"]
+        member = VirtualKey("dev", role="developer", team="filed")
+        assert [row["id"] for row in (await desk.see("/teams", member))["data"]] == ["filed"]
+
+
+async def test_who_changed_what_is_told_without_secrets(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        made = await desk.make("/keys", name="ci", routes=["m"])
+        await desk.ask(OWNER, "PATCH", f"/keys/{made['id']}", {"routes": ["m", "n"]})
+        await desk.ask(OWNER, "POST", f"/keys/{made['id']}/rotate", {})
+        await desk.ask(OWNER, "POST", f"/keys/{made['id']}/revoke", {})
+        rows = (await desk.see(f"/changes?path=keys/{made['id']}"))["data"]
+        assert [row["actor"] for row in rows] == ["root"] * 4
+        assert (rows[2]["old"], rows[2]["new"]) == ({"routes": ["m"]}, {"routes": ["m", "n"]})
+        assert rows[1]["new"]["hash"] == "(hidden)"
+        assert made["secret"] not in str(rows)
+        assert (await desk.see("/changes?actor=nobody"))["data"] == []
+
+
+# What each role may do, as one table: (method, path) -> the roles that are not told 403.
+ALLOWED: dict[tuple[str, str], set[str]] = {
+    ("GET", "/teams"): set(ROLES),
+    ("POST", "/teams"): set(ADMINS),
+    ("GET", "/users"): {"owner", "admin", "operator"},
+    ("POST", "/users"): set(ADMINS),
+    ("GET", "/keys"): set(ROLES),
+    ("POST", "/keys"): {*ADMINS, "developer"},
+    ("GET", "/routes"): {"owner", "admin", "operator"},
+    ("POST", "/routes"): {"owner", "admin", "operator"},
+    ("POST", "/webhooks"): set(ADMINS),
+    ("GET", "/changes"): {"owner", "admin", "operator"},
+    ("GET", "/usage"): set(ROLES),
+    ("GET", "/statements"): set(ROLES),
+    ("GET", "/configuration"): {"owner", "admin", "operator"},
+    ("GET", "/deployments"): {"owner", "admin", "operator"},
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_may_do_what_the_table_says(tmp_path: Path, role: RoleName) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        team = (await desk.make("/teams", name="t"))["id"]
+        caller = VirtualKey("k", role=role, team=team)
+        for (method, path), roles in ALLOWED.items():
+            status, _ = await desk.ask(caller, method, path, None if method == "GET" else {"name": "x"})
+            assert (status != 403) == (role in roles), (method, path, status)
+
+
+async def test_nobody_gives_more_than_they_have(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        team = (await desk.make("/teams", name="t"))["id"]
+        small = VirtualKey("small", frozenset(["m"]), "bulk", role="developer", team=team)
+        made = await desk.make("/keys", small, name="k")
+        assert (made["routes"], made["priority"], made["team"]) == (["m"], "bulk", team)
+        path = f"/keys/{made['id']}"
+        for more in ({"routes": None}, {"routes": ["m", "n"]}, {"priority": "default"}, {"role": "operator"}):
+            assert (await desk.ask(small, "POST", "/keys", {"name": "k", **more}))[0] == 403
+            assert (await desk.ask(small, "PATCH", path, more))[0] == 403
+        admin = VirtualKey("admin", role="admin")
+        assert (await desk.ask(admin, "POST", "/keys", {"name": "k", "role": "owner"}))[0] == 403
+        assert (await desk.ask(admin, "POST", "/users", {"email": "o@x.y", "role": "owner"}))[0] == 403
+        wide = await desk.make("/keys", name="wide", team=team)
+        assert (await desk.ask(small, "POST", f"/keys/{wide['id']}/rotate", {}))[0] == 403
+
+
+async def test_what_is_used_of_limits(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        budget = [{"usd": "10"}, {"usd": "1.5", "period": "day", "models": ["m", "n"]}]
+        team = await desk.make("/teams", name="t", limits={"tokens": "1k/min"}, budget=budget)
+        key = await desk.make("/keys", name="k", team=team["id"], limits={"concurrency": 4})
+        await desk.follow()
+        rows = (await desk.see(f"/limits?team={team['id']}"))["data"]
+        assert [(row["resource"], row["window"], row["limit"], row["remaining"]) for row in rows] == [
+            ("tokens", "60", "1000", "500"),
+            ("usd", "month", "10", "5"),
+            ("usd", "day", "1.5", "0.75"),
+        ]
+        assert rows[2]["models"] == ["m", "n"]
+        (row,) = (await desk.see(f"/limits?key={key['id']}"))["data"]
+        assert (row["scope"], row["id"], row["resource"], row["used"]) == (
+            "key",
+            key["id"],
+            "concurrency",
+            "2",
+        )
+        filed = (await desk.see("/limits?team=filed"))["data"]
+        assert [row["resource"] for row in filed] == ["requests", "usd"]
+        other = VirtualKey("dev", role="developer", team="filed")
+        for query in (f"team={team['id']}", f"key={key['id']}", "route=fixed", "user=user_1"):
+            assert (await desk.ask(other, "GET", f"/limits?{query}"))[0] == 404
+        assert (await desk.see("/limits", other))["data"] == []
+
+
+async def used(desk: Office, at_s: float, team: str, route: str, pico: int | None) -> None:
+    at_us = int(at_s * 1e6)
+    row = UsageRow("req", at_us, key="k", team=team, route=route, provider="up", cost_pico=pico, status=200)
+    row.prompt_tokens, row.completion_tokens, row.seq = 10, 5, hash((at_us, team, route)) % 2**40
+    await desk.store.add_usage([row])
+
+
+async def test_a_statement_is_what_its_lines_add_up_to(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        one = (await desk.make("/teams", name="=one"))["id"]
+        two = (await desk.make("/teams", name="two"))["id"]
+        costs = [1, 10**11 + 1, 3 * 10**12, 999_999_999_999]
+        for at, pico in enumerate(costs):
+            await used(desk, NOV_S + at * 86_400, one, f"r{at % 2}", pico)
+        await used(desk, NOV_S - 1, one, "r0", 7 * 10**12)  # in October
+        await used(desk, DEC_S, one, "r0", 7 * 10**12)
+        await used(desk, NOV_S + 5, two, "r0", None)
+        found = await desk.see("/statements?month=2026-11")
+        by_team = {row["team"]: row for row in found["data"]}
+        assert Decimal(by_team[one]["cost_usd"]) * 10**12 == sum(costs)
+        assert sum(Decimal(line["cost_usd"]) for line in by_team[one]["lines"]) * 10**12 == sum(costs)
+        assert (by_team[one]["calls"], by_team[two]["unpriced"]) == (4, 1)
+        status, text = await desk.ask(OWNER, "GET", "/statements?month=2026-11&format=csv")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert (status, len(rows)) == (200, 3)
+        assert sum(Decimal(row["cost_usd"]) for row in rows) * 10**12 == sum(costs)
+        assert {row["name"] for row in rows} == {"'=one", "two"}  # no formula in a spreadsheet
+        viewer = VirtualKey("v", role="viewer", team=two)
+        assert [row["team"] for row in (await desk.see("/statements?month=2026-11", viewer))["data"]] == [two]
+        assert (await desk.ask(viewer, "GET", f"/statements?team={one}"))[0] == 404
+        assert (await desk.ask(OWNER, "GET", "/statements?month=2026-13"))[0] == 400

@@ -1,0 +1,179 @@
+"""The commands that speak with a running server, as a user types them."""
+
+import asyncio
+import csv
+import io
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from penstock_fixture import Penstock
+
+from penstock.cli import minted
+from penstock.cli.bounds import budgets
+from penstock.testing.upstream import Upstream
+from penstock.types.errors import InvalidRequest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "walk"))
+from administered import KEYS, OWNER, administered
+
+CONFIG = f"""
+builtin: off
+providers:
+  up: {{{{kind: openai-compatible, base_url: "{{url}}", api_key: sk-upstream-secret}}}}
+deployments:
+  m: {{{{provider: up, model: upstream-model}}}}
+routes:
+  fixed: {{{{targets: [{{{{deployment: m}}}}]}}}}
+teams:
+  filed: {{{{limits: {{{{requests: 60/min}}}}, budget: {{{{usd: 25.5}}}}}}}}
+{KEYS.replace("{", "{{").replace("}", "}}")}"""
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[str]:
+    """The URL of a server in another thread, announced as `penstock up` does."""
+    folder = home / "data"
+    folder.mkdir()
+    ready: list[str] = []
+    started, stop = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with Upstream() as up, administered(folder, CONFIG.format(url=up.url)) as gate:
+            ready.append(gate.url)
+            started.set()
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert started.wait(10)
+    minted.announce(folder, ready[0])
+    (folder / "key").write_text(OWNER)
+    yield ready[0]
+    stop.set()
+    thread.join(10)
+
+
+def run(penstock: Penstock, *words: str) -> Any:
+    """What a command that must work prints as JSON."""
+    result = penstock(*words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_team_and_its_keys(penstock: Penstock, server: str) -> None:
+    team = run(penstock, "teams", "create", "search", "--tokens", "200k/min", "--budget", "500/week:m,n")
+    assert team["limits"] == {"tokens": ["200k/min"]}
+    assert team["budget"] == [{"usd": "500", "period": "week", "models": ["m", "n"]}]
+    run(penstock, "users", "create", "ann@example.com")
+    run(penstock, "teams", "add", "search", "ann@example.com")
+    (member,) = run(penstock, "teams", "members", "search")
+    assert member["team"] == team["id"]
+
+    said = penstock("keys", "create", "ci", "--team", "search", "--user", "ann@example.com", "--route", "m")
+    assert said.exit_code == 0
+    secret = said.stdout.strip()  # alone there, so that it may be caught
+    assert secret.startswith("sk-penstock-")
+    key = run(penstock, "keys", "show", "ci")
+    assert (key["team"], key["routes"], key["source"]) == (team["id"], ["m"], "store")
+    changed = run(penstock, "keys", "set", "ci", "--requests", "5/min", "--all-routes", "--expires", "90d")
+    assert (changed["routes"], changed["limits"]) == (None, {"requests": ["5/min"]})
+    changed = run(penstock, "keys", "set", key["prefix"], "--concurrency", "2", "--no-expiry")
+    assert changed["limits"] == {"requests": ["5/min"], "concurrency": 2}  # what was not said stays
+    assert changed["expires"] is None
+    assert run(penstock, "keys", "set", "ci", "--no-limits")["limits"] == {}
+    assert run(penstock, "keys", "rotate", "ci", "--overlap", "1h")["secret"] != secret
+    assert run(penstock, "keys", "revoke", "ci")["revoked"] is not None
+    listed = penstock("keys", "list", "--team", "search")
+    assert "revoked" in listed.output
+
+    told = {row["resource"]: row["remaining"] for row in run(penstock, "limits", "--team", "filed")}
+    assert told == {"requests": "60", "usd": "25.5"}
+    assert "25.5" in penstock("limits", "--team", "filed").output
+
+    refused = penstock("teams", "delete", "search")
+    assert (refused.exit_code, "still named" in refused.output) == (1, True)
+    assert run(penstock, "teams", "remove", "search", "ann@example.com")["deleted"]
+    assert run(penstock, "users", "set", "ann@example.com", "--disable")["disabled"] is not None
+    account = run(penstock, "accounts", "create", "nightly", "--team", "search")
+    assert run(penstock, "accounts", "set", "nightly", "--disable")["version"] == 2
+    assert run(penstock, "accounts", "delete", account["id"])["deleted"]
+
+
+def test_routes_usage_and_changes(penstock: Penstock, server: str) -> None:
+    assert run(penstock, "routes", "set", "a/b", "--target", "m=2", "--strategy", "weighted")["version"] == 1
+    rows = {row["name"]: row for row in run(penstock, "routes", "list")}
+    assert rows["a/b"]["route"]["targets"] == [{"deployment": "m", "weight": 2.0}]
+    assert rows["fixed"]["source"] == "file"
+    assert "change it there" in penstock("routes", "delete", "fixed").output
+    assert run(penstock, "routes", "delete", "a/b")["deleted"]
+    assert [row["path"] for row in run(penstock, "changes", "--path", "routes/")] == ["routes/a/b"] * 2
+    assert "routes/a/b: deleted" in penstock("changes").output
+    assert run(penstock, "usage", "--by", "team,model", "--since", "7d") == []
+    assert penstock("usage", "--by", "tem").exit_code == 1
+    text = penstock("statements", "--csv").stdout
+    assert next(csv.reader(io.StringIO(text)))[:3] == ["month", "team", "name"]
+    assert run(penstock, "statements", "--month", "2026-01")["is_final"]
+
+
+def test_where_the_server_is_and_who_asks(penstock: Penstock, server: str, home: Path) -> None:
+    elsewhere = str(home / "elsewhere")
+    none = penstock("keys", "list", "--data-dir", elsewhere)
+    assert (none.exit_code, "Start one" in none.output) == (1, True)
+    assert penstock("keys", "list", "--data-dir", elsewhere, "--url", server, "--key", OWNER).exit_code == 0
+    wrong = penstock("keys", "list", "--key", "sk-wrong")
+    assert (wrong.exit_code, wrong.output.splitlines()[-1]) == (1, "error: The API key is not valid.")
+    gone = penstock("keys", "list", "--url", "http://127.0.0.1:9")
+    assert (gone.exit_code, "does not answer" in gone.output) == (1, True)
+
+
+def test_a_setting_is_explained(penstock: Penstock, server: str, home: Path) -> None:
+    file = str(home / "data" / "penstock.yaml")
+    run(penstock, "teams", "create", "search", "--budget", "5")
+    run(penstock, "teams", "set", "search", "--tokens", "1k/min")
+    run(penstock, "routes", "set", "r", "--target", "m")
+
+    def explain(path: str) -> list[dict[str, Any]]:
+        return list(run(penstock, "check", "-c", file, "--explain", path))
+
+    (line,) = explain("teams.search.limits.tokens")
+    assert (line["value"], line["changed_by"]) == (["1k/min"], "root")
+    assert line["source"].startswith("store (teams/team_")
+    (line,) = explain("routes.r")
+    assert (line["setting"], line["value"]) == ("routes.r.targets[0].deployment", "m")
+    (line,) = explain("routes.fixed.targets[0].deployment")
+    assert line["source"].startswith(f"{file}:")
+    assert line["changed"] is not None
+    (line,) = explain("server.port")
+    assert (line["value"], line["source"], line["changed_by"]) == (8600, "default", None)
+    lines = explain("teams.filed")
+    assert {line["setting"]: line["value"] for line in lines}["teams.filed.budget.usd"] == "25.5"
+    missing = penstock("check", "-c", file, "--explain", "server.prt")
+    assert (missing.exit_code, "did you mean 'server.port'?" in missing.output) == (1, True)
+    text = Path(file).read_text()
+    Path(file).write_text(text.replace("  fixed:", "  r: {targets: [{deployment: m}]}\n  fixed:"))
+    by_source = {line["source"][:5]: line for line in explain("routes.r.targets")}
+    assert by_source["store"]["left_out"] is not None
+    assert any(line["left_out"] is None and line["value"] == "m" for line in explain("routes.r.targets"))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("25", {"usd": "25"}),
+        ("$0.5/day", {"usd": "0.5", "period": "day"}),
+        ("100/30d", {"usd": "100", "rolling": "30d"}),
+        ("1/total:a/b,c", {"usd": "1", "period": "total", "models": ["a/b", "c"]}),
+    ],
+)
+def test_budgets_are_short_to_write(written: str, said: dict[str, Any]) -> None:
+    assert budgets([written]) == [said]
+
+
+def test_what_is_no_budget_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        budgets(["much"])
