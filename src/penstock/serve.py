@@ -134,7 +134,7 @@ async def serve(options: Options, part: Part | None = None) -> None:
     with contextlib.closing(listening):
         async with (
             http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client,
-            _opened(options.live) as store,
+            opened(options.live) as store,
         ):
             clock = SystemClock()
             balance = Balance()
@@ -161,9 +161,8 @@ async def serve(options: Options, part: Part | None = None) -> None:
                 processes=plan.processes * options.workers,
             )
             webhooks = Webhooks(client, clock, lambda: app.snapshot.hooks)
-            reservations = Reservations(
-                ledger, clock, alerts=Alerts(clock, webhooks.tell), is_shared=plan.store != "memory"
-            )
+            alerts = Alerts(clock, webhooks.tell)
+            reservations = Reservations(ledger, clock, alerts=alerts, is_shared=plan.store != "memory")
             metrics = Metrics(
                 __version__,
                 pool_rows if part is None else tuple,
@@ -175,6 +174,7 @@ async def serve(options: Options, part: Part | None = None) -> None:
                 usage=lambda: plane.counts() if plane is not None else UsageCounts(),
             )
             plane = _Plane(options.live, store, clock, ledger) if options.live and store else None
+            is_first = part is None or part.number == 0
             web = Web(client)
             tokens = Tokens(web, clock)
             logins = Logins(tokens, web, clock, options.snapshot.hash_key)
@@ -212,8 +212,10 @@ async def serve(options: Options, part: Part | None = None) -> None:
             door = await asyncio.to_thread(tls.Door, options.snapshot.tls) if options.snapshot.tls else None
             probes = Probes(lambda: app.snapshot, deps)
             if part is not None:
-                for one in (app, balance, metrics, deps.thoughts, probes):
+                for one in (app, alerts, balance, logins, metrics, deps.thoughts, probes):
                     one.join(part)
+                if plane is not None:
+                    plane.admin.join(part)
             server = _Server(app, options, listening, door)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
@@ -226,7 +228,7 @@ async def serve(options: Options, part: Part | None = None) -> None:
                 ]
                 again: list[Callable[[], object]] = []  # what SIGHUP does
                 if plane is not None:
-                    aside.append(tasks.spawn(group, plane.run(), "control plane"))
+                    aside.append(tasks.spawn(group, plane.run(is_first=is_first), "control plane"))
                     again.append(plane.reload.again)
                 if door is not None:
                     hangup = asyncio.Event()
@@ -272,11 +274,13 @@ class _Plane:
         self._lines = lambda: _deployment_lines(app.snapshot, deps, fleet)
         await self.reload.start(take)
 
-    async def run(self) -> None:
+    async def run(self, *, is_first: bool) -> None:
+        """`is_first`: of several workers the one that does what one is enough for."""
         async with asyncio.TaskGroup() as group:
             tasks.spawn(group, _unending(self.reload.run, "reload"), "reload")
             tasks.spawn(group, _unending(self.usage.run, "usage"), "usage")
-            tasks.spawn(group, _unending(self._forgetting, "old usage"), "old usage")
+            if is_first:
+                tasks.spawn(group, _unending(self._forgetting, "old usage"), "old usage")
 
     async def _used(self, claims: Sequence[Claim]) -> list[Row]:
         return await self._ledger.report(claims, self._clock.monotonic())
@@ -299,7 +303,7 @@ async def _unending(run: Callable[[], Awaitable[None]], name: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _opened(live: Live | None) -> AsyncIterator[Store | None]:
+async def opened(live: Live | None) -> AsyncIterator[Store | None]:
     if live is None:
         yield None
         return

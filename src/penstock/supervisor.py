@@ -36,12 +36,12 @@ from penstock.workers.totals import Totals
 
 
 def run(options: Options) -> None:
-    """Serves until a signal. Raises CannotListen, WorkerFailed."""
+    """Serves until a signal. Raises CannotListen, StoreUnavailable, WorkerFailed."""
     uvloop.run(supervise(options))
 
 
 async def supervise(options: Options) -> None:
-    """Serves until a signal or cancellation. Raises CannotListen, WorkerFailed."""
+    """Serves until a signal or cancellation. Raises CannotListen, StoreUnavailable, WorkerFailed."""
     try:
         await _supervise(options)
     except* WorkerFailed as group:
@@ -53,6 +53,8 @@ async def supervise(options: Options) -> None:
 
 async def _supervise(options: Options) -> None:
     serve.raise_open_files()
+    async with serve.opened(options.live):
+        pass  # it can be opened, and its schema is this release's: workers need not agree on who changes it
     address = Address(serve.listen(options.host, options.port))
     with contextlib.closing(address):
         async with http1.Client() as client:
@@ -64,7 +66,7 @@ class _Supervisor:
     def __init__(self, options: Options, address: Address, client: http1.Client) -> None:
         clock = SystemClock()
         self._options = options
-        self._url = serve.base_url(address.bound)
+        self._url = serve.base_url(address.bound, is_tls=options.snapshot.tls is not None)
         self._fleet = serve.fleet_of(options.snapshot, client, clock, self._fleet_changed)
         self._hub = Hub(self._fleet, Totals(lambda: sums.families(self._counted())))
         self._crew = Crew(

@@ -28,6 +28,7 @@ from penstock.types.control import Configuration, DeploymentLine
 from penstock.types.door import Answer, Asked
 from penstock.types.errors import InvalidRequest, MethodNotAllowed, NotFound, PermissionDenied
 from penstock.types.identity import VirtualKey
+from penstock.types.others import Others
 from penstock.types.store import Store
 
 DOCUMENT: Final = f"{PREFIX}/openapi.json"
@@ -56,6 +57,10 @@ class Api:
         self._idempotency = Idempotency(clock)
         self._version = version
         self._document = b""
+
+    def join(self, others: Others) -> None:
+        """Of several processes, of which this is one."""
+        self._idempotency.join(others)
 
     async def __call__(self, asked: Asked) -> Answer:
         if asked.path == DOCUMENT:

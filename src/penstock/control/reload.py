@@ -14,14 +14,15 @@ A new Snapshot is set by one assignment: a request that runs keeps the one it be
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
 import structlog
 
 from penstock.config.claims import claims_of_teams
-from penstock.config.errors import ConfigError
+from penstock.config.compile import APART, counts_apart
+from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
 from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows
@@ -74,7 +75,13 @@ class Reload:
         """Makes the first snapshot. Raises StoreUnavailable, ConfigError."""
         self._take = take
         await self._rows.load()
+        if counts_apart(self._settings) and (limited := next(self._limited_keys(), None)):
+            raise ConfigError([Problem("server.workers", f"the limits of {limited} {APART}")])
         await self._compile(self._settings)
+
+    def _limited_keys(self) -> Iterator[str]:
+        """Of the store."""
+        return (key.name for key in self._rows.keys.values() if key.claims or key.model_claims)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -125,6 +132,8 @@ class Reload:
             bounds_of(limits, budget)
         except ConfigError as exc:
             return [(problem.path, problem.message) for problem in exc.problems]
+        if counts_apart(self._settings) and (budget or limits != Limits()):
+            return [("limits", APART)]
         return []
 
     def claims(self, kind: ScopeKind, name: str) -> tuple[Claim, ...]:

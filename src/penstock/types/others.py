@@ -11,6 +11,11 @@ Hearing = Callable[[bytes], None]
 class Others(Protocol):
     """`subject` says who is meant: a part of the gateway, the same one in each process."""
 
+    @property
+    def number(self) -> int:
+        """Which of them this process is."""
+        ...
+
     async def ask(self, subject: str, body: bytes, wait_s: float = 5.0) -> list[bytes]:
         """What the other processes answered within that time. Who has nothing to say is not in it."""
         ...
