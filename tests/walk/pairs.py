@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from gateways import SECRET, Gateway
 
 from penstock import serve
 from penstock.config.compile import compile_settings
 from penstock.config.load import load_text
+from penstock.engines import ENGINES
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
+from penstock.runtime.fleet import Fleet
 from penstock.telemetry import sums
 from penstock.telemetry.metrics import Metrics
 from penstock.workers.hub import Hub, Owner, Worker
@@ -51,6 +54,25 @@ async def joined(
 def hub_of(owner: Owner) -> Hub:
     own = Metrics("0", lambda: [serve.pool_row(status) for status in owner.status()])
     return Hub(owner, Totals(lambda: sums.families(own.collect())))
+
+
+async def _nothing(source: str, _report: Callable[[Any], None]) -> str:
+    raise AssertionError(source)
+
+
+@contextlib.asynccontextmanager
+async def crowd(size: int = 2) -> AsyncIterator[list[Part]]:
+    """The parts of so many workers, without engines."""
+    async with http1.Client() as client, contextlib.AsyncExitStack() as stack:
+        hub = hub_of(Fleet([], _nothing, ENGINES.load, client=client))
+        door = stack.enter_context(serve.listen("127.0.0.1", 0))
+        parts = [await stack.enter_async_context(joined(hub, door, at, size)) for at in range(size)]
+        for part in parts:
+            part._send(Accepting())
+        async with asyncio.timeout(5):
+            while not all(worker.is_accepting for worker in hub.workers):
+                await asyncio.sleep(0)
+        yield parts
 
 
 class Pair:

@@ -9,12 +9,15 @@ import psutil
 import pytest
 import websockets
 from gateways import KEY, Gateway, chat
-from pairs import hub_of, joined, pair, until
+from pairs import crowd, hub_of, joined, pair, until
 
 from penstock import serve
+from penstock.admin.idempotency import Idempotency
+from penstock.auth.login import Logins, Session
 from penstock.config import compile as compile_
 from penstock.engines import ENGINES
 from penstock.gateway import probes
+from penstock.gateway.alerts import Alerts
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import SystemClock
@@ -24,10 +27,14 @@ from penstock.testing.engine import FakeEngine
 from penstock.testing.upstream import Upstream
 from penstock.types.conversation import Conversation, ReasoningPart, TextPart, ToolCallPart, Turn
 from penstock.types.deployment import Pool
-from penstock.types.errors import ModelLoading
+from penstock.types.door import Answer as Told
+from penstock.types.errors import Conflict, ModelLoading
+from penstock.types.ledger import Claim, Lease, Limit, Rest, Scope
+from penstock.types.webhooks import Event
 from penstock.workers.messages import Engines
 
 CHAT = "/v1/chat/completions"
+USD = 10**12
 Engine = Callable[..., None]
 
 
@@ -256,26 +263,19 @@ async def test_one_probe_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_thoughts_of_one_are_put_back_by_the_other() -> None:
     clock = SystemClock()
     here, there = Thoughts(clock), Thoughts(clock)
-    async with http1.Client() as client:
-        hub = hub_of(Fleet([], _nothing, ENGINES.load, client=client))
-        with serve.listen("127.0.0.1", 0) as door:
-            async with joined(hub, door, 0) as one, joined(hub, door, 1) as other:
-                here.join(one)
-                there.join(other)
-                part = ReasoningPart("so", signature="sig", issuer="anthropic")
-                here.remember("k", {"toolu_01ABCDEF": "own"}, [part])
-                await until(lambda: len(there))
-                call = ToolCallPart("toolu_01ABCDEF", "look", "{}")
-                asked = Turn("user", [TextPart("look")])
-                conversation = Conversation([asked, Turn("assistant", [call])])
-                there.recall("k", conversation)
-                assert conversation.turns[1].parts == [part, call]
-                assert call.signature == "own"
-                assert len(there) == len(here) == 1
-
-
-async def _nothing(_source: str, _report: Callable[[Any], None]) -> str:
-    raise AssertionError
+    async with crowd() as (one, other):
+        here.join(one)
+        there.join(other)
+        part = ReasoningPart("so", signature="sig", issuer="anthropic")
+        here.remember("k", {"toolu_01ABCDEF": "own"}, [part])
+        await until(lambda: len(there))
+        call = ToolCallPart("toolu_01ABCDEF", "look", "{}")
+        asked = Turn("user", [TextPart("look")])
+        conversation = Conversation([asked, Turn("assistant", [call])])
+        there.recall("k", conversation)
+        assert conversation.turns[1].parts == [part, call]
+        assert call.signature == "own"
+        assert len(there) == len(here) == 1
 
 
 async def test_a_websocket_goes_on_from_a_response_of_the_other() -> None:
@@ -307,3 +307,87 @@ async def test_what_one_key_has_the_other_never_sees() -> None:
             body = {"model": "m", "input": "x", "previous_response_id": made["id"]}
             refused = await both.gates[1].post("/v1/responses", body, headers=headers)
             assert refused.error[:2] == (400, "previous_response_not_found")
+
+
+# -- what admins, and people who sign in, are promised
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+async def test_the_same_post_at_all_is_done_once(size: int) -> None:
+    done: list[int] = []
+    async with crowd(size) as parts:
+        desks = [Idempotency(SystemClock()) for _ in parts]
+        for desk, part in zip(desks, parts, strict=True):
+            desk.join(part)
+
+        async def act() -> Told:
+            done.append(1)
+            await asyncio.sleep(0.02)
+            return Told(status=201, body=b"secret %d" % len(done))
+
+        for turn in range(10):
+            answers = await asyncio.gather(
+                *(desk.once("k", f"name {turn}", b"body", act) for desk in desks for _ in range(2))
+            )
+            assert len(done) == turn + 1
+            assert {answer.body for answer in answers} == {b"secret %d" % len(done)}
+            replayed = [("idempotency-replayed", "true") in answer.headers for answer in answers]
+            assert replayed.count(False) == 1
+        with pytest.raises(Conflict):
+            await desks[0].once("k", "name 0", b"another body", act)
+        late = Idempotency(SystemClock())
+        late.join(parts[0])
+        with pytest.raises(Conflict):
+            await late.once("k", "name 0", b"another body", act)
+        assert len(done) == 10
+
+
+async def test_a_post_that_failed_at_one_is_done_by_the_other() -> None:
+    async with crowd() as parts:
+        desks = [Idempotency(SystemClock()) for _ in parts]
+        for desk, part in zip(desks, parts, strict=True):
+            desk.join(part)
+
+        async def fail() -> Told:
+            await asyncio.sleep(0.01)
+            raise Conflict("no")
+
+        async def act() -> Told:
+            return Told(status=201)
+
+        failed, made = await asyncio.gather(
+            desks[0].once("k", "n", b"b", fail), desks[1].once("k", "n", b"b", act), return_exceptions=True
+        )
+        assert isinstance(failed, Conflict)
+        assert isinstance(made, Told)
+
+
+async def test_who_signs_out_at_one_is_out_at_the_other() -> None:
+    async with crowd() as parts:
+        doors: list[Any] = [Logins(None, None, SystemClock(), b"s" * 32) for _ in parts]  # type: ignore[arg-type]
+        for door, part in zip(doors, parts, strict=True):
+            door.join(part)
+        doors[0].end(Session("id", "sso", "ann", "developer", 2e9))
+        await until(lambda: doors[1]._ended)
+        assert doors[1]._ended == doors[0]._ended == {"id": 2e9}
+
+
+async def test_an_alert_is_told_by_one() -> None:
+    events: list[Event] = []
+    limit = Limit("pico_usd", 100 * USD, "month", (0.5, 0.8))
+    team = Scope("team", "lab")
+    async with crowd() as parts:
+        both = [Alerts(SystemClock(), events.append) for _ in parts]
+        for alerts, part in zip(both, parts, strict=True):
+            alerts.join(part)
+
+        def used(alerts: Alerts, usd: int) -> None:
+            lease = Lease("l", [Claim(team, (limit,))], 60.0, [Rest(team, limit, (100 - usd) * USD, None)])
+            alerts.settled(lease, 0, 0)
+
+        used(both[0], 60)
+        await until(lambda: both[1]._told)
+        used(both[1], 61)
+        assert [event.data["share"] for event in events] == [0.5]
+        used(both[1], 81)
+        assert [event.data["share"] for event in events] == [0.5, 0.8]
