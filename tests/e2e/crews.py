@@ -28,16 +28,21 @@ class Door:
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         self._connection.connect()
+        self.key = KEY
         self.port: int = self._connection.sock.getsockname()[1]
 
-    def open(self, path: str, body: Any = None, method: str = "") -> http.client.HTTPResponse:
-        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+    def open(
+        self, path: str, body: Any = None, method: str = "", *, idempotency: str = ""
+    ) -> http.client.HTTPResponse:
+        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        if idempotency:
+            headers["idempotency-key"] = idempotency
         data = None if body is None else json.dumps(body)
         self._connection.request(method or ("GET" if body is None else "POST"), path, data, headers)
         return self._connection.getresponse()
 
-    def ask(self, path: str, body: Any = None, method: str = "") -> tuple[int, Any]:
-        response = self.open(path, body, method)
+    def ask(self, path: str, body: Any = None, method: str = "", *, idempotency: str = "") -> tuple[int, Any]:
+        response = self.open(path, body, method, idempotency=idempotency)
         return response.status, json.loads(response.read())
 
     def text(self, path: str) -> str:
@@ -98,10 +103,17 @@ class Crew:
 
     def metric(self, *parts: str) -> float:
         """The sum of all samples whose line holds every part, from whichever worker answers."""
-        with contextlib.closing(Door(self.port)) as door:
-            text = door.text("/metrics")
+        text = until(self._scrape)
         lines = [line for line in text.splitlines() if not line.startswith("#")]
         return sum(float(line.rpartition(" ")[2]) for line in lines if all(part in line for part in parts))
+
+    def _scrape(self) -> str:
+        """Empty where the worker that was asked has just been killed."""
+        try:
+            with contextlib.closing(Door(self.port)) as door:
+                return door.text("/metrics")
+        except (OSError, http.client.HTTPException):
+            return ""
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 40.0) -> int:
         children = self.children()

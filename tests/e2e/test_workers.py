@@ -1,5 +1,7 @@
 """Several workers as a user has them: who answers, what is one for all, what dies and comes back."""
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -279,3 +281,73 @@ def test_a_port_in_use_is_said(crew: Crew, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{crew.port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_key_that_one_makes_serves_at_both_until_it_is_revoked(tmp_path: Path, far: str) -> None:
+    with serving(tmp_path, remote(far, key=", role: owner")) as crew, crew.doors() as doors:
+        first, second = doors
+        status, made = first.ask("/admin/v1/keys", {"name": "new"})
+        assert status == 201, made
+        for door in doors:
+            door.key = made["secret"]
+            until(lambda door=door: door.ask(CHAT, ask())[0] == 200)
+            door.key = KEY
+        answers = [door.ask("/admin/v1/keys", {"name": "once"}, idempotency="a-b") for door in doors]
+        assert answers[0] == answers[1]
+        refused = second.ask("/admin/v1/keys", {"name": "bounded", "limits": {"requests": "6/h"}})
+        assert refused[0] == 400
+        assert "each of the workers alone" in refused[1]["error"]["message"]
+        status, _ = second.ask(f"/admin/v1/keys/{made['id']}/revoke", {})
+        assert status == 200
+        for door in doors:
+            door.key = made["secret"]
+            until(lambda door=door: door.ask(CHAT, ask())[0] == 401)
+            door.key = KEY
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["by itself", "SIGHUP"])
+def test_a_new_file_is_taken_by_both(crew: Crew, asks: bool) -> None:
+    path = crew.home / "crew.yaml"
+    path.write_text(path.read_text() + "\nroutes: {more: {targets: [{deployment: d}]}}\n")
+    if asks:
+        crew.process.send_signal(signal.SIGHUP)
+    with crew.doors() as doors:
+        for door in doors:
+            until(lambda door=door: door.ask(CHAT, ask() | {"model": "more"})[0] == 200)
+    assert crew.process.poll() is None
+
+
+def test_workers_that_die_under_load_cost_their_own_calls_only(crew: Crew) -> None:
+    """Clients that try again after a broken connection get all their answers, and no counter falls."""
+    answered: list[int] = []
+    is_over = threading.Event()
+
+    def client() -> None:
+        while not is_over.is_set():
+            try:
+                with contextlib.closing(Door(crew.port)) as door:
+                    while not is_over.is_set():
+                        status, _ = door.ask(CHAT, ask())
+                        assert status == 200
+                        answered.append(status)
+            except (OSError, http.client.HTTPException):
+                continue
+
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    shown = 0.0
+    for turn in range(4):
+        until(lambda: len(crew.of(WORKER)) == 2)
+        until(lambda: crew.metric("penstock_workers_ready ") == 2)
+        crew.of(WORKER)[turn % 2].kill()
+        now = crew.metric("penstock_requests_total", 'status="200"')
+        assert now >= shown
+        shown = now
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert len(answered) > 20
+    until(lambda: crew.metric("penstock_worker_restarts_total") == 4)
+    assert crew.metric("penstock_requests_total", 'status="200"') <= len(answered) + 4 * 4
+    assert crew.stop() == 0, crew.log()
