@@ -8,6 +8,7 @@ import pytest
 from administered import KEYS, OWNER, administered
 from gateways import chat
 
+from penstock.lib.clock import SystemClock
 from penstock.testing.upstream import Upstream
 
 CONFIG = f"""
@@ -61,6 +62,19 @@ async def test_a_revoked_key_ends_the_secret_before_it_too(folder: Path) -> None
         await gate.ask("POST", f"/keys/{made['id']}/revoke", {})
         await gate.until(401, made["secret"])
         await gate.until(401, new["secret"])
+
+
+async def test_a_key_is_good_until_when_and_from_where_it_says(folder: Path) -> None:
+    async with Upstream() as up, administered(folder, CONFIG.format(url=up.url)) as gate:
+        elsewhere = await gate.make("/keys", name="elsewhere", networks=["10.0.0.0/8"])
+        here = await gate.make("/keys", name="here", networks=["127.0.0.1", "10.0.0.0/8"])
+        assert here["networks"] == ["127.0.0.1/32", "10.0.0.0/8"]
+        soon = await gate.make("/keys", name="soon", expires=int(SystemClock().wall()) + 2)
+        await gate.until(200, here["secret"])
+        await gate.until(401, elsewhere["secret"])
+        await gate.until(401, soon["secret"])
+        await gate.ask("PATCH", f"/keys/{soon['id']}", {"expires": None})
+        await gate.until(200, soon["secret"])
 
 
 async def test_a_running_answer_ends_when_its_key_is_revoked(folder: Path) -> None:
