@@ -53,20 +53,22 @@ def _settings(cls: type[msgspec.Struct], path: str) -> Iterator[tuple[str, ...]]
             case inspect.DictType(value_type=inspect.StructType() as value):
                 yield f"`{where}.<name>`", "none", (value.cls.__doc__ or "").strip()
                 yield from _settings(value.cls, f"{where}.<name>")
-            case inspect.DictType(value_type=inspect.UnionType(types=members)):
-                for member in members:
-                    if isinstance(member, inspect.StructType):
-                        yield f"`{where}.<name>`", "none", (member.cls.__doc__ or "").strip()
-                        yield from _settings(member.cls, f"{where}.<name>")
+            case inspect.DictType(value_type=inspect.UnionType(types=members)) if _structs(members):
+                for member in _structs(members):
+                    yield f"`{where}.<name>`", "none", (member.cls.__doc__ or "").strip()
+                    yield from _settings(member.cls, f"{where}.<name>")
             case inspect.VarTupleType(item_type=inspect.StructType() as item):
                 yield f"`{where}`", _default(one), described or "list of:"
                 yield from _settings(item.cls, f"{where}[]")
             case _:
                 secret = " (never shown)" if is_secret else ""
                 yield f"`{where}`", _default(one), described + secret
-                for member in inner.types if isinstance(inner, inspect.UnionType) else ():
-                    if isinstance(member, inspect.StructType):
-                        yield from _settings(member.cls, where)
+                for member in _structs(inner.types if isinstance(inner, inspect.UnionType) else ()):
+                    yield from _settings(member.cls, where)
+
+
+def _structs(types: tuple[inspect.Type, ...]) -> list[inspect.StructType]:
+    return [one for one in types if isinstance(one, inspect.StructType)]
 
 
 def _unwrap(kind: inspect.Type) -> tuple[inspect.Type, str, bool]:

@@ -13,16 +13,17 @@ MODULES = {
 }
 
 LEAVES = {"types", "lib"}
-PARTS = {
+PARTS = {  # never each other
+    "auth",
     "protocols",
     "providers",
     "engines",
     "routing",
+    "limits",
     "telemetry",
     "models",
     "store",
-    "limits",
-}  # never each other
+}
 ALLOWED: dict[str, set[str]] = {
     "types": {"types"},
     "lib": {"lib"},

@@ -1,9 +1,11 @@
 """What limits cost: a reservation and its settlement, in each of the places where a ledger keeps its counts.
 
-In memory it is CPU time against a call that does nothing; in the shared stores the time until the answer, one
-call after the other, against a PING through the same client in the same round. Two scopes with two limits each,
-unless a row says otherwise. This script is pinned to one core; the servers are on this machine, Redis with its
-append-only file, SQLite and PostgreSQL as the ledger and Debian have them.
+In memory it is CPU time against a call that does nothing, alone and as the gateway does it: the key is looked up,
+its limits and its team's are reserved, settled by what was used, and the call is accounted, with its cost, its
+metrics and its log line (written elsewhere). In the shared stores it is the time until the answer, one call after
+the other, against a PING through the same client in the same round; and how often Redis is asked. Two scopes with
+two limits each, unless a row says otherwise. This script is pinned to one core; the servers are on this machine,
+Redis with its append-only file, SQLite and PostgreSQL as the ledger and Debian have them.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import redis.asyncio as redis_client
@@ -19,13 +22,24 @@ import redis.asyncio as redis_client
 from bench import harness
 from bench.harness import Bench
 from bench.reach import Reach
+from penstock.config.compile import compile_settings
+from penstock.config.load import load_text
+from penstock.gateway.account import account
+from penstock.gateway.pipeline import authenticate
+from penstock.gateway.reservations import Reservations
 from penstock.lib.clock import SystemClock
 from penstock.limits.memory import MemoryLedger
 from penstock.limits.postgres import PostgresLedger
 from penstock.limits.redis import RedisLedger
 from penstock.limits.sqlite import SqliteFile, SqliteLedger
+from penstock.telemetry import log
+from penstock.telemetry.metrics import Metrics
 from penstock.testing.servers import NotInstalled, postgres_server, redis_server
+from penstock.types.call import Attempt, Call
+from penstock.types.deployment import Labels
 from penstock.types.ledger import Claim, Cost, Lease, Ledger, Limit, Scope
+from penstock.types.requests import ChatRequest
+from penstock.types.usage import Usage
 
 NAME = "ledger"
 TITLE = "Limits: a reservation and its settlement"
@@ -41,16 +55,30 @@ MEMORY: dict[str, list[Claim]] = {
     "one limit": [Claim(Scope("key", "one"), (Limit("requests", 10**9, 60),))],
     "2 scopes, 2 limits each": [KEY, TEAM],
 }
+CONFIG = """
+builtin: off
+providers: {up: {kind: openai-compatible, base_url: "http://127.0.0.1:9/v1", api_key: none}}
+deployments: {m: {provider: up, model: m}}
+prices: {models: {m: {input: $1/1M, output: $2/1M}}}
+teams: {red: {limits: {requests: 1000M/day}, budget: {usd: 1000000}}}
+keys:
+  free: {secret: sk-bench-free}
+  ci: {secret: sk-bench-ci, team: red, limits: {requests: 1000M/min, tokens: 1000M/s}}
+"""
+CALLS = {"no limits": b"sk-bench-free", "2 scopes, 2 limits each": b"sk-bench-ci"}
 STORES = ("sqlite", "redis", "postgres")
 BOUND_US = 4.0
+BOUND_CALL_US = 8.0
 BOUND_REDIS = 2.0
+BOUND_TRIPS = 1.0
 
-Call = Callable[[], Awaitable[Any]]
+Work = Callable[[], Awaitable[Any]]
 
 
 def run(bench: Bench) -> dict[str, Any]:
-    """{"memory": {"one limit": {"median": 1.2, ...}}, "redis": {"pair_us": {...}, "ping_us": {...},
-    "ratio": {...}, "server_us": {...}}, "sqlite": {"pair_us": ...}, "postgres": {"failed": "..."}}
+    """{"memory": {"one limit": {"median": 1.2, ...}}, "call": {"no limits": {...}}, "redis": {"pair_us": {...},
+    "ping_us": {...}, "ratio": {...}, "server_us": {...}, "trips": 1.0}, "sqlite": {"pair_us": ...},
+    "postgres": {"failed": "..."}}
     """
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
@@ -61,7 +89,7 @@ def run(bench: Bench) -> dict[str, Any]:
 
 
 async def _run(bench: Bench, cores: set[int]) -> dict[str, Any]:
-    result: dict[str, Any] = {"memory": await _memory(bench)}
+    result: dict[str, Any] = {"memory": await _memory(bench), "call": await _calls(bench)}
     with harness.scratch() as work:
         for kind in STORES:
             os.sched_setaffinity(0, cores)  # the servers inherit it
@@ -94,7 +122,58 @@ async def _memory(bench: Bench) -> dict[str, Any]:
     return {name: harness.spread(values) for name, values in seen.items()}
 
 
-def _pair(ledger: Ledger, claims: list[Claim]) -> Call:
+async def _calls(bench: Bench) -> dict[str, Any]:
+    """A call as the gateway has it, before and after the walk to its target."""
+    snapshot = compile_settings(load_text(CONFIG), secret=b"bench" * 8)
+    route, clock, metrics = snapshot.routes["m"], SystemClock(), Metrics("bench")
+    reservations = Reservations(MemoryLedger(clock), clock)
+    deployment = route.targets[0].deployment
+    asked = ChatRequest("m", {})
+    unused: Any = None  # the keys are good always and from everywhere
+    labels, usage = Labels("m", "m"), Usage(prompt_tokens=70, completion_tokens=20)
+
+    def begun() -> tuple[Call, float]:
+        now_s = clock.monotonic()
+        call = Call("call_0123456789", "/v1/chat/completions", "chat", now_s, 1_800_000_000)
+        call.labels, call.deployment, call.status, call.usage = labels, "m", 200, usage
+        call.body_bytes = 280
+        made = Attempt("m", "m", now_s, "m", deployment.price, usage=usage, is_told=True)
+        call.attempts = [made]
+        return call, now_s
+
+    async def nothing() -> None:
+        begun()
+
+    def one(secret: bytes) -> Work:
+        exchange: Any = SimpleNamespace(headers={b"authorization": b"Bearer " + secret})
+
+        async def whole() -> None:
+            call, now_s = begun()
+            metrics.call_started(call)
+            call.key = await authenticate(snapshot, exchange, unused)
+            if call.key.claims or call.key.model_claims or route.claims:
+                await reservations.reserve(call, asked, route)
+            if call.lease is not None:
+                await reservations.settle(call, call.lease)
+            account(call, ended_s=now_s + 0.5, metrics=metrics)
+
+        return whole
+
+    seen: dict[str, list[float]] = {name: [] for name in CALLS}
+    with open(os.devnull, "w") as sink:  # noqa: PTH123, ASYNC230 - before anything is measured
+        writer = log.configure("info", stream=sink)
+        try:
+            for _ in range(bench.rounds):
+                nothing_us = await _cpu_us(nothing, bench.window_s)
+                for name, secret in CALLS.items():
+                    seen[name].append(await _cpu_us(one(secret), bench.window_s) - nothing_us)
+        finally:
+            writer.close()
+    await reservations.close()
+    return {name: harness.spread(values) for name, values in seen.items()}
+
+
+def _pair(ledger: Ledger, claims: list[Claim]) -> Work:
     clock = time.monotonic
 
     async def pair() -> None:
@@ -106,7 +185,7 @@ def _pair(ledger: Ledger, claims: list[Claim]) -> Call:
     return pair
 
 
-async def _cpu_us(call: Call, window_s: float) -> float:
+async def _cpu_us(call: Work, window_s: float) -> float:
     """CPU time of this thread for one call."""
     calls = 0
     until_s = time.monotonic() + window_s
@@ -118,7 +197,7 @@ async def _cpu_us(call: Call, window_s: float) -> float:
     return (time.thread_time() - began_s) / calls * 1e6
 
 
-async def _wall_us(call: Call, window_s: float) -> float:
+async def _wall_us(call: Work, window_s: float) -> float:
     calls = 0
     began_s = time.monotonic()
     while time.monotonic() < began_s + window_s:
@@ -160,6 +239,7 @@ async def _redis(bench: Bench, url: str) -> dict[str, Any]:
             pairs.append(await _wall_us(_pair(ledger, [KEY, TEAM]), bench.window_s))
             stats: Any = await client.info("commandstats")
             scripts.append(stats["cmdstat_evalsha"]["usec_per_call"])
+        trips = await _trips(ledger, client)
     finally:
         await client.aclose()
         await ledger.close()
@@ -168,7 +248,21 @@ async def _redis(bench: Bench, url: str) -> dict[str, Any]:
         "ping_us": harness.spread(pings),
         "ratio": harness.spread([pair / 2 / ping for pair, ping in zip(pairs, pings, strict=True)]),
         "server_us": harness.spread(scripts),
+        "trips": trips,
     }
+
+
+async def _trips(ledger: Ledger, client: Any) -> float:
+    """Questions that a call waits for before it is sent."""
+    calls = 100
+    await client.config_resetstat()
+    for _ in range(calls):
+        await ledger.reserve([KEY, TEAM], RESERVED, time.monotonic(), TTL_S)
+    stats = await client.info("commandstats")  # with what scripts call: nobody waits for that
+    return (
+        float(sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "eval")))
+        / calls
+    )
 
 
 def table(result: dict[str, Any]) -> str:
@@ -178,6 +272,10 @@ def table(result: dict[str, Any]) -> str:
         *(
             f"| memory | {name} | {_spread(seen)} | CPU, above a call that does nothing |"
             for name, seen in result["memory"].items()
+        ),
+        *(
+            f"| memory, with the key and the accounting | {name} | {_spread(seen)} | CPU, the same |"
+            for name, seen in result["call"].items()
         ),
     ]
     for kind in STORES:
@@ -189,7 +287,7 @@ def table(result: dict[str, Any]) -> str:
         if kind == "redis":
             note += (
                 f"; a PING takes {_spread(row['ping_us'])}, so each is {_spread(row['ratio'])} of one;"
-                f" {_spread(row['server_us'])} in the server"
+                f" {_spread(row['server_us'])} in the server; a call waits for {row['trips']:g} before it is sent"
             )
         lines.append(f"| {kind} | 2 scopes, 2 limits each | {_spread(row['pair_us'])} | {note} |")
     return "\n".join(lines)
@@ -201,11 +299,17 @@ def _spread(seen: dict[str, float]) -> str:
 
 def reaches(result: dict[str, Any]) -> list[Reach]:
     memory = float(result["memory"]["2 scopes, 2 limits each"]["median"])
+    call = float(result["call"]["2 scopes, 2 limits each"]["median"])
     redis = result["redis"]
     ratio = None if "failed" in redis else float(redis["ratio"]["median"])
+    trips = None if "failed" in redis else float(redis["trips"])
     return [
         Reach(
             "CPU of reserve and settle in memory, 2 scopes with 2 limits each", BOUND_US, memory, unit="us"
         ),
+        Reach(
+            "CPU of key, limits and accounting of a call, limits in memory", BOUND_CALL_US, call, unit="us"
+        ),
         Reach("reserving in Redis, against a PING", BOUND_REDIS, ratio),
+        Reach("round trips to Redis before a call is sent", BOUND_TRIPS, trips, unit=""),
     ]

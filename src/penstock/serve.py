@@ -29,6 +29,10 @@ import uvloop
 
 from penstock import __version__, models
 from penstock.admin.api import Api
+from penstock.auth import tls
+from penstock.auth.login import Logins
+from penstock.auth.tokens import Tokens
+from penstock.auth.web import Web
 from penstock.config.compile import BUILTIN_CHAT
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
@@ -41,6 +45,7 @@ from penstock.gateway.alerts import Alerts
 from penstock.gateway.app import App
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.callers import REFRESH_LOOK_S, Callers
 from penstock.gateway.classifier import Classifiers
 from penstock.gateway.deps import Deps
 from penstock.gateway.health import Health
@@ -158,6 +163,10 @@ async def serve(options: Options) -> None:
                 usage=lambda: plane.counts() if plane is not None else UsageCounts(),
             )
             plane = _Plane(options.live, store, clock, ledger) if options.live and store else None
+            web = Web(client)
+            tokens = Tokens(web, clock)
+            logins = Logins(tokens, web, clock, options.snapshot.hash_key)
+            callers = Callers(tokens, logins, metrics, clock)
             deps = Deps(
                 client,
                 fleet,
@@ -172,6 +181,7 @@ async def serve(options: Options) -> None:
                 queues,
                 RetryBudget(burst=HEDGES_AT_ONCE),
                 Delays(),
+                callers,
                 classifiers,
                 reservations,
                 Running(),
@@ -187,16 +197,27 @@ async def serve(options: Options) -> None:
             )
             if plane is not None:
                 await plane.start(app, deps, fleet)
-            server = _Server(app, options, listening)
+            door = await asyncio.to_thread(tls.Door, options.snapshot.tls) if options.snapshot.tls else None
+            server = _Server(app, options, listening, door)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
-                running = tasks.spawn(group, fleet.run(), "fleet")
-                reporting = tasks.spawn(group, _report(fleet, options), "status")
-                collecting = tasks.spawn(group, _collect(metrics), "garbage")
-                keeping = tasks.spawn(group, plane.run(), "control plane") if plane is not None else None
+                aside = [
+                    tasks.spawn(group, fleet.run(), "fleet"),
+                    tasks.spawn(group, _report(fleet, options), "status"),
+                    tasks.spawn(group, _collect(metrics), "garbage"),
+                    tasks.spawn(group, _refresh_keys(app, callers), "keys of issuers"),
+                    tasks.spawn(group, reservations.run(), "heartbeats of leases"),
+                ]
+                again: list[Callable[[], object]] = []  # what SIGHUP does
+                if plane is not None:
+                    aside.append(tasks.spawn(group, plane.run(), "control plane"))
+                    again.append(plane.reload.again)
+                if door is not None:
+                    hangup = asyncio.Event()
+                    aside.append(tasks.spawn(group, _reread(door, hangup), "certificates"))
+                    again.append(hangup.set)
                 probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
-                beating = tasks.spawn(group, reservations.run(), "heartbeats of leases")
-                with _signals(server, plane):
+                with _signals(server, again):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
@@ -205,14 +226,11 @@ async def serve(options: Options) -> None:
                         await classifiers.aclose()
                         await reservations.close()
                         await webhooks.aclose()
+                        await callers.aclose()
                         if plane is not None:
                             await plane.usage.flush()
-                reporting.cancel()
-                collecting.cancel()
-                beating.cancel()
-                running.cancel()
-                if keeping is not None:
-                    keeping.cancel()
+                for task in aside:
+                    task.cancel()
 
 
 class _Plane:
@@ -323,18 +341,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def base_url(listening: socket.socket) -> str:
+def base_url(listening: socket.socket, *, is_tls: bool = False) -> str:
     """How a client on this machine reaches the socket."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # every interface: loopback is one of them
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
     """uvicorn, with signals left to us and a word once it accepts."""
 
-    def __init__(self, app: App, options: Options, listening: socket.socket) -> None:
+    def __init__(
+        self, app: App, options: Options, listening: socket.socket, door: tls.Door | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 cast("Any", app),  # never called by uvicorn: it is no ASGI application
@@ -348,10 +369,11 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=int(options.drain_s),
+                ssl_context_factory=None if door is None else lambda *_: door.context,
             )
         )
         self._on_ready = options.on_ready
-        self._url = base_url(listening)
+        self._url = base_url(listening, is_tls=door is not None)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -380,16 +402,16 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _signals(server: _Server, plane: _Plane | None) -> Iterator[None]:
-    """SIGHUP: the configuration file is read again."""
+def _signals(server: _Server, again: Sequence[Callable[[], object]]) -> Iterator[None]:
+    """SIGHUP: the configuration file and the certificates are read again."""
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
     wanted: dict[signal.Signals, Callable[[], object]] = {
         signal.SIGINT: server.stop,
         signal.SIGTERM: server.stop,
     }
-    if plane is not None:
-        wanted[signal.SIGHUP] = plane.reload.again
+    if again:
+        wanted[signal.SIGHUP] = lambda: [act() for act in again]
     for number, act in wanted.items():
         try:
             loop.add_signal_handler(number, act)
@@ -409,6 +431,24 @@ async def _report(fleet: Fleet, options: Options) -> None:
     while True:
         options.on_status(fleet.status())
         await asyncio.sleep(STATUS_EVERY_S)
+
+
+async def _refresh_keys(app: App, callers: Callers) -> None:
+    while True:
+        await callers.refresh(app.snapshot)
+        await asyncio.sleep(REFRESH_LOOK_S)
+
+
+async def _reread(door: tls.Door, hangup: asyncio.Event) -> None:
+    """After SIGHUP the files are read again though they look as before."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(tls.EVERY_S):
+                await hangup.wait()
+        is_asked = hangup.is_set()
+        hangup.clear()
+        if await asyncio.to_thread(door.has_new, always=is_asked):
+            door.take()
 
 
 async def _collect(metrics: Metrics) -> None:

@@ -126,7 +126,7 @@ def test_where_the_server_is_and_who_asks(penstock: Penstock, server: str, home:
     assert (none.exit_code, "Start one" in none.output) == (1, True)
     assert penstock("keys", "list", "--data-dir", elsewhere, "--url", server, "--key", OWNER).exit_code == 0
     wrong = penstock("keys", "list", "--key", "sk-wrong")
-    assert (wrong.exit_code, wrong.output) == (1, "error: The API key is not valid.\n")
+    assert (wrong.exit_code, wrong.output.splitlines()[-1]) == (1, "error: The API key is not valid.")
     gone = penstock("keys", "list", "--url", "http://127.0.0.1:9")
     assert (gone.exit_code, "does not answer" in gone.output) == (1, True)
 
@@ -151,7 +151,7 @@ def test_a_setting_is_explained(penstock: Penstock, server: str, home: Path) -> 
     (line,) = explain("server.port")
     assert (line["value"], line["source"], line["changed_by"]) == (8600, "default", None)
     lines = explain("teams.filed")
-    assert {line["setting"]: line["value"] for line in lines}["teams.filed.budget.usd"] == "$25.5"
+    assert {line["setting"]: line["value"] for line in lines}["teams.filed.budget.usd"] == "25.5"
     missing = penstock("check", "-c", file, "--explain", "server.prt")
     assert (missing.exit_code, "did you mean 'server.port'?" in missing.output) == (1, True)
     text = Path(file).read_text()

@@ -4,15 +4,18 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
+import trustme
 
 from penstock.testing.upstream import DEFAULT_TEXT
 
@@ -151,3 +154,48 @@ def test_a_conversation_in_the_terminal(config: Path, home: Path, start: Start) 
         env=os.environ,
     )
     assert done.stdout.count(DEFAULT_TEXT) == 2
+
+
+def test_tls_files_are_read_again_at_a_word(config: Path, home: Path, start: Start) -> None:
+    ca = trustme.CA()
+
+    def issue() -> str:
+        issued = ca.issue_cert("127.0.0.1")
+        issued.private_key_pem.write_to_path(home / "key.pem")
+        issued.cert_chain_pems[0].write_to_path(home / "cert.pem")
+        return issued.cert_chain_pems[0].bytes().decode()
+
+    def served(port: int) -> str:
+        return ssl.get_server_certificate(("127.0.0.1", port))
+
+    first = issue()
+    config.write_text(config.read_text() + "server: {tls: {cert: cert.pem, key: key.pem}}\n")
+    process = start("up", "--port", "0", "--ready-file", home / "ready.json")
+    said = ready(home / "ready.json", process)
+    assert said["url"].startswith("https://127.0.0.1:")
+    port = urlsplit(said["url"]).port
+    assert port is not None
+    context = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
+    with urlopen(f"{said['url']}/health/live", timeout=10, context=context) as answer:  # noqa: S310 - ours
+        assert answer.status == 200
+    assert served(port) == first
+    second = issue()
+    process.send_signal(signal.SIGHUP)
+    for _ in range(200):
+        if served(port) == second:
+            break
+        time.sleep(0.05)
+    assert served(port) == second
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == 0, err
+    assert f"curl {said['url']}/v1/chat/completions" in out
+    assert "TLS files were read again" in err
+    assert "Traceback" not in err
+
+
+def test_check_looks_at_the_tls_files(config: Path, start: Start) -> None:
+    config.write_text(config.read_text() + "server: {tls: {cert: cert.pem, key: key.pem}}\n")
+    _, err = start("check", "-c", config).communicate(timeout=15)
+    assert "penstock.yaml:4: server.tls.cert:" in err
+    assert "cert.pem cannot be read: No such file or directory" in err

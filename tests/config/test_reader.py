@@ -42,7 +42,9 @@ def test_all_problems_of_a_file_are_reported_at_once_in_its_order() -> None:
         ["my.yaml:11", "routes.slow.guardrails"],
         ["my.yaml:12", "builtin"],
     ]
-    assert lines[1].endswith("allowed: host, port, secret, body_limit, media_hosts; did you mean 'host'?")
+    assert lines[1].endswith(
+        "allowed: host, port, secret, tls, body_limit, media_hosts; did you mean 'host'?"
+    )
     assert "did you mean 'openai'?" in lines[2]
     assert "not in this release" in lines[7]
 
@@ -67,7 +69,7 @@ TABLE = [
     ("server: {host: ''}", "server.host: must not be empty"),
     ("server: {body_limit: 16}", "server.body_limit: '16': a size is a number and B"),
     ("server: {body_limit: 0MiB}", "a size is above zero"),
-    ("server: {tls: {cert: a}}", "server.tls: not in this release (planned: TLS at the door"),
+    ("server: {tls: {cert: a}}", "server.tls: key is missing"),
     ("store: {usage: {on_failure: wait}}", "'wait' is not one of drop-and-count, refuse"),
     ("telemetry: {otlp: x}", "telemetry.otlp: not in this release"),
     ("telemetry: {log_level: loud}", "'loud' is not one of debug, error, info, warning"),
@@ -114,8 +116,14 @@ TABLE = [
     ("routes: {r: {targets: [{deployment: a}], timeouts: {min_rate: 0}}}", "min_rate: must be above 0"),
     ("routes: {r: {targets: [{deployment: a}], timeouts: {min_rate: 2/s}}}", "min_rate: must be a number"),
     ("keys: {k: {secret: s, role: king}}", "keys.k.role: 'king' is not one of"),
+    ("keys: {k: {expires: soon}}", "keys.k.expires: 'soon': a moment is a day such as 2026-12-31"),
+    ("keys: {k: {expires: 2026-02-30}}", "a moment is a day"),
+    ("keys: {k: {expires: 2026-12-31T10:00:00}}", "a moment is a day"),
+    ("keys: {k: {previous: {secret: s}}}", "keys.k.previous: until is missing"),
+    ("identity: {oidc: {a: {issuer: x, audience: y, algorithms: [HS256]}}}", "'HS256' is not one of ES256"),
+    ("identity: {oidc: {a: {issuer: x, audience: y, algorithms: [none]}}}", "'none' is not one of ES256"),
+    ("identity: {oidc: {a: {issuer: x}}}", "identity.oidc.a: audience is missing"),
     ("telemetry: {otlp: x}", "telemetry.otlp: not in this release"),
-    ("keys: {k: {}}", "keys.k: secret is missing"),
     ("builtin: nah", "builtin: must be on or off, not 'nah'"),
     ('server: {host: "${NOPE}"}', "the environment variable NOPE is not set"),
     ('server: {host: "${a b}"}', "${a b} is no variable; write ${NAME}"),

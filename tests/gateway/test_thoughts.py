@@ -1,6 +1,17 @@
-from penstock.gateway.thoughts import ENTRY_BYTES, KEPT_S, Thoughts, Watcher, last_question
+import pytest
+
+from penstock.gateway.thoughts import ENTRY_BYTES, KEPT_S, Thoughts, Watcher
 from penstock.testing.clock import FakeClock
-from penstock.types.conversation import Conversation, ReasoningPart, TextPart, ToolCallPart, Turn
+from penstock.types.conversation import (
+    Conversation,
+    MediaPart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    Turn,
+)
 from penstock.types.events import (
     Event,
     Events,
@@ -37,7 +48,7 @@ def history(*ids: str) -> Conversation:
 
 def watched(clock: FakeClock, owner: str = "alice") -> Thoughts:
     thoughts = Thoughts(clock)
-    watcher = Watcher(thoughts, owner, str)
+    watcher = Watcher(thoughts, owner, [])
     for event in ANSWER:
         watcher.see([Events([event])])
     return thoughts
@@ -97,7 +108,7 @@ def test_an_answer_without_calls_or_without_thoughts_is_not_kept() -> None:
         [Reasoning("x"), Text("y"), Finish("stop")],
         [ToolStart(0, "c", "f"), Finish("tool_calls")],
     ):
-        watcher = Watcher(thoughts, "alice", str)
+        watcher = Watcher(thoughts, "alice", [])
         watcher.see([Events(list(events))])
     assert len(thoughts) == 0
 
@@ -113,7 +124,7 @@ def test_the_store_is_bounded_in_bytes() -> None:
 
 def test_a_client_that_drops_ids_is_known_by_what_it_called() -> None:
     thoughts = Thoughts(FakeClock())
-    watcher = Watcher(thoughts, "alice", str, by_content=True)
+    watcher = Watcher(thoughts, "alice", [], by_content=True)
     start, *rest = (
         ToolStart(0, "call_1", "look", signature="g1"),
         ToolDelta(0, '{"b":1,'),
@@ -147,49 +158,83 @@ def kimi(text: str, call_id: str = "functions.look:0") -> list[Event]:
     ]
 
 
-def below(question: str, *, call_id: str = "functions.look:0", given: str = "") -> Conversation:
+def asked(question: str) -> list[Turn]:
+    return [Turn("user", [TextPart(question)])]
+
+
+def below(turns: list[Turn], *, call_id: str = "functions.look:0", given: str = "") -> Conversation:
     thought = [ReasoningPart(given)] if given else []
     call = ToolCallPart(call_id, "look", '{"a": 1}')
-    return Conversation([Turn("user", [TextPart(question)]), Turn("assistant", [*thought, call])])
+    return Conversation([*turns, Turn("assistant", [*thought, call])])
 
 
 def thoughts_of(conversation: Conversation) -> list[str]:
-    return [part.text for part in conversation.turns[1].parts if isinstance(part, ReasoningPart)]
+    return [part.text for part in conversation.turns[-1].parts if isinstance(part, ReasoningPart)]
 
 
-def test_an_id_that_is_counted_finds_only_what_was_thought_below_its_question() -> None:
+def after(*said: Part, system: str = "") -> list[Turn]:
+    """A second question that everybody asks, below what was said before it."""
+    spoken = [Turn("user" if isinstance(part, TextPart) else "tool", [part]) for part in said]
+    return [Turn("system", [TextPart(system)]), *spoken, Turn("assistant", []), *asked("go on")]
+
+
+@pytest.mark.parametrize(
+    ("mine", "yours"),
+    [
+        (asked("of Alice"), asked("of Bob")),
+        (after(TextPart("of Alice")), after(TextPart("of Bob"))),
+        (after(system="You talk to Alice."), after(system="You talk to Bob.")),
+        (
+            after(ToolResultPart("c", [TextPart("Alice's mail")])),
+            after(ToolResultPart("c", [TextPart("Bob's mail")])),
+        ),
+        (
+            after(ToolResultPart("c", [MediaPart("image", data="QQ==")])),
+            after(ToolResultPart("c", [MediaPart("image", data="Qg==")])),
+        ),
+        (after(TextPart("ab"), TextPart("c")), after(TextPart("a"), TextPart("bc"))),
+    ],
+)
+@pytest.mark.parametrize("call_id", ["functions.look:0", "functions.MCP_SERVER_LOOK:12", "call_0"])
+def test_an_id_that_is_counted_finds_only_what_was_thought_after_the_same_words(
+    mine: list[Turn], yours: list[Turn], call_id: str
+) -> None:
     thoughts = Thoughts(FakeClock())
-    for question in ("of Alice", "of Bob"):
-        Watcher(thoughts, "team", lambda asked=question: asked).see([Events(kimi(f"thought {question}"))])
-    for question, found in (
-        ("of Alice", ["thought of Alice"]),
-        ("of Bob", ["thought of Bob"]),
-        ("of Eve", []),
-    ):
-        conversation = below(question)
+    Watcher(thoughts, "team", mine).see([Events(kimi("of Alice", call_id))])
+    for turns, found in ((mine, ["of Alice"]), (yours, [])):
+        conversation = below(turns, call_id=call_id)
         thoughts.recall("team", conversation)
         assert thoughts_of(conversation) == found
 
 
+def test_what_a_client_does_to_an_assistant_s_words_hides_no_thought() -> None:
+    thoughts = Thoughts(FakeClock())
+    said = [*asked("q"), Turn("assistant", [TextPart("So: ")]), *asked("go on")]
+    Watcher(thoughts, "team", said).see([Events(kimi("hm"))])
+    conversation = below([*asked("q"), Turn("assistant", [TextPart("So:")]), *asked("go on")])
+    thoughts.recall("team", conversation)
+    assert thoughts_of(conversation) == ["hm"]
+
+
 def test_a_random_id_is_enough_when_a_client_rewrites_its_questions() -> None:
     thoughts = Thoughts(FakeClock())
-    Watcher(thoughts, "team", lambda: "at 10:00").see([Events(kimi("hm", "call_9aF3k01TzQ"))])
-    conversation = below("at 10:01", call_id="call_9aF3k01TzQ")
+    Watcher(thoughts, "team", asked("at 10:00")).see([Events(kimi("hm", "call_9aF3k01TzQ"))])
+    conversation = below(asked("at 10:01"), call_id="call_9aF3k01TzQ")
     thoughts.recall("team", conversation)
     assert thoughts_of(conversation) == ["hm"]
 
 
 def test_what_nobody_signed_replaces_nothing_that_the_client_gave() -> None:
     thoughts = Thoughts(FakeClock())
-    Watcher(thoughts, "team", lambda: "q").see([Events(kimi("remembered"))])
-    conversation = below("q", given="the client's own")
+    Watcher(thoughts, "team", asked("q")).see([Events(kimi("remembered"))])
+    conversation = below(asked("q"), given="the client's own")
     thoughts.recall("team", conversation)
     assert thoughts_of(conversation) == ["the client's own"]
 
 
 def test_the_signature_of_a_text_is_not_that_of_the_thought_before_it() -> None:
     thoughts = Thoughts(FakeClock())
-    watcher = Watcher(thoughts, "alice", str)
+    watcher = Watcher(thoughts, "alice", [])
     end = ReasoningEnd("of the text", issuer="gemini")
     watcher.see(
         [Events([Reasoning("hm"), Text("I will look."), end, ToolStart(0, "c", "look"), Finish("stop")])]
@@ -200,8 +245,3 @@ def test_the_signature_of_a_text_is_not_that_of_the_thought_before_it() -> None:
         ReasoningPart("hm"),
         ReasoningPart("", "of the text", issuer="gemini"),
     ]
-
-
-def test_the_last_question_of_a_conversation() -> None:
-    assert last_question(below("q")) == "q"
-    assert last_question(Conversation([])) == ""

@@ -1,4 +1,4 @@
-"""Budgets in memory that outlive the process: promised in blocks, so that a crash costs one block at most."""
+"""Budgets in memory that outlive the process: promised in blocks, so that a crash costs two at most."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger_cases import START_S, Case, claim
 
-from penstock.limits.memory import BLOCKS, MemoryLedger
+from penstock.limits.memory import MemoryLedger
+from penstock.limits.rows import BLOCKS
 from penstock.limits.sqlite import SqliteBlocks, SqliteFile
 from penstock.testing.clock import FakeClock
 from penstock.types.ledger import Cost, Lease, Limit, Refusal
@@ -57,12 +58,27 @@ async def test_a_clean_end_forgets_nothing_and_costs_nothing(tmp_path: Path) -> 
             assert await left(it) == BUDGET - spent * USD
 
 
-async def test_a_crash_costs_one_block_at_most(tmp_path: Path) -> None:
+async def test_a_crash_costs_the_rest_of_a_block(tmp_path: Path) -> None:
     clock = clock_at()
     async with process(tmp_path / "p.db", clock, crashes=True) as it:
         await spend(it, USD)
     async with process(tmp_path / "p.db", clock) as it:
         assert BUDGET - USD - BLOCK <= await left(it) <= BUDGET - USD
+
+
+async def test_what_calls_refund_is_given_back(tmp_path: Path) -> None:
+    clock = clock_at()
+    async with process(tmp_path / "p.db", clock, crashes=True) as it:
+        leases = [await it.hold([CI], Cost(1, 0, 2 * USD)) for _ in range(10)]
+        for lease in leases:
+            await it.settle(lease, Cost(1, 0, USD // 10))
+    async with process(tmp_path / "p.db", clock, crashes=True) as it:
+        assert BUDGET - USD - 2 * BLOCK <= await left(it) <= BUDGET - USD
+        lease = await it.hold([CI], Cost(1, 0, 2 * USD), ttl_s=5)
+        clock.advance(6)
+        await it.settle(lease, Cost(1, 0, USD))
+    async with process(tmp_path / "p.db", clock) as it:
+        assert BUDGET - 2 * USD - 4 * BLOCK <= await left(it) <= BUDGET - 2 * USD
 
 
 async def test_all_of_it_can_be_spent_and_not_more(tmp_path: Path) -> None:
@@ -115,6 +131,16 @@ async def test_many_calls_share_a_promise(tmp_path: Path) -> None:
         assert await left(it) == 20 * USD
 
 
+async def test_nothing_is_promised_twice_for_calls_that_come_at_once(tmp_path: Path) -> None:
+    clock = clock_at()
+    async with process(tmp_path / "p.db", clock, crashes=True) as it:
+        await asyncio.gather(*(it.hold([CI], Cost(1, 0, USD)) for _ in range(10)))
+    async with process(tmp_path / "p.db", clock) as it:
+        assert await left(it) >= BUDGET - 10 * USD - 2 * BLOCK
+        got = await asyncio.gather(*(it.reserve([CI], Cost(1, 0, USD)) for _ in range(20)))
+        assert sum(isinstance(one, Lease) for one in got) == 14
+
+
 @pytest.mark.timeout(60)
 def test_no_crash_ever_overspends(
     tmp_path: Path, strictly: Callable[[Callable[[], Awaitable[Any]]], None]
@@ -147,6 +173,6 @@ def test_no_crash_ever_overspends(
                     used = min(wanted, reserved)
                     await it.settle(got, Cost(1, 0, used))
                     spent += used
-                forfeited += BLOCK + 2 * USD if crashes else 0
+                forfeited += 2 * BLOCK if crashes else 0
 
     check()

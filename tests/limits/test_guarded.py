@@ -9,7 +9,7 @@ import pytest
 from penstock.limits import guarded
 from penstock.limits.guarded import FAILURES, RETRY_S, Guarded
 from penstock.limits.redis import RedisLedger
-from penstock.limits.shared import SharedLedger
+from penstock.limits.shared import Seal, SharedLedger
 from penstock.testing.clock import FakeClock
 from penstock.testing.servers import RedisServer
 from penstock.types.ledger import (
@@ -200,15 +200,15 @@ class Broken(SharedLedger):
         self.works = False
         self.ended: list[tuple[str, Cost]] = []
 
-    async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
+    async def ask(self, lease: Lease, cost: Cost) -> Refusal | None:
         return self._answer()
 
-    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool, seal: Seal) -> bool:
         self._answer()
         self.ended.append((lease.id, actual))
         return True
 
-    async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:
+    async def beat(self, leases: Sequence[Lease]) -> None:
         self._answer()
 
     async def report(self, claims: Sequence[Claim], now_s: float) -> list[Row]:
@@ -241,6 +241,40 @@ async def test_not_every_call_waits_for_a_store_that_is_down() -> None:
     assert not ledger.is_down
     await ledger.close()
     assert store.asked == FAILURES + 1 + 5 + len(store.ended)
+
+
+async def test_what_is_pending_is_told_though_nobody_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded, "RETRY_S", 0.001)
+    store, clock = Broken(), FakeClock()
+    ledger = Guarded(store, clock)
+    store.works = True
+    lease = await hold(ledger, ci(Limit("requests", 10**9, 1)))
+    store.works = False
+    await ledger.settle(lease, Cost(1, 7), NOW_S)
+    while not ledger.is_down:
+        await asyncio.sleep(0.001)
+    store.works = True
+    while ledger.pending:
+        clock.advance(1.0)
+        await asyncio.sleep(0.001)
+    assert [cost.tokens for _, cost in store.ended] == [7]
+    assert not ledger.is_down
+    await ledger.close()
+
+
+async def test_a_store_that_is_back_at_the_end_is_told(redis: RedisServer) -> None:
+    clock = FakeClock()
+    claim = ci(Limit("tokens", 1_000, "total"))
+    async with guarding(redis, clock) as ledger:
+        lease = await hold(ledger, claim, cost=Cost(1, 100))
+        redis.pause()
+        await go_down(ledger)
+        await ledger.settle(lease, Cost(1, 10), NOW_S)
+        redis.resume()
+    store = RedisLedger(redis.url, prefix="guarded")
+    (row,) = await store.report([claim], NOW_S)
+    await store.close()
+    assert (row.used, row.reserved) == (10, 0)
 
 
 async def test_what_is_pending_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

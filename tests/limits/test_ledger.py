@@ -1,18 +1,31 @@
 """What every ledger does, in the same words: memory, SQLite, Redis, PostgreSQL."""
 
+import asyncio
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from ledger_cases import KINDS, Places, claim
+from ledger_cases import KINDS, SHARED, Places, claim
 
 from penstock.limits.memory import KEPT_S, MemoryLedger
 from penstock.limits.postgres import PostgresLedger
 from penstock.limits.redis import RedisLedger
+from penstock.limits.shared import Seal, SharedLedger
 from penstock.limits.sqlite import SqliteLedger
 from penstock.testing.servers import RedisServer
-from penstock.types.ledger import MOST, Claim, Cost, Limit, Period, Scope, tightest
+from penstock.types.ledger import (
+    MOST,
+    Claim,
+    Cost,
+    Lease,
+    Ledger,
+    LedgerUnavailable,
+    Limit,
+    Period,
+    Scope,
+    tightest,
+)
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -393,6 +406,94 @@ async def test_extending_a_forgotten_lease_reserves_anew(kind: str, places: Plac
         assert await it.sums(ci) == [(80, 0, 0), (0, 0, 0)]
 
 
+# -- answers that nobody heard
+
+
+@pytest.mark.parametrize("kind", SHARED, indirect=True)
+async def test_a_reservation_that_comes_after_its_end_is_void(kind: str, places: Places) -> None:
+    ci = claim("ci", Limit("tokens", 100, 60), Limit("concurrency", 1))
+    async with places.case(kind) as it:
+        store = _shared(it.ledger)
+        lease = Lease("lease_late", [ci], 30.0, is_late=True, is_uncertain=True)
+        await store.finish(lease, Cost())  # the reservation is still on its way
+        with pytest.raises(LedgerUnavailable):
+            await store.ask(lease, Cost(1, 50))
+        await it.beat(lease)
+        assert await it.sums(ci) == [(0, 0, 0), (0, 0, 0)]
+        it.clock.advance(2 * KEPT_S)
+        await it.rows(ci)
+        await it.hold([ci])
+
+
+@pytest.mark.parametrize("kind", SHARED, indirect=True)
+async def test_an_extension_that_comes_after_its_end_is_void(kind: str, places: Places) -> None:
+    ci, cd = claim("ci", Limit("tokens", 100, 60)), claim("cd", Limit("concurrency", 2))
+    async with places.case(kind) as it:
+        store = _shared(it.ledger)
+        lease = await it.hold([ci, cd], Cost(1, 50))
+        lease.is_late = True
+        await it.settle(lease, Cost(1, 40))
+        with pytest.raises(LedgerUnavailable):
+            await store.ask(lease, Cost(0, 50))
+        assert await store.end(lease, Cost(1, 99), is_unknown=False, seal=Seal.NEVER)
+        assert await it.sums(ci) == [(40, 0, 0)]
+        assert await it.sums(cd) == [(0, 0, 0)]
+
+
+@pytest.mark.parametrize("kind", SHARED, indirect=True)
+async def test_what_nobody_knows_is_booked_once(kind: str, places: Places) -> None:
+    ci = claim("ci", Limit("tokens", 100, 60), Limit("concurrency", 1))
+    async with places.case(kind) as it:
+        store = _shared(it.ledger)
+        lease = Lease("lease_local", [ci], 30.0, is_unknown=True)
+        for _ in range(3):  # the first two answers are lost
+            await store.finish(lease, Cost(1, 30))
+        assert await it.sums(ci) == [(30, 0, 0), (0, 0, 0)]
+
+
+@pytest.mark.parametrize("kind", SHARED, indirect=True)
+async def test_what_the_store_lost_is_booked_even_when_an_extension_is_late(
+    kind: str, places: Places
+) -> None:
+    ci = claim("ci", Limit("tokens", 100, 60))
+    async with places.case(kind) as it:
+        await it.settle(Lease("lease_lost", [ci], 30.0, is_late=True), Cost(1, 30))
+        assert await it.sums(ci) == [(30, 0, 0)]
+
+
+@pytest.mark.parametrize("kind", SHARED, indirect=True)
+async def test_a_question_without_an_answer_is_remembered(
+    kind: str, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ci = claim("ci", Limit("tokens", 100, 60))
+
+    async def lost(*_: object) -> None:
+        raise LedgerUnavailable
+
+    async with places.case(kind) as it:
+        lease = await it.hold([ci])
+        assert not lease.is_late
+        monkeypatch.setattr(it.ledger, "ask", lost)
+        with pytest.raises(LedgerUnavailable):
+            await it.extend(lease, Cost(0, 10))
+        assert lease.is_late
+
+
+def _shared(ledger: Ledger) -> SharedLedger:
+    assert isinstance(ledger, SharedLedger)
+    return ledger
+
+
+async def test_a_reservation_that_is_cancelled_is_given_back_in_sqlite(places: Places) -> None:
+    ci = claim("ci", Limit("tokens", 100, "total"), Limit("concurrency", 1))
+    async with places.case("sqlite") as it:
+        await it.settle(await it.hold([ci]))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await it.reserve([ci], Cost(1, 50))
+        assert await it.sums(ci) == [(0, 0, 0), (0, 0, 0)]
+
+
 # -- numbers, and what clients are told
 
 
@@ -495,10 +596,12 @@ async def test_tidying_drops_what_counts_no_more(kind: str, places: Places) -> N
             if number % 2:
                 await it.settle(lease)
         it.clock.advance(5)
-        await ledger.tidy()
+        await it.beat()
         assert await it.sums(budget) == [(7, 0, 7), (5, 0, 5)]
-        it.clock.advance(KEPT_S)
-        await ledger.tidy()
+        for _ in range(2):
+            it.clock.advance(KEPT_S)
+            for _ in range(4):
+                await it.beat()
         if isinstance(ledger, SqliteLedger):
             rows = await ledger._file.run(_scopes_of_sqlite)
         else:

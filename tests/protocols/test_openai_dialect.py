@@ -234,7 +234,7 @@ def request_of(conversation: Conversation) -> ChatRequest:
 
 
 def test_lower_then_lift_gives_the_same_conversation() -> None:
-    own, dropped, _ = own_request(request_of(FULL), frozenset())
+    own, dropped, _ = own_request(request_of(FULL))
     assert dropped == []
     checked = openai_chat.decode({"model": "public", **json.loads(json.dumps(own.body))})
     assert lift(checked) == FULL
@@ -248,11 +248,11 @@ def test_what_cannot_be_told_is_reported() -> None:
         stop=["a", "b", "c", "d", "e"],
         other={"container": "x"},
     )
-    own, dropped, _ = own_request(request_of(said_), frozenset())
+    own, dropped, _ = own_request(request_of(said_))
     assert sorted(dropped) == ["container", "stop[4:]", "tools.web_search", "top_k"]
     assert "tools" not in own.body
     assert "top_k" not in own.body
-    own, dropped, _ = own_request(request_of(said_), frozenset({"top_k"}))
+    own, dropped, _ = own_request(request_of(said_), Quirks(knows=frozenset({"top_k"})))
     assert own.body["top_k"] == 5
     assert "top_k" not in dropped
 
@@ -268,7 +268,7 @@ def test_images_that_a_tool_returned_follow_as_a_message_of_the_user() -> None:
         Turn("assistant", [ToolCallPart("c1", "shot")]),
         Turn("tool", [ToolResultPart("c1", [MediaPart("image", "image/png", data="aGk=")])]),
     ]
-    own, _, _ = own_request(request_of(Conversation(turns)), frozenset())
+    own, _, _ = own_request(request_of(Conversation(turns)))
     roles = [message["role"] for message in own.body["messages"]]
     assert roles == ["assistant", "tool", "user"]
     assert own.body["messages"][2]["content"][1]["image_url"]["url"] == "data:image/png;base64,aGk="

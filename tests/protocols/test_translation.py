@@ -7,13 +7,20 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from test_every_pair import PATHS, codec_of, inbound_of, reader_of
+from test_every_pair import told as told_as
+from typed_events import answers
 from wire_help import new_call
 
+from penstock.engines.llamacpp import ENGINE
 from penstock.protocols import INBOUND, find
 from penstock.providers.cohere import embed_body
 from penstock.providers.ollama_reader import ChatReader
+from penstock.providers.openai import OpenAICodec
 from penstock.providers.openai_models import Efforts, efforts
+from penstock.providers.profiles import profile
 from penstock.testing.anthropic import AnthropicDouble
 from penstock.testing.bedrock import BedrockDouble
 from penstock.testing.chat import ChatDouble
@@ -23,17 +30,19 @@ from penstock.testing.gemini import GeminiDouble
 from penstock.testing.ollama import OllamaDouble
 from penstock.testing.responses import ResponsesDouble
 from penstock.types.conversation import Conversation, TextPart, Tool, ToolCallPart, Turn
-from penstock.types.deployment import Deployment
+from penstock.types.deployment import Deployment, Quirks
 from penstock.types.events import (
     Citation,
     Event,
     Events,
     Finish,
+    FinishReason,
     Image,
     Text,
     ToolDelta,
     ToolEnd,
     ToolStart,
+    UsageReport,
 )
 from penstock.types.requests import ChatRequest, EmbeddingRequest
 
@@ -152,6 +161,24 @@ def test_a_person_may_speak_before_the_tool_has(to: str) -> None:
     assert dropped == ()
 
 
+@pytest.mark.parametrize("to", [name for name in EVERY if name != "responses"])
+def test_a_model_may_call_again_before_the_tool_has_answered(to: str) -> None:
+    items = [
+        {"role": "user", "content": "hi"},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": '{"a": "Oslo"}'},
+        {"role": "user", "content": "and Rome?"},
+        {"type": "function_call", "call_id": "b", "name": "f", "arguments": '{"a": "Rome"}'},
+        {"type": "function_call_output", "call_id": "b", "output": "30 degrees"},
+        {"type": "function_call_output", "call_id": "a", "output": "2 degrees"},
+    ]
+    tool = {"type": "function", "name": "f", "parameters": T}
+    sent, dropped = told("responses", {"model": "m", "input": items, "tools": [tool]}, to)
+    written = json.dumps(sent)
+    order = [written.index(text) for text in ("Oslo", "2 degrees", "and Rome?", "30 degrees")]
+    assert order == sorted(order)
+    assert dropped == ()
+
+
 @pytest.mark.parametrize("to", [name for name in EVERY if name != "gemini"])
 def test_images_of_results_do_not_come_between_results(to: str) -> None:
     image = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
@@ -248,6 +275,84 @@ def test_a_strict_tool_that_openai_would_not_take_so(to: str) -> None:
     assert told("anthropic", body, to)[1] == ()
 
 
+NOT_STRICT: list[JSON] = [
+    {"oneOf": [{"type": "string"}, {"type": "integer"}]},
+    {"allOf": [{"type": "string"}]},
+    {"description": "anything"},
+    {"type": "object", "patternProperties": {"x": {}}, "additionalProperties": False},
+    {"type": ["object", "null"], "properties": {"b": {"type": "string"}}, "required": ["b"]},
+    {"$ref": "#/definitions/open"},
+    {"$ref": "#/definitions/closed", "description": "with more beside it"},
+    {"type": "array"},
+    {"type": "array", "items": {"oneOf": []}},
+]
+
+
+@pytest.mark.parametrize("inner", NOT_STRICT)
+@pytest.mark.parametrize("to", ["openai", "responses"])
+def test_a_schema_that_openai_cannot_be_bound_to(inner: JSON, to: str) -> None:
+    closed: JSON = {"type": "object", "properties": {}, "additionalProperties": False}
+    schema: JSON = {
+        **closed,
+        "properties": {"a": inner},
+        "required": ["a"],
+        "definitions": {"closed": closed},
+    }
+    if inner.get("$ref") == "#/definitions/open":
+        schema["definitions"]["open"] = {"type": "object", "properties": {"b": {"type": "string"}}}
+    body = asked("anthropic", tools=[{"name": "f", "strict": True, "input_schema": schema}])
+    assert told("anthropic", body, to)[1] == ("tools[].strict",)
+
+
+@pytest.mark.parametrize("to", ["openai", "responses"])
+def test_an_array_of_anything_says_so(to: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "array"}, "items": {"type": "string"}}}
+    body = asked("anthropic", tools=[{"name": "f", "input_schema": schema}])
+    sent, dropped = told("anthropic", body, to)
+    assert '"items": {}' in json.dumps(sent)
+    assert dropped == ()
+    form = {"format": {"type": "object", "properties": {"a": {"type": ["array", "null"]}}}}
+    assert told("ollama", asked("ollama", **form), to)[1] == ()
+
+
+def union(key: str) -> JSON:
+    """A tool that is told one of two things, as pydantic writes it."""
+    file = {"type": "object", "properties": {"kind": {"const": "file"}, "path": {"type": "string"}}}
+    url = {"type": "object", "properties": {"kind": {"const": "url"}, "url": {"type": "string"}}}
+    file["required"], url["required"] = ["kind", "path"], ["kind", "url"]
+    return {key: [{"$ref": "#/$defs/File"}, url], "$defs": {"File": file}}
+
+
+@pytest.mark.parametrize("key", ["anyOf", "oneOf", "allOf"])
+@pytest.mark.parametrize("to", ["openai", "responses", "anthropic", "bedrock"])
+def test_a_choice_at_the_root_of_a_tool_becomes_its_properties(key: str, to: str) -> None:
+    function = {"type": "function", "function": {"name": "f", "parameters": union(key)}}
+    sent, dropped = told("ollama", asked("ollama", tools=[function]), to)
+    written = json.dumps(sent)
+    assert '"path"' in written
+    assert '"url"' in written
+    assert dropped == (() if key == "allOf" else ("tools[].parameters",))
+
+
+@pytest.mark.parametrize("to", [name for name in EVERY if name != "ollama"])
+def test_a_choice_at_the_root_of_a_format(to: str) -> None:
+    schema = {"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
+    told("ollama", asked("ollama", format=schema), to)
+
+
+def test_servers_that_are_bound_by_any_schema_are_told_it() -> None:
+    body = {**asked("gemini"), "generationConfig": ARRAY}
+    path = "/v1beta/models/m:generateContent"
+    inbound = find(path, b"")
+    assert inbound is not None
+    for quirks, is_bound in ((ENGINE.quirks, True), (profile("vllm").quirks, True), (Quirks(), False)):
+        codec = OpenAICodec(quirks)
+        request = inbound.decode(json.loads(json.dumps(body)))
+        sent = codec.encode(request, Deployment("d", "m", codec, codec.operations))
+        assert ("response_format" in json.loads(sent.body)) is is_bound
+        assert (sent.schema is None) is is_bound
+
+
 NAMES = [
     ("gemini", "server.tool:x", {"tools": [{"functionDeclarations": [{"name": "server.tool:x"}]}]}),
     ("anthropic", "m" * 100, {"tools": [{"name": "m" * 100, "input_schema": T}]}),
@@ -325,6 +430,30 @@ def test_who_asks_for_a_tool_that_cannot_be_told_keeps_the_others(to: str) -> No
     assert sorted(dropped) == ["tool_choice", "tools.web_search"]
 
 
+@pytest.mark.parametrize("to", [name for name in EVERY if name != "responses"])
+def test_who_must_call_a_tool_that_cannot_be_told_is_free(to: str) -> None:
+    body = asked("responses", tools=[{"type": "web_search"}], tool_choice="required")
+    _, dropped = told("responses", body, to)
+    assert sorted(dropped) == ["tool_choice", "tools.web_search"]
+
+
+def test_thinking_stays_where_no_tool_is_forced_any_more() -> None:
+    tools = [{"type": "web_search"}, {"type": "function", "name": "f", "parameters": T}]
+    more = {"tools": tools, "tool_choice": {"type": "web_search"}, "reasoning": {"effort": "low"}}
+    sent, dropped = told("responses", asked("responses", **more), "bedrock")
+    assert sent["additionalModelRequestFields"]["thinking"]["type"] == "enabled"
+    assert "thinking" not in dropped
+
+
+@pytest.mark.parametrize("choice", ["named", "allowed"])
+@pytest.mark.parametrize("to", [name for name in EVERY if name not in ("responses", "ollama")])
+def test_a_custom_tool_can_be_asked_for(choice: str, to: str) -> None:
+    tools = [{"type": "custom", "name": "sh"}, {"type": "function", "name": "f", "parameters": T}]
+    named: JSON = {"type": "custom", "name": "sh"}
+    wanted = named if choice == "named" else {"type": "allowed_tools", "mode": "auto", "tools": [named]}
+    assert told("responses", asked("responses", tools=tools, tool_choice=wanted), to)[1] == ()
+
+
 # -- the form of an answer
 
 
@@ -379,6 +508,17 @@ def test_functions_and_a_schema_together_before_gemini_3() -> None:
     assert sent["generationConfig"]["responseMimeType"] == "application/json"
 
 
+def test_functions_and_a_schema_together_at_ollama() -> None:
+    """Its format is a grammar of the whole answer: no tool would ever be called."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "r", "schema": T}}
+    body = asked("openai", tools=[chat_function()], response_format=wanted)
+    sent, dropped = told("openai", body, "ollama")
+    assert "format" not in sent
+    assert "JSON Schema" in sent["messages"][0]["content"]
+    assert dropped == ()
+    assert told("openai", {**body, "tool_choice": "none"}, "ollama")[0]["format"] == T
+
+
 LIMITED = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 3}}}
 
 
@@ -420,6 +560,28 @@ def test_a_schema_at_bedrock(model: str, way: str) -> None:
 THINKS = {"type": "enabled", "budget_tokens": 31_999}
 
 
+@pytest.mark.parametrize(
+    ("to", "model"),
+    [
+        ("anthropic", "claude-3-5-haiku-20241022"),
+        ("bedrock", "us.anthropic.claude-3-5-sonnet-20241022-v2:0"),
+        ("gemini", "gemini-2.0-flash"),
+        ("openai", "gpt-4o"),
+        ("responses", "gpt-4.1"),
+    ],
+)
+def test_a_model_that_cannot_think_is_not_asked_to(to: str, model: str) -> None:
+    source, wish = ("openai", {"reasoning_effort": "low"})
+    if to == "openai":
+        source, wish = (
+            "anthropic",
+            {"thinking": {"type": "enabled", "budget_tokens": 2048}, "max_tokens": 4096},
+        )
+    assert told(source, asked(source, **wish), to, model)[1] == ("thinking",)
+    off: JSON = {"reasoning_effort": "none"} if source == "openai" else {"thinking": {"type": "disabled"}}
+    assert told(source, asked(source, **off), to, model)[1] == ()
+
+
 @pytest.mark.parametrize("to", [name for name in EVERY if name != "anthropic"])
 def test_claude_code_s_thinking_is_asked_of_those_who_can(to: str) -> None:
     sent, dropped = told("anthropic", asked("anthropic", max_tokens=32_000, thinking=THINKS), to)
@@ -452,8 +614,70 @@ def test_thinking_is_turned_off_or_said_not_to_be(
 
 def test_what_is_known_of_openai_s_models() -> None:
     assert efforts("gpt-4.1-mini") == efforts("gpt-5.1-chat-latest") == Efforts(reasons=False)
-    assert efforts("openai/gpt-5.4").off == "none"
+    assert efforts("openai/gpt-5.4").known == ("none", "low", "medium", "high", "xhigh")
+    assert efforts("gpt-5.6").known[-1] == "max"
     assert efforts("gpt-oss-120b") == efforts("mistral-large") == Efforts()
+
+
+@pytest.mark.parametrize("to", ["openai", "responses"])
+@pytest.mark.parametrize(
+    ("model", "said", "understood"),
+    [
+        ("gpt-5", "max", "high"),
+        ("gpt-5.1", "xhigh", "high"),
+        ("gpt-5.1-codex-max", "max", "xhigh"),
+        ("gpt-5-pro", "low", "high"),
+        ("gpt-5.2-pro", "low", "medium"),
+        ("o3", "max", "high"),
+        ("gpt-5.2", "xhigh", "xhigh"),
+        ("gpt-5.6", "max", "max"),
+        ("mistral-large", "max", "max"),
+    ],
+)
+def test_an_effort_is_the_nearest_that_the_model_knows(
+    to: str, model: str, said: str, understood: str
+) -> None:
+    sent, lost = told("anthropic", asked("anthropic", output_config={"effort": said}), to, model)
+    assert (sent.get("reasoning_effort") or sent["reasoning"]["effort"]) == understood
+    assert lost == (() if said == understood else ("thinking.effort",))
+
+
+SAMPLED = {"temperature": 0.5, "top_p": 0.9, "stop_sequences": ["x"]}
+
+
+@pytest.mark.parametrize("to", ["openai", "responses"])
+@pytest.mark.parametrize(
+    ("model", "effort", "is_sampled"),
+    [
+        ("gpt-4o", None, True),
+        ("gpt-5", None, False),
+        ("gpt-5.2", None, True),
+        ("gpt-5.2", "low", False),
+        ("gpt-5.2-codex", None, False),
+        ("gpt-5.6", None, False),
+        ("o3", None, False),
+        ("a-deployment", "low", True),
+    ],
+)
+def test_a_model_that_reasons_is_not_sampled(
+    to: str, model: str, effort: str | None, is_sampled: bool
+) -> None:
+    more = SAMPLED if effort is None else {**SAMPLED, "output_config": {"effort": effort}}
+    sent, dropped = told("anthropic", asked("anthropic", **more), to, model)
+    assert ("temperature" in sent) is is_sampled
+    lost = set() if is_sampled else {"temperature", "top_p", "stop"}
+    assert set(dropped) == lost | ({"stop"} if to == "responses" else set())  # which has none at all
+    usual = asked("anthropic", temperature=1)
+    assert told("anthropic", usual, to, model)[1] == ()
+
+
+@pytest.mark.parametrize("to", ["openai", "responses"])
+@pytest.mark.parametrize(("model", "understood"), [("gpt-5", "minimal"), ("gpt-5.1", "low"), ("o3", "low")])
+def test_a_small_budget_is_the_least_effort(to: str, model: str, understood: str) -> None:
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    sent, lost = told("anthropic", asked("anthropic", max_tokens=2048, thinking=thinking), to, model)
+    assert (sent.get("reasoning_effort") or sent["reasoning"]["effort"]) == understood
+    assert lost == ()
 
 
 @pytest.mark.parametrize("issuer", ["anthropic", "responses", "bedrock"])
@@ -469,6 +693,19 @@ def test_a_turn_that_ends_in_thoughts_is_told_without_them(issuer: str) -> None:
 
 
 # -- what else was lost in silence
+
+
+@pytest.mark.parametrize("issuer", ["anthropic", "bedrock"])
+def test_thoughts_before_what_cannot_be_told_are_not_told(issuer: str) -> None:
+    sealed = f"penstock.{issuer}.c2ln"
+    items = [
+        {"role": "user", "content": "draw"},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": sealed},
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AAAA"},
+        {"role": "user", "content": "another"},
+    ]
+    _, dropped = told("responses", asked("responses", input=items, reasoning={"effort": "low"}), issuer)
+    assert {"messages[].reasoning", "messages[].image_generation_call"} <= set(dropped)
 
 
 def test_a_limit_below_openai_s_least_is_reported() -> None:
@@ -560,6 +797,10 @@ def test_bedrock_says_at_which_sequence_it_stopped() -> None:
     events = reader_of("bedrock").answer(json.dumps(answer).encode()).events
     written = json.loads(encoded("anthropic", events, stream=False))
     assert (written["stop_reason"], written["stop_sequence"]) == ("stop_sequence", "END")
+    del answer["additionalModelResponseFields"]  # models that are none of Claude's say no more
+    events = reader_of("bedrock").answer(json.dumps(answer).encode()).events
+    written = json.loads(encoded("anthropic", events, stream=False))
+    assert (written["stop_reason"], written["stop_sequence"]) == ("stop_sequence", None)
 
 
 @pytest.mark.parametrize(
@@ -619,6 +860,24 @@ def test_a_call_that_a_filter_tore_is_no_error() -> None:
     torn: list[Event] = [ToolStart(0, "a", "f"), ToolDelta(0, '{"y":'), Finish("content_filter")]
     for dialect in PATHS:
         encoded(dialect, torn, stream=True)
+
+
+@pytest.mark.parametrize("upstream", PATHS)
+@given(events=answers(), at=st.integers(1, 40), reason=st.sampled_from(["length", "content_filter"]))
+@settings(max_examples=25, deadline=None)
+def test_an_answer_may_be_cut_anywhere(
+    upstream: str, events: list[Event], at: int, reason: FinishReason
+) -> None:
+    """Streamed by one vendor, told in every dialect: what was said whole is not lost, and nothing breaks."""
+    said = [event for event in events[:at] if not isinstance(event, Finish | UsageReport)]
+    cut = [*said, Finish(reason)]
+    starts = {event.index: event.name for event in said if isinstance(event, ToolStart)}
+    whole = {starts[event.index] for event in said if isinstance(event, ToolEnd)}
+    assume(set(starts.values()) - whole <= {starts[max(starts, default=0)]} if starts else True)  # in a row
+    for client in PATHS:
+        for stream in (True, False):
+            read = told_as(client, told_as(upstream, cut, stream=True), stream=stream)
+            assert whole <= {event.name for event in read if isinstance(event, ToolStart)}
 
 
 def test_parts_of_a_history_are_not_changed_in_place() -> None:

@@ -1,26 +1,13 @@
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
 from store_help import Opened, opened
 
-from penstock.testing.postgres import NotInstalled, Postgres
+from penstock.testing.servers import PostgresServer
 
 _number = count(1)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    try:
-        server = Postgres()
-    except NotInstalled as exc:
-        if os.environ.get("PENSTOCK_TEST_REQUIRE_ALL") == "1":
-            pytest.fail(str(exc))
-        pytest.skip(str(exc))
-    with server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -36,7 +23,7 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], s
         name = f"test_{next(_number)}"
         if backend == "sqlite":
             return f"sqlite:///{tmp_path / name}.db"
-        server: Postgres = request.getfixturevalue("postgres")
+        server: PostgresServer = request.getfixturevalue("postgres")
         return server.new_database(name)
 
     return new

@@ -14,7 +14,7 @@ from store_help import NOON_US, Opened, call, key, opened
 from penstock.store import connect, open_store
 from penstock.store.sql import Ask, Do, Script
 from penstock.store.sqlite import SQLiteStore
-from penstock.testing.postgres import Postgres
+from penstock.testing.servers import PostgresServer
 from penstock.types.errors import Conflict, InvalidRequest, SchemaMismatch, StoreFull, StoreUnavailable
 from penstock.types.store import Key, StoredRoute, Team
 from penstock.types.usage_store import DAY_US, UsageWhere
@@ -175,16 +175,16 @@ async def test_the_file_is_its_owners_alone(path: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _restarting(server: Postgres) -> AsyncIterator[None]:
+async def _restarting(server: PostgresServer) -> AsyncIterator[None]:
     """The server is gone inside."""
-    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.stop, kill=True)
     try:
         yield
     finally:
         await asyncio.to_thread(server.start)
 
 
-async def test_a_server_that_restarts_is_found_again(postgres: Postgres, postgres_url: str) -> None:
+async def test_a_server_that_restarts_is_found_again(postgres: PostgresServer, postgres_url: str) -> None:
     async with opened(postgres_url) as one:
         team = await one.create(Team(name="a"), actor="ann")
         waiting = asyncio.ensure_future(one.wait_for_revision(1))  # noqa: TID251
@@ -202,7 +202,7 @@ async def test_a_server_that_restarts_is_found_again(postgres: Postgres, postgre
 
 
 async def test_a_batch_in_the_middle_of_a_restart_is_whole_or_not_there(
-    postgres: Postgres, postgres_url: str
+    postgres: PostgresServer, postgres_url: str
 ) -> None:
     async with opened(postgres_url) as one:
         await one.add_usage([call(0)])

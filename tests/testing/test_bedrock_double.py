@@ -174,7 +174,7 @@ async def test_limits_ends_and_formats() -> None:
             assert stopped["additionalModelResponseFields"] == {"stop_sequence": "5"}
             refused = await sdk.converse(**ask("please refuse"))
             assert refused["output"]["message"]["content"] == [{"text": REFUSAL}]
-            schema = json.dumps(WEATHER["toolSpec"]["inputSchema"]["json"])
+            schema = json.dumps({**WEATHER["toolSpec"]["inputSchema"]["json"], "additionalProperties": False})
             wanted = {"type": "json_schema", "structure": {"jsonSchema": {"schema": schema}}}
             day = await sdk.converse(**ask("a day in Rome", outputConfig={"textFormat": wanted}))
             assert day["output"]["message"]["content"] == [{"text": '{"city": "Rome"}'}]

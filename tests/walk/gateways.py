@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -92,13 +93,14 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def gateway(
-    config: str, *, drain_s: float = 1.0, data_dir: Path | None = None
+    config: str, *, drain_s: float = 1.0, data_dir: Path | None = None, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Gateway]:
+    """tls: how the client verifies a gateway that serves TLS."""
     # as at a start, where no loop runs yet: files are read
     snapshot = await asyncio.to_thread(lambda: compile_settings(load_text(config), secret=SECRET))
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     options = serve.Options(snapshot, port=0, data_dir=data_dir, drain_s=drain_s, on_ready=ready.set_result)
-    async with asyncio.TaskGroup() as group, http1.Client() as client:
+    async with asyncio.TaskGroup() as group, http1.Client(ssl_context=tls) as client:
         server = tasks.spawn(group, serve.serve(options), "server")
         try:
             yield Gateway(await ready, client, server.cancel)

@@ -139,9 +139,10 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 class Process(Sick):
-    """A double in a process of its own, which `strike` kills. What it does before, the request says."""
+    """A double in a process of its own, which `strike` kills when it has said `at` (x-test-log)."""
 
-    def __init__(self) -> None:
+    def __init__(self, at: str) -> None:
+        self._at = at
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -152,12 +153,22 @@ class Process(Sick):
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self.strike()
+        await self._end()
 
     async def begin(self) -> None:
         """It is well until it is killed."""
 
     async def strike(self) -> None:
+        await asyncio.to_thread(self._wait)
+        await self._end()
+
+    def _wait(self) -> None:
+        said = self._process.stdout
+        assert said is not None
+        while said.readline().decode().strip() != self._at:
+            assert self._process.poll() is None
+
+    async def _end(self) -> None:
         self._process.kill()
         await asyncio.to_thread(self._process.communicate)
 

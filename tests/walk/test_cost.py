@@ -23,6 +23,7 @@ from gateways import KEY, Gateway, chat, gateway, remote
 
 import penstock
 from penstock.telemetry import log
+from penstock.testing.oidc import OidcProvider
 from penstock.testing.upstream import Upstream
 
 OURS = str(Path(penstock.__file__).parent)
@@ -35,10 +36,11 @@ class Bound(NamedTuple):
     instructions: float
 
 
-UNARY = Bound(calls=112, instructions=3905)  # one request and its answer
+UNARY = Bound(calls=112, instructions=3920)  # one request and its answer
 EVENT = Bound(calls=20, instructions=675)  # one event of a stream that comes in a read of its own
 MESSAGE = Bound(calls=0.1, instructions=25)  # one message more in the request
 PRICES = "prices: {models: {m: {input: $0.15/1M, output: $0.60/1M}}}"
+TOKEN = Bound(calls=5, instructions=110)  # more than a key's, of a token that was verified before
 LOOSE = 0.9  # of a bound: below that it guards nothing, so lower it
 
 
@@ -81,8 +83,9 @@ class Counted:
 class Client:
     """Written with the standard library only, so that nothing of it is counted."""
 
-    def __init__(self, gate: Gateway) -> None:
+    def __init__(self, gate: Gateway, key: str = KEY) -> None:
         self._gate = gate
+        self._key = key
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._gate.port)
@@ -96,7 +99,7 @@ class Client:
         sent = json.dumps(body).encode()
         head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-            f"authorization: Bearer {KEY}\r\naccept: */*\r\ncontent-length: {len(sent)}\r\n\r\n"
+            f"authorization: Bearer {self._key}\r\naccept: */*\r\ncontent-length: {len(sent)}\r\n\r\n"
         )
         self._writer.write(head.encode() + sent)
         got = await self._reader.readuntil(b"\r\n\r\n")
@@ -139,6 +142,21 @@ async def test_a_plain_request_costs_no_more_than_it_did() -> None:
     async with Upstream() as up, gateway(remote(up.url, PRICES)) as gate, Client(gate) as client:
         counted = await client.cost(chat("hello", temperature=0.7, max_tokens=100))
         check(counted.total(), UNARY, counted)
+
+
+@pytest.mark.usefixtures("_logged")
+async def test_a_token_that_is_remembered_costs_little_more_than_a_key() -> None:
+    async with Upstream() as up, OidcProvider() as idp:
+        issuer = f"identity: {{oidc: {{corp: {{issuer: '{idp.issuer}', audience: penstock}}}}}}"
+        async with gateway(remote(up.url, issuer)) as gate:
+            async with Client(gate) as client:
+                plain = (await client.cost(chat("hello"))).total()
+            async with Client(gate, idp.token()) as client:
+                counted = await client.cost(chat("hello"))
+            more = Bound(*(a - b for a, b in zip(counted.total(), plain, strict=True)))
+            assert more.calls <= TOKEN.calls, counted.most()
+            if sys.version_info[:2] == RECORDED_ON:
+                assert more.instructions <= TOKEN.instructions, counted.most()
 
 
 @pytest.mark.usefixtures("_logged")

@@ -64,7 +64,9 @@ def check(
             "defaults": dict(prepared.snapshot.defaults),
             "unpriced": sorted(prepared.snapshot.unpriced),
             "refused": sorted(prepared.snapshot.refused),
-            "keys": [key.name for key in prepared.snapshot.keys.values()],
+            "keys": sorted(
+                {key.name for key in prepared.snapshot.keys.values()} | set(prepared.settings.keys)
+            ),
         }
         if as_json:
             say_json(report)
@@ -94,14 +96,8 @@ def _data_dir_source(prepared: Any) -> str:
 
 
 def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
-    from penstock.config.schema import Batching, Budget, Rates, Timeouts, secret_fields
-    from penstock.config.units import (
-        format_amount,
-        format_duration,
-        format_money,
-        format_price,
-        format_size,
-    )
+    from penstock.config.schema import Rates, secret_fields, units
+    from penstock.config.units import FORMATS
 
     match value:
         case Rates():
@@ -111,27 +107,13 @@ def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[t
                     for index, tier in enumerate(said):
                         yield from leaves(tier, f"{below}[{index}]")
                 elif said is not None:
-                    yield below, str(said) if name == "above_input_tokens" else format_price(said), False
-        case Timeouts():
-            for name in value.__struct_fields__:
-                inner = getattr(value, name)
-                yield f"{path}.{name}", inner if name == "min_rate" else format_duration(inner), False
-        case Budget():
-            yield f"{path}.usd", f"${format_money(value.usd)}", False
-            rolling = format_duration(value.rolling) if value.rolling is not None else None
-            yield f"{path}.period", value.period if rolling is None else None, False
-            yield f"{path}.rolling", rolling, False
-            yield f"{path}.models", list(value.models), False
-        case Batching():
-            yield f"{path}.window", format_duration(value.window), False
-            yield f"{path}.texts", value.texts, False
-            yield f"{path}.tokens", format_amount(value.tokens), False
+                    yield below, str(said) if name == "above_input_tokens" else FORMATS["price"](said), False
         case msgspec.Struct():
             for name in value.__struct_fields__:
                 below = f"{path}.{name}" if path else name
                 inner = getattr(value, name)
-                if name == "body_limit":
-                    inner = format_size(inner)
+                if (unit := units(value.__class__).get(name)) and isinstance(inner, int | float):
+                    inner = FORMATS[unit](inner)
                 yield from leaves(inner, below, is_secret=is_secret or name in secret_fields(value.__class__))
         case dict():
             for name, inner in value.items():

@@ -5,6 +5,7 @@ written                      becomes
 limits, budgets of a scope   one Claim of that scope
 a budget with `models`       a Claim of its own, for calls of those public names only
 a key with a team            the claims of both
+an issuer of tokens          claims of each of its callers; auth/tokens.py puts in who that is
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +59,7 @@ def claims_of_teams(settings: schema.Settings) -> dict[str, Claims]:
     }
 
 
-def budgets_of(written: schema.Key | schema.Team) -> tuple[schema.Budget, ...]:
+def budgets_of(written: schema.Key | schema.Team | schema.Oidc) -> tuple[schema.Budget, ...]:
     return (written.budget,) if isinstance(written.budget, schema.Budget) else written.budget
 
 

@@ -10,21 +10,22 @@ provider                    Remote; with `models: [a]` also a route `<provider>/
 deployment with provider    a Deployment on that Remote, and a route of its name
 deployment without          a Pool and a Deployment on it, and a route of its name
 route                       a Route; one that bears a deployment's name takes its place
-key                         a hash in `keys`
+key                         a hash in `keys`; a second one for its previous secret
+identity                    a Policy: issuers, proxies, certificates
 (builtin: on)               builtin:chat, builtin:embedding, builtin:rerank
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
-from penstock.config import schema
-from penstock.config.claims import budgets_of, claims_of, claims_of_teams, limit_problems
+from penstock.config import identity, schema
+from penstock.config.claims import Claims, budgets_of, claims_of, claims_of_teams, limit_problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Parallel, Replicas, Settings
 from penstock.config.snapshot import ModelRow, Remote, Snapshot, is_priced, key_hash
@@ -57,7 +58,7 @@ from penstock.types.deployment import (
     Timeouts,
 )
 from penstock.types.errors import PenstockError
-from penstock.types.identity import Requirements, VirtualKey
+from penstock.types.identity import Requirements, Terms, VirtualKey
 from penstock.types.ledger import FailurePolicy
 from penstock.types.money import FREE, Price, Tier, versioned
 from penstock.types.requests import Operation
@@ -212,11 +213,15 @@ def compile_settings(
         deployments = {name: one for name, one in deployments.items() if name not in unpriced}
         left = {name: narrowed(route, is_priced) for name, route in routes.items()}
         routes = {name: route for name, route in left.items() if route is not None}
+    teams, on_failure = claims_of_teams(settings), settings.limits.on_store_failure
+    keys = {
+        name: _key(name, written, teams, on_failure=on_failure) for name, written in settings.keys.items()
+    }
     return Snapshot(
         routes=routes,
         remotes=remotes,
         pools=pools,
-        keys=dict(_keys(settings, minted_key, hash_key)),
+        keys=dict(_hashes(settings, keys, minted_key, hash_key)),
         defaults=_defaults(deployments),
         body_limit_bytes=settings.server.body_limit,
         limits=settings.limits,
@@ -227,6 +232,8 @@ def compile_settings(
         unpriced=unpriced,
         refuses_unpriced=refuses,
         refused=every - routes.keys(),
+        identity=identity.policy_of(settings, keys, teams),
+        tls=identity.tls_files(settings),
     )
 
 
@@ -463,28 +470,39 @@ def _hook(name: str, written: schema.Webhook) -> Hook:
     return Hook(name, written.url, written.secret or "", frozenset(written.events), written.team)
 
 
-def _keys(settings: Settings, minted: str | None, hash_key: bytes) -> Iterator[tuple[bytes, VirtualKey]]:
+def _key(
+    name: str, written: schema.Key, teams: Mapping[str, Claims], *, on_failure: FailurePolicy
+) -> VirtualKey:
+    claims = claims_of("key", name, written.limits, budgets_of(written), on_failure=on_failure)
+    if written.team is not None:
+        claims += teams[written.team]
+    terms = Terms(written.expires, identity.networks(written.ips))
+    return VirtualKey(
+        name,
+        None if written.routes is None else frozenset(written.routes),
+        written.priority,
+        _requirements(written.requires),
+        written.team,
+        claims.always,
+        claims.by_model,
+        frozenset(written.overrides),
+        written.role,
+        terms=None if terms == Terms() else terms,
+    )
+
+
+def _hashes(
+    settings: Settings, keys: Mapping[str, VirtualKey], minted: str | None, hash_key: bytes
+) -> Iterator[tuple[bytes, VirtualKey]]:
     if minted is not None:
         yield key_hash(minted.encode(), hash_key), VirtualKey(MINTED_KEY, role="owner")
-    on_failure = settings.limits.on_store_failure
-    teams = claims_of_teams(settings)
     for name, written in settings.keys.items():
-        allowed = None if written.routes is None else frozenset(written.routes)
-        claims = claims_of("key", name, written.limits, budgets_of(written), on_failure=on_failure)
-        if written.team is not None:
-            claims += teams[written.team]
-        key = VirtualKey(
-            name,
-            allowed,
-            written.priority,
-            _requirements(written.requires),
-            written.team,
-            claims.always,
-            claims.by_model,
-            frozenset(written.overrides),
-            role=written.role,
-        )
-        yield key_hash(written.secret.encode(), hash_key), key
+        if written.secret is not None:
+            yield key_hash(written.secret.encode(), hash_key), keys[name]
+        if (old := written.previous) is not None:
+            ends_s = old.until if written.expires is None else min(old.until, written.expires)
+            terms = Terms(ends_s, identity.networks(written.ips))
+            yield key_hash(old.secret.encode(), hash_key), msgspec.structs.replace(keys[name], terms=terms)
 
 
 def _requirements(written: schema.Requirements) -> Requirements | None:
@@ -589,24 +607,26 @@ def problems(
     also_named: section -> names written in the file whose settings were unusable; they do not dangle.
     """
     extra = {section: set(names) for section, names in (also_named or {}).items()}
+    no_such_route = _route_check(settings, extra)
     found = [
         *_provider_problems(settings),
         *_deployment_problems(settings, extra.get("providers", set())),
         *_route_problems(settings, extra.get("deployments", set())),
-        *_key_problems(settings, extra),
+        *_key_problems(settings, no_such_route),
         *_tag_problems(settings),
         *_price_problems(settings, extra),
         *_store_problems(settings.store),
+        *identity.problems(settings, extra.get("keys", set()), extra.get("teams", set()), no_such_route),
         *_limit_problems(settings, extra.get("teams", set())),
         *_webhook_problems(settings, extra.get("teams", set())),
     ]
-    has_keys = bool(settings.keys or extra.get("keys")) or has_minted_key
+    has_keys = bool(settings.keys or settings.identity.oidc or extra.get("keys")) or has_minted_key
     if not is_loopback(settings.server.host) and not has_keys:
         found.append(
             Problem(
                 "server.host",
                 f"{settings.server.host} can be reached from other machines and no key is configured; "
-                "add one under `keys`, or listen on 127.0.0.1",
+                "add one under `keys` or an issuer under `identity.oidc`, or listen on 127.0.0.1",
             )
         )
     return found
@@ -923,23 +943,36 @@ def _may(settings: Settings, name: str, operation: Operation) -> bool:
         return True
 
 
-def _key_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:
-    known = _deployment_names(settings) | set(settings.routes)
-    known |= extra.get("deployments", set()) | extra.get("routes", set())
+def _key_problems(settings: Settings, no_such_route: Callable[[str], str]) -> Iterator[Problem]:
     by_secret: dict[str, str] = {}
     for name, written in settings.keys.items():
         path = f"keys.{name}"
-        if not re.fullmatch(r"[!-~]+", written.secret):
-            yield Problem(f"{path}.secret", "holds a space or a character that cannot be sent in a header")
-        elif written.secret in by_secret:
-            yield Problem(f"{path}.secret", f"is the same as that of keys.{by_secret[written.secret]}")
-        by_secret.setdefault(written.secret, name)
+        secrets = {f"{path}.secret": written.secret} if written.secret is not None else {}
+        if written.previous is not None:
+            secrets[f"{path}.previous.secret"] = written.previous.secret
+        for where, secret in secrets.items():
+            if not re.fullmatch(r"[!-~]+", secret):
+                yield Problem(where, "holds a space or a character that cannot be sent in a header")
+            elif secret in by_secret:
+                yield Problem(where, f"is the same as that of keys.{by_secret[secret]}")
+            by_secret.setdefault(secret, name)
         for index, route in enumerate(written.routes or ()):
-            provider = settings.providers.get(route.partition("/")[0])
-            if route not in known and not (provider is not None and provider.models == "*" and "/" in route):
-                yield Problem(
-                    f"{path}.routes[{index}]", _no_such("route or deployment", route, sorted(known))
-                )
+            if said := no_such_route(route):
+                yield Problem(f"{path}.routes[{index}]", said)
+
+
+def _route_check(settings: Settings, extra: Mapping[str, set[str]]) -> Callable[[str], str]:
+    """Says what is wrong with a public name; empty when nothing is."""
+    known = _deployment_names(settings) | set(settings.routes)
+    known |= extra.get("deployments", set()) | extra.get("routes", set())
+
+    def check(route: str) -> str:
+        provider = settings.providers.get(route.partition("/")[0])
+        if route in known or (provider is not None and provider.models == "*" and "/" in route):
+            return ""
+        return _no_such("route or deployment", route, sorted(known))
+
+    return check
 
 
 def _price_problems(settings: Settings, extra: Mapping[str, set[str]]) -> Iterator[Problem]:

@@ -89,8 +89,7 @@ def load(flags: Flags, *, env: Mapping[str, str] | None = None, adopted: Iterabl
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
             raise ConfigError([Problem("", f"cannot be read: {reason}")], origin) from exc
-        settings, lines = _read(text, variables, origin, adopted)
-        settings = _anchored(settings, path.parent.absolute())
+        settings, lines = _read(text, variables, origin, adopted, path.parent.absolute())
     sources = {where: f"{origin}:{line}" for where, line in lines.items() if where}
     settings = _override(settings, flags, variables, sources)
     data_dir = flags.data_dir or Path(variables.get("PENSTOCK_DATA_DIR") or DEFAULT_DATA_DIR)
@@ -107,9 +106,12 @@ def _file(flags: Flags, env: Mapping[str, str]) -> Path | None:
 
 
 def _read(
-    text: str, env: Mapping[str, str], origin: str, adopted: Iterable[str]
+    text: str, env: Mapping[str, str], origin: str, adopted: Iterable[str], folder: Path | None = None
 ) -> tuple[Settings, dict[str, int]]:
+    """folder: where relative paths in it begin; None: in the working folder."""
     reading = read(text, env)
+    if folder is not None:
+        reading.settings = _anchored(reading.settings, folder)
     if reading.problems:
         named = {section: set(names) for section, names in reading.names.items()}
         named.setdefault("providers", set()).update(adopted)
@@ -120,7 +122,7 @@ def _read(
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
-    """Relative `file:` sources and SQLite files are beside the configuration, wherever it is started from."""
+    """Relative paths mean files beside the configuration, wherever the server is started from."""
 
     def anchored(written: Deployment) -> Deployment:
         scheme, _, rest = written.model.strip().partition(":")
@@ -134,7 +136,12 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     store = settings.store
     if url.startswith(SQLITE) and is_store_url(url) and not file.startswith(("/", "~")):
         store = msgspec.structs.replace(store, url=f"{SQLITE}{folder / file}")
-    return msgspec.structs.replace(settings, deployments=deployments, store=store)
+    server = settings.server
+    if (tls := server.tls) is not None:
+        paths = {field: getattr(tls, field) for field in ("cert", "key", "client_ca")}
+        beside = {field: str(folder / Path(path).expanduser()) for field, path in paths.items() if path}
+        server = msgspec.structs.replace(server, tls=msgspec.structs.replace(tls, **beside))
+    return msgspec.structs.replace(settings, deployments=deployments, store=store, server=server)
 
 
 def _override(settings: Settings, flags: Flags, env: Mapping[str, str], sources: dict[str, str]) -> Settings:

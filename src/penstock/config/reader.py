@@ -29,6 +29,7 @@ from penstock.config.units import (
     format_rate,
     parse_amount,
     parse_duration,
+    parse_moment,
     parse_money,
     parse_price,
     parse_rate,
@@ -46,6 +47,7 @@ _UNITS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "size": ("a size", parse_size),
     "amount": ("an amount", parse_amount),
     "price": ("a price", parse_price),
+    "moment": ("a moment", parse_moment),
     "rate": ("a rate", lambda text: format_rate(parse_rate(text))),
     "usd": ("an amount of money", parse_money),
 }

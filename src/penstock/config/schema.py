@@ -11,15 +11,18 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, inspect
 
+from penstock.auth.policy import DEFAULT_ALGORITHMS, DEFAULT_SESSION_S, Algorithm
 from penstock.config.units import (
     AMOUNT_PATTERN,
     DURATION_PATTERN,
+    MOMENT_PATTERN,
     PRICE_PATTERN,
     RATE_PATTERN,
     SIZE_PATTERN,
     USD_PATTERN,
     format_amount,
     format_duration,
+    format_moment,
     format_price,
     format_size,
 )
@@ -37,6 +40,7 @@ Size = Annotated[int, Meta(extra={"unit": "size"}, extra_json_schema={"x-unit": 
 Secret = Annotated[str, Meta(extra={"secret": True}, min_length=1)]
 Amount = Annotated[int, Meta(extra={"unit": "amount"}, extra_json_schema={"x-unit": "amount"})]
 UnitPrice = Annotated[int, Meta(extra={"unit": "price"}, extra_json_schema={"x-unit": "price"})]
+Moment = Annotated[float, Meta(extra={"unit": "moment"}, extra_json_schema={"x-unit": "moment"})]
 RateText = Annotated[str, Meta(extra={"unit": "rate"}, extra_json_schema={"x-unit": "rate"})]
 Money = Annotated[int, Meta(extra={"unit": "usd"}, extra_json_schema={"x-unit": "usd"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
@@ -64,6 +68,20 @@ class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """A mapping of settings."""
 
 
+class Tls(Group, frozen=True):
+    """TLS at our own door; the files are read again when they change."""
+
+    cert: Annotated[str, Meta(description="PEM file: the server's certificate and its chain", min_length=1)]
+    key: Annotated[str, Meta(description="PEM file: its key, without a password", min_length=1)]
+    client_ca: Annotated[
+        str | None,
+        Meta(description="PEM file: who vouches for clients' certificates; default: none asked for"),
+    ] = None
+    client: Annotated[
+        Literal["optional", "required"], Meta(description="whether a client must show a certificate")
+    ] = "optional"
+
+
 class Server(Group, frozen=True):
     """The listening address and what concerns every request."""
 
@@ -73,6 +91,7 @@ class Server(Group, frozen=True):
         Secret | None,
         Meta(description="key-hash secret; hosts that serve the same keys share it; default: minted"),
     ] = None
+    tls: Annotated[Tls | None, Meta(description="default: plain HTTP")] = None
     body_limit: Annotated[Size, Meta(description="largest request body")] = 16 << 20
     media_hosts: Annotated[
         tuple[str, ...],
@@ -355,10 +374,20 @@ class Route(Group, frozen=True):
     ] = False
 
 
+class Previous(Group, frozen=True):
+    """What a key's secret was before it was changed."""
+
+    secret: Annotated[Secret, Meta(description="still taken")]
+    until: Annotated[Moment, Meta(description="and until when; a day is the last good one (UTC)")]
+
+
 class Key(Group, frozen=True):
     """A static virtual key."""
 
-    secret: Annotated[Secret, Meta(description="what the caller sends as its bearer token")]
+    secret: Annotated[
+        Secret | None,
+        Meta(description="the bearer token; not needed where a client certificate stands for the key"),
+    ] = None
     routes: Annotated[tuple[str, ...] | None, Meta(description="public names it may use; default: all")] = (
         None
     )
@@ -379,6 +408,99 @@ class Key(Group, frozen=True):
         RoleName,
         Meta(description="operator and above: errors name each attempt; viewer: may not call models"),
     ] = "developer"
+    expires: Annotated[
+        Moment | None, Meta(description="when it ends; a day is the last good one (UTC); default: never")
+    ] = None
+    ips: Annotated[
+        tuple[str, ...],
+        Meta(description="address ranges it may be used from, such as 10.0.0.0/8; default: all"),
+    ] = ()
+    previous: Annotated[
+        Previous | None, Meta(description="the secret before this one, while callers change over")
+    ] = None
+
+
+class Claims(Group, frozen=True):
+    """Which claim of a token says what; `a.b` looks into objects."""
+
+    subject: Annotated[str, Meta(description="who it is, for good")] = "sub"
+    email: Annotated[str, Meta(description="shown instead of the subject")] = "email"
+    team: Annotated[str | None, Meta(description="default: no team")] = None
+    role: Annotated[str | None, Meta(description="its values are looked up in `roles`")] = None
+    routes: Annotated[str | None, Meta(description="lists the public names it may use; default: all")] = None
+
+
+class Oidc(Group, frozen=True):
+    """An issuer whose tokens (JWT) are taken, and with which people may sign in."""
+
+    issuer: Annotated[str, Meta(description="its URL, exactly as tokens say it in `iss`", min_length=1)]
+    audience: Annotated[
+        str | tuple[str, ...], Meta(description="what tokens for us say in `aud`; of several one is enough")
+    ]
+    jwks_url: Annotated[str | None, Meta(description="its keys; default: as its discovery document says")] = (
+        None
+    )
+    algorithms: Annotated[tuple[Algorithm, ...], Meta(description="of signatures", min_length=1)] = (
+        DEFAULT_ALGORITHMS
+    )
+    leeway: Annotated[Duration, Meta(description="how far clocks may differ")] = 60.0
+    claims: Claims = Claims()
+    roles: Annotated[dict[str, RoleName], Meta(description="value of the role claim: the role it gives")] = {}
+    default_role: Annotated[
+        RoleName | None,
+        Meta(
+            description="of who has none of `roles`; default: developer, and nobody where there are `roles`"
+        ),
+    ] = None
+    teams: Annotated[
+        dict[str, str], Meta(description="value of the team claim: the team; default: the value is the team")
+    ] = {}
+    default_team: Annotated[str | None, Meta(description="of who has none of them; default: no team")] = None
+    limits: Annotated[Limits, Meta(description="of each caller")] = Limits()
+    budget: Annotated[
+        Budget | tuple[Budget, ...], Meta(description="of each caller; a list holds all at once")
+    ] = ()
+    routes: Annotated[tuple[str, ...] | None, Meta(description="public names they may use; default: all")] = (
+        None
+    )
+    require: Annotated[
+        dict[str, str | tuple[str, ...]], Meta(description="claim: a value it must have, or one of several")
+    ] = {}
+    insecure: Annotated[Switch, Meta(description="take keys over http from another host, too")] = False
+    client_id: Annotated[str | None, Meta(description="lets people sign in; default: tokens only")] = None
+    client_secret: Annotated[Secret | None, Meta(description="of that client; none for a public one")] = None
+    scopes: Annotated[tuple[str, ...], Meta(description="asked for at a sign-in")] = (
+        "openid",
+        "email",
+        "profile",
+    )
+
+
+class ClientCertificates(Group, frozen=True):
+    """Certificates that stand for keys, verified by `server.tls.client_ca` or by a trusted proxy."""
+
+    header: Annotated[str | None, Meta(description="in which trusted proxies pass the certificate on")] = None
+    map: Annotated[
+        dict[str, str],
+        Meta(
+            description="sha256:, uri:, dns:, email:, subject: or cn: and what it says there -> name of a key"
+        ),
+    ] = {}
+
+
+class Identity(Group, frozen=True):
+    """Who may call besides those with keys, and from where."""
+
+    oidc: dict[Name, Oidc] = {}
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="address ranges whose X-Forwarded-For and certificate header are believed"),
+    ] = ()
+    client_certificates: ClientCertificates = ClientCertificates()
+    public_url: Annotated[
+        str | None, Meta(description="where browsers find us, for sign-ins; default: where they asked")
+    ] = None
+    session: Annotated[Duration, Meta(description="how long a sign-in lasts")] = DEFAULT_SESSION_S
 
 
 class Rates(Group, frozen=True):
@@ -506,6 +628,7 @@ class Settings(Group, frozen=True):
     teams: dict[Name, Team] = {}
     webhooks: dict[Name, Webhook] = {}
     limits: LimitStore = LimitStore()
+    identity: Identity = Identity()
     builtin: Annotated[Switch, Meta(description="the three builtin: models, beside the above")] = True
     store: Store = Store()
     telemetry: Telemetry = Telemetry()
@@ -513,7 +636,6 @@ class Settings(Group, frozen=True):
 
 # Settings of the design that this release lacks: path (a * stands for any name or index) -> what it would do.
 LATER: Final[dict[str, str]] = {
-    "server.tls": "TLS at the door; until then put a TLS proxy in front",
     "deployments.*.quantization": "quantization of GPU engines; a GGUF source names its own",
     "deployments.*.parallel.tensor": "tensor parallelism of GPU engines",
     "deployments.*.parallel.pipeline": "pipeline parallelism of GPU engines",
@@ -555,6 +677,23 @@ def _holds_secret(type_: inspect.Type) -> bool:
     return False
 
 
+@cache
+def units(group: type[msgspec.Struct]) -> dict[str, str]:
+    """The settings of a group that are written with a unit -> which kind."""
+    info = inspect.type_info(group)
+    fields = info.fields if isinstance(info, inspect.StructType) else ()
+    return {field.name: unit for field in fields if (unit := _unit(field.type))}
+
+
+def _unit(type_: inspect.Type) -> str:
+    match type_:
+        case inspect.Metadata():
+            return str((type_.extra or {}).get("unit", "")) or _unit(type_.type)
+        case inspect.UnionType():
+            return next(filter(None, map(_unit, type_.types)), "")
+    return ""
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of penstock.yaml, for editors; `docs/penstock.schema.json` is this."""
     schema = msgspec.json.schema(Settings)
@@ -579,6 +718,9 @@ def _as_written(shape: dict[str, Any]) -> None:
         case "price":
             shape |= {"type": "string", "pattern": PRICE_PATTERN}
             _default(shape, format_price)
+        case "moment":
+            shape |= {"type": "string", "pattern": MOMENT_PATTERN}
+            _default(shape, format_moment)
         case "rate":
             shape.clear()
             shape |= {"type": "string", "pattern": RATE_PATTERN}

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from penstock.auth.policy import Policy
+from penstock.auth.tls import Files
 from penstock.config.schema import LimitStore
 from penstock.models import prices
 from penstock.routing.route import route_of
@@ -35,6 +37,7 @@ from penstock.types.webhooks import Hook
 
 _MAX_WILDCARD_ROUTES: Final = 1024
 _MAX_MODEL_NAME: Final = 256
+_NO_POLICY: Final = Policy()
 
 
 class ModelRow(msgspec.Struct, frozen=True):
@@ -110,6 +113,8 @@ class Snapshot:
     limits: LimitStore = field(default_factory=LimitStore)
     hooks: tuple[Hook, ...] = ()
     refused: frozenset[str] = frozenset()  # routes that have no other target
+    identity: Policy = _NO_POLICY  # who may call, besides those with keys
+    tls: Files | None = None  # at our own door
     _wildcards: dict[str, Route] = field(default_factory=dict, compare=False, repr=False)
 
     @property

@@ -4,20 +4,26 @@ duration   a number and ms, s, m, h or d      500ms  2s  1.5m  15m  180d
 size       a number and B, kB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024)   16MiB  1.5GB
 amount     a number, with k or M for thousands and millions if you like             500  16k  1.5M
 price      USD for one, a thousand (1k) or a million (1M) of something              $3/1M  $0.15/1M  $2/1k
+moment     a day, which is the last good one (UTC), or RFC 3339   2026-12-31  2026-12-31T17:00:00+01:00
 rate       an amount and s, min, h or day, or a number of them                      60/min  20k/min  5/10s
 money      US dollars                                                               25  0.50
 """
 
+import datetime as dt
 import re
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from penstock.types.money import parse_usd
+from penstock.types.money import format_usd, parse_usd
 
 DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
 SIZE_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(B|kB|MB|GB|KiB|MiB|GiB)$"
 AMOUNT_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(k|M)?$"
 PRICE_PATTERN: Final = r"^\$([0-9]+(\.[0-9]+)?) ?/ ?(1|1k|1M)$"
+MOMENT_PATTERN: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$"
+)
 
 RATE_PATTERN: Final = r"^([0-9]+(?:\.[0-9]+)?[kM]?)/([0-9]*)(s|min|h|day)$"
 USD_PATTERN: Final = r"^[0-9]+(\.[0-9]{1,12})?$"
@@ -44,6 +50,7 @@ _MOST: Final = 10**9
 _PER: Final = {"1M": 10**6, "1k": 10**3, "1": 1}
 _PICO: Final = 10**12  # of a USD
 _DEAREST: Final = 10**15  # pico-USD for one of anything
+_DAY: Final = len("2026-12-31")
 _WINDOWS: Final = {"day": 86400, "h": 3600, "min": 60, "s": 1}
 _MOST_USD: Final = 9_000_000
 
@@ -110,6 +117,20 @@ def parse_price(text: str) -> int:
     return pico
 
 
+def parse_moment(text: str) -> float:
+    """Unix seconds from which on it is over. Raises ValueError with a sentence for the user."""
+    what = "a moment is a day such as 2026-12-31, or RFC 3339 such as 2026-12-31T17:00:00Z"
+    if not re.fullmatch(MOMENT_PATTERN, text, re.ASCII):
+        raise ValueError(what)
+    try:
+        found = dt.datetime.fromisoformat(text.upper())
+        if len(text) == _DAY:
+            found = found.replace(tzinfo=dt.UTC) + dt.timedelta(days=1)
+        return found.timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError(what) from None
+
+
 def parse_rate(text: str) -> Rate:
     """Raises ValueError with a sentence for the user."""
     found = re.fullmatch(RATE_PATTERN, text, re.ASCII)
@@ -151,6 +172,12 @@ def format_duration(seconds: float) -> str:
     return f"{_plain(exact / _SECONDS['ms'])}ms"
 
 
+def format_moment(unix_s: float) -> str:
+    """1798761600.0 -> 2027-01-01T00:00:00Z, whichever way it was written."""
+    moment = dt.datetime.fromtimestamp(unix_s, dt.UTC)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
 def format_size(count: int) -> str:
     """16777216 -> 16MiB; falls back to bytes."""
     for unit, length in _BYTES.items():
@@ -175,3 +202,13 @@ def format_price(pico: int) -> str:
 def _plain(number: Decimal) -> str:
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+FORMATS: Final[dict[str, Callable[[Any], str]]] = {
+    "duration": format_duration,
+    "size": format_size,
+    "amount": format_amount,
+    "moment": format_moment,
+    "price": format_price,
+    "usd": format_usd,
+}

@@ -107,6 +107,8 @@ class LlamaCpp:
             adapt=adapt,
             recount_completion=True,
             rename_chat=(("max_completion_tokens", "max_tokens"),),
+            knows=frozenset({"top_k", "min_p", "repetition_penalty"}),
+            any_root=True,
         )
 
     @property

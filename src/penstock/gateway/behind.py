@@ -7,6 +7,7 @@ from typing import Final
 
 from penstock.config.snapshot import Snapshot
 from penstock.gateway import pipeline
+from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
 from penstock.types.door import Asked, Door
 
@@ -17,9 +18,9 @@ MAX_BODY_BYTES: Final = 1 << 20
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-async def answer(exchange: Exchange, snapshot: Snapshot, door: Door) -> None:
+async def answer(exchange: Exchange, snapshot: Snapshot, deps: Deps, door: Door) -> None:
     """Raises PenstockError, ClientLeft."""
-    caller = None if exchange.path in OPEN else pipeline.authenticate(snapshot, exchange)
+    caller = None if exchange.path in OPEN else await pipeline.authenticate(snapshot, exchange, deps)
     body = await exchange.read_body(MAX_BODY_BYTES) if exchange.method in _WITH_BODY else b""
     said = await door(
         Asked(

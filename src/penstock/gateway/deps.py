@@ -4,6 +4,7 @@ import msgspec
 
 from penstock.gateway.balance import Balance
 from penstock.gateway.batching import Batcher
+from penstock.gateway.callers import Callers
 from penstock.gateway.classifier import Classifiers
 from penstock.gateway.health import Health
 from penstock.gateway.media import Media
@@ -37,6 +38,7 @@ class Deps(msgspec.Struct, frozen=True):
     queues: Queues
     hedges: RetryBudget
     delays: Delays
+    callers: Callers
     classifiers: Classifiers
     reservations: Reservations
     running: Running

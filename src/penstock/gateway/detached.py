@@ -6,7 +6,7 @@ Used where an answer outlives its request (background responses), or travels oth
 from collections.abc import Callable
 from typing import Protocol
 
-from penstock.gateway.exchange import Exchange
+from penstock.gateway.exchange import Connection, Exchange
 
 
 class Sink(Protocol):
@@ -20,12 +20,17 @@ class Sink(Protocol):
 
 
 class _NoConnection:
-    """What an exchange without a socket is connected to."""
+    """What an exchange without a socket is connected to. It knows who asked, though they may have left."""
 
     is_write_paused = False
 
-    def __init__(self, peer: str) -> None:
-        self.peer = peer
+    def __init__(self, asked: Connection) -> None:
+        self.peer = asked.peer
+        self.is_tls = asked.is_tls
+        self._certificate = asked.certificate()
+
+    def certificate(self) -> bytes | None:
+        return self._certificate
 
     @property
     def write(self) -> Callable[[bytes], None]:
@@ -80,7 +85,7 @@ class Detached(Exchange, kw_only=True, eq=False):
 def detached(exchange: Exchange, body: bytes, sink: Sink) -> Detached:
     """`exchange` once more, for `body`; its headers are who asks."""
     return Detached(
-        _NoConnection(exchange.connection.peer),
+        _NoConnection(exchange.connection),
         "POST",
         exchange.path,
         b"",

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from penstock.lib.compress import StreamCompressor, negotiate
-from penstock.types.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
+from penstock.types.errors import InvalidRequest, PenstockError, RequestTooLarge, UnsupportedMediaType
 
 BODY_TIMEOUT_S = 60.0  # for the whole request body to arrive
 WRITE_STALL_S = 120.0  # a client that has not made room for the next write by then is cut
@@ -49,6 +49,11 @@ class Connection(Protocol):
     is_write_paused: bool
 
     @property
+    def is_tls(self) -> bool: ...
+
+    def certificate(self) -> bytes | None: ...
+
+    @property
     def write(self) -> Callable[[bytes], None]: ...
 
     async def writable(self) -> None: ...
@@ -77,6 +82,7 @@ class Exchange(msgspec.Struct, eq=False):
     task: asyncio.Task[None] | None = None  # which serves this request
     id: str = ""
     client_left: bool = False
+    refused: PenstockError | None = None  # why its caller is not known: found out once, counted once
     # the answer
     status: int = 0
     is_started: bool = False
@@ -94,12 +100,6 @@ class Exchange(msgspec.Struct, eq=False):
     @property
     def connection(self) -> Connection:
         return self._connection
-
-    @property
-    def is_local(self) -> bool:
-        """The peer is this machine (loopback or a Unix socket)."""
-        peer = self._connection.peer
-        return not peer or peer.startswith("127.") or peer == "::1"
 
     # -- what the connection says ----------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ What is refused here, in the error shape of the API and with an x-request-id, an
 
     a request head above MAX_HEAD_BYTES                   431
     both Content-Length and Transfer-Encoding             400 (RFC 9112 section 6.3: smuggling)
+    a header twice, spelt differently                     400: a client's would hide what a proxy added
     bytes that are no HTTP request                        400
     a head that does not arrive within HEAD_TIMEOUT_S     408
 
@@ -129,6 +130,15 @@ class Listener(asyncio.Protocol):
             (self._line[-1] if self._line else self._current).keeps_alive = False
 
     # -- what an exchange calls ------------------------------------------------------------------------
+
+    @property
+    def is_tls(self) -> bool:
+        return self._transport.get_extra_info("ssl_object") is not None
+
+    def certificate(self) -> bytes | None:
+        """The client's certificate (DER), verified by the handshake."""
+        tls = self._transport.get_extra_info("ssl_object")
+        return tls.getpeercert(binary_form=True) if tls is not None else None
 
     async def writable(self) -> None:
         """Returns once the client has taken enough of what was written."""
@@ -254,6 +264,8 @@ class Listener(asyncio.Protocol):
         self._in_head = False
         self._head_bytes = 0
         headers = {name.lower(): value for name, value in self._headers.items()}
+        if len(headers) != len(self._headers):
+            raise httptools.HttpParserError("a header twice, each time spelt otherwise")
         self._headers.clear()
         url = self._url[0] if len(self._url) == 1 else b"".join(self._url)
         self._url.clear()

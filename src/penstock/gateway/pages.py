@@ -16,6 +16,7 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
 from penstock.gateway.responses import PATH as RESPONSES
 from penstock.gateway.responses import Responses
+from penstock.gateway.signin import SignIn
 from penstock.protocols import (
     anthropic_models,
     dialect_of,
@@ -56,6 +57,7 @@ class Pages:
         self._version = version
         self._responses = responses
         self._admin = admin
+        self._sign_in = SignIn(snapshot, deps)
         self._document = b""  # of /openapi.json, once somebody asked
         self._at = {
             RESPONSES: Page(self._socket, ("GET", "POST")),
@@ -74,12 +76,16 @@ class Pages:
             "/health/ready": Page(self._ready),
             "/metrics": Page(self._metrics),
             "/openapi.json": Page(self._openapi),
+            "/auth/me": Page(self._sign_in.me),
+            "/auth/logout": Page(self._sign_in.logout, ("POST",)),
         }
         self._below = {
             "/v1/models/": Page(self._model),
             "/v1beta/models/": Page(self._gemini_model),
             "/v2/models/": Page(self._kserve_model),
             "/v1/responses/": Page(self._response, (*READS, "DELETE", "POST")),
+            "/auth/login/": Page(self._sign_in.login, ("GET",)),
+            "/auth/callback/": Page(self._sign_in.callback, ("GET",)),
         }
         if admin is not None:
             self._below[behind.PREFIX] = Page(self._behind, behind.METHODS)
@@ -92,19 +98,19 @@ class Pages:
 
     # -- models
 
-    def _rows(self, exchange: Exchange) -> list[ModelRow]:
-        key = pipeline.authenticate(self._snapshot(), exchange)
+    async def _rows(self, exchange: Exchange) -> list[ModelRow]:
+        key = await pipeline.authenticate(self._snapshot(), exchange, self._deps)
         return [row for row in self._snapshot().models() if key.may_use(row.id)]
 
-    def _row(self, exchange: Exchange, name: str) -> ModelRow:
-        for row in self._rows(exchange):
+    async def _row(self, exchange: Exchange, name: str) -> ModelRow:
+        for row in await self._rows(exchange):
             if row.id == name:
                 return row
         shown = name[: pipeline.MAX_ECHO_CHARS]
         raise ModelNotFound(f"The model {shown!r} does not exist or this key may not use it.", param="model")
 
     async def _models(self, exchange: Exchange) -> None:
-        rows = self._rows(exchange)
+        rows = await self._rows(exchange)
         match dialect_of(exchange.headers):
             case "anthropic":
                 page = anthropic_models.page_of(pipeline.query_of(exchange))
@@ -115,29 +121,29 @@ class Pages:
                 await send_json(exchange, openai_models.listing(rows))
 
     async def _model(self, exchange: Exchange) -> None:
-        row = self._row(exchange, exchange.path.removeprefix("/v1/models/"))
+        row = await self._row(exchange, exchange.path.removeprefix("/v1/models/"))
         await send_json(exchange, _SHAPES[dialect_of(exchange.headers)](row))
 
     async def _gemini_models(self, exchange: Exchange) -> None:
-        await send_json(exchange, gemini_models.listing(self._rows(exchange)))
+        await send_json(exchange, gemini_models.listing(await self._rows(exchange)))
 
     async def _gemini_model(self, exchange: Exchange) -> None:
-        row = self._row(exchange, exchange.path.removeprefix("/v1beta/models/"))
+        row = await self._row(exchange, exchange.path.removeprefix("/v1beta/models/"))
         await send_json(exchange, gemini_models.single(row))
 
     async def _ollama_tags(self, exchange: Exchange) -> None:
-        await send_json(exchange, ollama_models.tags(self._rows(exchange)))
+        await send_json(exchange, ollama_models.tags(await self._rows(exchange)))
 
     async def _ollama_ps(self, exchange: Exchange) -> None:
-        await send_json(exchange, ollama_models.ps(self._rows(exchange)))
+        await send_json(exchange, ollama_models.ps(await self._rows(exchange)))
 
     async def _ollama_show(self, exchange: Exchange) -> None:
-        pipeline.authenticate(self._snapshot(), exchange)
+        await pipeline.authenticate(self._snapshot(), exchange, self._deps)
         body = pipeline.decode_json(await exchange.read_body(self._snapshot().body_limit_bytes))
         name = body.get("model") or body.get("name")
         if not isinstance(name, str):
             raise InvalidRequest("`model` is required.", param="model")
-        await send_json(exchange, ollama_models.show(self._row(exchange, name)))
+        await send_json(exchange, ollama_models.show(await self._row(exchange, name)))
 
     async def _ollama_version(self, exchange: Exchange) -> None:
         await send_json(exchange, ollama_models.version(self._version))
@@ -146,7 +152,7 @@ class Pages:
         name = self._snapshot().defaults.get("embedding") or self._snapshot().defaults.get("rerank")
         if name is None:
             raise ModelNotFound("No model answers here without a name.")
-        await send_json(exchange, tei.info(self._row(exchange, name), self._version))
+        await send_json(exchange, tei.info(await self._row(exchange, name), self._version))
 
     async def _kserve(self, exchange: Exchange) -> None:
         await send_json(exchange, kserve.server(self._version))
@@ -161,12 +167,12 @@ class Pages:
     async def _kserve_model(self, exchange: Exchange) -> None:
         name = exchange.path.removeprefix("/v2/models/")
         if name.endswith("/ready"):
-            row = self._row(exchange, name.removesuffix("/ready"))
+            row = await self._row(exchange, name.removesuffix("/ready"))
             is_ready = self._is_ready()
             body = kserve.model_ready(row, is_ready=is_ready)
             await send_json(exchange, body, status=200 if is_ready else 503)
         else:
-            await send_json(exchange, kserve.model(self._row(exchange, name)))
+            await send_json(exchange, kserve.model(await self._row(exchange, name)))
 
     async def _socket(self, exchange: Exchange) -> None:
         if exchange.headers.get(b"x-grade", b"").lower() != b"websocket":  # as the Listener renames `upgrade`
@@ -176,14 +182,14 @@ class Pages:
         await self._responses.converse(exchange, self._snapshot, self._deps)
 
     async def _response(self, exchange: Exchange) -> None:
-        await self._responses.page(exchange, self._snapshot(), dict(pipeline.query_of(exchange)))
+        await self._responses.page(exchange, self._snapshot(), self._deps, dict(pipeline.query_of(exchange)))
 
     # -- health
 
     async def _health(self, exchange: Exchange) -> None:
         rows = self._pools()
         body: dict[str, Any] = {"status": _status(rows), "version": self._version}
-        if exchange.is_local:
+        if self._deps.callers.is_local(self._snapshot(), exchange):
             body["pools"] = [{"pool": row.pool, "replicas": dict(row.states)} for row in rows]
         await send_json(exchange, msgspec.json.encode(body))
 
@@ -202,10 +208,10 @@ class Pages:
     # -- the rest
 
     async def _metrics(self, exchange: Exchange) -> None:
-        if not exchange.is_local:
-            key = pipeline.authenticate(self._snapshot(), exchange)
-            if key.routes is not None:
-                raise PermissionDenied("Metrics tell of every route: they need a key without `routes`.")
+        if not self._deps.callers.is_local(self._snapshot(), exchange):
+            key = await pipeline.authenticate(self._snapshot(), exchange, self._deps)
+            if not key.is_operator:
+                raise PermissionDenied("Metrics tell of everything here: they take the role operator.")
         text = await asyncio.to_thread(self._deps.metrics.render)
         await exchange.send(
             200,
@@ -215,7 +221,7 @@ class Pages:
 
     async def _behind(self, exchange: Exchange) -> None:
         if self._admin is not None:
-            await behind.answer(exchange, self._snapshot(), self._admin)
+            await behind.answer(exchange, self._snapshot(), self._deps, self._admin)
 
     async def _openapi(self, exchange: Exchange) -> None:
         if not self._document:

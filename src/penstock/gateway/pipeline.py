@@ -1,6 +1,6 @@
 """The walk of one request. Read this first.
 
-    1  authenticate         who calls                                   (before the body is read)
+    1  authenticate         who calls           (before the body is read; callers.py where it is no plain key)
     2  read, decode         what is asked, checked against the schema
     3  find_route           which model that is; may this key use it
     4  choose               which target answers                        (routing.select, pure; balance,
@@ -37,7 +37,6 @@ from penstock.types.deployment import Deployment, Route
 from penstock.types.errors import (
     BudgetExceeded,
     InternalError,
-    InvalidApiKey,
     InvalidRequest,
     ModelNotFound,
     PenstockError,
@@ -63,7 +62,7 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
     deps.metrics.call_started(call)
     responder: Responder | None = None
     try:
-        call.key = authenticate(snapshot, exchange)
+        call.key = await authenticate(snapshot, exchange, deps)
         if call.key.role == "viewer":
             raise PermissionDenied("This key may look on; calling models takes the role developer.")
         if deps.usage is not None:
@@ -135,29 +134,30 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
 KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")  # of Anthropic, Azure, Gemini
 
 
-def authenticate(snapshot: Snapshot, exchange: Exchange) -> VirtualKey:
-    """The key of this request. Raises InvalidApiKey, in words that do not tell whether a key exists."""
-    scheme, _, secret = exchange.headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() != b"bearer" or not secret.strip():
+async def authenticate(snapshot: Snapshot, exchange: Exchange, deps: Deps) -> VirtualKey:
+    """The key of this request: one lookup, where it is a key that is good always and from everywhere.
+
+    Raises InvalidApiKey in words that do not tell whether a key exists, and what Callers.admit raises.
+    """
+    scheme, _, said = exchange.headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not (secret := said.strip()):
         secret = other_credentials(exchange)
-    key = snapshot.authenticate(secret.strip())
-    if key is None or (
-        key.terms is not None and not key.terms.allow(_CLOCK.wall(), exchange.connection.peer or "127.0.0.1")
-    ):
-        raise InvalidApiKey("The API key is not valid.")
+    key = snapshot.authenticate(secret)
+    if key is None or key.terms is not None:
+        return await deps.callers.admit(snapshot, exchange, secret, key)
     return key
 
 
 def other_credentials(exchange: Exchange) -> bytes:
-    """The key where other vendors' clients put it. Raises InvalidApiKey when it is nowhere."""
+    """The key where other vendors' clients put it; empty when it is nowhere."""
     for name in KEY_HEADERS:
         if secret := exchange.headers.get(name, b"").strip():
             return secret
     if exchange.query:
         for name_, value in parse_qsl(exchange.query.decode("latin-1")):
             if name_ == "key" and value:
-                return value.encode()
-    raise InvalidApiKey("No API key was given. Send the header `Authorization: Bearer <key>`.")
+                return value.strip().encode()
+    return b""
 
 
 def query_of(exchange: Exchange) -> list[tuple[str, str]]:

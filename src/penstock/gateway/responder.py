@@ -115,6 +115,8 @@ async def send_error(
     lines = _JSON
     lines += call_lines(call, id_header) if call is not None else header_lines(("x-request-id", exchange.id))
     lines += retry_lines(error)
+    if error.status == 401:
+        lines += _CHALLENGE
     if isinstance(error, MethodNotAllowed):
         lines += header_lines(("allow", error.allowed))
     if isinstance(error, BudgetExceeded):
@@ -176,6 +178,7 @@ def translation_line(dropped: tuple[str, ...]) -> str:
 
 
 _JSON = header_lines(("content-type", "application/json"))
+_CHALLENGE = header_lines(("www-authenticate", "Bearer"))  # RFC 9110 wants one with every 401
 
 
 @functools.lru_cache(maxsize=16)

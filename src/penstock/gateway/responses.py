@@ -263,10 +263,11 @@ class Responses:
 
     async def create(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
         """A background response begins here and goes on alone; any other is a request like all."""
-        body = await self._background_body(exchange, snapshot)
-        if body is None:
+        begins = await self._background(exchange, snapshot, deps)
+        if begins is None:
             await pipeline.run(exchange, self.inbound, snapshot, deps)
             return
+        owner, body = begins
         follows = body.get("stream") is True
         sink = _Background()
         run = detached(exchange, _encode({**body, "stream": True}), sink)
@@ -274,7 +275,6 @@ class Responses:
             self._running, pipeline.run(run, self.inbound, snapshot, deps), f"background {run.id}"
         )
         run.task = task
-        owner = pipeline.authenticate(snapshot, exchange).name
         kept = await self._begun(owner, run, sink, task)
         if kept is None:  # it was refused
             if sink.status:
@@ -292,10 +292,15 @@ class Responses:
         else:
             await exchange.send(200, _encode(kept.response), _json_lines(exchange))
 
-    async def _background_body(self, exchange: Exchange, snapshot: Snapshot) -> JSON | None:
-        """The body when it says `background`; else it is put back, and the walk finds whatever is wrong."""
+    async def _background(
+        self, exchange: Exchange, snapshot: Snapshot, deps: Deps
+    ) -> tuple[str, JSON] | None:
+        """Whose it is, and the body when it says `background`.
+
+        Else the body is put back, and the walk finds whatever is wrong.
+        """
         try:
-            pipeline.authenticate(snapshot, exchange)
+            owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
             raw = await exchange.read_body(snapshot.body_limit_bytes)
         except (PenstockError, ClientLeft):
             return None
@@ -308,7 +313,7 @@ class Responses:
             return None
         if not isinstance(body, dict) or body.get("background") is not True or body.get("store") is False:
             return None
-        return body
+        return owner, body
 
     async def _begun(
         self, owner: str, run: Detached, sink: "_Background", task: asyncio.Task[None]
@@ -343,7 +348,7 @@ class Responses:
     async def converse(self, exchange: Exchange, newest: Callable[[], Snapshot], deps: Deps) -> None:
         """A WebSocket: one response after the other, in the order they are asked for."""
         exchange.keeps_alive = False  # a client whose handshake is refused waits for the end
-        pipeline.authenticate(newest(), exchange)
+        await pipeline.authenticate(newest(), exchange, deps)
         socket = await accept(exchange, limit=newest().body_limit_bytes)
         inbound = Create(self.store, Store(deps.clock, kept_bytes=CONNECTION_BYTES))
         sink = _Frames(socket)
@@ -365,9 +370,9 @@ class Responses:
             await socket.close()
             exchange.is_ended = True
 
-    async def page(self, exchange: Exchange, snapshot: Snapshot, query: dict[str, str]) -> None:
+    async def page(self, exchange: Exchange, snapshot: Snapshot, deps: Deps, query: dict[str, str]) -> None:
         """What is asked of one response. Raises ResponseNotFound, InvalidRequest."""
-        owner = pipeline.authenticate(snapshot, exchange).name
+        owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
         name, _, rest = exchange.path.removeprefix(f"{PATH}/").partition("/")
         kept = self.store.find(owner, name)
         if kept is None:

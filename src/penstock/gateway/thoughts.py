@@ -7,8 +7,9 @@ call's id and put back where the history has lost it.
 
 Some of Ollama's clients do not even keep the ids of calls. For them thoughts are found by what was called,
 name and arguments. Neither that nor an id that a model counts (Kimi: `functions.Bash:0`, the same in every
-conversation) says whose thoughts they are, so such are found only below the question they were thought for.
-Of two equal calls there the later one's thoughts are given to both; its proof is as good.
+conversation) says whose thoughts they are, so such are found only where all that the model had been told
+before is the same: instructions, questions, results. Of two equal calls there the later one's thoughts are
+given to both; its proof is as good.
 
 What a client gave back by itself stays, unless it was signed and has lost its signature.
 
@@ -19,12 +20,21 @@ that goes on later is answered as if the client had dropped its reasoning, which
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from penstock.lib.clock import Clock
-from penstock.types.conversation import Conversation, ReasoningPart, TextPart, ToolCallPart, Turn
+from penstock.types.conversation import (
+    Conversation,
+    MediaPart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    Turn,
+)
 from penstock.types.events import Delta, Events, Finish, Reasoning, ReasoningEnd, Text, ToolDelta, ToolStart
 
 KEPT_S = 6 * 3600.0
@@ -32,6 +42,7 @@ KEPT_BYTES = 64 * 1024 * 1024
 ENTRY_BYTES = 400  # of an entry beside its texts
 _RANDOM = re.compile(r"[A-Z0-9]")  # words have few of them
 _LEAST_RANDOM = 4
+_COUNTED = re.compile(r"[^a-zA-Z0-9]\d{1,4}\Z")
 
 
 class Thought(msgspec.Struct, frozen=True):
@@ -76,15 +87,15 @@ class Thoughts:
     def recall(self, owner: str, conversation: Conversation) -> None:
         """Puts back, in place, what the history has lost."""
         if self._by_call:
-            question = ""
+            told = Told()
             for turn in conversation.turns:
-                if turn.role == "user":
-                    question = question_of(turn)
-                elif turn.role == "assistant":
-                    self._complete(owner, turn, question)
+                if turn.role == "assistant":
+                    self._complete(owner, turn, told)
+                else:
+                    told.hear(turn)
 
-    def _complete(self, owner: str, turn: Turn, question: str) -> None:
-        found = list(self._found(owner, turn, question))
+    def _complete(self, owner: str, turn: Turn, told: "Told") -> None:
+        found = list(self._found(owner, turn, told))
         if not found:
             return
         for call, thought in found:
@@ -94,12 +105,12 @@ class Thoughts:
         if first.parts and (not given or (_is_signed(first.parts) and not _is_signed(given))):
             turn.parts = [*first.parts, *(p for p in turn.parts if not isinstance(p, ReasoningPart))]
 
-    def _found(self, owner: str, turn: Turn, question: str) -> Iterator[tuple[ToolCallPart, Thought]]:
+    def _found(self, owner: str, turn: Turn, told: "Told") -> Iterator[tuple[ToolCallPart, Thought]]:
         now_s = self._clock.monotonic()
         for part in turn.parts:
             if isinstance(part, ToolCallPart):
                 call_id = None if part.is_id_ours else part.id
-                thought = self._by_call.get((owner, call_key(call_id, part.name, part.arguments, question)))
+                thought = self._by_call.get((owner, call_key(call_id, part.name, part.arguments, told)))
                 if thought is not None and thought.expires_s > now_s:
                     yield part, thought
 
@@ -109,21 +120,45 @@ class Thoughts:
             self._bytes -= gone.size
 
 
-class Watcher:
-    """Follows the events of one answer and remembers the thoughts of its first choice.
+class Told:
+    """What a model has been told up to a turn of its own, as a hash: read when somebody asks.
 
-    question: of the conversation, as `question_of` its last user turn; by_content: for a client that may drop
-    the ids of calls.
+    A picture that was fetched for the model is another than its address: then a thought is not found again.
     """
 
-    __slots__ = ("_arguments", "_by_content", "_calls", "_owner", "_parts", "_question", "_text", "_thoughts")
+    __slots__ = ("_hash", "_unread")
+
+    def __init__(self, turns: Sequence[Turn] = ()) -> None:
+        self._hash = hashlib.blake2b(digest_size=20)
+        self._unread = [turn for turn in turns if turn.role != "assistant"]
+
+    def hear(self, turn: Turn) -> None:
+        self._unread.append(turn)
+
+    def digest(self) -> bytes:
+        for turn in self._unread:
+            for said in (turn.role, *_texts(turn.parts)):
+                written = said.encode("utf-8", "replace")
+                self._hash.update(b"%d " % len(written))
+                self._hash.update(written)
+        self._unread.clear()
+        return self._hash.digest()
+
+
+class Watcher:
+    """Follows the events of one answer to `turns` and remembers the thoughts of its first choice.
+
+    by_content: for a client that may drop the ids of calls.
+    """
+
+    __slots__ = ("_arguments", "_by_content", "_calls", "_owner", "_parts", "_text", "_thoughts", "_turns")
 
     def __init__(
-        self, thoughts: Thoughts, owner: str, question: Callable[[], str], *, by_content: bool = False
+        self, thoughts: Thoughts, owner: str, turns: Sequence[Turn], *, by_content: bool = False
     ) -> None:
         self._thoughts = thoughts
         self._owner = owner
-        self._question = question
+        self._turns = turns
         self._by_content = by_content
         self._calls: list[ToolStart] = []
         self._arguments: dict[int, list[str]] = {}  # by the index of a call
@@ -157,13 +192,13 @@ class Watcher:
                     self._thoughts.remember(self._owner, self._signatures(), self._parts)
 
     def _signatures(self) -> dict[str, str | None]:
-        question = self._question()
+        told = Told(self._turns)
         found: dict[str, str | None] = {}
         for call in self._calls:
             arguments = "".join(self._arguments.get(call.index, ()))
-            found[call_key(call.id, call.name, arguments, question)] = call.signature
+            found[call_key(call.id, call.name, arguments, told)] = call.signature
             if self._by_content:
-                found[call_key(None, call.name, arguments, question)] = call.signature
+                found[call_key(None, call.name, arguments, told)] = call.signature
         return found
 
     def _close(self, end: ReasoningEnd | None) -> None:
@@ -175,8 +210,8 @@ class Watcher:
             self._parts.append(ReasoningPart(text))
 
 
-def call_key(call_id: str | None, name: str, arguments: str, question: str) -> str:
-    """The id of a call where no other can have it; else the same for the same call below one question,
+def call_key(call_id: str | None, name: str, arguments: str, told: Told) -> str:
+    """The id of a call where no other can have it; else the same for the same call after the same words,
     however its arguments are written. No id of a vendor looks like this.
     """
     if call_id is not None and _is_random(call_id, name):
@@ -185,21 +220,26 @@ def call_key(call_id: str | None, name: str, arguments: str, question: str) -> s
         written = msgspec.json.encode(msgspec.json.decode(arguments or "{}"), order="sorted")
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         written = arguments.encode("utf-8", "replace")
-    same = hashlib.sha256(question.encode("utf-8", "replace") + b"\0" + written).hexdigest()
+    same = hashlib.blake2b(told.digest() + written, digest_size=20).hexdigest()
     return f"= {call_id or ''} {name} {same}"
 
 
-def question_of(turn: Turn) -> str:
-    return "\0".join(part.text for part in turn.parts if isinstance(part, TextPart))
-
-
-def last_question(conversation: Conversation) -> str:
-    asked = next((turn for turn in reversed(conversation.turns) if turn.role == "user"), None)
-    return "" if asked is None else question_of(asked)
+def _texts(parts: Sequence[Part]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, TextPart):
+            yield part.text
+        elif isinstance(part, MediaPart):
+            yield part.data or part.url or part.file_id or ""
+        elif isinstance(part, ToolResultPart):
+            yield from _texts(part.content)
 
 
 def _is_random(call_id: str, name: str) -> bool:
-    """Ids are made of random digits and letters, or of a word, the tool's name and a number."""
+    """Ids are made of random digits and letters, or of a word, the tool's name and a number. The name may be
+    spelled as the vendor knows it.
+    """
+    if _COUNTED.search(call_id):
+        return False
     return len(_RANDOM.findall(call_id.replace(name, ""))) >= _LEAST_RANDOM
 
 

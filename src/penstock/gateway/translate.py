@@ -7,10 +7,9 @@ after     reasoning before tool calls is remembered
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 
 from penstock.gateway.deps import Deps
-from penstock.gateway.thoughts import Watcher, last_question
+from penstock.gateway.thoughts import Watcher
 from penstock.types.call import Call
 from penstock.types.conversation import Conversation, MediaPart, ToolResultPart
 from penstock.types.deployment import Codec
@@ -51,8 +50,8 @@ def watched(call: Call, request: ChatRequest, emit: Emit, deps: Deps) -> Emit:
     """`emit` that remembers thoughts on the way."""
     if call.key is None:
         return emit
-    question = partial(last_question, request.conversation())
-    watcher = Watcher(deps.thoughts, call.key.name, question, by_content=request.dialect == "ollama")
+    turns = request.conversation().turns
+    watcher = Watcher(deps.thoughts, call.key.name, turns, by_content=request.dialect == "ollama")
 
     async def seen(deltas: Sequence[Delta]) -> None:
         watcher.see(deltas)

@@ -18,15 +18,16 @@ A call that was admitted before goes on: its extensions are granted, but for `cl
 down a limit may be exceeded by what was in flight, and by what other processes were granted between the last
 answer that each of them had.
 
-What is settled meanwhile is told to the store when it answers again, in order, 10,000 calls at most. A
-question without an answer may have been done: a reservation of that kind is given back by then, a settlement
-is repeated and knows that it may be the second.
+What is settled meanwhile is told to the store when it answers again, some at a time, 10,000 calls at most;
+once a second it is tried. A question without an answer may have been done: a reservation of that kind is
+given back by then, a settlement is repeated and knows that it may be the second (shared.py).
 """
 
 import asyncio
+import contextlib
 import logging
-from collections import deque
 from collections.abc import Awaitable, Sequence
+from itertools import islice
 from typing import Final, TypeVar
 
 from penstock.lib.clock import Clock
@@ -41,7 +42,9 @@ T = TypeVar("T")
 TIMEOUT_S: Final = 0.25
 FAILURES: Final = 3  # in a row: the store is down
 RETRY_S: Final = 1.0
+CLOSE_S: Final = 2.0  # for what is pending then
 PENDING: Final = 10_000
+TOGETHER: Final = 8  # of them are told at once
 KNOWN: Final = 100_000  # limits whose rest is remembered
 
 _log = logging.getLogger(__name__)
@@ -73,7 +76,8 @@ class Guarded:
         self._left: dict[
             tuple[str, str], tuple[int, float]
         ] = {}  # of a limit, and until when that says something
-        self._pending: deque[tuple[Lease, Cost]] = deque()
+        self._pending: dict[str, tuple[Lease, Cost]] = {}
+        self._heard = asyncio.Event()
         self._tasks: Tasks = set()
 
     @property
@@ -123,7 +127,7 @@ class Guarded:
         if isinstance(lease, Local):
             await lease.shares.settle(lease.share, actual, now_s)
         lease.is_settled = True
-        if self._pending or not self._may_ask():
+        if not self._may_ask():
             self._keep(lease, actual)
             return
         try:
@@ -154,7 +158,12 @@ class Guarded:
         """Tells what is pending, if the store answers."""
         for task in [*self._tasks]:
             await cancel_and_wait(task)
-        await self._replay()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while self._pending:
+                    self._retry_s = 0.0  # it may be back since
+                    await self._replay()
+                    await asyncio.sleep(CLOSE_S / 20)
         if self._pending:
             _log.error("%d settled calls were never told to the store of the limits", len(self._pending))
         await self._store.close()
@@ -175,38 +184,49 @@ class Guarded:
             async with asyncio.timeout(self._timeout_s):
                 answer = await question
         except TimeoutError as exc:
-            self._failed()
-            raise LedgerUnavailable(f"no answer within {self._timeout_s} s") from exc
-        except LedgerUnavailable:
-            self._failed()
+            why = f"no answer within {self._timeout_s} s"
+            self._failed(why)
+            raise LedgerUnavailable(why) from exc
+        except LedgerUnavailable as exc:
+            self._failed(str(exc))
             raise
         self._answered()
         return answer
 
-    def _failed(self) -> None:
+    def _failed(self, why: str) -> None:
         self._failures += 1
         if self._failures == FAILURES:
             self._retry_s = self._clock.monotonic() + RETRY_S
-            _log.error("the store of the limits does not answer; each scope's policy decides")
+            _log.error("the store of the limits does not answer; each scope's policy decides: %s", why)
 
     def _answered(self) -> None:
         if self._failures >= FAILURES:
             _log.warning("the store of the limits answers again; %d calls to settle", len(self._pending))
             self._shares = MemoryLedger(self._clock)  # what it granted is in the store soon
         self._failures = 0
-        if self._pending and not self._tasks:
-            spawn(self._tasks, self._replay(), "settle what is pending")
+        self._heard.set()
+
+    async def _tell(self) -> None:
+        while self._pending:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S):
+                    await self._heard.wait()
+            self._heard.clear()
+            await self._replay()
 
     async def _replay(self) -> None:
         while self._pending and self._may_ask():
-            lease, actual = self._pending.popleft()
-            try:
-                await self._ask(self._store.finish(lease, actual))
-            except (LedgerUnavailable, asyncio.CancelledError) as exc:
-                self._pending.appendleft((lease, actual))
-                if isinstance(exc, asyncio.CancelledError):
-                    raise
+            some = [*islice(self._pending.values(), 1 if self.is_down else TOGETHER)]
+            if not all(await asyncio.gather(*(self._is_told(*one) for one in some))):
                 return
+
+    async def _is_told(self, lease: Lease, actual: Cost) -> bool:
+        try:
+            await self._ask(self._store.finish(lease, actual))
+        except LedgerUnavailable:
+            return False
+        self._pending.pop(lease.id, None)
+        return True
 
     def _give_back(self, lease: Lease) -> None:
         """It may have been reserved without our hearing of it."""
@@ -215,9 +235,11 @@ class Guarded:
 
     def _keep(self, lease: Lease, actual: Cost) -> None:
         if len(self._pending) >= PENDING:
-            lost, cost = self._pending.popleft()
+            lost, cost = self._pending.pop(next(iter(self._pending)))
             _log.error("a settled call is lost to the limits: %s, %s", lost.id, cost)
-        self._pending.append((lease, actual))
+        self._pending[lease.id] = lease, actual
+        if not self._tasks:
+            spawn(self._tasks, self._tell(), "settle what is pending")
 
     def _remember(self, lease: Lease) -> None:
         if len(self._left) > KNOWN:

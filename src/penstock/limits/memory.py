@@ -2,8 +2,8 @@
 
 What is here is lost with the process. That is right for rates, whose calls die with it. Budgets are promised
 to `blocks` a hundredth at a time, before they are used: who starts after a crash finds used all that was
-promised, so that a crash costs one block at most and the budget is never overspent. `close` gives back what
-is left of the last block.
+promised, and the budget is never overspent. A crash costs what calls had reserved that ran, and two blocks at
+most: what calls refund beyond is given back. `close` gives back all that is left.
 
 Hot path: `reserve` and `settle` take about a microsecond each for a few limits. A row knows until when its
 slice runs and keeps its total, so nothing is summed; a lease points at the slices that it reserved in.
@@ -19,13 +19,12 @@ import msgspec
 from penstock.lib.clock import Clock
 from penstock.limits import rows as counting
 from penstock.limits import windows
-from penstock.limits.rows import CONCURRENCY, NEVER_US, Entry, Row, amounts
+from penstock.limits.rows import BLOCKS, CONCURRENCY, NEVER_US, Entry, Row, amounts
 from penstock.types.ledger import FREE, PERIODS, Claim, Cost, Lease, Refusal, Rest, Scope
 from penstock.types.ledger import Row as Line
 
 KEPT_S: Final = 3600.0  # an expired lease is known so long, and can still be settled exactly
 KEPT_US: Final = int(KEPT_S * windows.SECOND_US)
-BLOCKS: Final = 100  # of a budget
 LOOKED_AT: Final = 2  # accounts, for each call that made one
 
 
@@ -45,6 +44,8 @@ class Blocks(Protocol):
 
     async def take(self, scope: Scope, limit_key: str, period: int, amount: int) -> None:
         """Adds to what is promised, durably; less than 0 gives back."""
+
+    async def close(self) -> None: ...
 
 
 class Held(Lease, eq=False, kw_only=True):
@@ -68,7 +69,7 @@ class Held(Lease, eq=False, kw_only=True):
 class Account:
     """The rows of a scope. Rows of limits that were taken away stay: leases may have something in them.
 
-    held: how many leases point here.
+    held: how many leases, and calls that wait for a promise, point here.
     """
 
     __slots__ = ("all_rows", "held", "limits", "rows", "scope")
@@ -135,7 +136,7 @@ class MemoryLedger:
                         failing.append((claim.scope, row))
             if failing is None:
                 break
-            if (refusal := await self._promise(failing, costs, now_us)) is not None:
+            if (refusal := await self._promise(accounts, failing, costs, now_us)) is not None:
                 return refusal
         for row, piece, amount in entries:
             row.total += amount
@@ -182,7 +183,7 @@ class MemoryLedger:
                             failing.append((claim.scope, row))
             if not failing:
                 break
-            if (refusal := await self._promise(failing, costs, now_us)) is not None:
+            if (refusal := await self._promise(accounts, failing, costs, now_us)) is not None:
                 return refusal
         for row, piece, amount in entries:
             row.total += amount
@@ -211,12 +212,17 @@ class MemoryLedger:
                 if used[row.resource] > amount:
                     break
             else:
+                has_spare = False
                 for row, piece, amount in lease.entries:
                     taken = used[row.resource]
                     piece.reserved -= amount
                     piece.used += taken
                     if piece.number >= row.current.number - row.reach:
                         row.total += taken - amount
+                        if row.taken is not None and row.taken - row.total > row.spare:
+                            has_spare = True
+                if has_spare:
+                    await self._give_back(lease.accounts)
                 return
         rows = [
             row
@@ -225,6 +231,7 @@ class MemoryLedger:
         ]
         counting.settle(rows, lease.expired, lease.entries, actual)
         await self._promise_used(lease.accounts)
+        await self._give_back(lease.accounts)
 
     async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:
         now_us = int(now_s * 1_000_000)
@@ -255,13 +262,12 @@ class MemoryLedger:
         ]
 
     async def close(self) -> None:
-        """Gives back what was promised and is not used."""
+        """Gives back what was promised and is not used, and closes `blocks`."""
         for account in self._accounts.values():
             for row in account.all_rows.values():
-                if self._blocks is not None and row.taken is not None and row.taken > row.total:
-                    spare, row.taken = row.taken - row.total, row.total
-                    row.set_limit(row.limit)
-                    await self._blocks.take(account.scope, row.limit.key, row.current.number, -spare)
+                await self._give(account.scope, row, row.total)
+        if self._blocks is not None:
+            await self._blocks.close()
 
     # -- accounts
 
@@ -370,7 +376,11 @@ class MemoryLedger:
             row.use(found.amount)
 
     async def _promise(
-        self, failing: list[tuple[Scope, Row]], costs: tuple[int, ...], now_us: int
+        self,
+        accounts: list[Account],
+        failing: list[tuple[Scope, Row]],
+        costs: tuple[int, ...],
+        now_us: int,
     ) -> Refusal | None:
         """Makes room where only a promise lacks; a refusal where it is the limit that stands in the way."""
         wall_us = self._wall_us()
@@ -381,9 +391,15 @@ class MemoryLedger:
         ]
         if refusals:
             return counting.worst(refusals)
-        async with self._promising:
-            for scope, row in failing:
-                await self._take(scope, row, row.total + costs[row.resource])
+        for account in accounts:
+            account.held += 1  # else it may be forgotten meanwhile, and with it what it was promised
+        try:
+            async with self._promising:
+                for scope, row in failing:
+                    await self._take(scope, row, row.total + costs[row.resource])
+        finally:
+            for account in accounts:
+                account.held -= 1
         return None
 
     async def _promise_used(self, accounts: list[Account]) -> None:
@@ -392,6 +408,20 @@ class MemoryLedger:
                 if row.taken is not None and row.total > row.taken:
                     async with self._promising:
                         await self._take(account.scope, row, row.total)
+
+    async def _give_back(self, accounts: list[Account]) -> None:
+        """What is promised far beyond what is used, but for a block."""
+        for account in accounts:
+            for row in account.rows:
+                if row.taken is not None and row.taken - row.total > row.spare:
+                    await self._give(account.scope, row, row.total + row.limit.amount // BLOCKS)
+
+    async def _give(self, scope: Scope, row: Row, needed: int) -> None:
+        if self._blocks is None or row.taken is None or needed >= row.taken:
+            return
+        number, spare, row.taken = row.current.number, row.taken - needed, needed
+        row.set_limit(row.limit)  # before it is given: what is asked meanwhile is promised anew
+        await self._blocks.take(scope, row.limit.key, number, -spare)
 
     async def _take(self, scope: Scope, row: Row, needed: int) -> None:
         if self._blocks is None or row.taken is None or needed <= row.taken:

@@ -49,9 +49,10 @@ async def _memory(clock: Clock, data_dir: Path | None) -> Ledger:
 async def _sql(clock: Clock, database: str, data_dir: Path | None, processes: int) -> Ledger:
     if database.startswith("postgres"):
         await _load("postgres")
-        from penstock.limits.postgres import PostgresLedger
+        from penstock.limits.postgres import TIMEOUT_S, PostgresLedger
 
-        return Guarded(await PostgresLedger.open(database), clock, replicas=processes)
+        store = await PostgresLedger.open(database)
+        return Guarded(store, clock, replicas=processes, timeout_s=TIMEOUT_S)
     await _load("sqlite")
     from penstock.limits.sqlite import SqliteFile, SqliteLedger
 

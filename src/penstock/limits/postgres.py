@@ -6,6 +6,7 @@ A function locks its scopes until its transaction is on disk, so a scope sees as
 disk has commits (`synchronous_commit = off` trades the last moments before a crash of the server for more).
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from importlib.resources import files
@@ -14,7 +15,7 @@ from typing import Any, Final, Self
 import asyncpg
 
 from penstock.limits import shared
-from penstock.limits.shared import KEPT_US, SharedLedger, ttl_us
+from penstock.limits.shared import KEPT_US, TIDIED, Seal, SharedLedger, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
 
 SCHEMA: Final = (files("penstock.limits") / "sql" / "postgres.sql").read_text("utf-8")
@@ -22,7 +23,7 @@ FAILURES: Final = (
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
     *(OSError, TimeoutError),
 )
-TIDIED: Final = 200  # scopes in one transaction
+TIMEOUT_S: Final = 1.0  # a call waits for the disk, and for those before it in its scopes
 _SCHEMA_LOCK: Final = 1886678900  # two processes cannot replace one function at once
 
 
@@ -51,7 +52,7 @@ class PostgresLedger(SharedLedger):
             raise LedgerUnavailable(f"PostgreSQL: {exc}") from exc
         return cls(pool)
 
-    async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
+    async def ask(self, lease: Lease, cost: Cost) -> Refusal | None:
         told = await self._call(
             "SELECT ledger_hold($1, $2, $3, $4, $5)",
             *(lease.id, ttl_us(lease), KEPT_US, _amounts(cost), _claims(lease.claims)),
@@ -66,14 +67,14 @@ class PostgresLedger(SharedLedger):
         lease.remaining = shared.rests(lease.claims, found, now_us)
         return None
 
-    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool, seal: Seal) -> bool:
         found = await self._call(
-            "SELECT ledger_end($1, $2, $3, $4, $5)",
-            *(lease.id, is_unknown, KEPT_US, _amounts(actual), _claims(lease.claims)),
+            "SELECT ledger_end($1, $2, $3, $4, $5, $6)",
+            *(lease.id, is_unknown, int(seal), KEPT_US, _amounts(actual), _claims(lease.claims)),
         )
         return bool(found)
 
-    async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:  # noqa: ARG002
+    async def beat(self, leases: Sequence[Lease]) -> None:
         beating = [[lease.id, ttl_us(lease), [claim.key for claim in lease.claims]] for lease in leases]
         await self._call("SELECT ledger_heartbeat($1, $2)", KEPT_US, json.dumps(beating))
 
@@ -82,10 +83,8 @@ class PostgresLedger(SharedLedger):
         limits = [(claim.scope, limit) for claim in claims for limit in claim.limits]
         return [shared.row(scope, limit, slices) for (scope, limit), slices in zip(limits, told, strict=True)]
 
-    async def tidy(self) -> None:
-        """Drops what counts no more of scopes that nobody asks for; to be called now and then."""
-        while await self._call("SELECT ledger_tidy($1, $2)", KEPT_US, TIDIED) == TIDIED:
-            pass
+    async def tidy(self) -> bool:
+        return bool(await self._call("SELECT ledger_tidy($1, $2)", KEPT_US, TIDIED) == TIDIED)
 
     async def close(self) -> None:
         await self._pool.close()
@@ -96,7 +95,8 @@ class PostgresLedger(SharedLedger):
             try:
                 return await connection.fetchval(query, *arguments)
             except BaseException:
-                connection.terminate()  # its server may have stopped: nobody knows what it will still say
+                with contextlib.suppress(asyncpg.InterfaceError):  # the server has closed it
+                    connection.terminate()  # it may have stopped: nobody knows what it will still say
                 raise
             finally:
                 await self._pool.release(connection)

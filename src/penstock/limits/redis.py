@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from penstock.limits import shared
-from penstock.limits.shared import KEPT_US, SharedLedger, Slices, ttl_us
+from penstock.limits.shared import KEPT_US, Seal, SharedLedger, Slices, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
 
 VERSION: Final = 1  # of what is stored
@@ -69,7 +69,7 @@ class RedisLedger(SharedLedger):
         self._prefix = f"{{{prefix}}}:ledger:{VERSION}:"
         self._written: dict[str, tuple[object, list[str], list[str]]] = {}
 
-    async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
+    async def ask(self, lease: Lease, cost: Cost) -> Refusal | None:
         keys, scopes = self._scopes(lease.claims)
         amounts = (cost.requests, cost.tokens, cost.pico_usd)
         is_held, now_us, *told = await self._run(
@@ -85,13 +85,13 @@ class RedisLedger(SharedLedger):
         lease.remaining = shared.rests(lease.claims, totals, now_us)
         return None
 
-    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool, seal: Seal) -> bool:
         keys, scopes = self._scopes(lease.claims)
         amounts = (actual.requests, actual.tokens, actual.pico_usd)
-        arguments: tuple[str | int, ...] = (lease.id, int(is_unknown), KEPT_US, *amounts, *scopes)
+        arguments: tuple[str | int, ...] = (lease.id, int(is_unknown), int(seal), KEPT_US, *amounts, *scopes)
         return bool(await self._run(SETTLE, keys, arguments))
 
-    async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:  # noqa: ARG002
+    async def beat(self, leases: Sequence[Lease]) -> None:
         of_scope: dict[str, tuple[Claim, list[Lease]]] = {}
         for lease in leases:
             for claim in lease.claims:

@@ -28,6 +28,7 @@ from penstock.types.ledger import RESOURCES, Cost, Limit, Refusal, Rest, Scope
 CONCURRENCY: Final = RESOURCES.index("concurrency")
 RECHECK_US: Final = windows.SECOND_US  # how often a calendar row looks at the wall clock
 NEVER_US: Final = 2**62
+BLOCKS: Final = 100  # of a budget: it is promised in such parts (memory.py)
 
 
 class Slice:
@@ -42,8 +43,9 @@ class Slice:
 
 class Row:
     """
-    ceiling: the limit, or less while what lies between is not yet promised (blocks.py).
+    ceiling: the limit, or less while what lies between is not yet promised (memory.py).
     taken: promised in the running slice; None: nothing need be.
+    spare: so much of it need not be used; what is beyond is given back.
     until_us: how long the running slice is known to run, on the clock of `now_us`.
     """
 
@@ -54,6 +56,7 @@ class Row:
         "reach",
         "resource",
         "slices",
+        "spare",
         "taken",
         "total",
         "until_us",
@@ -73,6 +76,7 @@ class Row:
     def set_limit(self, limit: Limit) -> None:
         self.limit = limit
         self.ceiling = limit.amount if self.taken is None else min(limit.amount, self.taken)
+        self.spare = 2 * limit.amount // BLOCKS
 
     def roll(self, now_us: int, wall_us: int) -> None:
         """Goes on to the slice of now; what counts no more is dropped."""

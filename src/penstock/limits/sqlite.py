@@ -19,16 +19,16 @@ from typing import Any, Final, TypeVar
 
 from penstock.lib.clock import Clock
 from penstock.limits import rows as counting
+from penstock.limits import shared
 from penstock.limits.memory import Promised
 from penstock.limits.rows import CONCURRENCY, Entry, Slice, amounts
 from penstock.limits.rows import Row as Count
-from penstock.limits.shared import KEPT_US, SharedLedger, ttl_us
+from penstock.limits.shared import KEPT_US, TIDIED, Seal, SharedLedger, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Limit, Refusal, Row, Scope
 
 T = TypeVar("T")
 SCHEMA: Final = (files("penstock.limits") / "sql" / "sqlite.sql").read_text("utf-8")
 BATCH: Final = 64  # calls of one transaction
-TIDIED: Final = 200  # scopes in one transaction
 
 
 class SqliteFile:
@@ -37,7 +37,7 @@ class SqliteFile:
     def __init__(self, path: Path, *, timeout_s: float = 5.0) -> None:
         self._path = path
         self._timeout_s = timeout_s
-        self._asked: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], _Answer] | None]
+        self._asked: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], _Answer | None] | None]
         self._asked = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._thread.start()
@@ -48,6 +48,10 @@ class SqliteFile:
         self._asked.put((work, answer))
         result: T = await answer.future
         return result
+
+    def post(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """The same, after all that was asked before; nobody waits for it."""
+        self._asked.put((work, None))
 
     async def close(self) -> None:
         self._asked.put(None)
@@ -74,10 +78,12 @@ class SqliteFile:
                     failure = LedgerUnavailable(f"{self._path}: {exc}")
                     failure.__cause__ = exc
                 for _, answer in asked:
-                    answer.fail(failure)
+                    if answer is not None:
+                        answer.fail(failure)
             else:
                 for (_, answer), result in zip(asked, results, strict=True):
-                    answer.give(result)
+                    if answer is not None:
+                        answer.give(result)
         if connection is not None:
             connection.close()
 
@@ -132,27 +138,37 @@ class SqliteLedger(SharedLedger):
     def __init__(self, file: SqliteFile, clock: Clock) -> None:
         self._file = file
         self._wall = clock.wall
+        self._tidied = ""  # up to this scope, in their order
 
-    async def hold(self, lease: Lease, cost: Cost) -> Refusal | None:
-        return await self._file.run(lambda connection: _hold(connection, self._now_us(), lease, cost))
+    async def ask(self, lease: Lease, cost: Cost) -> Refusal | None:
+        refusals = await self._file.run(lambda connection: _hold(connection, self._now_us(), lease, cost))
+        return None if refusals is None else shared.worst(refusals)
 
-    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool) -> bool:
-        return await self._file.run(
-            lambda connection: _end(connection, self._now_us(), lease, actual, is_unknown=is_unknown)
+    def abandon(self, lease: Lease) -> None:
+        self._file.post(
+            lambda connection: _end(
+                connection, self._now_us(), lease, Cost(), is_unknown=False, seal=Seal.NEVER
+            )
         )
 
-    async def heartbeat(self, leases: Sequence[Lease], now_s: float) -> None:  # noqa: ARG002
+    async def end(self, lease: Lease, actual: Cost, *, is_unknown: bool, seal: Seal) -> bool:
+        return await self._file.run(
+            lambda connection: _end(
+                connection, self._now_us(), lease, actual, is_unknown=is_unknown, seal=seal
+            )
+        )
+
+    async def beat(self, leases: Sequence[Lease]) -> None:
         await self._file.run(lambda connection: _heartbeat(connection, self._now_us(), leases))
 
     async def report(self, claims: Sequence[Claim], now_s: float) -> list[Row]:  # noqa: ARG002
         return await self._file.run(lambda connection: _report(connection, self._now_us(), claims))
 
-    async def tidy(self) -> None:
-        """Drops what counts no more of scopes that nobody asks for; to be called now and then."""
-        after: str | None = ""
-        while after is not None:
-            begin = after
-            after = await self._file.run(lambda connection: _tidy(connection, self._now_us(), begin))  # noqa: B023 - it is awaited here
+    async def tidy(self) -> bool:
+        begin = self._tidied
+        after = await self._file.run(lambda connection: _tidy(connection, self._now_us(), begin))
+        self._tidied = after or ""
+        return after is not None
 
     async def close(self) -> None:
         await self._file.close()
@@ -162,7 +178,10 @@ class SqliteLedger(SharedLedger):
 
 
 class SqliteBlocks:
-    """What a ledger in memory promised, in such a file (memory.Blocks). A past period is overwritten."""
+    """What a ledger in memory promised, in such a file (memory.Blocks). A past period is overwritten.
+
+    `close` closes the file.
+    """
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
@@ -183,6 +202,9 @@ class SqliteBlocks:
             lambda connection: _take(connection, f"{scope.kind}:{scope.id}", limit_key, period, amount)
         )
 
+    async def close(self) -> None:
+        await self._file.close()
+
 
 def _take(connection: sqlite3.Connection, scope: str, limit_key: str, period: int, amount: int) -> None:
     found = connection.execute(
@@ -198,7 +220,8 @@ def _take(connection: sqlite3.Connection, scope: str, limit_key: str, period: in
 class _Held:
     """What a lease has of one scope. `given_back`: the slots of an expired lease."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_over: bool = False) -> None:
+        self.is_over = is_over
         self.reserved: list[Entry] = []
         self.expired: list[Entry] = []
         self.given_back: list[Entry] = []
@@ -229,12 +252,15 @@ class _Account:
 
     def held(self, lease: str) -> _Held | None:
         found = self._connection.execute(
-            "SELECT entries FROM ledger_leases WHERE scope = ? AND lease = ?", (self.claim.key, lease)
+            "SELECT is_over, entries FROM ledger_leases WHERE scope = ? AND lease = ?",
+            (self.claim.key, lease),
         ).fetchone()
-        return self._read(found[0]) if found else None
+        return self._read(found[1], is_over=found[0]) if found else None
 
     def prolong(self, lease: Lease, held: _Held) -> None:
         """A lease that had expired takes its slot again, whoever has it: its call runs."""
+        if held.is_over:
+            return
         for count, piece, amount in held.given_back:
             piece.reserved += amount
             count.total += amount
@@ -249,8 +275,8 @@ class _Account:
             for count, piece, amount in group
         ]
         self._connection.execute(
-            "INSERT OR REPLACE INTO ledger_leases VALUES (?, ?, ?, ?, ?)",
-            (self.claim.key, lease, due_us, is_expired, json.dumps(entries)),
+            "INSERT OR REPLACE INTO ledger_leases VALUES (?, ?, ?, ?, ?, ?)",
+            (self.claim.key, lease, due_us, is_expired, held.is_over, json.dumps(entries)),
         )
 
     def forget(self, lease: str) -> None:
@@ -294,8 +320,8 @@ class _Account:
             if forget_us <= self._now_us:
                 self.forget(lease)
 
-    def _read(self, entries: str) -> _Held:
-        held = _Held()
+    def _read(self, entries: str, *, is_over: bool = False) -> _Held:
+        held = _Held(is_over=is_over)
         groups = {"r": held.reserved, "x": held.expired, "g": held.given_back}
         for limit_key, number, amount, state in json.loads(entries):
             count = self._counts.setdefault(limit_key, Count(_past_limit(limit_key)))
@@ -309,14 +335,17 @@ def _past_limit(key: str) -> Limit:
     return Limit(resource, 0, int(window) if window.isdigit() else window or None)  # type: ignore[arg-type]
 
 
-def _hold(connection: sqlite3.Connection, now_us: int, lease: Lease, cost: Cost) -> Refusal | None:
+def _hold(connection: sqlite3.Connection, now_us: int, lease: Lease, cost: Cost) -> list[Refusal] | None:
+    """Refusals, or none of them where the lease is over: nobody waits for this answer. None: it is held."""
     accounts = [_Account(connection, claim, now_us) for claim in lease.claims]
     planned: list[tuple[_Account, _Held, list[Entry]]] = []
     refusals = []
+    is_over = False
     for account in accounts:
         held = account.held(lease.id)
         if held is not None:
             account.prolong(lease, held)
+            is_over |= held.is_over
         costs = amounts(cost, 1 if held is None else 0)
         entries = [(count, count.current, costs[count.resource]) for count in account.counts]
         planned.append((account, held or _Held(), [one for one in entries if one[2]]))
@@ -325,7 +354,7 @@ def _hold(connection: sqlite3.Connection, now_us: int, lease: Lease, cost: Cost)
             for count, _, amount in entries
             if amount and count.total + amount > count.limit.amount
         ]
-    if not refusals:
+    if not refusals and not is_over:
         for account, held, entries in planned:
             for count, piece, amount in entries:
                 count.total += amount
@@ -340,20 +369,31 @@ def _hold(connection: sqlite3.Connection, now_us: int, lease: Lease, cost: Cost)
         ]
     for account in accounts:
         account.save()
-    return counting.worst(refusals) if refusals else None
+    if is_over:
+        return []
+    return refusals or None
 
 
 def _end(
-    connection: sqlite3.Connection, now_us: int, lease: Lease, actual: Cost, *, is_unknown: bool
+    connection: sqlite3.Connection,
+    now_us: int,
+    lease: Lease,
+    actual: Cost,
+    *,
+    is_unknown: bool,
+    seal: Seal,
 ) -> bool:
     accounts = [_Account(connection, claim, now_us) for claim in lease.claims]
     found = [account.held(lease.id) for account in accounts]
     is_due = is_unknown or any(held is not None for held in found)
+    is_over = any(held is not None and held.is_over for held in found)
     for account, held in zip(accounts, found, strict=True):
-        if is_due:
+        if is_due and not is_over:
             mine = held or _Held()
             counting.settle(account.counts, mine.expired, mine.reserved, actual)
             account.forget(lease.id)
+        if not is_over and (seal == Seal.ALWAYS or (is_due and seal == Seal.SETTLED)):
+            account.keep(lease.id, _Held(is_over=True), now_us + KEPT_US, is_expired=True)
         account.save()
     return is_due
 
@@ -379,11 +419,13 @@ def _report(connection: sqlite3.Connection, now_us: int, claims: Sequence[Claim]
 def _tidy(connection: sqlite3.Connection, now_us: int, after: str) -> str | None:
     """Some scopes, in their order; the last of them, or None when there are no more."""
     found = connection.execute(
-        "SELECT DISTINCT scope FROM ledger_counts WHERE scope > ? ORDER BY scope LIMIT ?", (after, TIDIED)
+        "SELECT scope FROM ledger_counts WHERE scope > ?1"
+        " UNION SELECT scope FROM ledger_leases WHERE scope > ?1 ORDER BY scope LIMIT ?2",
+        (after, TIDIED),
     ).fetchall()
     for (key,) in found:
         _Account(connection, Claim(_scope(key), ()), now_us).save()
-    return found[-1][0] if found else None
+    return found[-1][0] if len(found) == TIDIED else None
 
 
 def _scope(key: str) -> Scope:

@@ -274,7 +274,8 @@ class Writer:
                 return "tool_use"
             if self._refused:
                 return "refusal"
-            return "stop_sequence" if event.stop_sequence is not None else "end_turn"
+            is_met = event.stop_sequence is not None or event.native == "stop_sequence"
+            return "stop_sequence" if is_met else "end_turn"
         return _REASONS[event.reason]
 
 

@@ -21,13 +21,10 @@ beside temperature, sampling while it thinks, thinking by budget while a tool is
 use whose first thoughts are lost.
 """
 
-import base64
-import binascii
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
+from penstock.providers.anthropic_media import IMAGES, source_of
 from penstock.providers.anthropic_models import (
     BUDGETS,
     GO_ON,
@@ -38,11 +35,12 @@ from penstock.providers.anthropic_models import (
     effort_of,
 )
 from penstock.providers.anthropic_schemas import closed
-from penstock.providers.anthropic_turns import BLANK, has_lost_thoughts, hoisted, pair, trim
+from penstock.providers.anthropic_turns import BLANK, has_lost_thoughts, trim
 from penstock.providers.anthropic_typed import Names
 from penstock.providers.formats import ANY_OBJECT, in_words
-from penstock.providers.tools import Letters, possible, renamed
-from penstock.providers.turns import rounded, settled
+from penstock.providers.tool_schemas import INPUT, plain_root
+from penstock.providers.tools import Letters, renamed, told_choice, told_input
+from penstock.providers.turns import hoisted, paired, rounded, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -57,7 +55,7 @@ from penstock.types.conversation import (
     ToolResultPart,
     Turn,
 )
-from penstock.types.errors import InvalidRequest, UnsupportedParameter
+from penstock.types.errors import UnsupportedParameter
 
 BREAKPOINTS = 4
 
@@ -77,10 +75,7 @@ _WRITTEN = frozenset(
     }
 )
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
-_IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _LONGEST_NAME = 128
-
-_decode = msgspec.json.Decoder().decode
 
 
 class Lowering:
@@ -169,7 +164,7 @@ class Lowering:
                 messages.append({"role": role, "content": blocks})
         if messages and messages[0]["role"] == "assistant":
             messages.insert(0, {"role": "user", "content": [{"type": "text", "text": OPENING}]})
-        pair(messages)
+        paired(messages, _calls_of, _results_of)
         if messages and messages[-1]["role"] == "assistant":
             if self._can.prefill:
                 trim(messages[-1]["content"])
@@ -182,13 +177,12 @@ class Lowering:
         if turn.name:
             self._lose("messages[].name")
         is_assistant = turn.role == "assistant"
-        parts = rounded(turn.parts) if is_assistant else turn.parts
-        if parts is not turn.parts:  # "the final block in an assistant message cannot be `thinking`"
-            self._lose("messages[].reasoning")
-        for part in parts:
+        for part in turn.parts:
             block = self._block(part, is_assistant=is_assistant)
             if block is not None:
                 blocks.append(block)
+        if is_assistant and rounded(blocks, _is_thought):  # "the final block [...] cannot be `thinking`"
+            self._lose("messages[].reasoning")
         return blocks
 
     def _block(self, part: Part, *, is_assistant: bool) -> JSON | None:
@@ -230,19 +224,11 @@ class Lowering:
         return None
 
     def _call(self, part: ToolCallPart) -> JSON:
-        if part.kind == "custom":
-            given: JSON | None = {"input": part.arguments}
-        else:
-            given = _object_of(part.arguments)
-        if given is None:
-            raise InvalidRequest(
-                f"The arguments of the tool call {part.id[:80]!r} are no JSON object.", param="messages"
-            )
         block: JSON = {
             "type": "tool_use",
             "id": self._ids[part.id],
             "name": self._tool_names[part.name],
-            "input": given,
+            "input": told_input(part),
         }
         return _cached(block, part.cache)
 
@@ -260,11 +246,11 @@ class Lowering:
         return _cached(block, part.cache)
 
     def _media(self, part: MediaPart) -> JSON | None:
-        source = self._source(part)
+        source = source_of(part)
         if source is None:
             self._lose(f"messages[].{part.kind}")
             return None
-        is_image = part.kind == "image" or part.media_type in _IMAGES
+        is_image = part.kind == "image" or part.media_type in IMAGES
         block: JSON = {"type": "image" if is_image else "document", "source": source}
         if part.name and not is_image:
             block["title"] = part.name
@@ -272,35 +258,11 @@ class Lowering:
             self._lose("messages[].image.detail")
         return _cached(block, part.cache)
 
-    def _source(self, part: MediaPart) -> JSON | None:
-        """None for what Anthropic does not take: sound, film, other files, another vendor's file store."""
-        if part.kind not in ("image", "file"):
-            return None
-        if part.url is not None:
-            return {"type": "url", "url": part.url} if part.url.startswith("https://") else None
-        if part.data is None:
-            return None
-        kind = part.media_type
-        if kind in _IMAGES or (kind == "application/pdf" and part.kind == "file"):
-            return {"type": "base64", "media_type": kind, "data": part.data}
-        if part.kind == "file" and (kind.startswith("text/") or kind == "application/json"):
-            try:
-                text = base64.b64decode(part.data, validate=True).decode()
-            except (binascii.Error, ValueError):
-                return None
-            return {"type": "text", "media_type": "text/plain", "data": text} if text.strip(BLANK) else None
-        return None
-
     # -- tools
 
     def _tools(self, body: JSON, messages: list[JSON]) -> None:
         said = self._asked
-        choice = said.tool_choice
-        if choice is not None:
-            told = [tool.name for tool in said.tools if tool.kind != "native" or tool.dialect == "anthropic"]
-            choice = possible(choice, told)
-            if choice is not said.tool_choice:
-                self._lose("tool_choice")
+        choice = told_choice(said, self._lose, "anthropic")
         allowed = set(choice.allowed) if choice is not None else set()
         tools = [
             written
@@ -349,15 +311,14 @@ class Lowering:
         if tool.kind == "custom":
             if tool.format is not None and tool.format.get("type") != "text":
                 self._lose("tools[].format")
-            written["input_schema"] = {
-                "type": "object",
-                "properties": {"input": {"type": "string"}},
-                "required": ["input"],
-            }
+            written["input_schema"] = INPUT
             return _cached(written, tool.cache)
         schema = tool.parameters or {}
         if schema.get("type") != "object":
             schema = {**schema, "type": "object"}
+        schema, is_wider = plain_root(schema)
+        if is_wider:
+            self._lose("tools[].parameters")
         if tool.strict and self._can.formats:
             written["strict"] = True
             schema = closed(schema, [])
@@ -376,7 +337,8 @@ class Lowering:
         if forced is not None:
             self.schema = wanted.schema
             description = wanted.description or "Gives the answer to the user."
-            tool = {"name": forced, "description": description, "input_schema": wanted.schema or ANY_OBJECT}
+            schema, _ = plain_root(wanted.schema or ANY_OBJECT)
+            tool = {"name": forced, "description": description, "input_schema": schema}
             body["tools"] = [*body.get("tools", ()), tool]
             body["tool_choice"] = {"type": "tool", "name": forced}
         elif wanted.schema is not None and self._can.formats:
@@ -401,7 +363,12 @@ class Lowering:
         if thinking is None:
             return
         effort, budget = thinking.effort, thinking.budget_tokens
-        if thinking.enabled is False or effort == "none":
+        is_off = thinking.enabled is False or effort == "none"
+        if not self._can.thinks:
+            if not is_off:
+                self._lose("thinking")
+            return
+        if is_off:
             if self._can.off is not None:
                 body["thinking"] = {"type": self._can.off}
             else:  # it always thinks: as little as it can
@@ -429,7 +396,7 @@ class Lowering:
 
     def _wants_thinking(self) -> bool:
         wish = self._asked.thinking
-        if wish is None or wish.enabled is False or wish.effort == "none":
+        if wish is None or not self._can.thinks or wish.enabled is False or wish.effort == "none":
             return False
         return bool(wish.enabled) or wish.effort is not None or wish.budget_tokens is not None
 
@@ -501,6 +468,18 @@ class Lowering:
 _LEAST_TOP_P = 0.95  # while it thinks
 
 
+def _calls_of(content: list[JSON]) -> list[str]:
+    return [block["id"] for block in content if block["type"] == "tool_use"]
+
+
+def _results_of(content: list[JSON]) -> list[tuple[str, JSON]]:
+    return [(block["tool_use_id"], block) for block in content if block["type"] == "tool_result"]
+
+
+def _is_thought(block: JSON) -> bool:
+    return block["type"] in ("thinking", "redacted_thinking")
+
+
 def _text(part: TextPart | RefusalPart) -> JSON | None:
     if not part.text.strip(BLANK):
         return None
@@ -526,13 +505,3 @@ def _cached(block: JSON, cache: JSON | None) -> JSON:
             kept["ttl"] = cache["ttl"]
         block["cache_control"] = kept
     return block
-
-
-def _object_of(arguments: str) -> JSON | None:
-    if not arguments.strip():
-        return {}
-    try:
-        decoded = _decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return decoded if isinstance(decoded, dict) else None

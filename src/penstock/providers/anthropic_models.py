@@ -1,5 +1,6 @@
 """What Claude models take, by their names: facts of the vendor's pages, read on 2026-11-20.
 
+    thinking                          from 3.7 (anthropics/claude-code#2507)
     thinking adaptive                 from 4.6, and mythos and fable
     thinking enabled{budget_tokens}   up to 4.6; later ones refuse it
     thinking disabled                 all but mythos, fable and 5.5; sonnet 5.5 has between_tools instead,
@@ -48,6 +49,7 @@ _THREE = frozenset({"low", "medium", "high"})
 
 
 class Abilities(NamedTuple):
+    thinks: bool = True
     adaptive: bool = False  # thinking of type adaptive
     budgets: bool = True  # thinking of type enabled
     off: str | None = "disabled"  # the type that turns thinking off; None = nothing does
@@ -94,6 +96,7 @@ def _abilities(line: str, version: tuple[int, int]) -> Abilities:
         off = "between_tools" if line == "sonnet" else None
     since = (5, 1) if line in _ALWAYS_THINK else (5, 5)
     return Abilities(
+        thinks=version >= (3, 7),
         adaptive=version >= (4, 6),
         budgets=not only_adaptive,
         off=off,

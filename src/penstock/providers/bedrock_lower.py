@@ -18,10 +18,7 @@ Format json_schema              outputConfig.textFormat where the model has it (
                                   called; else words
 """
 
-import base64
-import binascii
 import re
-from typing import Any
 
 import msgspec
 
@@ -35,9 +32,11 @@ from penstock.providers.anthropic_models import (
     effort_of,
 )
 from penstock.providers.anthropic_schemas import closed
+from penstock.providers.bedrock_media import Media, with_words
 from penstock.providers.formats import ANY_OBJECT, in_words
-from penstock.providers.tools import LONGEST_NAME, Letters, object_schema, possible, renamed
-from penstock.providers.turns import instructed, rounded, settled
+from penstock.providers.tool_schemas import INPUT, object_schema, plain_root
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed, told_choice, told_input
+from penstock.providers.turns import hoisted, instructed, paired, rounded, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -53,7 +52,7 @@ from penstock.types.conversation import (
     ToolResultPart,
     Turn,
 )
-from penstock.types.errors import InvalidRequest, UnsupportedParameter
+from penstock.types.errors import UnsupportedParameter
 
 _WRITTEN = frozenset(
     {
@@ -64,33 +63,11 @@ _WRITTEN = frozenset(
 BREAKPOINTS = 4
 _LONGEST_METADATA = 256
 _MOST_METADATA = 16
-_IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
-_DOCUMENTS = {
-    "application/pdf": "pdf",
-    "text/csv": "csv",
-    "application/msword": "doc",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
-    "application/vnd.ms-excel": "xls",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-    "text/html": "html",
-    "text/plain": "txt",
-    "text/markdown": "md",
-}
-_FILMS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
-_SOUNDS = {
-    "audio/mpeg": "mp3",
-    "audio/mp3": "mp3",
-    "audio/wav": "wav",
-    "audio/x-wav": "wav",
-    "audio/flac": "flac",
-}
-_WRONG_TITLE = re.compile(r"[^a-zA-Z0-9 ()\[\]-]+")
 # https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html, langchain-aws#883, 2026-11-20:
 # beside Claude, "select" models of these families. Not Amazon's, Meta's, Cohere's, AI21's.
 _FORMATS = re.compile(r"qwen|gpt-oss|deepseek\.v3|gemma|minimax|ministral|magistral|kimi|nemotron")
 _STOP_SEQUENCE = "/stop_sequence"  # of Claude's own answer: which one was met
 
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -109,20 +86,17 @@ class Lowering:
         self._names = Letters(LONGEST_NAME)
         self.renamed = renamed(conversation.tools, self._names)  # their name -> ours, for the reader
         self.forced = self._forced()  # the tool whose input is the answer
-        self._documents = 0
+        self._media = Media()
         self._points = 0
         self.dropped: list[str] = []
         self.schema: JSON | None = None
 
     def body(self) -> JSON:
         said = self._said
-        turns = self._turns()
-        leading = 0
-        while leading < len(turns) and turns[leading].role == "system":
-            leading += 1
-        messages = self._messages(turns[leading:])
+        leading, turns = hoisted(self._turns())
+        messages = self._messages(turns)
         body: JSON = {}
-        if system := self._system(turns[:leading]):
+        if system := self._system(leading):
             if messages:
                 body["system"] = system
             else:
@@ -133,7 +107,7 @@ class Lowering:
         if (config := self._tools(messages)) is not None:
             body["toolConfig"] = config
         more: JSON = {}  # fields of the model's own API
-        thinking = self._thinking(more)
+        thinking = self._thinking(more, is_forced=config is not None and "toolChoice" in config)
         if thinking is not None and thinking["type"] == "enabled" and _has_lost_thoughts(messages):
             thinking = None
             self._lose("thinking")
@@ -197,11 +171,10 @@ class Lowering:
         for turn in turns:
             role = "assistant" if turn.role == "assistant" else "user"
             blocks: list[JSON] = []
-            parts = rounded(turn.parts)
-            if parts is not turn.parts:  # a message must not end in thoughts
-                self._lose("messages[].reasoning")
-            for part in parts:
+            for part in turn.parts:
                 self._add(part, self._block(part, is_assistant=role == "assistant"), blocks)
+            if rounded(blocks, _is_thought):
+                self._lose("messages[].reasoning")
             if turn.name:
                 self._lose("messages[].name")
             if not blocks:
@@ -212,9 +185,9 @@ class Lowering:
                 messages.append({"role": role, "content": blocks})
         if messages and messages[0]["role"] == "assistant":
             messages.insert(0, {"role": "user", "content": [{"text": OPENING}]})
-        _pair(messages)
+        paired(messages, _calls_of, _results_of)
         for message in messages:
-            _name_documents(message["content"])
+            with_words(message["content"])
         if messages and messages[-1]["role"] == "assistant" and self._is_claude and not self._can.prefill:
             messages.append({"role": "user", "content": [{"text": GO_ON}]})
         return messages
@@ -260,12 +233,12 @@ class Lowering:
                 if is_assistant:
                     self._lose(f"messages[].{part.kind}")
                     return None
-                return self._media(part)
+                return self._shown(part)
             case ReasoningPart():
                 return self._thought(part)
             case ToolCallPart():
                 use = {"toolUseId": self._ids[part.id], "name": self._names[part.name]}
-                return {"toolUse": {**use, "input": _input(part)}}
+                return {"toolUse": {**use, "input": told_input(part)}}
             case ToolResultPart():
                 return self._result(part)
             case NativePart():
@@ -288,40 +261,24 @@ class Lowering:
             if isinstance(inner, TextPart):
                 if inner.text:
                     content.append({"text": inner.text})
-            elif (block := self._media(inner)) is not None:
+            elif (block := self._shown(inner)) is not None:
                 content.append(block)
         result: JSON = {"toolUseId": self._ids[part.call_id], "content": content or [{"text": "(nothing)"}]}
         if part.is_error:
             result["status"] = "error"
         return {"toolResult": result}
 
-    def _media(self, part: MediaPart) -> JSON | None:
-        source = _source(part)
-        kind = part.media_type
-        if source is not None:
-            if kind in _IMAGES:
-                return {"image": {"format": _IMAGES[kind], "source": source}}
-            if kind in _FILMS:
-                return {"video": {"format": _FILMS[kind], "source": source}}
-            if kind in _SOUNDS:
-                return {"audio": {"format": _SOUNDS[kind], "source": source}}
-            if kind in _DOCUMENTS:
-                self._documents += 1
-                name = _WRONG_TITLE.sub(" ", part.name or "document").strip()[:180]
-                name = f"{name} {self._documents}" if self._documents > 1 or not name else name
-                return {"document": {"format": _DOCUMENTS[kind], "name": name, "source": source}}
-        self._lose(f"messages[].{part.kind}")
-        return None
+    def _shown(self, part: MediaPart) -> JSON | None:
+        block = self._media.block(part)
+        if block is None:
+            self._lose(f"messages[].{part.kind}")
+        return block
 
     # -- the rest
 
     def _tools(self, messages: list[JSON]) -> JSON | None:
         said = self._said
-        choice = said.tool_choice
-        if choice is not None:
-            choice = possible(choice, [tool.name for tool in said.tools if tool.kind != "native"])
-            if choice is not said.tool_choice:
-                self._lose("tool_choice")
+        choice = told_choice(said, self._lose)
         mode = choice.mode if choice is not None else "auto"
         allowed = set(choice.allowed) if choice is not None else set()
         tools: list[JSON] = []
@@ -345,9 +302,11 @@ class Lowering:
         if tool.kind == "native":
             self._lose(f"tools.{tool.name}")
             return None
-        schema = object_schema(tool.parameters)
-        if tool.kind == "custom":
-            schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+        schema = INPUT if tool.kind == "custom" else object_schema(tool.parameters)
+        if self._is_claude:
+            schema, is_wider = plain_root(schema)
+            if is_wider:
+                self._lose("tools[].parameters")
         spec: JSON = {"name": self._names[tool.name], "inputSchema": {"json": schema}}
         if tool.description:
             spec["description"] = tool.description
@@ -361,7 +320,7 @@ class Lowering:
             self._lose("tools[].custom.format")
         return {"toolSpec": spec}
 
-    def _thinking(self, more: JSON) -> JSON | None:
+    def _thinking(self, more: JSON, *, is_forced: bool) -> JSON | None:
         """The model's own `thinking`, and into `more` its effort; Claude's alone."""
         wanted: Thinking | None = self._said.thinking
         if wanted is None:
@@ -373,15 +332,13 @@ class Lowering:
             if wanted.enabled is None:
                 return None
             budget = BUDGETS["medium"]
-        choice = self._said.tool_choice
-        is_forced = choice is not None and choice.mode in ("required", "named") and self._can.forces
-        if not self._is_claude or is_forced:
+        if not self._is_claude or not self._can.thinks or (is_forced and not self._can.adaptive):
             self._lose("thinking")
             return None
-        if self._can.efforts:
+        if self._can.efforts and (wanted.effort or wanted.budget_tokens):
             effort = self._can.effort(wanted.effort or effort_of(budget))
             more["output_config"] = {"effort": effort}
-        if not self._can.budgets:
+        if self._can.adaptive:
             return {"type": "adaptive"}
         return {"type": "enabled", "budget_tokens": max(budget, LEAST_BUDGET)}
 
@@ -442,7 +399,7 @@ class Lowering:
             return
         if self.forced is not None:
             self.schema = wanted.schema or ANY_OBJECT
-            spec: JSON = {"name": self.forced, "inputSchema": {"json": self.schema}}
+            spec: JSON = {"name": self.forced, "inputSchema": {"json": plain_root(self.schema)[0]}}
             spec["description"] = wanted.description or "Gives the answer to the user."
             body["toolConfig"] = {
                 "tools": [{"toolSpec": spec}],
@@ -461,13 +418,6 @@ class Lowering:
             schema["description"] = wanted.description
         text = {"type": "json_schema", "structure": {"jsonSchema": schema}}
         body["outputConfig"] = {"textFormat": text}
-
-
-def _name_documents(blocks: list[JSON]) -> None:
-    """A document needs a text beside it."""
-    first = next((at for at, block in enumerate(blocks) if "document" in block), None)
-    if first is not None and not any("text" in block for block in blocks):
-        blocks.insert(first, {"text": "(a document)"})  # results of tools stay in front
 
 
 def _has_lost_thoughts(messages: list[JSON]) -> bool:
@@ -492,51 +442,13 @@ def _remembered(messages: list[JSON]) -> JSON | None:
     }
 
 
-def _pair(messages: list[JSON]) -> None:
-    """Results come first in the message after their calls; each call has one. Raises InvalidRequest."""
-    calls: list[str] = []
-    for message in messages:
-        content = message["content"]
-        results = {b["toolResult"]["toolUseId"]: b for b in content if "toolResult" in b}
-        lacking = [call for call in calls if call not in results]
-        extra = [one for one in results if one not in calls]
-        if lacking:
-            raise InvalidRequest(f"The tool call {lacking[0]!r} has no result after it.", param="messages")
-        if extra:
-            raise InvalidRequest(
-                f"The tool result {extra[0]!r} does not follow the call it belongs to.", param="messages"
-            )
-        if results:
-            rest = [block for block in content if "toolResult" not in block]
-            message["content"] = [results[call] for call in calls] + rest
-        calls = [block["toolUse"]["toolUseId"] for block in content if "toolUse" in block]
-    if calls:
-        raise InvalidRequest(f"The tool call {calls[0]!r} has no result after it.", param="messages")
+def _calls_of(content: list[JSON]) -> list[str]:
+    return [block["toolUse"]["toolUseId"] for block in content if "toolUse" in block]
 
 
-def _source(part: MediaPart) -> JSON | None:
-    if part.url is not None:
-        return {"s3Location": {"uri": part.url}} if part.url.startswith("s3://") else None
-    if part.data is None:
-        return None
-    try:
-        base64.b64decode(part.data, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return {"bytes": part.data}
+def _results_of(content: list[JSON]) -> list[tuple[str, JSON]]:
+    return [(block["toolResult"]["toolUseId"], block) for block in content if "toolResult" in block]
 
 
-def _input(part: ToolCallPart) -> Any:
-    if part.kind == "custom":
-        return {"input": part.arguments}
-    try:
-        found = _decode(part.arguments or "{}")
-    except (msgspec.DecodeError, RecursionError) as exc:
-        raise InvalidRequest(
-            f"The arguments of the tool call {part.id[:80]!r} are no JSON object.", param="messages"
-        ) from exc
-    if not isinstance(found, dict):
-        raise InvalidRequest(
-            f"The arguments of the tool call {part.id[:80]!r} are no JSON object.", param="messages"
-        )
-    return found
+def _is_thought(block: JSON) -> bool:
+    return "reasoningContent" in block

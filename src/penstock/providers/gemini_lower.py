@@ -26,8 +26,9 @@ import msgspec
 
 from penstock.providers.formats import ANY_OBJECT, in_words
 from penstock.providers.gemini_schema_subset import narrowed, subset
-from penstock.providers.tools import GoogleLetters, possible, renamed
-from penstock.providers.turns import instructed, settled
+from penstock.providers.tool_schemas import INPUT
+from penstock.providers.tools import GoogleLetters, input_of, renamed, told_choice
+from penstock.providers.turns import hoisted, instructed, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -71,17 +72,14 @@ _BOTH_SINCE = 3
 # https://ai.google.dev/gemini-api/docs/thought-signatures: for calls that came from another model
 _UNSIGNED = "skip_thought_signature_validator"
 _VERSION = re.compile(r"gemini-(\d+)")
+# "thinking is not supported by this model" (googleapis/js-genai#681): before 2.5, of images, and open ones
+_THINKS_NOT = re.compile(r"gemini-(?:1|2\.0)|2\.5-flash-image|gemma-[1-3]")
 _MODALITIES = frozenset({"text", "image", "audio"})
 _KINDS = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4", "file": "application/pdf"}
 _FETCHED = re.compile(
     r"gs://|https://generativelanguage\.googleapis\.com/"
     r"|https?://(?:www\.|m\.)?youtube\.com/(?:watch|shorts|live)|https?://youtu\.be/"
 )
-_INPUT = {
-    "type": "object",
-    "properties": {"input": {"type": "string", "description": "What the tool is given."}},
-    "required": ["input"],
-}
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -102,6 +100,7 @@ class Lowering:
         self._conversation = conversation
         version = _VERSION.search(model)
         self._version = int(version[1]) if version else 2
+        self._thinks = _THINKS_NOT.search(model) is None
         self._is_pro = "pro" in model
         self._is_lite = "lite" in model
         self._ids = ids
@@ -118,18 +117,19 @@ class Lowering:
             wanted = said.format.schema if said.format is not None else None
             self.schema = wanted or ANY_OBJECT
             turns = instructed(turns, in_words(wanted))
-        leading = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
-        body: JSON = {"contents": self._contents(turns[leading:])}
-        system = [part for turn in turns[:leading] for part in self._parts(turn.parts)]
+        leading, turns = hoisted(turns)
+        body: JSON = {"contents": self._contents(turns)}
+        system = [part for turn in leading for part in self._parts(turn.parts)]
         if system:
             if body["contents"]:
                 body["systemInstruction"] = {"parts": system}
             else:  # nothing but instructions: a request must ask for something
                 body["contents"] = [{"role": "user", "parts": system}]
+        choice = told_choice(said, self._lose)
         if tools := self._tools(said.tools):
             body["tools"] = tools
-            if said.tool_choice is not None and any("functionDeclarations" in tool for tool in tools):
-                body["toolConfig"] = {"functionCallingConfig": self._choice(said.tool_choice)}
+            if choice is not None and any("functionDeclarations" in tool for tool in tools):
+                body["toolConfig"] = {"functionCallingConfig": self._choice(choice)}
         config = self._config()
         if config:
             body["generationConfig"] = config
@@ -203,14 +203,9 @@ class Lowering:
 
     def _call(self, part: ToolCallPart) -> JSON:
         self._called[part.id] = part.name
-        arguments: Any = {"input": part.arguments}
-        if part.kind == "function":
-            try:
-                arguments = _decode(part.arguments or "{}")
-            except (msgspec.DecodeError, RecursionError):
-                arguments = None
-            if not isinstance(arguments, dict):  # what a model wrote need not be JSON
-                arguments = {"arguments": part.arguments}
+        arguments = input_of(part)
+        if arguments is None:  # what a model wrote need not be JSON
+            arguments = {"arguments": part.arguments}
         call: JSON = {"name": self._names[part.name], "args": arguments}
         if self._ids:
             call["id"] = part.id
@@ -284,7 +279,7 @@ class Lowering:
             written["description"] = tool.description
         schema = tool.parameters
         if tool.kind == "custom":
-            schema = _INPUT
+            schema = INPUT
             if tool.format is not None and tool.format.get("type") != "text":
                 self._lose("tools[].custom.format")
         if schema and (schema.get("properties") or schema.keys() - {"type", "properties"}):
@@ -295,10 +290,6 @@ class Lowering:
         return written
 
     def _choice(self, choice: ToolChoice) -> JSON:
-        could = possible(choice, [tool.name for tool in self._conversation.tools if tool.kind != "native"])
-        if could is not choice:
-            self._lose("tool_choice")
-            choice = could
         mode = _MODES[choice.mode]
         names = [choice.name] if choice.mode == "named" and choice.name else list(choice.allowed)
         if names and mode != "NONE":
@@ -352,7 +343,12 @@ class Lowering:
 
     def _thinking(self, thinking: Thinking) -> JSON:
         config: JSON = {}
-        if thinking.enabled is False or thinking.effort == "none":
+        is_off = thinking.enabled is False or thinking.effort == "none"
+        if not self._thinks:
+            if not is_off:
+                self._lose("thinking")
+            return config
+        if is_off:
             if self._version >= 3:
                 config["thinkingLevel"] = "low" if self._is_pro else "minimal"
             else:

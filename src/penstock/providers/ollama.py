@@ -54,6 +54,7 @@ class OllamaCodec:
     def _chat(self, request: ChatRequest, deployment: Deployment) -> Outgoing:
         path = "/api/chat"
         dropped: tuple[str, ...] = ()
+        schema: JSON | None = None
         if request.dialect == self.dialect:
             body = dict(request.body)
             if "messages" not in body:
@@ -61,9 +62,16 @@ class OllamaCodec:
         else:
             lowering = Lowering(request.conversation(), deployment.model)
             body = lowering.body()
-            dropped = tuple(lowering.dropped)
+            dropped, schema = tuple(lowering.dropped), lowering.schema
         body |= {"model": deployment.model, "stream": request.stream}
-        return Outgoing(path, _encode(body), is_stream=request.stream, framing="lines", dropped=dropped)
+        return Outgoing(
+            path,
+            _encode(body),
+            is_stream=request.stream,
+            framing="lines",
+            dropped=dropped,
+            schema=schema,
+        )
 
     def reader(self, request: Request, deployment: Deployment) -> Reader:  # noqa: ARG002 - of the Protocol
         match request:

@@ -9,16 +9,15 @@ ToolCallPart                    tool_calls, their arguments an object; of kind c
 tools                           tools; a custom one has the one parameter `input`
 tool_choice none                no tools; another than auto is reported
 Thinking                        think: a level for the models that know levels (gpt-oss), false for none
-Format                          format: "json" or the schema
+Format                          format: "json" or the schema; beside tools words: format would keep the model
+                                  from calling them (ollama/ollama#8095, #11037)
 sampling, limits                options
 """
 
-from typing import Any
-
-import msgspec
-
-from penstock.providers.tools import object_schema
-from penstock.providers.turns import settled
+from penstock.providers.formats import ANY_OBJECT, in_words
+from penstock.providers.tool_schemas import INPUT, object_schema
+from penstock.providers.tools import told_input
+from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
     JSON,
     Conversation,
@@ -30,10 +29,11 @@ from penstock.types.conversation import (
     Thinking,
     Tool,
     ToolCallPart,
+    ToolChoice,
     ToolResultPart,
     Turn,
 )
-from penstock.types.errors import InvalidRequest, UnsupportedParameter
+from penstock.types.errors import UnsupportedParameter
 
 OPTIONS = {  # ours -> theirs
     "temperature": "temperature",
@@ -50,32 +50,35 @@ _WRITTEN = frozenset(OPTIONS) | {
     *("tools", "tool_choice", "stop", "thinking", "format", "logprobs", "top_logprobs"),
 }
 _LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
-_CUSTOM = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-
-_decode = msgspec.json.Decoder().decode
 
 
 class Lowering:
-    """One request on its way; `dropped` fills as it is written."""
+    """One request on its way; `dropped` fills as it is written.
+
+    schema: what the answer must fit, where it can only be asked for.
+    """
 
     def __init__(self, conversation: Conversation, model: str) -> None:
         self._said = conversation
         self._model = model
         self.dropped: list[str] = []
+        self.schema: JSON | None = None
 
     def body(self) -> JSON:
         said = self._said
-        body: JSON = {"messages": self._messages(), "truncate": False}
+        turns = settled(said.turns)
+        tools = self._tools()
+        if said.format is not None and tools:
+            turns = instructed(turns, in_words(said.format.schema))
+            self.schema = said.format.schema or ANY_OBJECT
+        body: JSON = {"messages": self._messages(turns), "truncate": False}
         if not body["messages"]:
             raise UnsupportedParameter("Nothing of the messages can be told to this model.", param="messages")
-        choice = said.tool_choice.mode if said.tool_choice is not None else "auto"
-        if choice != "none" and (tools := [made for tool in said.tools if (made := self._tool(tool))]):
+        if tools:
             body["tools"] = tools
-            if choice != "auto" or (said.tool_choice is not None and said.tool_choice.allowed):
-                self._lose("tool_choice")
         if said.thinking is not None and (think := self._think(said.thinking)) is not None:
             body["think"] = think
-        if said.format is not None:
+        if said.format is not None and not tools:
             body["format"] = said.format.schema if said.format.schema is not None else "json"
         if said.logprobs:
             body["logprobs"] = True
@@ -98,9 +101,9 @@ class Lowering:
 
     # -- messages
 
-    def _messages(self) -> list[JSON]:
+    def _messages(self, turns: list[Turn]) -> list[JSON]:
         messages: list[JSON] = []
-        for turn in settled(self._said.turns):
+        for turn in turns:
             if turn.name:
                 self._lose("messages[].name")
             if turn.role == "tool":
@@ -162,6 +165,14 @@ class Lowering:
 
     # -- tools and thinking
 
+    def _tools(self) -> list[JSON]:
+        choice = self._said.tool_choice or ToolChoice("auto")
+        if choice.mode == "none":
+            return []
+        if choice.mode != "auto" or choice.allowed:
+            self._lose("tool_choice")
+        return [made for tool in self._said.tools if (made := self._tool(tool)) is not None]
+
     def _tool(self, tool: Tool) -> JSON | None:
         if tool.kind == "native":
             self._lose(f"tools.{tool.name}")
@@ -170,7 +181,7 @@ class Lowering:
             self._lose("tools[].strict")
         if tool.format is not None and tool.format.get("type") != "text":
             self._lose("tools[].custom.format")
-        parameters = _CUSTOM if tool.kind == "custom" else object_schema(tool.parameters)
+        parameters = INPUT if tool.kind == "custom" else object_schema(tool.parameters)
         function: JSON = {"name": tool.name, "parameters": parameters}
         if tool.description:
             function["description"] = tool.description
@@ -184,8 +195,9 @@ class Lowering:
             return False
         if thinking.effort in _LEVELS:
             level = _LEVELS[thinking.effort]
-            if not self._model.startswith("gpt-oss"):
-                return None  # other models know yes and no
+            if not self._model.startswith("gpt-oss"):  # other models know yes and no
+                self._lose("thinking.effort")
+                return None
             if level != thinking.effort:
                 self._lose("thinking.effort")
             return level
@@ -193,17 +205,4 @@ class Lowering:
 
 
 def _call(part: ToolCallPart) -> JSON:
-    arguments: Any = {"input": part.arguments} if part.kind == "custom" else _arguments(part)
-    return {"id": part.id, "function": {"name": part.name, "arguments": arguments}}
-
-
-def _arguments(part: ToolCallPart) -> JSON:
-    try:
-        decoded = _decode(part.arguments)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        decoded = None
-    if not isinstance(decoded, dict):
-        raise InvalidRequest(
-            f"The arguments of the tool call {part.id!r} are no JSON object.", param="messages"
-        )
-    return decoded
+    return {"id": part.id, "function": {"name": part.name, "arguments": told_input(part)}}

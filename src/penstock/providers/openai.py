@@ -63,7 +63,7 @@ class OpenAICodec:
         dropped: list[str] = []
         schema: JSON | None = None
         if isinstance(request, ChatRequest) and request.dialect != "openai":
-            request, dropped, schema = own_request(request, self.quirks.knows, deployment.model)
+            request, dropped, schema = own_request(request, self.quirks, deployment.model)
         if self.quirks.adapt is not None:
             request = self.quirks.adapt(request, deployment)
         match request:
@@ -151,7 +151,7 @@ class OpenAICodec:
         """How a vendor without schemas answers: by the forced tool, if there is one."""
         if not isinstance(request, ChatRequest):
             return CompletionReader
-        own = own_request(request, self.quirks.knows).request
+        own = own_request(request, self.quirks).request
         schema = schema_of(own.body)
         is_forced = schema is not None and force(dict(own.body), schema) is not None
         return ForcedReader if is_forced else CompletionReader

@@ -15,6 +15,7 @@ import msgspec
 from penstock.dialects.openai_calls import JSON
 from penstock.providers.formats import in_words
 from penstock.providers.openai_completions import CompletionReader
+from penstock.providers.tool_schemas import plain_root
 from penstock.types.events import Answer, Chunk
 
 _DEFAULT_NAME = "answer"
@@ -34,7 +35,7 @@ def force(body: JSON, schema: JSON) -> str | None:
     wanted = body.pop("response_format")["json_schema"]
     if not body.get("tools") and schema.get("type") == "object":
         name = wanted.get("name") or _DEFAULT_NAME
-        function: JSON = {"name": name, "parameters": schema}
+        function: JSON = {"name": name, "parameters": plain_root(schema)[0]}
         function["description"] = wanted.get("description") or "Gives the answer to the user."
         body["tools"] = [{"type": "function", "function": function}]
         body["tool_choice"] = {"type": "function", "function": {"name": name}}

@@ -12,18 +12,19 @@ ReasoningPart                   reasoning_content: its text (profile rows drop i
                                   signatures of this dialect's own vendors as reasoning_details
 ToolCallPart.signature          extra_content.google.thought_signature
 Tool                            its name in OpenAI's letters; strict only where OpenAI takes the schema so
-Thinking                        reasoning_effort, where the model takes it; a budget in tokens by `_EFFORTS`
-Format                          response_format; a schema whose root is no object is said in words
+Thinking                        reasoning_effort, as the model takes it (openai_models)
+Format                          response_format; a schema whose root is no plain object is said in words,
+                                  but for servers that take any (Quirks.any_root)
 top_k, min_p, repetition_...    only where the profile row says that the vendor knows them (Quirks.knows)
 NativePart, native tools        nothing: reported
 """
 
-import hashlib
 from typing import Any, NamedTuple
 
 from penstock.providers.formats import IN_WORDS, in_words, says_json
-from penstock.providers.openai_models import efforts
-from penstock.providers.tools import LONGEST_NAME, Letters, is_strict, object_schema, possible, renamed
+from penstock.providers.openai_models import told_effort, unsampled
+from penstock.providers.tool_schemas import for_openai, is_plain_object, is_strict, with_items
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed, short, told_choice
 from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
     JSON,
@@ -34,13 +35,13 @@ from penstock.types.conversation import (
     ReasoningPart,
     RefusalPart,
     TextPart,
-    Thinking,
     Tool,
     ToolCallPart,
     ToolChoice,
     ToolResultPart,
     Turn,
 )
+from penstock.types.deployment import Quirks
 from penstock.types.errors import UnsupportedParameter
 from penstock.types.requests import ChatRequest
 
@@ -66,8 +67,8 @@ _WRITTEN = frozenset(_SAME) | {
 EXTENSIONS = frozenset({"top_k", "min_p", "repetition_penalty"})
 _MAX_STOPS = 4
 _LONGEST_ID = 40
-_EFFORTS = ((1_024, "minimal"), (4_096, "low"), (16_384, "medium"))  # above: high
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+_NONE = Quirks()
 _TIERS = {"auto", "default", "flex", "priority", "scale"}
 
 
@@ -77,10 +78,11 @@ class Lowering:
     schema: what the answer must fit, where it can only be asked for.
     """
 
-    def __init__(self, conversation: Conversation, knows: frozenset[str], model: str) -> None:
+    def __init__(self, conversation: Conversation, quirks: Quirks, model: str) -> None:
         self._conversation = conversation
-        self._written = _WRITTEN | (knows & EXTENSIONS)
-        self._knows = knows
+        self._written = _WRITTEN | (quirks.knows & EXTENSIONS)
+        self._knows = quirks.knows
+        self._any_root = quirks.any_root
         self._model = model
         self._names = Letters(LONGEST_NAME)
         renamed(conversation.tools, self._names)
@@ -89,7 +91,7 @@ class Lowering:
 
     def body(self) -> JSON:
         said = self._conversation
-        turns, self.schema = turns_of(said)
+        turns, self.schema = turns_of(said, any_root=self._any_root)
         body: JSON = {"messages": [message for turn in turns for message in self._messages(turn)]}
         for name in _SAME:
             if (value := getattr(said, name)) is not None:
@@ -109,16 +111,19 @@ class Lowering:
             body["stop"] = said.stop[:_MAX_STOPS]
             if len(said.stop) > _MAX_STOPS:
                 self._lose(f"stop[{_MAX_STOPS}:]")
+        choice = told_choice(said, self._lose)
         if tools := [tool for tool in map(self._tool, said.tools) if tool is not None]:
             body["tools"] = tools
-            if said.tool_choice is not None:
-                body["tool_choice"] = self._choice(said.tool_choice, said.tools)
+            if choice is not None:
+                body["tool_choice"] = self._choice(choice, said.tools)
         else:
             body.pop("parallel_tool_calls", None)
         if said.format is not None and self.schema is None:
             body["response_format"] = _format(said.format)
-        if said.thinking is not None and (effort := self._effort(said.thinking)) is not None:
+        effort = None if said.thinking is None else told_effort(self._model, said.thinking, self._lose)
+        if effort is not None:
             body["reasoning_effort"] = effort
+        unsampled(self._model, effort, body, self._lose)
         self.dropped += said.unwritten(self._written)
         return body
 
@@ -196,7 +201,9 @@ class Lowering:
                 media.append({"type": "text", "text": f"What the tool call {part.call_id} returned:"})
                 media += self._media_parts(shown)
                 text = text or "See the next message."
-            messages.append({"role": "tool", "tool_call_id": _id(part.call_id), "content": text})
+            messages.append(
+                {"role": "tool", "tool_call_id": short(part.call_id, _LONGEST_ID), "content": text}
+            )
         if media:
             messages.append({"role": "user", "content": media})
         return messages
@@ -259,7 +266,9 @@ class Lowering:
             if tool.format is not None:
                 written["format"] = tool.format
             return {"type": "custom", "custom": written}
-        written["parameters"] = object_schema(tool.parameters)
+        written["parameters"], is_wider = for_openai(tool.parameters)
+        if is_wider:
+            self._lose("tools[].parameters")
         if tool.strict and not is_strict(written["parameters"]):
             self._lose("tools[].strict")
         elif tool.strict is not None:
@@ -267,11 +276,7 @@ class Lowering:
         return {"type": "function", "function": written}
 
     def _choice(self, choice: ToolChoice, tools: list[Tool]) -> str | JSON:
-        kinds = {tool.name: tool.kind for tool in tools if tool.kind != "native"}
-        could = possible(choice, kinds.keys())
-        if could is not choice:
-            self._lose("tool_choice")
-            choice = could
+        kinds = {tool.name: tool.kind for tool in tools}
 
         def named(name: str) -> JSON:
             return {"type": kinds[name], kinds[name]: {"name": self._names[name]}}
@@ -286,29 +291,19 @@ class Lowering:
     def _call(self, part: ToolCallPart) -> JSON:
         name = self._names[part.name]
         if part.kind == "custom":
-            return {"id": _id(part.id), "type": "custom", "custom": {"name": name, "input": part.arguments}}
+            return {
+                "id": short(part.id, _LONGEST_ID),
+                "type": "custom",
+                "custom": {"name": name, "input": part.arguments},
+            }
         call: JSON = {
-            "id": _id(part.id),
+            "id": short(part.id, _LONGEST_ID),
             "type": "function",
             "function": {"name": name, "arguments": part.arguments or "{}"},
         }
         if part.signature:
             call["extra_content"] = {"google": {"thought_signature": part.signature}}
         return call
-
-    def _effort(self, thinking: Thinking) -> str | None:
-        could = efforts(self._model)
-        if thinking.enabled is False or thinking.effort == "none":
-            if could.off is None and could.reasons is not False:
-                if thinking.effort == "none" and could.reasons is None:
-                    return "none"  # the client's own word, to a model that may know it
-                self._lose("thinking")
-            return could.off or could.least
-        effort = effort_of(thinking)
-        if effort is not None and could.reasons is False:
-            self._lose("thinking")
-            return None
-        return effort
 
 
 class Own(NamedTuple):
@@ -319,12 +314,12 @@ class Own(NamedTuple):
     schema: JSON | None = None
 
 
-def own_request(request: ChatRequest, knows: frozenset[str] = frozenset(), model: str = "") -> Own:
+def own_request(request: ChatRequest, quirks: Quirks = _NONE, model: str = "") -> Own:
     """`model`: the name the upstream knows it by."""
     if request.dialect == "openai":
         return Own(request, [])
     conversation = request.conversation()
-    lowering = Lowering(conversation, knows, model)
+    lowering = Lowering(conversation, quirks, model)
     body = lowering.body()
     if not body["messages"]:
         raise UnsupportedParameter("Nothing of the messages can be told to this model.", param="messages")
@@ -346,17 +341,10 @@ def _detail(part: ReasoningPart, index: int) -> JSON:
     return {"type": "reasoning.text", "text": part.text, "signature": part.signature, "index": index}
 
 
-def _id(call_id: str) -> str:
-    """OpenAI refuses ids of tool calls above 40 characters; other vendors make longer ones."""
-    if len(call_id) <= _LONGEST_ID:
-        return call_id
-    return "call_" + hashlib.blake2b(call_id.encode(), digest_size=16).hexdigest()
-
-
 def _format(wanted: Format) -> JSON:
     if wanted.kind == "json_object" or wanted.schema is None:
         return {"type": "json_object"}
-    schema: JSON = {"name": wanted.name, "schema": wanted.schema}
+    schema: JSON = {"name": wanted.name, "schema": with_items(wanted.schema)}
     if wanted.strict is not None:
         schema["strict"] = wanted.strict
     if wanted.description:
@@ -364,23 +352,14 @@ def _format(wanted: Format) -> JSON:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def turns_of(said: Conversation) -> tuple[list[Turn], JSON | None]:
-    """As OpenAI takes them, and the schema that can only be asked for: one whose root is no object."""
+def turns_of(said: Conversation, *, any_root: bool = False) -> tuple[list[Turn], JSON | None]:
+    """As OpenAI takes them, and the schema that can only be asked for: one whose root is no plain object."""
     wanted = said.format
     turns = settled(said.turns)
     if wanted is None:
         return turns, None
-    if wanted.schema is not None and wanted.schema.get("type") != "object":
+    if wanted.schema is not None and not any_root and not is_plain_object(wanted.schema):
         return instructed(turns, in_words(wanted.schema)), wanted.schema
     if wanted.schema is None and not says_json(turns):
         turns = instructed(turns, IN_WORDS)
     return turns, None
-
-
-def effort_of(thinking: Thinking) -> str | None:
-    """What the client said, or its budget as an effort; None where it said neither."""
-    if thinking.effort is not None:
-        return thinking.effort
-    if thinking.budget_tokens:
-        return next((name for most, name in _EFFORTS if thinking.budget_tokens <= most), "high")
-    return None

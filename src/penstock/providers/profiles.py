@@ -378,7 +378,7 @@ _ROWS = (
         "http://127.0.0.1:8080/v1",
         (),
         "https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
-        quirks=Quirks(rename_chat=_MAX_TOKENS, knows=_SAMPLING),
+        quirks=Quirks(rename_chat=_MAX_TOKENS, knows=_SAMPLING, any_root=True),
     ),
     Profile(
         "ollama",
@@ -411,7 +411,7 @@ _ROWS = (
         "http://127.0.0.1:8000/v1",
         (),
         "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
-        quirks=Quirks(knows=_SAMPLING),
+        quirks=Quirks(knows=_SAMPLING, any_root=True),
         is_local=True,
     ),
     Profile(
@@ -420,7 +420,7 @@ _ROWS = (
         "http://127.0.0.1:30000/v1",
         (),
         "https://docs.sglang.ai/basic_usage/openai_api_completions.html",
-        quirks=Quirks(knows=_SAMPLING),
+        quirks=Quirks(knows=_SAMPLING, any_root=True),
         is_local=True,
     ),
     Profile(

@@ -7,21 +7,21 @@ text, media of a turn           one message; of the assistant as output_text
 ReasoningPart                   reasoning item with encrypted_content, if OpenAI sealed it; else nothing
 ToolCallPart, ToolResultPart    function_call and function_call_output, or their custom kinds
 Tool                            its name in OpenAI's letters; strict only where OpenAI takes the schema so
-Thinking                        reasoning.effort, where the model takes it, and a summary unless the client
-                                  does not want to see it
+Thinking                        reasoning.effort, as the model takes it (openai_models), and a summary unless
+                                  the client does not want to see it
 Format, verbosity               text; a schema whose root is no object is said in words
 n, stop, seed, penalties ...    nothing: the interface has none; reported
 
 Nothing is stored at OpenAI (`store: false`), so reasoning comes back encrypted.
 """
 
-import hashlib
 from typing import Any
 
 from penstock.dialects.responses import unbound
-from penstock.providers.openai_lower import effort_of, turns_of
-from penstock.providers.openai_models import efforts
-from penstock.providers.tools import LONGEST_NAME, Letters, is_strict, object_schema, possible, renamed
+from penstock.providers.openai_lower import turns_of
+from penstock.providers.openai_models import efforts, told_effort, unsampled
+from penstock.providers.tool_schemas import for_openai, is_strict, with_items
+from penstock.providers.tools import LONGEST_NAME, Letters, renamed, short, told_choice
 from penstock.providers.turns import rounded
 from penstock.types.conversation import (
     JSON,
@@ -91,10 +91,11 @@ class Lowering:
             self._turn(turn, items)
         body: JSON = {"input": items}
         tools = [written for tool in said.tools if (written := self._tool(tool)) is not None]
+        choice = told_choice(said, self._lose)
         if tools:
             body["tools"] = tools
-            if said.tool_choice is not None:
-                body["tool_choice"] = self._choice(said.tool_choice, said.tools)
+            if choice is not None:
+                body["tool_choice"] = self._choice(choice, said.tools)
         if (text := self._text()) is not None:
             body["text"] = text
         if said.thinking is not None and (reasoning := self._thinking(said.thinking)) is not None:
@@ -120,8 +121,11 @@ class Lowering:
                 self._lose("max_tokens")
         if said.user is not None:
             body["safety_identifier" if len(said.user) <= _LONGEST_ID else "user"] = said.user
-        include = ["reasoning.encrypted_content"]
         if said.logprobs:
+            body["logprobs"] = True
+        unsampled(self._model, (body.get("reasoning") or {}).get("effort"), body, self._lose)
+        include = ["reasoning.encrypted_content"]
+        if body.pop("logprobs", None):
             include.append("message.output_text.logprobs")
         if said.modalities and said.modalities != ["text"]:
             self._lose("modalities")
@@ -138,7 +142,7 @@ class Lowering:
         if turn.name:
             self._lose("messages[].name")
         if turn.role == "assistant":
-            self._assistant(turn, items)
+            items += self._assistant(turn)
             return
         if turn.role == "tool":
             items.extend(self._result(part) for part in turn.parts if isinstance(part, ToolResultPart))
@@ -148,7 +152,8 @@ class Lowering:
             role = "user" if turn.role == "user" else "developer"
             items.append({"type": "message", "role": role, "content": content})
 
-    def _assistant(self, turn: Turn, items: list[JSON]) -> None:
+    def _assistant(self, turn: Turn) -> list[JSON]:
+        items: list[JSON] = []
         content: list[JSON] = []
 
         def close() -> None:
@@ -156,10 +161,7 @@ class Lowering:
                 items.append({"type": "message", "role": "assistant", "content": list(content)})
                 content.clear()
 
-        said = rounded(turn.parts)
-        if said is not turn.parts:  # a reasoning item must be followed by what it led to
-            self._lose("messages[].reasoning")
-        for part in said:
+        for part in turn.parts:
             match part:
                 case TextPart():
                     if part.text:
@@ -180,6 +182,9 @@ class Lowering:
                 case MediaPart():
                     self._lose(f"messages[].{part.kind}")
         close()
+        if rounded(items, _is_thought):  # a reasoning item must be followed by what it led to
+            self._lose("messages[].reasoning")
+        return items
 
     def _reasoning(self, part: ReasoningPart, items: list[JSON]) -> None:
         opaque = part.signature or part.redacted
@@ -202,7 +207,7 @@ class Lowering:
         else:
             output = [written for inner in part.content if (written := self._input(inner)) is not None]
         kind = "custom_tool_call_output" if part.kind == "custom" else "function_call_output"
-        return {"type": kind, "call_id": _id(part.call_id), "output": output}
+        return {"type": kind, "call_id": short(part.call_id, _LONGEST_ID), "output": output}
 
     def _input(self, part: Part) -> JSON | None:
         match part:
@@ -247,7 +252,9 @@ class Lowering:
             if tool.format is not None:
                 written["format"] = tool.format
             return written
-        written["parameters"] = object_schema(tool.parameters)
+        written["parameters"], is_wider = for_openai(tool.parameters)
+        if is_wider:
+            self._lose("tools[].parameters")
         written["strict"] = tool.strict is True  # the interface's own default is true
         if tool.strict and not is_strict(written["parameters"]):
             written["strict"] = False
@@ -255,17 +262,13 @@ class Lowering:
         return written
 
     def _call(self, part: ToolCallPart) -> JSON:
-        call: JSON = {"call_id": _id(part.id), "name": self._names[part.name]}
+        call: JSON = {"call_id": short(part.id, _LONGEST_ID), "name": self._names[part.name]}
         if part.kind == "custom":
             return {"type": "custom_tool_call", **call, "input": part.arguments}
         return {"type": "function_call", **call, "arguments": part.arguments or "{}"}
 
     def _choice(self, choice: ToolChoice, tools: list[Tool]) -> str | JSON:
-        kinds = {tool.name: tool.kind for tool in tools if tool.kind != "native"}
-        could = possible(choice, kinds.keys())
-        if could is not choice:
-            self._lose("tool_choice")
-            choice = could
+        kinds = {tool.name: tool.kind for tool in tools}
 
         def named(name: str) -> JSON:
             return {"type": kinds[name], "name": self._names[name]}
@@ -289,34 +292,23 @@ class Lowering:
         return text or None
 
     def _thinking(self, thinking: Thinking) -> JSON | None:
-        could = efforts(self._model)
-        if thinking.enabled is False or thinking.effort == "none":
-            if could.off is None and could.reasons is not False:
-                self._lose("thinking")
-            effort = could.off or could.least
-            return None if effort is None else {"effort": effort}
-        if could.reasons is False:
-            self._lose("thinking")
-            return None
         written: JSON = {}
-        if (effort := effort_of(thinking)) is not None:
+        if (effort := told_effort(self._model, thinking, self._lose)) is not None:
             written["effort"] = effort
-        if thinking.visible is not False:
+        is_off = thinking.enabled is False or thinking.effort == "none"
+        if not is_off and thinking.visible is not False and efforts(self._model).reasons is not False:
             written["summary"] = "auto"
         return written or None
 
 
-def _id(call_id: str) -> str:
-    """OpenAI refuses ids of tool calls above 64 characters; other vendors make longer ones."""
-    if len(call_id) <= _LONGEST_ID:
-        return call_id
-    return "call_" + hashlib.blake2b(call_id.encode(), digest_size=16).hexdigest()
+def _is_thought(item: JSON) -> bool:
+    return bool(item["type"] == "reasoning")
 
 
 def _format(wanted: Format) -> JSON:
     if wanted.kind == "json_object" or wanted.schema is None:
         return {"type": "json_object"}
-    written: JSON = {"type": "json_schema", "name": wanted.name, "schema": wanted.schema}
+    written: JSON = {"type": "json_schema", "name": wanted.name, "schema": with_items(wanted.schema)}
     written["strict"] = wanted.strict is True  # the interface's own default is true
     if wanted.description:
         written["description"] = wanted.description

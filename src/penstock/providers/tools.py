@@ -1,21 +1,25 @@
-"""Tools as vendors take them: their names, which may be called, and what their schemas must say.
+"""Tools as vendors take them: their names, and which may be called. Their parameters: tool_schemas.py.
 
 Letters            names of tools, and ids of calls, in a vendor's letters
 renamed            how a vendor's names read back
-possible           a choice among the tools that could be told
-object_schema      parameters are an object, and say so
-is_strict          whether OpenAI takes a schema as strict
+short              ids of calls that are not too long
+input_of           what a call gives its tool, as an object; told_input where it must be one
+told_choice        a choice among the tools that could be told
 """
 
+import hashlib
 import re
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
 
-from penstock.types.conversation import JSON, Tool, ToolChoice
+import msgspec
+
+from penstock.types.conversation import JSON, Conversation, Tool, ToolCallPart, ToolChoice
+from penstock.types.errors import InvalidRequest
 
 _WRONG = re.compile(r"[^a-zA-Z0-9_-]")
 _NO_GOOGLE = re.compile(r"[^a-zA-Z0-9_.:-]")
 _GOOGLE_FIRST = re.compile(r"[a-zA-Z_]")
+_decode = msgspec.json.Decoder().decode
 LONGEST_NAME = 64  # of OpenAI's, Google's and Bedrock's tools
 
 
@@ -56,39 +60,56 @@ def renamed(tools: Iterable[Tool], letters: Letters) -> dict[str, str]:
     }
 
 
-def possible(choice: ToolChoice, names: Collection[str]) -> ToolChoice:
-    """`choice` itself where all it names could be told (`names`); where none could, the model is free."""
+def short(call_id: str, longest: int) -> str:
+    """OpenAI refuses long ids of calls; other vendors make longer ones."""
+    if len(call_id) <= longest:
+        return call_id
+    return "call_" + hashlib.blake2b(call_id.encode(), digest_size=16).hexdigest()
+
+
+def input_of(part: ToolCallPart) -> JSON | None:
+    """What a call gives its tool; None where that is no JSON object, as a model may write."""
+    if part.kind == "custom":
+        return {"input": part.arguments}
+    if not part.arguments or part.arguments.isspace():
+        return {}
+    try:
+        decoded = _decode(part.arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+def told_input(part: ToolCallPart) -> JSON:
+    """The same for vendors that take nothing else. Raises InvalidRequest."""
+    given = input_of(part)
+    if given is None:
+        wrong = f"The arguments of the tool call {part.id[:80]!r} are no JSON object."
+        raise InvalidRequest(wrong, param="messages")
+    return given
+
+
+def told_choice(said: Conversation, lose: Callable[[str], None], dialect: str = "") -> ToolChoice | None:
+    """The client's choice among the tools that a target can be told: functions, and native ones of `dialect`.
+
+    Where none of those it names can be, the model is free.
+    """
+    choice = said.tool_choice
+    if choice is None or choice.mode == "none":
+        return choice
+    names = {tool.name for tool in said.tools if tool.kind != "native" or tool.dialect == dialect}
+    could = _possible(choice, names)
+    if could is not choice:
+        lose("tool_choice")
+    return could
+
+
+def _possible(choice: ToolChoice, names: Collection[str]) -> ToolChoice:
     if choice.mode == "named":
         return choice if choice.name in names else ToolChoice("auto")
+    if choice.mode == "required" and not names:
+        return ToolChoice("auto")
     allowed = tuple(name for name in choice.allowed if name in names)
     if len(allowed) == len(choice.allowed):
         return choice
     return ToolChoice(choice.mode, allowed=allowed) if allowed else ToolChoice("auto")
-
-
-def object_schema(schema: JSON | None) -> JSON:
-    """`{"type": "object"}` is legal at Anthropic, and usual for MCP's tools; OpenAI wants `properties`."""
-    if not schema:
-        return {"type": "object", "properties": {}}
-    if "properties" in schema and schema.get("type") == "object":
-        return schema
-    return {"properties": {}, **schema, "type": "object"}
-
-
-def is_strict(schema: Any) -> bool:
-    """Every object closed, every property required:
-    https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
-    """
-    if isinstance(schema, list):
-        return all(map(is_strict, schema))
-    if not isinstance(schema, dict):
-        return True
-    properties = schema.get("properties")
-    if schema.get("type") == "object" or isinstance(properties, dict):
-        if schema.get("additionalProperties") is not False:
-            return False
-        required = schema.get("required")
-        if set(properties or ()) != set(required if isinstance(required, list) else ()):
-            return False
-    named = [*(properties or {}).values(), *(schema.get("$defs") or {}).values()]
-    return is_strict(named) and is_strict([schema.get("items"), *(schema.get("anyOf") or ())])

@@ -31,6 +31,7 @@ BUSY_S: Final = 5.0
 POLL_S: Final = 0.5  # for changes of other processes
 _AT_ONCE: Final = 256  # jobs of one transaction
 _DROP_AT_ONCE: Final = 5_000  # calls: some milliseconds
+_INTERRUPTED_S: Final = 0.05  # until it is tried again
 _OLDEST: Final = (3, 37)  # STRICT
 
 _AILING: Final = tuple(
@@ -213,11 +214,15 @@ class _Reader:
         await self.call(lambda _: None)
 
     async def aclose(self) -> None:
+        if self._is_closed:
+            return
         self._is_closed = True
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.interrupt()  # nobody waits for a long statement any more
-            await asyncio.wrap_future(self._thread.submit(connection.close))
+        closing = asyncio.wrap_future(self._thread.submit(self._close))
+        while not closing.done():  # nobody waits for a long statement any more, nor for one that begins now
+            if self._connection is not None:
+                with contextlib.suppress(sqlite3.ProgrammingError):  # it was closed just now
+                    self._connection.interrupt()
+            await asyncio.wait({closing}, timeout=_INTERRUPTED_S)
         self._thread.shutdown(wait=False)
 
     async def run(self, make: Make[T]) -> T:
@@ -229,10 +234,17 @@ class _Reader:
         return await asyncio.wrap_future(self._thread.submit(self._call, what))
 
     def _call(self, what: Callable[[sqlite3.Connection], T]) -> T:
+        if self._is_closed:
+            raise StoreUnavailable("The database is closed.")
         with _told():
             if self._connection is None:
                 self._connection = self._connect()
             return what(self._connection)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def _read(connection: sqlite3.Connection, script: Script[T]) -> T:

@@ -27,8 +27,9 @@
     penstock_queue_waiting                   deployment, priority
     penstock_queue_wait_seconds              deployment, priority
     penstock_queue_refused_total             deployment, priority, reason: full bytes late timeout deadline
+    penstock_auth_failures_total             reason (of a closed list)
     penstock_ledger_leases                   - (calls that something is reserved for)
-    penstock_ledger_refused_total            scope: key team route deployment provider, resource
+    penstock_ledger_refused_total            scope: key user team route deployment provider, resource
     penstock_usage_rows_total                outcome: written dropped (rows of the store, one per call)
     penstock_usage_rows_waiting              -
     penstock_replicas                        pool, state
@@ -192,6 +193,7 @@ class Metrics(Collector):
         self._in_flight: dict[str, int] = {}
         self._batches: dict[str, Histogram] = {}
         self._refused: dict[str, int] = {}
+        self._auth_failures: dict[str, int] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -251,6 +253,10 @@ class Metrics(Collector):
 
     def batch_refused(self, deployment: str) -> None:
         self._refused[deployment] = self._refused.get(deployment, 0) + 1
+
+    def auth_failed(self, reason: str) -> None:
+        """reason: one of gateway.callers' closed list."""
+        self._auth_failures[reason] = self._auth_failures.get(reason, 0) + 1
 
     def probe_ended(self, deployment: str, outcome: str) -> None:
         key = deployment, outcome
@@ -329,6 +335,12 @@ class Metrics(Collector):
             refused.add_metric((deployment,), number)
         yield refused
         yield from self._healthy()
+        failures = CounterMetricFamily(
+            "penstock_auth_failures", "Requests whose caller was not let in", labels=("reason",)
+        )
+        for reason, number in self._auth_failures.copy().items():
+            failures.add_metric((reason,), number)
+        yield failures
         yield from self._routed()
         yield from self._queued()
         yield from self._limited()

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from penstock.testing.brain import Ask, Call, Reply, Result, Tool, Turn, words
+from penstock.testing.claude_rules import check_bound, check_thinks, check_tool
 from penstock.testing.double import Answer, Framing, Json, Recorded, by_hand, parser
 from penstock.testing.vendor import Refused, Vendor, only, pieces
 
@@ -283,12 +284,14 @@ class AnthropicDouble(Vendor):
                         f'multiple "{role}" roles in a row'
                     )
         if thinking:
-            self._check_thoughts(plain)
+            self._check_thoughts(plain, by_budget=body["thinking"]["type"] == "enabled")
         system = [block["text"] for role, blocks in read if role == "system" for block in blocks]
         return [_turn(role, blocks) for _, role, blocks in plain], system
 
-    def _check_thoughts(self, plain: list[tuple[int, str, list[Json]]]) -> None:
-        """Thoughts must be as they were made; the turn in progress must begin with one if it called tools."""
+    def _check_thoughts(self, plain: list[tuple[int, str, list[Json]]], *, by_budget: bool) -> None:
+        """Thoughts must be as they were made; the turn in progress must begin with one if it called tools and
+        thinks by a budget: who thinks as it likes need not have.
+        """
         for number, _, blocks in plain:
             for at, block in enumerate(blocks):
                 if block["type"] != "thinking":
@@ -297,7 +300,8 @@ class AnthropicDouble(Vendor):
                 # An omitted thought comes back empty: its seal is for words nobody saw.
                 if not known and not (block["thinking"] == "" and _looks_sealed(block["signature"])):
                     raise Refused(f"messages.{number}.content.{at}: Invalid `signature` in `thinking` block")
-        if not (plain and plain[-1][1] == "user" and any(b["type"] == "tool_result" for b in plain[-1][2])):
+        is_step = plain and plain[-1][1] == "user" and any(b["type"] == "tool_result" for b in plain[-1][2])
+        if not (is_step and by_budget):
             return
         calling = [row for row in plain if row[1] == "assistant"][-1]
         first = calling[2][0]["type"]
@@ -385,6 +389,7 @@ def _tools(body: Json) -> list[Tool]:
         if schema.get("type") != "object":
             wrong = "Field required" if "type" not in schema else "Input should be 'object'"
             raise Refused(f"{path}.input_schema.type: {wrong}")
+        check_tool(schema, f"{path}.input_schema", strict=tool.get("strict") is True)
         if not isinstance(tool.get("description", ""), str):
             raise Refused(f"{path}.description: Input should be a valid string")
         made.append(Tool(tool["name"], tool.get("description", ""), schema))
@@ -432,6 +437,7 @@ def _thinking(body: Json, choice: str, limit: int) -> bool:
     only(config, frozenset({"type"} | more), f"thinking.{kind}")
     if kind == "disabled":
         return False
+    check_thinks(str(body.get("model")))
     if kind == "enabled":
         budget = config.get("budget_tokens")
         if not isinstance(budget, int):
@@ -440,7 +446,7 @@ def _thinking(body: Json, choice: str, limit: int) -> bool:
             raise Refused("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
         if limit <= budget:
             raise Refused("`max_tokens` must be greater than `thinking.budget_tokens`.")
-    if choice == "any":
+    if kind == "enabled" and choice == "any":  # adaptive thinking supports it
         raise Refused("Thinking may not be enabled when tool_choice forces tool use.")
     if body.get("temperature", 1) not in {1, None}:
         raise Refused("`temperature` may only be set to 1 when thinking is enabled.")
@@ -466,23 +472,9 @@ def _format(body: Json) -> Json | None:
     ):
         raise Refused("output_config.format.schema: Field required")
     only(given, frozenset(["type", "schema"]), "output_config.format")
-    _check_closed(given["schema"])
+    check_bound(given["schema"], "output_config.format.schema")
     schema: Json = given["schema"]
     return schema
-
-
-def _check_closed(value: Any) -> None:
-    if isinstance(value, list):
-        for item in value:
-            _check_closed(item)
-    elif isinstance(value, dict):
-        if value.get("type") == "object" and value.get("additionalProperties") is not False:
-            raise Refused(
-                "output_config.format.schema: For 'object' type, 'additionalProperties' must be "
-                "explicitly set to false"
-            )
-        for item in value.values():
-            _check_closed(item)
 
 
 _EMPTY: Final = "all messages must have non-empty content except for the optional final assistant message"

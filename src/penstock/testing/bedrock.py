@@ -30,6 +30,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote
 
 from penstock.testing.brain import REFUSAL, Ask, Call, Reply, Result, Tool, Turn, words
+from penstock.testing.claude_rules import check_bound, check_thinks, check_tool
 from penstock.testing.double import Answer, Framing, Json, Recorded, by_hand, parser
 from penstock.testing.vendor import Refused, Vendor, pieces
 
@@ -169,9 +170,9 @@ class BedrockDouble(Vendor):
             counted = (body.get("input") or {}).get("converse")
             if not isinstance(counted, dict):
                 raise Refused("The input field must hold converse or invokeModel.")
-            return Answer({"inputTokens": self._read(counted).tokens})
+            return Answer({"inputTokens": self._read(counted, model).tokens})
         _known(body, _FIELDS, "")
-        ask, told = self._read(body), request.directives
+        ask, told = self._read(body, model), request.directives
         reply = self.think(ask, told)
         usage = self._usage(body, ask, reply, told.count("prompt-tokens"), told.count("cached-tokens"))
         stop: Json = {"stopReason": told.text("finish") or _STOPS[reply.finish]}
@@ -219,7 +220,7 @@ class BedrockDouble(Vendor):
 
     # -- reading -------------------------------------------------------------------------------------
 
-    def _read(self, body: Json) -> Ask:
+    def _read(self, body: Json, model: str = "") -> Ask:
         config = body.get("inferenceConfig") or {}
         _known(config, frozenset(["maxTokens", "temperature", "topP", "stopSequences"]), "inferenceConfig")
         limit = config.get("maxTokens")
@@ -227,8 +228,9 @@ class BedrockDouble(Vendor):
             raise _constraint(
                 limit, "inferenceConfig.maxTokens", "Member must have value greater than or equal to 1"
             )
-        tools, choice, names = _tools(body.get("toolConfig"))
-        thinks = _thinking(body, choice, limit)
+        is_claude = "claude" in model
+        tools, choice, names = _tools(body.get("toolConfig"), is_claude=is_claude)
+        thinks = _thinking(body, choice, limit, model)
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             raise Refused("The messages field is empty. Add a message and try again.")
@@ -236,20 +238,22 @@ class BedrockDouble(Vendor):
             _check_message(at, message, has_tools="toolConfig" in body)
         _check_order(messages)
         if thinks:
-            self._check_thoughts(messages)
+            more = body["additionalModelRequestFields"]
+            thinking = more.get("thinking") or more["reasoning_config"]
+            self._check_thoughts(messages, by_budget=thinking["type"] == "enabled")
         return Ask(
             turns=tuple(_turn(message) for message in messages if message["role"] != "system"),
             system="\n".join(_system(body)),
             tools=tuple(tools),
             choice=choice,
             only=names,
-            schema=_format(body),
+            schema=_format(body, is_claude=is_claude),
             thinking=thinks,
             max_tokens=limit,
             stop=tuple(config.get("stopSequences") or ()),
         )
 
-    def _check_thoughts(self, messages: list[Json]) -> None:
+    def _check_thoughts(self, messages: list[Json], *, by_budget: bool) -> None:
         for number, message in enumerate(messages):
             for at, block in enumerate(message["content"]):
                 thought = (block.get("reasoningContent") or {}).get("reasoningText")
@@ -260,7 +264,7 @@ class BedrockDouble(Vendor):
                         f"{_BY_THE_MODEL}messages.{number}.content.{at}: Invalid `signature` in "
                         "`thinking` block"
                     )
-        if not any("toolResult" in block for block in messages[-1]["content"]):
+        if not by_budget or not any("toolResult" in block for block in messages[-1]["content"]):
             return
         at = max(number for number, message in enumerate(messages) if message["role"] == "assistant")
         if "reasoningContent" not in messages[at]["content"][0]:
@@ -522,7 +526,7 @@ def _system(body: Json) -> list[str]:
     return said
 
 
-def _tools(config: Any) -> tuple[list[Tool], Any, tuple[str, ...]]:
+def _tools(config: Any, *, is_claude: bool) -> tuple[list[Tool], Any, tuple[str, ...]]:
     """tools, choice, only"""
     if config is None:
         return [], "auto", ()
@@ -547,6 +551,9 @@ def _tools(config: Any) -> tuple[list[Tool], Any, tuple[str, ...]]:
             raise Refused(
                 f"The value at {path}.toolSpec.inputSchema.json.type must be one of the following: object."
             )
+        if is_claude:
+            strict = spec.get("strict") is True
+            check_tool(schema, f"tools.{at}.custom.input_schema", strict=strict, prefix=_BY_THE_MODEL)
         made.append(Tool(spec["name"], spec.get("description", ""), schema))
     if len({tool.name for tool in made}) != len(made):
         raise Refused("The toolConfig field contains duplicate tool names.")
@@ -562,11 +569,12 @@ def _tools(config: Any) -> tuple[list[Tool], Any, tuple[str, ...]]:
     return made, kind, ()
 
 
-def _thinking(body: Json, choice: str, limit: int | None) -> bool:
+def _thinking(body: Json, choice: str, limit: int | None, model: str) -> bool:
     more = body.get("additionalModelRequestFields") or {}
     thinking = more.get("thinking") or more.get("reasoning_config")
     if not isinstance(thinking, dict) or thinking.get("type") == "disabled":
         return False
+    check_thinks(model, _BY_THE_MODEL)
     if thinking.get("type") == "enabled":
         budget = thinking.get("budget_tokens")
         if not isinstance(budget, int) or budget < 1024:
@@ -574,12 +582,12 @@ def _thinking(body: Json, choice: str, limit: int | None) -> bool:
             raise Refused(_BY_THE_MODEL + wrong)
         if limit is not None and limit <= budget:
             raise Refused(f"{_BY_THE_MODEL}`max_tokens` must be greater than `thinking.budget_tokens`.")
-    if choice == "any":
+    if thinking.get("type") == "enabled" and choice == "any":
         raise Refused(f"{_BY_THE_MODEL}Thinking may not be enabled when tool_choice forces tool use.")
     return True
 
 
-def _format(body: Json) -> Json | None:
+def _format(body: Json, *, is_claude: bool) -> Json | None:
     config = body.get("outputConfig")
     if config is None:
         return None
@@ -599,6 +607,8 @@ def _format(body: Json) -> Json | None:
         schema = json.loads(wanted["schema"])  # a string, not an object
     except (KeyError, TypeError, ValueError):
         raise Refused("The schema of outputConfig.textFormat.structure.jsonSchema is no JSON text.") from None
+    if is_claude:
+        check_bound(schema, "output_config.format.schema", _BY_THE_MODEL)
     return schema if isinstance(schema, dict) else {}
 
 

@@ -31,6 +31,7 @@ from penstock.testing.openai_rules import (
     check_length,
     check_name,
     check_root,
+    check_sampling,
     check_schema,
     check_strict,
     missing,
@@ -78,6 +79,7 @@ _FINISH: Final = {
     "calls": "tool_calls",
     "refusal": "stop",
 }
+_TOOL_KINDS: Final = frozenset(["function", "custom"])
 _EFFORTS: Final = frozenset(["none", "minimal", "low", "medium", "high", "xhigh", "max"])
 _FILE: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/]+=*$")
 
@@ -230,7 +232,7 @@ def _read(body: Json) -> Ask:
     _pair_calls(messages)
     tools = _tools(body)
     for key in ("tool_choice", "parallel_tool_calls"):
-        if key in body and not tools and body[key] != "none":
+        if key in body and not body.get("tools") and body[key] != "none":
             raise Refused(f"'{key}' is only allowed when 'tools' are specified.", param=key)
     if "stream_options" in body and body.get("stream") is not True:
         wrong = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
@@ -239,7 +241,8 @@ def _read(body: Json) -> Ask:
     if effort is not None and effort not in _EFFORTS:
         raise wrong_value("reasoning_effort", effort, _EFFORTS)
     check_effort(body["model"], effort, "reasoning_effort")
-    choice, names = _choice(body, tools)
+    check_sampling(body, effort)
+    choice, names = _choice(body)
     schema, wants_json = _format(body)
     if wants_json and "json" not in json.dumps(messages).lower():
         raise Refused(
@@ -380,8 +383,14 @@ def _check_calls(calls: Any, path: str) -> None:
     for number, call in enumerate(calls):
         where = f"{path}[{number}]"
         check_length(call.get("id"), 40, f"{where}.id")
-        if call.get("type") != "function":
-            raise wrong_value(f"{where}.type", call.get("type"), {"function"})
+        kind = call.get("type")
+        if kind not in _TOOL_KINDS:
+            raise wrong_value(f"{where}.type", kind, _TOOL_KINDS)
+        if kind == "custom":
+            check_name(_named(call), f"{where}.custom.name")
+            if not isinstance(call["custom"].get("input"), str):
+                raise wrong_type(f"{where}.custom.input", "a string")
+            continue
         function = call.get("function")
         if not isinstance(function, dict):
             raise missing(f"{where}.function")
@@ -433,6 +442,8 @@ def _turns(messages: list[Json]) -> tuple[list[Turn], list[str]]:
 
 
 def _call(call: Json) -> Call:
+    if call["type"] == "custom":
+        return Call(call["id"], call["custom"]["name"], {"input": call["custom"]["input"]})
     try:
         arguments = json.loads(call["function"]["arguments"] or "{}")
     except ValueError:
@@ -473,9 +484,10 @@ def _tools(body: Json) -> list[Tool]:
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind is None:
             raise missing(f"{path}.type")
-        if kind not in {"function", "custom"}:
-            raise wrong_value(f"{path}.type", kind, {"function", "custom"})
+        if kind not in _TOOL_KINDS:
+            raise wrong_value(f"{path}.type", kind, _TOOL_KINDS)
         if kind == "custom":
+            check_name(_named(tool), f"{path}.custom.name")
             continue
         function = tool.get("function")
         if not isinstance(function, dict):
@@ -494,33 +506,39 @@ def _tools(body: Json) -> list[Tool]:
     return made
 
 
-def _choice(body: Json, tools: list[Tool]) -> tuple[Any, tuple[str, ...]]:
+def _choice(body: Json) -> tuple[Any, tuple[str, ...]]:
     choice = body.get("tool_choice", "auto")
     if isinstance(choice, str):
         known = {"none": "none", "auto": "auto", "required": "any"}
         if choice not in known:
             raise wrong_value("tool_choice", choice, known)
         return known[choice], ()
-    if not isinstance(choice, dict) or choice.get("type") not in {"function", "allowed_tools"}:
+    if not isinstance(choice, dict) or choice.get("type") not in {*_TOOL_KINDS, "allowed_tools"}:
         raise wrong_type("tool_choice", "one of a string or an object")
+    known_names = {_named(tool) for tool in body.get("tools", [])}
     if choice["type"] == "allowed_tools":
         allowed = choice.get("allowed_tools") or {}
-        names = tuple(tool["function"]["name"] for tool in allowed.get("tools", []))
-        unknown = set(names) - {tool.name for tool in tools}
+        names = tuple(str(_named(tool)) for tool in allowed.get("tools", []))
+        unknown = set(names) - known_names
         if unknown:
             raise Refused(
                 f"Tool choice '{min(unknown)}' not found in 'tools' parameter.", param="tool_choice"
             )
         return "any" if allowed.get("mode") == "required" else "auto", names
-    name = (choice.get("function") or {}).get("name")
+    name = _named(choice)
     if name is None:
-        raise missing("tool_choice.function.name")
-    if name not in {tool.name for tool in tools}:
+        raise missing(f"tool_choice.{choice['type']}.name")
+    if name not in known_names:
         raise Refused(
-            f"Invalid value for 'tool_choice': no function named {name} was specified in 'tools'.",
+            f"Invalid value for 'tool_choice': no {choice['type']} named {name} was specified in 'tools'.",
             param="tool_choice",
         )
     return "any", (name,)
+
+
+def _named(tool: Json) -> Any:
+    """{"type": "function", "function": {"name"}}, {"type": "custom", "custom": {"name"}}"""
+    return (tool.get(str(tool.get("type"))) or {}).get("name")
 
 
 def _format(body: Json) -> tuple[Json | None, bool]:

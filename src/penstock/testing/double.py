@@ -41,6 +41,7 @@ DIRECTIVES: dict[str, Directive] = {
     "x-test-delay-between": Directive("seconds", "wait before each further event"),
     "x-test-together": Directive("count", "wait until so many requests have been in flight at once"),
     "x-test-hang": Directive("count", "after N events send nothing more and keep the connection"),
+    "x-test-log": Directive("flag", "say on stdout how far it is: `asked`, `head` is sent, `hangs`"),
     # how the connection ends
     "x-test-refuse": Directive("flag", "drop the connection without a byte of an answer"),
     "x-test-cut": Directive("count", "drop the connection after N events, or after N bytes of a plain body"),
@@ -366,6 +367,7 @@ class _Connection(asyncio.Protocol):
             gathered.set()
         try:
             request.directives = told = double.directives(request.headers, request.body)
+            await self._log(told, "asked")
             if told.flag("refuse"):
                 raise _Dropped
             answer = double.answer(request)
@@ -410,6 +412,7 @@ class _Connection(asyncio.Protocol):
         head = self._head(request, told, answer._replace(events=None), len(body))
         if told.seconds("delay-first"):
             await self._write(request, head)
+            await self._log(told, "head")
             head = b""
             await asyncio.sleep(told.seconds("delay-first"))
         cut = told.count("cut")
@@ -420,6 +423,7 @@ class _Connection(asyncio.Protocol):
 
     async def _send_events(self, request: Recorded, told: Directives, answer: Answer) -> None:
         await self._write(request, self._head(request, told, answer, None))
+        await self._log(told, "head")
         await asyncio.sleep(told.seconds("delay-first"))
         between, batch = told.seconds("delay-between"), told.count("batch") or 1
         stops = {name: told.count(name) for name in ("cut", "truncate", "error-in-stream", "hang")}
@@ -451,6 +455,7 @@ class _Connection(asyncio.Protocol):
     ) -> bool:
         """What happens after `number` events; true when the answer is over."""
         if number == stops["hang"]:
+            await self._log(told, "hangs")
             await asyncio.Event().wait()
         if number == stops["cut"]:
             await self._flush()
@@ -513,6 +518,12 @@ class _Connection(asyncio.Protocol):
         await self._writable.wait()
         cast(asyncio.Transport, self._transport).write(data)
         request.bytes_sent += len(data)
+
+    async def _log(self, told: Directives, word: str) -> None:
+        if told.flag("log"):
+            await self._flush()
+            sys.stdout.write(f"{word}\n")
+            sys.stdout.flush()
 
     async def _flush(self) -> None:
         """Let the kernel have what was written: a dropped connection must still deliver it."""

@@ -9,7 +9,7 @@ is a 400 INVALID_ARGUMENT in its own words. What is checked beyond types:
     unknown fields anywhere, `additionalProperties`, `$ref` and the like inside `parameters` among them
     roles; a call turn after a user's turn; as many responses as calls, of the same names, right behind
     thinking on (or `always_thinks`, as Gemini 3 does): the first call of each step of the turn in progress
-    comes back with its thoughtSignature; any that comes back is the one that was made for its part
+    comes back with its thoughtSignature, but for Gemini 2; any that does is the one made for its part
 
 Function calls carry no id unless `gives_ids`, a refusal is a SAFETY end without content, a call that
 max_tokens would cut is left out: a function call is never in pieces. Paths of the Gemini API and of Vertex.
@@ -46,6 +46,12 @@ _FINISH: Final = {
 }
 _ROUTE: Final = re.compile(r"^(?:/[\w-]+)*/(?:models|tunedModels)/([^/:]+)(?::(\w+))?$")
 _BEFORE_3: Final = re.compile(r"gemini-[12]")
+_THINKS_NOT: Final = re.compile(r"gemini-(?:1|2\.0)|gemini-2\.5-flash-image|gemma-[1-3]")
+_BUDGETS: Final = {  # https://ai.google.dev/gemini-api/docs/thinking#set-budget
+    "gemini-2.5-pro": (128, 32_768),
+    "gemini-2.5-flash-lite": (512, 24_576),
+    "gemini-2.5-flash": (0, 24_576),
+}
 _FUNCTION_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 
 # Names as they are on the wire; protobuf's JSON takes snake_case, too.
@@ -244,7 +250,7 @@ class GeminiDouble(Vendor):
         _known(body, _REQUEST, "")
         config = body.get("generationConfig") or {}
         _known(config, _GENERATION, "generation_config")
-        thinks, shows = self._thinking(config)
+        thinks, shows = self._thinking(config, model)
         tools = _tools(body)
         choice, names = _choice(body, tools)
         stop = config.get("stopSequences") or []
@@ -259,7 +265,7 @@ class GeminiDouble(Vendor):
         schema, wants_json = _format(config)
         if tools and config.get("responseMimeType") == "application/json" and _BEFORE_3.match(model):
             raise Refused("Function calling with a response mime type: 'application/json' is unsupported")
-        contents = self._contents(body, thinks=thinks)
+        contents = self._contents(body, signs=thinks and not _BEFORE_3.match(model))
         ask = Ask(
             turns=tuple(contents),
             system=_system(body),
@@ -274,11 +280,14 @@ class GeminiDouble(Vendor):
         )
         return ask, count, shows
 
-    def _thinking(self, config: Json) -> tuple[bool, bool]:
+    def _thinking(self, config: Json, model: str) -> tuple[bool, bool]:
         thinking = config.get("thinkingConfig")
         if thinking is None:
             return self.always_thinks, False
         _known(thinking, frozenset(["includeThoughts", "thinkingBudget", "thinkingLevel"]), "thinking_config")
+        if _THINKS_NOT.match(model):
+            raise Refused("Unable to submit request because thinking is not supported by this model.")
+        _check_budget(thinking.get("thinkingBudget"), model)
         if "thinkingBudget" in thinking and "thinkingLevel" in thinking:
             raise Refused("You can only set only one of thinking budget and thinking level.")
         level = str(thinking.get("thinkingLevel", "high")).lower()
@@ -290,7 +299,7 @@ class GeminiDouble(Vendor):
         thinks = self.always_thinks or thinking.get("thinkingBudget") != 0
         return thinks, thinks and thinking.get("includeThoughts") is True
 
-    def _contents(self, body: Json, *, thinks: bool) -> list[Turn]:
+    def _contents(self, body: Json, *, signs: bool) -> list[Turn]:
         contents = body.get("contents")
         if not isinstance(contents, list) or not contents:
             raise Refused("* GenerateContentRequest.contents: contents is not specified\n")
@@ -298,10 +307,10 @@ class GeminiDouble(Vendor):
             _check_content(at, content)
         turns = [(_role(content), content["parts"]) for content in contents]
         _pair_calls(turns)
-        self._check_signatures(turns, thinks=thinks)
+        self._check_signatures(turns, signs=signs)
         return [_turn(role, parts) for role, parts in turns]
 
-    def _check_signatures(self, turns: list[tuple[str, list[Json]]], *, thinks: bool) -> None:
+    def _check_signatures(self, turns: list[tuple[str, list[Json]]], *, signs: bool) -> None:
         asked = [at for at, (role, parts) in enumerate(turns) if role == "user" and _is_question(parts)]
         begin = asked[-1] if asked else -1  # the turn in progress: all behind the last question
         position = 0
@@ -314,7 +323,7 @@ class GeminiDouble(Vendor):
                     raise Refused("Corrupted thought signature.")
                 if call is None or role != "model":
                     continue
-                if thinks and first_call and at > begin and signature is None:
+                if signs and first_call and at > begin and signature is None:
                     raise Refused(
                         "Function call is missing a thought_signature in functionCall parts. This is "
                         "required for "
@@ -343,6 +352,15 @@ class GeminiDouble(Vendor):
         if call is not None:
             return self.seals.is_good("call", _call_text(call), given)
         return self.seals.is_good("text", "", given)
+
+
+def _check_budget(budget: Any, model: str) -> None:
+    least, most = next((taken for name, taken in _BUDGETS.items() if model.startswith(name)), (0, 1 << 31))
+    is_off = budget == 0 and "pro" not in model
+    if budget is not None and budget != -1 and not is_off and not least <= budget <= most:
+        raise Refused(
+            f"The thinking budget {budget} is invalid. Please choose a value between {least} and {most}."
+        )
 
 
 def _model(name: str) -> Json:

@@ -240,7 +240,7 @@ def _ask(body: Json, turns: list[Turn], system: list[str], tools: list[Tool], *,
     return Ask(
         turns=tuple(turns),
         system="\n".join(filter(None, system)),
-        tools=tuple(tools),
+        tools=() if shape else tuple(tools),  # its grammar lets no call through: ollama/ollama#11037
         schema=shape if isinstance(shape, dict) else None,
         wants_json=shape == "json",
         thinking=bool(think),

@@ -7,7 +7,18 @@ from penstock.testing.double import Answer, Json, Recorded
 from penstock.testing.vendor import Refused, Vendor
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NOT_STRICT: Final = frozenset(["allOf", "oneOf", "not", "if", "then", "else", "patternProperties"])
 _PLAIN: Final = re.compile(r"gpt-4|gpt-3|chatgpt")
+_EFFORTS: Final = [  # of each model, as its refusals name them
+    (re.compile(r"o[1-9]"), ["low", "medium", "high"]),
+    (re.compile(r"gpt-5-pro"), ["high"]),
+    (re.compile(r"gpt-5\.1-codex-max"), ["low", "medium", "high", "xhigh"]),
+    (re.compile(r"gpt-5(\.1)?-codex"), ["low", "medium", "high"]),
+    (re.compile(r"gpt-5\.1"), ["none", "low", "medium", "high"]),
+    (re.compile(r"gpt-5\.[2-5]"), ["none", "low", "medium", "high", "xhigh"]),
+    (re.compile(r"gpt-5(?!\.)"), ["minimal", "low", "medium", "high"]),
+]
+_USUAL: Final = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
 _IMAGE: Final = re.compile(r"https?://|data:image/(?:png|jpe?g|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$")
 _KINDS: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -97,6 +108,18 @@ def check_image(url: Any, param: str) -> str:
 
 
 def check_root(schema: Any, what: str, param: str, code: str = "invalid_json_schema") -> None:
+    """Also where the schema is not strict."""
+    if isinstance(schema, dict) and not {"oneOf", "anyOf", "allOf", "enum", "not"}.isdisjoint(schema):
+        raise Refused(
+            f"Invalid schema for {what}: schema must have type 'object' and not have "
+            "'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level.",
+            code=code,
+            param=param,
+        )
+    for place, part in _parts(schema, ()):
+        if part.get("type") == "array" and "items" not in part:
+            wrong = f"In context={place}, array schema missing items."
+            raise Refused(f"Invalid schema for {what}: {wrong}", code=code, param=param)
     if not isinstance(schema, dict) or schema.get("type") != "object":
         kind = schema.get("type") if isinstance(schema, dict) else schema
         raise Refused(
@@ -108,7 +131,18 @@ def check_root(schema: Any, what: str, param: str, code: str = "invalid_json_sch
 
 
 def check_effort(model: Any, effort: Any, param: str) -> None:
-    """Models that do not reason refuse to be told how much."""
+    """Models that do not reason refuse to be told how much, others an effort that they do not know."""
+    known = next(
+        (found for name, found in _EFFORTS if param.endswith("effort") and name.match(str(model))), None
+    )
+    if effort is not None and known is not None and effort not in known:
+        named = ", ".join(f"'{one}'" for one in known)
+        raise Refused(
+            f"Unsupported value: '{effort}' is not supported with the '{model}' model. Supported values are: "
+            f"{named}.",
+            code="unsupported_value",
+            param=param,
+        )
     if effort is not None and _PLAIN.match(str(model)):
         raise Refused(
             f"Unsupported parameter: '{param}' is not supported with this model.",
@@ -117,10 +151,43 @@ def check_effort(model: Any, effort: Any, param: str) -> None:
         )
 
 
+def check_sampling(body: Json, effort: Any) -> None:
+    """A model that reasons is not sampled as one likes: tmc/langchaingo#1355."""
+    model = str(body["model"])
+    reasons = re.match(r"o[1-9]|gpt-5(?!.*-chat)", model)
+    is_idle = effort is None and re.match(r"gpt-5\.[1-4](?!.*-(?:codex|pro))", model)
+    if not reasons or is_idle or effort == "none":
+        return
+    for name, usual in _USUAL.items():
+        if body.get(name, usual) != usual:
+            raise Refused(
+                f"Unsupported value: '{name}' does not support {body[name]} with this model. "
+                f"Only the default ({usual}) value is supported.",
+                code="unsupported_value",
+                param=name,
+            )
+    for name in ("stop", "logprobs", "top_logprobs", "logit_bias"):
+        if body.get(name):
+            raise Refused(
+                f"Unsupported parameter: '{name}' is not supported with this model.",
+                code="unsupported_parameter",
+                param=name,
+            )
+
+
 def check_strict(schema: Any, what: str, param: str, code: str) -> None:
-    """`strict`: every object is closed and needs all its properties."""
-    for place, part in _objects(schema, ()):
+    """`strict`: every schema says what it is, every object is closed and needs all its properties."""
+    for place, part in _parts(schema, ()):
         where = f"Invalid schema for {what}: In context={place}, "
+        if unknown := sorted(_NOT_STRICT & part.keys()):
+            raise Refused(f"{where}'{unknown[0]}' is not permitted.", code=code, param=param)
+        if "$ref" in part and len(part) > 1:
+            more = sorted(part.keys() - {"$ref"})
+            raise Refused(f"{where}$ref cannot have keywords {more}.", code=code, param=param)
+        if part.keys().isdisjoint({"type", "anyOf", "$ref"}):
+            raise Refused(f"{where}schema must have a 'type' key.", code=code, param=param)
+        if part.get("type") != "object" and "properties" not in part:
+            continue
         if part.get("additionalProperties") is not False:
             wrong = "'additionalProperties' is required to be supplied and to be false."
             raise Refused(where + wrong, code=code, param=param)
@@ -134,18 +201,19 @@ def check_strict(schema: Any, what: str, param: str, code: str) -> None:
             )
 
 
-def _objects(schema: Any, place: tuple[str, ...]) -> list[tuple[tuple[str, ...], Json]]:
+def _parts(schema: Any, place: tuple[str, ...]) -> list[tuple[tuple[str, ...], Json]]:
+    """Every schema in it, with its place."""
     if not isinstance(schema, dict):
         return []
-    found = [(place, schema)] if schema.get("type") == "object" or "properties" in schema else []
+    found = [(place, schema)]
     for key in ("properties", "$defs", "definitions"):
         for name, inner in (schema.get(key) or {}).items():
-            found += _objects(inner, (*place, key, name))
+            found += _parts(inner, (*place, key, name))
     for key in ("items", "additionalProperties"):
-        found += _objects(schema.get(key), (*place, key))
+        found += _parts(schema.get(key), (*place, key))
     for key in ("anyOf", "allOf", "oneOf"):
         for number, inner in enumerate(schema.get(key) or []):
-            found += _objects(inner, (*place, key, str(number)))
+            found += _parts(inner, (*place, key, str(number)))
     return found
 
 

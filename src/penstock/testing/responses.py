@@ -32,6 +32,7 @@ from penstock.testing.openai_rules import (
     check_length,
     check_name,
     check_root,
+    check_sampling,
     check_schema,
     check_strict,
     missing,
@@ -274,13 +275,14 @@ class ResponsesDouble(OpenAIVendor):
         effort = (body.get("reasoning") or {}).get("effort")
         for key in ("effort", "summary"):
             check_effort(body["model"], (body.get("reasoning") or {}).get(key), f"reasoning.{key}")
+        check_sampling(body, effort)
         if effort is not None and effort not in _EFFORTS:
             raise wrong_value("reasoning.effort", effort, _EFFORTS)
         thinks = effort not in {None, "none"}
         if thinks:
             self._check_thoughts(items)
         tools = _tools(body)
-        choice, names = _choice(body, tools)
+        choice, names = _choice(body)
         schema, wants_json = _format(body)
         turns, system = _turns(items)
         if (
@@ -370,14 +372,14 @@ class ResponsesDouble(OpenAIVendor):
         seen: set[str] = set()
         for at, item in enumerate(items):
             if item["type"] == "reasoning":
-                seen.add(item["id"])
+                seen.add(item.get("id", ""))
                 following = items[at + 1] if at + 1 < len(items) else {}
                 if (
-                    following.get("type") not in {"function_call", "reasoning"}
+                    following.get("type") not in {"function_call", "custom_tool_call", "reasoning"}
                     and following.get("role") != "assistant"
                 ):
                     raise Refused(
-                        f"Item '{item['id']}' of type 'reasoning' was provided without its required "
+                        f"Item '{item.get('id')}' of type 'reasoning' was provided without its required "
                         "following item.",
                         param="input",
                     )
@@ -549,7 +551,7 @@ def _tools(body: Json) -> list[Tool]:
     return made
 
 
-def _choice(body: Json, tools: list[Tool]) -> tuple[Any, tuple[str, ...]]:
+def _choice(body: Json) -> tuple[Any, tuple[str, ...]]:
     choice = body.get("tool_choice")
     if choice in {None, "auto", "none"} if isinstance(choice, str | None) else False:
         return choice or "auto", ()
@@ -559,7 +561,7 @@ def _choice(body: Json, tools: list[Tool]) -> tuple[Any, tuple[str, ...]]:
                 "Tool choice 'required' must be specified with 'tools' parameter.", param="tool_choice"
             )
         return "any", ()
-    if not isinstance(choice, dict) or choice.get("type") not in {"function", "allowed_tools"}:
+    if not isinstance(choice, dict) or choice.get("type") not in {"function", "custom", "allowed_tools"}:
         raise wrong_value("tool_choice", choice, {"none", "auto", "required"})
     if choice["type"] == "allowed_tools":
         names = tuple(tool.get("name", "") for tool in choice.get("tools", []))
@@ -571,8 +573,10 @@ def _choice(body: Json, tools: list[Tool]) -> tuple[Any, tuple[str, ...]]:
         return "any" if choice.get("mode") == "required" else "auto", names
     if choice.get("name") is None:
         raise missing("tool_choice.name")
-    if choice["name"] not in {tool.name for tool in tools}:
-        raise Refused("Tool choice 'function' not found in 'tools' parameter.", param="tool_choice")
+    if (choice["type"], choice["name"]) not in {
+        (t.get("type"), t.get("name")) for t in body.get("tools", [])
+    }:
+        raise Refused(f"Tool choice '{choice['type']}' not found in 'tools' parameter.", param="tool_choice")
     return "any", (choice["name"],)
 
 

@@ -4,6 +4,8 @@
         redis.url           redis://127.0.0.1:40001
         redis.restart()     ends it and starts it again with its data; `kill=True`: without a word
         redis.pause()       it stops answering (SIGSTOP); redis.resume()
+    with postgres_server() as postgres:
+        postgres.new_database("mine")       its URL
 
 They raise NotInstalled where the program is missing, in one line that says what to install. PostgreSQL
 refuses to run as root: then it runs as the user `postgres`, whom its package creates.
@@ -67,10 +69,15 @@ class Server:
 
     def stop(self, *, kill: bool = False) -> None:
         self._signal(signal.SIGCONT)
-        self._signal(signal.SIGKILL if kill else self._stop)
-        self._process.wait(START_S)
         if kill:
-            self._signal(signal.SIGKILL)  # the children that it had
+            family = self._signal(signal.SIGKILL)
+            self._process.wait(START_S)
+            give_up = time.monotonic() + START_S
+            while any(_is_running(pid) for pid in family) and time.monotonic() < give_up:
+                time.sleep(0.01)
+        else:
+            self._process.send_signal(self._stop)
+            self._process.wait(START_S)
 
     def start(self) -> None:
         with (self._folder / "log").open("ab") as log:
@@ -86,9 +93,16 @@ class Server:
                 extra_groups=None if self._user is None else [],
             )
 
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+    def _signal(self, number: signal.Signals) -> list[int]:
+        family = self.family()
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return family
+
+    def family(self) -> list[int]:
+        """Its processes."""
+        return [self._process.pid]
 
     def wait(self, is_ready: Callable[[], bool]) -> None:
         give_up = time.monotonic() + START_S
@@ -106,9 +120,21 @@ class RedisServer(Server):
 
 
 class PostgresServer(Server):
+    """Its children are in sessions of their own."""
+
+    def family(self) -> list[int]:
+        return [self._process.pid, *_children(self._process.pid)]
+
     def start(self) -> None:
         super().start()
         self.wait(lambda: _says(self.port, _HELLO, b"R"))
+
+    def new_database(self, name: str) -> str:
+        """Its URL."""
+        address = ["--host=127.0.0.1", f"--port={self.port}", "--username=penstock"]
+        program = Path(self._argv[0]).parent / "createdb"
+        subprocess.run([program, *address, name], check=True, capture_output=True, cwd=self._folder)  # noqa: S603 - a program of a fixed name
+        return f"{self.url.removesuffix('postgres')}{name}"
 
 
 @contextlib.contextmanager
@@ -170,6 +196,23 @@ def _postgres_programs() -> Path:
         except KeyError as exc:
             raise NotInstalled("PostgreSQL cannot run as root, and there is no user `postgres`") from exc
     return Path(found).resolve().parent if found is not None else debian[-1].parent
+
+
+def _children(pid: int) -> list[int]:
+    """Where there is a /proc."""
+    return [child for child, (_, parent) in _processes() if parent == pid]
+
+
+def _is_running(pid: int) -> bool:
+    return any(one == pid and state != "Z" for one, (state, _) in _processes())
+
+
+def _processes() -> Iterator[tuple[int, tuple[str, int]]]:
+    """Of each its state and its parent."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            yield int(stat.parent.name), (state, int(parent))
 
 
 # A startup message of protocol 3.0: length, version, user; a server that is ready answers with `R`.

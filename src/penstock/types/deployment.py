@@ -158,6 +158,7 @@ class Quirks(msgspec.Struct, frozen=True):
     rename_chat: chat fields this vendor knows by another name: (from, to).
     knows: sampling fields beyond OpenAI's that it takes: top_k, min_p, repetition_penalty.
     json_schema: whether `response_format: json_schema` binds it; else see providers/openai_forced.py.
+    any_root: whether it does so for a schema whose root is no plain object, too, unlike OpenAI.
     """
 
     always_stream: bool = False
@@ -168,6 +169,7 @@ class Quirks(msgspec.Struct, frozen=True):
     rename_chat: tuple[tuple[str, str], ...] = ()
     knows: frozenset[str] = frozenset()
     json_schema: bool = True
+    any_root: bool = False
 
 
 class Timeouts(msgspec.Struct, frozen=True):

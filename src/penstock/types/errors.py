@@ -11,12 +11,13 @@
     |- InvalidApiKey             401  never says whether a key exists
     |- PermissionDenied          403
     |- PriceUnknown              403  what the model costs is not known, and this server refuses such calls
+    |- IdentityUnavailable       503  who calls cannot be verified now: their issuer's keys cannot be had
     |- ModelNotFound             404
     |- NotFound                  404
     |  `- NotFoundRow            404  the store has no such row
     |- Conflict                  409  somebody else changed the row, or its name is taken
     |- MethodNotAllowed          405
-    |- RateLimitExceeded         429  requests or tokens of a key, a team, a route
+    |- RateLimitExceeded         429  requests or tokens of a key, a team, a route; credentials that failed
     |  `- ConcurrencyLimitExceeded  429
     |- BudgetExceeded            402  429 for clients of OpenAI and Gemini, who know it so
     |- LimitsUnavailable         503  the store of the limits is down, and a limit says `closed`
@@ -139,6 +140,12 @@ class PriceUnknown(PenstockError):
     code = "price_unknown"
     status = 403
     openai_type = "permission_error"
+
+
+class IdentityUnavailable(PenstockError):
+    code = "identity_unavailable"
+    status = 503
+    retryable = True
 
 
 class ModelNotFound(PenstockError):

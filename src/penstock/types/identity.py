@@ -6,7 +6,7 @@ viewer                   looks on: lists of models, no calls
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -47,18 +47,6 @@ class Terms(msgspec.Struct, frozen=True):
     expires_s: float | None = None
     networks: tuple[Network, ...] = ()
 
-    def allow(self, now_s: float, address: str) -> bool:
-        if self.expires_s is not None and now_s >= self.expires_s:
-            return False
-        if not self.networks:
-            return True
-        try:
-            caller = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(caller, "ipv4_mapped", None)
-        return any((mapped or caller) in network for network in self.networks)
-
 
 class VirtualKey(msgspec.Struct, frozen=True):
     """A key of ours, or what a token or a certificate stands for: whoever may call.
@@ -71,8 +59,8 @@ class VirtualKey(msgspec.Struct, frozen=True):
     claims: what limits its calls, its team's limits included; model_claims: further ones, by public name.
     requires: of every deployment that one of its requests is sent to.
     overrides: what its requests may change by a header: take one deployment, have more time.
-    team: the id of its team.
-    user: the person or the program behind it; empty: not known.
+    team: the id of its team, or its name in the file.
+    user: the person or the program behind it: of a token an e-mail address, else what its issuer calls them.
     terms: None where it is good always and from everywhere.
     """
 

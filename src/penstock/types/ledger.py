@@ -98,7 +98,8 @@ class Lease(msgspec.Struct, eq=False):
     """What is reserved for one call. Its fields are for ledgers.
 
     is_settled: it was asked for; to ask again changes nothing.
-    is_uncertain: a question about it went without an answer: the store may have done it or not.
+    is_late: to reserve for it was asked without an answer; the store may do it yet.
+    is_uncertain: to settle it was asked without an answer; the store may have done it.
     is_unknown: the store does not have it, so all that it takes is booked at its end.
     """
 
@@ -107,6 +108,7 @@ class Lease(msgspec.Struct, eq=False):
     ttl_s: float
     remaining: Sequence[Rest] = ()
     is_settled: bool = False
+    is_late: bool = False
     is_uncertain: bool = False
     is_unknown: bool = False
 

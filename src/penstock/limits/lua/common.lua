@@ -7,6 +7,7 @@
 --           due               no lease expires before, and none that expired is forgotten before
 --   leases  <lease>           "<expires>;<limit>:<slice>:<amount>:<state>;..."
 --                             state: r reserved, x expired, g the slot of an expired lease: given back
+--                             "<expires>;over": settled for good; what was asked before and comes late is refused
 --
 -- What the words mean is told in rows.py and windows.py. Times are microseconds of this server. Lua's numbers
 -- are exact to 2^53 only, so amounts are pairs {billions, rest}.
@@ -162,7 +163,9 @@ end
 local function read_hold(text)
   local hold = {entries = {}}
   for part in string.gmatch(text, '[^;]+') do
-    if hold.expires then
+    if part == 'over' then
+      hold.is_over = true
+    elseif hold.expires then
       local limit, number, amount, state = string.match(part, '^([^:]+):(%d+):(%d+):(%a)$')
       hold.entries[#hold.entries + 1] = {
         limit = limit, number = tonumber(number), amount = num(amount), state = state}
@@ -174,7 +177,7 @@ local function read_hold(text)
 end
 
 local function write_hold(scope, lease, hold)
-  local parts = {string.format('%d', hold.expires)}
+  local parts = {string.format('%d', hold.expires), hold.is_over and 'over' or nil}
   for _, entry in ipairs(hold.entries) do
     parts[#parts + 1] = string.format(
       '%s:%d:%s:%s', entry.limit, entry.number, str(entry.amount), entry.state)
@@ -232,6 +235,7 @@ end
 
 -- A lease that had expired takes its slot again, whoever has it: its call runs.
 local function prolong(scope, hold, now, ttl)
+  if hold.is_over then return end
   for _, entry in ipairs(hold.entries) do
     if entry.state == 'g' then
       entry.state = 'r'

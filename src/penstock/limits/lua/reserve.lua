@@ -1,6 +1,7 @@
 -- ARGV: lease, ttl_us, kept_us, requests, tokens, pico_usd, scopes.
 -- Returns {1, now, total and running slice of each limit but concurrency ...}, or
--- {0, now, {scope, limit, slices} of each limit that stands in the way ...}; counted from 0.
+-- {0, now, {scope, limit, slices} of each limit that stands in the way ...}; counted from 0. None does when the
+-- lease is over: nobody waits for this answer.
 -- A lease that the scope knows gets more, and its time anew.
 
 local lease, ttl, kept = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -14,8 +15,10 @@ local function needed(scope, limit)
   return cost[limit.resource]
 end
 
+local is_over = false
 for s, scope in ipairs(scopes) do
   scope.hold = hold_of(scope, lease)
+  is_over = is_over or (scope.hold ~= nil and scope.hold.is_over)
   if scope.hold then prolong(scope, scope.hold, now, ttl) end
   for l, limit in ipairs(scope.limits) do
     local amount = needed(scope, limit)
@@ -25,12 +28,12 @@ for s, scope in ipairs(scopes) do
   end
 end
 
-if #failing > 2 then
+if is_over or #failing > 2 then
   for _, scope in ipairs(scopes) do
     if scope.hold then write_hold(scope, lease, scope.hold) end
   end
   close(scopes, (ttl + kept) / 1000)
-  return failing
+  return is_over and {0, now} or failing
 end
 
 for _, scope in ipairs(scopes) do

@@ -1,11 +1,12 @@
--- ARGV: lease, whether it is known to be unknown, kept_us, requests, tokens, pico_usd, scopes.
--- Returns 0, and changes nothing, when no scope knows the lease and that was not known. Where one knows it, this
+-- ARGV: lease, whether it is known to be unknown, whether it is over after that (0 no, 1 when it is settled, 2 also
+-- when it is unknown), kept_us, requests, tokens, pico_usd, scopes.
+-- Returns 0, and books nothing, when no scope knows the lease and that was not known. Where one knows it, this
 -- is the first time that it is settled: a scope that does not has lost it, and all is booked there.
 
-local lease, is_due, kept = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
-local actual = {requests = num(ARGV[4]), tokens = num(ARGV[5]), pico_usd = num(ARGV[6])}
+local lease, is_due, seal, kept = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), tonumber(ARGV[4])
+local actual = {requests = num(ARGV[5]), tokens = num(ARGV[6]), pico_usd = num(ARGV[7])}
 local now = now_us()
-local scopes = open(now, kept, 7)
+local scopes = open(now, kept, 8)
 
 local function settle(scope, hold, limit)
   local left, mine = actual[limit.resource] or {0, 0}, {}
@@ -30,13 +31,21 @@ local function settle(scope, hold, limit)
   end
 end
 
+local is_over = false
 for _, scope in ipairs(scopes) do
   scope.hold = hold_of(scope, lease)
   is_due = is_due or scope.hold ~= nil
+  is_over = is_over or (scope.hold ~= nil and scope.hold.is_over)
 end
-for _, scope in ipairs(is_due and scopes or {}) do
-  for _, limit in ipairs(scope.limits) do settle(scope, scope.hold or {entries = {}}, limit) end
-  redis.call('HDEL', scope.leases, lease)
+for _, scope in ipairs(is_over and {} or scopes) do
+  if is_due then
+    for _, limit in ipairs(scope.limits) do settle(scope, scope.hold or {entries = {}}, limit) end
+    redis.call('HDEL', scope.leases, lease)
+  end
+  if seal == 2 or (is_due and seal == 1) then
+    write_hold(scope, lease, {expires = now, entries = {}, is_over = true})
+    due(scope, now + kept)
+  end
 end
 close(scopes, kept / 1000)
 return is_due and 1 or 0

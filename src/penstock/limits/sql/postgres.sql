@@ -1,6 +1,7 @@
 -- The ledger. What the words mean is told in rows.py, windows.py and shared.py; the scripts for Redis do the same.
 -- `entries` is [[limit, slice, amount, state], ...]; state: r reserved, x expired, g the slot of an expired lease,
--- given back. `due_us` is when the lease expires, or when an expired one is forgotten.
+-- given back. `due_us` is when the lease expires, or when an expired one is forgotten. `is_over`: it was settled
+-- for good; what was asked for it before and comes late is refused.
 --
 -- A function first locks its scopes, in the order of their hashes, and reads the clock after that. So no two
 -- calls can wait for each other, and what one of them reads nobody changes before it is done.
@@ -20,6 +21,7 @@ CREATE TABLE IF NOT EXISTS ledger_leases (
     lease text NOT NULL,
     due_us bigint NOT NULL,
     is_expired boolean NOT NULL,
+    is_over boolean NOT NULL DEFAULT false,
     entries jsonb NOT NULL,
     PRIMARY KEY (scope, lease)
 );
@@ -125,7 +127,8 @@ DECLARE
     found_entries jsonb;
     entry jsonb;
 BEGIN
-    SELECT entries INTO found_entries FROM ledger_leases WHERE scope = of_scope AND lease = of_lease;
+    SELECT entries INTO found_entries FROM ledger_leases
+    WHERE scope = of_scope AND lease = of_lease AND NOT is_over;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -150,8 +153,15 @@ CREATE OR REPLACE FUNCTION ledger_slices(of_scope text, key text) RETURNS jsonb 
     FROM ledger_counts WHERE scope = of_scope AND limit_key = key
 $$;
 
+CREATE OR REPLACE FUNCTION ledger_is_over(of_lease text, claims jsonb) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM ledger_leases
+        WHERE scope IN (SELECT value->>0 FROM jsonb_array_elements(claims)) AND lease = of_lease AND is_over)
+$$;
+
 -- claims: [[scope, [[resource, window, key, amount], ...]], ...]. Returns [now, true, [[total, slice], ...]] for
--- each limit but concurrency, or [now, false, [[claim, limit, slices], ...]] for each that stands in the way.
+-- each limit but concurrency, or [now, false, [[claim, limit, slices], ...]] for each that stands in the way. None
+-- does when the lease is over: nobody waits for this answer.
 CREATE OR REPLACE FUNCTION ledger_hold(of_lease text, ttl_us bigint, kept_us bigint, cost jsonb, claims jsonb)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -167,6 +177,9 @@ DECLARE
     totals jsonb := '[]';
     standing jsonb := '[]';
 BEGIN
+    IF ledger_is_over(of_lease, claims) THEN
+        RETURN jsonb_build_array(now_us, false, standing);
+    END IF;
     FOR claim IN
         SELECT ordinality - 1 AS number, value->>0 AS scope, value->1 AS limits
         FROM jsonb_array_elements(claims) WITH ORDINALITY
@@ -242,25 +255,26 @@ BEGIN
 END
 $$;
 
--- false, and nothing is changed, when no scope knows the lease and that was not known. Where one knows it, this
+-- false, and nothing is booked, when no scope knows the lease and that was not known. Where one knows it, this
 -- is the first time that it is settled: a scope that does not has lost it, and all is booked there.
+-- seal: whether it is over after that: 0 no, 1 when it is settled, 2 also when it is unknown.
 CREATE OR REPLACE FUNCTION ledger_end(
-    of_lease text, is_unknown boolean, kept_us bigint, actual jsonb, claims jsonb
+    of_lease text, is_unknown boolean, seal integer, kept_us bigint, actual jsonb, claims jsonb
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     scopes text[] := ARRAY(SELECT value->>0 FROM jsonb_array_elements(claims));
     now_us bigint := ledger_lock(scopes);
+    is_due boolean;
     claim jsonb;
     lim jsonb;
     held jsonb;
 BEGIN
     PERFORM ledger_expire(name, now_us, kept_us) FROM unnest(scopes) AS name;
-    IF NOT is_unknown AND NOT EXISTS (
-        SELECT FROM ledger_leases WHERE scope = ANY(scopes) AND lease = of_lease
-    ) THEN
-        RETURN false;
+    IF ledger_is_over(of_lease, claims) THEN
+        RETURN true;
     END IF;
-    FOR claim IN SELECT value FROM jsonb_array_elements(claims) LOOP
+    is_due := is_unknown OR EXISTS (SELECT FROM ledger_leases WHERE scope = ANY(scopes) AND lease = of_lease);
+    FOR claim IN SELECT value FROM jsonb_array_elements(claims) WHERE is_due LOOP
         DELETE FROM ledger_leases WHERE scope = claim->>0 AND lease = of_lease RETURNING entries INTO held;
         FOR lim IN SELECT value FROM jsonb_array_elements(claim->1) LOOP
             PERFORM ledger_settle(
@@ -268,7 +282,11 @@ BEGIN
                 coalesce((actual->>(lim->>0))::numeric, 0), coalesce(held, '[]'));
         END LOOP;
     END LOOP;
-    RETURN true;
+    IF seal = 2 OR (seal = 1 AND is_due) THEN
+        INSERT INTO ledger_leases (scope, lease, due_us, is_expired, is_over, entries)
+        SELECT name, of_lease, now_us + kept_us, true, true, '[]' FROM unnest(scopes) AS name;
+    END IF;
+    RETURN is_due;
 END
 $$;
 

@@ -1,6 +1,7 @@
 -- The ledger. Amounts are decimal text: they reach 2^63, and SQLite's integers do not.
 -- `entries` is JSON: [[limit, slice, amount, state], ...]; state: r reserved, x expired, g the slot of an expired
--- lease, given back. `due_us` is when the lease expires, or when an expired one is forgotten.
+-- lease, given back. `due_us` is when the lease expires, or when an expired one is forgotten. `is_over`: it was
+-- settled for good; what was asked for it before and comes late is refused.
 
 CREATE TABLE IF NOT EXISTS ledger_counts (
     scope TEXT NOT NULL,
@@ -17,6 +18,7 @@ CREATE TABLE IF NOT EXISTS ledger_leases (
     lease TEXT NOT NULL,
     due_us INTEGER NOT NULL,
     is_expired INTEGER NOT NULL,
+    is_over INTEGER NOT NULL,
     entries TEXT NOT NULL,
     PRIMARY KEY (scope, lease)
 ) WITHOUT ROWID;

@@ -1,0 +1,91 @@
+"""What the configuration says of who may call, compiled; part of the Snapshot.
+
+Policy
+|- issuers        `iss` of a token -> whom we believe, and what their claims mean here
+|- proxies        networks whose word for a client's address and certificate is taken
+|- certificates   name of a client certificate -> the key it stands for
+`- session_s      how long a person stays signed in
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from penstock.types import ledger
+from penstock.types.identity import Network, RoleName, VirtualKey
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+DEFAULT_ALGORITHMS: Final[tuple[Algorithm, ...]] = ("RS256", "ES256", "PS256", "EdDSA")
+DEFAULT_SESSION_S: Final = 12 * 3600.0
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """Which claim says what; None: none does. A dotted name goes down into objects."""
+
+    subject: str = "sub"
+    email: str = "email"
+    team: str | None = None
+    role: str | None = None
+    routes: str | None = None
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """What limits calls: `always`, and further ones by public name."""
+
+    always: tuple[ledger.Claim, ...] = ()
+    by_model: Mapping[str, tuple[ledger.Claim, ...]] = {}
+
+
+class Login(msgspec.Struct, frozen=True):
+    """How people sign in with an issuer."""
+
+    client_id: str
+    client_secret: str | None = None
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+
+
+class Issuer(msgspec.Struct, frozen=True):
+    """Whose tokens are believed, and what they mean.
+
+    roles: value of the role claim -> role; the most powerful wins. default_role: who has none of them; None
+    refuses them. teams: value of the team claim -> team; empty: the value is the team.
+    default_team: who has none. require: claim -> one of these values.
+    each: what limits each caller; its scopes are named by what follows the caller's name.
+    of_teams: the teams that there are, and what limits them.
+    """
+
+    name: str
+    issuer: str
+    audiences: frozenset[str]
+    jwks_url: str | None = None
+    algorithms: frozenset[str] = frozenset(DEFAULT_ALGORITHMS)
+    leeway_s: float = 60.0
+    claims: Claims = Claims()
+    roles: Mapping[str, RoleName] = {}
+    default_role: RoleName | None = "developer"
+    teams: Mapping[str, str] = {}
+    default_team: str | None = None
+    routes: frozenset[str] | None = None
+    require: Mapping[str, frozenset[str]] = {}
+    each: Bounds = Bounds()
+    of_teams: Mapping[str, Bounds] = {}
+    is_insecure: bool = False
+    login: Login | None = None
+
+
+class Policy(msgspec.Struct, frozen=True):
+    issuers: Mapping[str, tuple[Issuer, ...]] = {}
+    proxies: tuple[Network, ...] = ()
+    certificate_header: bytes = b""  # lower case; empty: none is read
+    certificates: Mapping[str, VirtualKey] = {}
+    public_url: str = ""  # where browsers find us; empty: where they asked
+    session_s: float = DEFAULT_SESSION_S
+
+    def login(self, name: str) -> Issuer | None:
+        """The issuer of that name, if people can sign in with it."""
+        for those in self.issuers.values():
+            for issuer in those:
+                if issuer.name == name and issuer.login is not None:
+                    return issuer
+        return None

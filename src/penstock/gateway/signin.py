@@ -1,0 +1,168 @@
+"""People sign in with their issuer; the console builds on this.
+
+    GET  /auth/login/{name}?next=/path   to the issuer; state in a cookie for this login alone
+    GET  /auth/callback/{name}           back from it: a session cookie, and on to `next`
+    POST /auth/logout                    ends the session
+    GET  /auth/me                        who one is, as JSON: by session, or by any other credential
+
+Cookies are HttpOnly and SameSite=Lax, and Secure wherever the browser came over TLS: their names begin with
+`__Host-` then, so that no neighbour of our domain can set them. A session is no credential for model
+requests.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from penstock.auth.addresses import is_loopback
+from penstock.auth.login import LOGIN_S, Session
+from penstock.auth.policy import Issuer
+from penstock.auth.tokens import TokenRefused
+from penstock.config.snapshot import Snapshot
+from penstock.gateway import pipeline
+from penstock.gateway.deps import Deps
+from penstock.gateway.exchange import Exchange, header_lines
+from penstock.types.errors import IdentityUnavailable, InvalidRequest, NotFound, PermissionDenied
+
+LOGIN_PATH: Final = "/auth/login/"
+CALLBACK_PATH: Final = "/auth/callback/"
+SESSION_COOKIE: Final = "penstock_session"
+LOGIN_COOKIE: Final = "penstock_login"
+MAX_COOKIES: Final = 32 * 1024
+
+
+class SignIn:
+    def __init__(self, snapshot: Callable[[], Snapshot], deps: Deps) -> None:
+        self._snapshot = snapshot
+        self._deps = deps
+
+    async def login(self, exchange: Exchange) -> None:
+        issuer = self._issuer(exchange.path.removeprefix(LOGIN_PATH))
+        base = self._base_url(exchange)
+        callers = self._deps.callers
+        try:
+            begun = await callers.logins.begin(
+                issuer, f"{base}{CALLBACK_PATH}{issuer.name}", _query(exchange).get("next", "/")
+            )
+        except IdentityUnavailable as exc:
+            raise await callers.token_failed(self._snapshot(), exchange, exc) from exc
+        kept = _cookie(LOGIN_COOKIE, begun.cookie, LOGIN_S, is_secure=base.startswith("https:"))
+        await _redirect(exchange, 302, begun.url, kept)
+
+    async def callback(self, exchange: Exchange) -> None:
+        snapshot, callers = self._snapshot(), self._deps.callers
+        issuer = self._issuer(exchange.path.removeprefix(CALLBACK_PATH))
+        is_secure = self._base_url(exchange).startswith("https:")
+        cookie = _cookies(exchange).get(_named(LOGIN_COOKIE, is_secure=is_secure), "")
+        try:
+            done = await callers.logins.finish(snapshot.identity, issuer, _query(exchange), cookie)
+        except (TokenRefused, IdentityUnavailable) as exc:
+            raise await callers.token_failed(snapshot, exchange, exc) from exc
+        except (InvalidRequest, PermissionDenied) as exc:
+            said = exc.detail or exc.message
+            raise await callers.failed(snapshot, exchange, "bad_login", said=said, error=exc) from exc
+        await _redirect(
+            exchange,
+            303,
+            done.after,
+            _cookie(SESSION_COOKIE, done.cookie, snapshot.identity.session_s, is_secure=is_secure),
+            _cookie(LOGIN_COOKIE, "", 0, is_secure=is_secure),
+        )
+
+    async def logout(self, exchange: Exchange) -> None:
+        """SameSite=Lax keeps the cookie out of other sites' POSTs: they cannot sign anybody out."""
+        is_secure = self._base_url(exchange).startswith("https:")
+        session = self._session(exchange, is_secure=is_secure)
+        if session is not None:
+            self._deps.callers.logins.end(session)
+        kept = _cookie(SESSION_COOKIE, "", 0, is_secure=is_secure)
+        await _send(exchange, {"signed_in": False}, kept)
+
+    async def me(self, exchange: Exchange) -> None:
+        session = self._session(exchange, is_secure=self._base_url(exchange).startswith("https:"))
+        if session is not None and not exchange.headers.get(b"authorization"):
+            key, expires_s = session.key(), session.expires_s
+        else:
+            key, expires_s = await pipeline.authenticate(self._snapshot(), exchange, self._deps), None
+            session = None
+        body = {
+            "name": key.name,
+            "user": key.user or None,
+            "role": key.role,
+            "team": key.team,
+            "routes": sorted(key.routes) if key.routes is not None else None,
+            "provider": session.provider if session is not None else None,
+            "expires": int(expires_s) if expires_s is not None else None,
+        }
+        await _send(exchange, body)
+
+    def _session(self, exchange: Exchange, *, is_secure: bool) -> Session | None:
+        cookie = _cookies(exchange).get(_named(SESSION_COOKIE, is_secure=is_secure))
+        if not cookie:
+            return None
+        return self._deps.callers.logins.who(self._snapshot().identity, cookie)
+
+    def _issuer(self, name: str) -> Issuer:
+        found = self._snapshot().identity.login(name)
+        if found is None:
+            raise NotFound("There is no such sign-in.")
+        return found
+
+    def _base_url(self, exchange: Exchange) -> str:
+        """Where the browser finds us: as configured, else where it says it asked."""
+        snapshot, callers = self._snapshot(), self._deps.callers
+        if snapshot.identity.public_url:
+            return snapshot.identity.public_url
+        scheme = b"https" if exchange.connection.is_tls else b"http"
+        if callers.is_from_proxy(snapshot, exchange):
+            scheme = exchange.headers.get(b"x-forwarded-proto", scheme).strip().lower()
+        name = callers.host(snapshot, exchange).decode("latin-1")
+        bare = name.rpartition(":")[0] if not name.endswith("]") and ":" in name else name
+        if not name or not all(c.isalnum() or c in ".-_:[]" for c in name) or not name.isascii():
+            raise InvalidRequest("The Host header is no host.")
+        if scheme != b"https" and not (bare == "localhost" or is_loopback(bare.strip("[]"))):
+            raise InvalidRequest(
+                "Signing in needs https: serve TLS (`server.tls`), or set `identity.public_url`"
+                " where a proxy does."
+            )
+        return f"{'https' if scheme == b'https' else 'http'}://{name}"
+
+
+def _query(exchange: Exchange) -> dict[str, str]:
+    return dict(parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True, max_num_fields=50))
+
+
+def _cookies(exchange: Exchange) -> dict[str, str]:
+    said = exchange.headers.get(b"cookie", b"")
+    if len(said) > MAX_COOKIES:
+        return {}
+    pairs = (one.strip().partition("=") for one in said.decode("latin-1").split(";"))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def _named(name: str, *, is_secure: bool) -> str:
+    return f"__Host-{name}" if is_secure else name
+
+
+def _cookie(name: str, value: str, age_s: float, *, is_secure: bool) -> tuple[str, str]:
+    kept = (
+        f"{_named(name, is_secure=is_secure)}={value}; Path=/; Max-Age={int(age_s)}; HttpOnly; SameSite=Lax"
+    )
+    return "set-cookie", kept + ("; Secure" if is_secure else "")
+
+
+async def _redirect(exchange: Exchange, status: int, to: str, *cookies: tuple[str, str]) -> None:
+    lines = header_lines(("location", to), ("x-request-id", exchange.id), *_PRIVATE, *cookies)
+    await exchange.send(status, b"", lines)
+
+
+async def _send(exchange: Exchange, body: dict[str, Any], *cookies: tuple[str, str]) -> None:
+    lines = header_lines(
+        ("content-type", "application/json"), ("x-request-id", exchange.id), *_PRIVATE, *cookies
+    )
+    await exchange.send(200, msgspec.json.encode(body), lines)
+
+
+_PRIVATE: Final = (("cache-control", "no-store"), ("referrer-policy", "no-referrer"))
