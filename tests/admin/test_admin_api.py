@@ -119,8 +119,18 @@ async def test_what_the_file_says_is_read_only(tmp_path: Path) -> None:
         made = await desk.make("/keys", name="of a filed team", team="filed")  # it gets a row to be named by
         assert (made["team"], (await desk.see("/teams/filed"))["source"]) == ("filed", "file")
         assert [row["id"] for row in (await desk.see("/teams"))["data"]] == ["filed"]
+
+
+async def test_who_is_of_a_team_of_the_file_or_of_an_issuer_of_tokens(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
         member = VirtualKey("dev", role="developer", team="filed")
         assert [row["id"] for row in (await desk.see("/teams", member))["data"]] == ["filed"]
+        assert (await desk.make("/keys", member, name="k"))["team"] == "filed"
+        stranger = VirtualKey("token", role="developer", team="of-an-issuer", user="ann@example.com")
+        assert (await desk.see("/teams", stranger))["data"] == []
+        assert (await desk.ask(stranger, "POST", "/keys", {"name": "k"}))[0] == 404
+        await desk.make("/teams", id="of-an-issuer", name="theirs")
+        assert (await desk.make("/keys", stranger, name="k"))["team"] == "of-an-issuer"
 
 
 async def test_who_changed_what_is_told_without_secrets(tmp_path: Path) -> None:

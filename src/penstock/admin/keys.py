@@ -53,10 +53,9 @@ class Keys(Desk):
         caller = request.caller
         fields = {**rights.inherited(caller), **self.bounded(said(body))}
         team = rights.scope(caller)
-        if team is None:
-            await self.require_place(caller, Team, fields.get("team"), "team")
-        elif fields.setdefault("team", team) != team:
+        if team is not None and fields.setdefault("team", team) != team:
             raise missing(Team, str(fields["team"]), "team")
+        await self.require_place(caller, Team, fields.get("team"), "team")
         await self.require_place(caller, User, body.user, "user")
         await self._require_account(body.account, fields.get("team"))
         secret = new_secret()
