@@ -33,7 +33,7 @@ teams:
   filed: {limits: {requests: 60/min}, budget: {usd: 25.5}}
 keys:
   root: {secret: sk-owner, role: owner}
-  filed-key: {secret: sk-filed, team: filed}
+  filed-key: {secret: sk-filed, team: filed, ips: [10.0.0.0/8], expires: "2100-01-01T00:00:00Z"}
 """
 
 

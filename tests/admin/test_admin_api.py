@@ -104,6 +104,7 @@ async def test_what_the_file_says_is_read_only(tmp_path: Path) -> None:
         assert team["budget"] == [{"usd": "25.5"}]
         key = await desk.see("/keys/filed-key")
         assert (key["source"], key["team"]) == ("file", "filed")
+        assert (key["networks"], key["expires"]) == (["10.0.0.0/8"], 4_102_444_800)
         assert "sk-filed" not in str(await desk.see("/keys"))
         assert (await desk.see("/routes/fixed"))["source"] == "file"
         for method, path, body in (

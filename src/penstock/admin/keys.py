@@ -144,6 +144,13 @@ class Keys(Desk):
                 role=written.get("role", "developer"),
                 priority=written.get("priority", "default"),
                 routes=written.get("routes"),
+                networks=written.get("ips", []),
+                expires=_stamp(written.get("expires")),
+                overlap_ends=_stamp(written.get("previous", {}).get("until")),
             )
             for name, written in self.configuration.file_keys().items()
         ]
+
+
+def _stamp(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)
