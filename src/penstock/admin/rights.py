@@ -10,9 +10,9 @@
     viewer       the same                     nothing
 
 Nobody gives more than they have: no higher role, and below admin no further routes, priority, time or
-networks than those of the key that asks. Who has limits of their own makes keys for themselves only; a key that
-has limits, or says where data may go, makes none. What another team has does not exist for a developer or a
-viewer.
+networks than those of the key that asks. Who has limits of their own makes keys for themselves only; a key
+that has limits, or says where data may go, makes none. What another team has does not exist for a developer
+or a viewer.
 """
 
 from collections.abc import Collection, Iterator, Sequence
