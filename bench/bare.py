@@ -1,6 +1,6 @@
 """A gateway that writes nothing down, neither log lines nor rows of usage: what writing is measured against.
 
-python -m bench.bare penstock.yaml
+python bench/bare.py penstock.yaml
 """
 
 import sys

@@ -7,6 +7,7 @@ file, the rows into SQLite on the same disk.
 import contextlib
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from bench import harness
@@ -23,12 +24,13 @@ IS_LONG = False
 PROMPT_BYTES = 1_000
 PER_S = 500.0
 BOUND = 1.10
+BARE_GATEWAY = Path(__file__).parents[1] / "bare.py"
 WRITES, BARE = "log lines and rows", "neither"
 
 
 def _bare_launch(setup: Setup) -> Launch:
     launch = PENSTOCK.launch(setup)
-    return replace(launch, argv=(sys.executable, "-m", "bench.bare", str(setup.work / "penstock.yaml")))
+    return replace(launch, argv=(sys.executable, str(BARE_GATEWAY), str(setup.work / "penstock.yaml")))
 
 
 SUBJECTS = (replace(PENSTOCK, name=WRITES), replace(PENSTOCK, name=BARE, launch=_bare_launch))
