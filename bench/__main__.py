@@ -23,6 +23,7 @@ from bench.suites import (
     latency,
     ledger,
     overload,
+    recording,
     replicas,
     routing,
     stream,
@@ -34,7 +35,7 @@ from bench.suites import (
 )
 
 SUITES: tuple[Suite, ...] = (
-    *(unary, stream, translation, latency, configuration, ledger, workers),
+    *(unary, stream, translation, latency, recording, configuration, ledger, workers),
     *(engines, batching, routing, replicas, tail, overload, usage, footprint),
 )
 ROUNDS_OF_ALL = 5

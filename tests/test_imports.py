@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},
     "workers": {*LEAVES, "routing", "telemetry", "runtime", "workers"},
-    "control": {*LEAVES, "config", "routing", "store", "models", "control"},
+    "control": {*LEAVES, "auth", "config", "routing", "store", "models", "control"},
     "admin": {*LEAVES, *PARTS, "config", "control", "admin"},
 }
 ANYTHING = {"serve", "supervisor", "worker", "cli", "testing"}

@@ -5,6 +5,7 @@ import pytest
 from penstock.routing.route import is_allowed, narrowed, route_of
 from penstock.types.deployment import Batching, Deployment, Facts, Hedge, Labels, Place, Target
 from penstock.types.identity import Requirements
+from penstock.types.money import Price
 
 CODEC: Any = None
 
@@ -69,3 +70,10 @@ KEPT = frozenset({"no-training"})
 )
 def test_where_data_may_go(place: Place, requirements: Requirements, expected: bool) -> None:
     assert is_allowed(place, requirements) is expected
+
+
+def test_the_dearest_of_its_targets_is_known() -> None:
+    cheap, dear = target("c", price=Price(input=1, output=9)), target("d", price=Price(input=3, output=4))
+    assert route_of("r", (cheap, A), ((dear,),)).dearest == (3, 9)
+    assert route_of("r", (A,)).dearest == (0, 0)
+    assert route_of("r", (target("u", price=Price(input=2)),)).dearest == (2, 0)

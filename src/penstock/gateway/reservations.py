@@ -14,9 +14,9 @@ may take more than was reserved for it: that is booked, and the next call waits 
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+import msgspec
 import structlog
 
 from penstock.gateway.alerts import Alerts
@@ -36,7 +36,7 @@ from penstock.types.errors import (
 )
 from penstock.types.events import Delta
 from penstock.types.ledger import Claim, Cost, Lease, Ledger, LedgerUnavailable, Refusal
-from penstock.types.money import Price, format_usd
+from penstock.types.money import format_usd
 from penstock.types.requests import ChatRequest, Request
 
 TTL_S = 60.0  # a lease that nobody hears of for so long is that of a process that died
@@ -46,6 +46,7 @@ USUAL_ANSWER = 256.0  # tokens, until a route has had answers
 MORE_TOKENS = 256  # that a stream reserves at a time
 QUANTILE = 0.95
 STEP = 0.1  # of the learned quantile, by which one answer moves it
+UP, DOWN = 1 + STEP * QUANTILE, 1 - STEP * (1 - QUANTILE)
 
 _ANSWERS = ("chat", "completion")
 RETRY_S = 1.0  # after which a call of the same caller may have ended
@@ -56,18 +57,20 @@ _log = structlog.get_logger("penstock.gateway")
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
 
 
-class Needs(NamedTuple):
-    """What a call is expected to take: tokens; pico-USD a token."""
+class Needs(msgspec.Struct, frozen=True, gc=False):
+    """What a call is expected to take, and what of that is its answer: tokens, and pico-USD for each."""
 
-    prompt: int
-    answer: int
-    prompt_price: int
-    answer_price: int
+    cost: Cost
+    answer: int = 0
+    answer_price: int = 0
 
-    @property
-    def cost(self) -> Cost:
-        pico = self.prompt * self.prompt_price + self.answer * self.answer_price
-        return Cost(1, self.prompt + self.answer, pico)
+    def without_answer(self) -> "Needs":
+        """The answer is reserved as it comes."""
+        tokens, pico = self.cost.tokens - self.answer, self.cost.pico_usd - self.answer * self.answer_price
+        return Needs(Cost(1, tokens, pico), 0, self.answer_price)
+
+
+_NOTHING = Needs(Cost(1))
 
 
 class Reservations:
@@ -89,9 +92,12 @@ class Reservations:
 
     async def reserve(self, call: Call, request: Request, route: Route) -> None:
         """Raises RateLimitExceeded, ConcurrencyLimitExceeded, BudgetExceeded, LimitsUnavailable."""
+        key = call.key
         claims = route.claims
-        if call.key is not None:
-            claims = (*call.key.claims, *call.key.model_claims.get(route.name, ()), *claims)
+        if key is not None:
+            claims = key.claims + claims
+            if key.model_claims:
+                claims += key.model_claims.get(route.name, ())
         if not claims:
             return
         needs = self._needs(call, request, route)
@@ -128,8 +134,11 @@ class Reservations:
         usage = call.usage
         if usage is not None and usage.completion_tokens:
             self._learn(call.labels.route, usage.completion_tokens)
-        is_told = any(attempt.is_told for attempt in call.attempts)
-        tokens = usage.total_tokens if usage is not None and is_told else 0
+        tokens = 0
+        if usage is not None:
+            for attempt in call.attempts:
+                if attempt.is_told:
+                    tokens = usage.total_tokens
         pico = call.needs.cost.pico_usd if call.cost is None else call.cost.total
         if self._alerts is not None:
             self._alerts.settled(lease, self._held[lease], pico)
@@ -140,7 +149,7 @@ class Reservations:
     @contextlib.asynccontextmanager
     async def of_attempt(self, call: Call, deployment: Deployment) -> AsyncIterator[None]:
         """Raises UpstreamRateLimited: another target may have room."""
-        needs = call.needs or Needs(call.body_bytes // BYTES_PER_TOKEN, round(USUAL_ANSWER), 0, 0)
+        needs = call.needs or Needs(Cost(1, call.body_bytes // BYTES_PER_TOKEN + round(USUAL_ANSWER)))
         found = await self._ask(deployment.claims, needs)
         if isinstance(found, Refusal):
             self._count(found)
@@ -177,13 +186,16 @@ class Reservations:
     async def _ask(self, claims: Sequence[Claim], needs: Needs) -> Lease | Refusal:
         try:
             found = await self._ledger.reserve(claims, needs.cost, self._clock.monotonic(), TTL_S)
-            if isinstance(found, Refusal) and found.retry_after_s is None and needs.answer:
-                needs = needs._replace(answer=0)  # the answer is reserved as it comes
+            if isinstance(found, Refusal):
+                if found.retry_after_s is not None or not needs.answer:
+                    return found
+                needs = needs.without_answer()
                 found = await self._ledger.reserve(claims, needs.cost, self._clock.monotonic(), TTL_S)
+                if isinstance(found, Refusal):
+                    return found
         except LedgerUnavailable as exc:
             raise LimitsUnavailable("Limits cannot be checked at the moment; try again.") from exc
-        if not isinstance(found, Refusal):
-            self._held[found] = needs.cost.pico_usd
+        self._held[found] = needs.cost.pico_usd
         return found
 
     async def _extend(self, lease: Lease, more: Cost) -> None:
@@ -218,14 +230,15 @@ class Reservations:
     def _needs(self, call: Call, request: Request, route: Route) -> Needs:
         prompt = call.body_bytes // BYTES_PER_TOKEN
         if request.__class__ is ChatRequest and request.counts_only:
-            return Needs(0, 0, 0, 0)
+            return _NOTHING
         answer = 0
         if request.operation in _ANSWERS:
             usual = self._answers.get(route.name, USUAL_ANSWER)
             limit: int | None = getattr(request, "max_tokens", None)
             answer = round(usual if limit is None else min(usual, limit))
-        dearest = dearest_of(target.deployment.price for target in route.targets)
-        return Needs(prompt, answer, *dearest)
+        prompt_price, answer_price = route.dearest
+        pico = prompt * prompt_price + answer * answer_price
+        return Needs(Cost(1, prompt + answer, pico), answer, answer_price)
 
     def _learn(self, route: str, tokens: int) -> None:
         """A step up for what is above, a small one down for what is below: it settles at the quantile."""
@@ -233,9 +246,9 @@ class Reservations:
         if known is None:
             self._answers[route] = float(tokens)
         elif tokens > known:
-            self._answers[route] = min(float(tokens), known * (1 + STEP * QUANTILE))
+            self._answers[route] = min(float(tokens), known * UP)
         else:
-            self._answers[route] = max(1.0, known * (1 - STEP * (1 - QUANTILE)))
+            self._answers[route] = max(1.0, known * DOWN)
 
     def _count(self, refusal: Refusal) -> None:
         resource = "money" if refusal.limit.resource == "pico_usd" else refusal.limit.resource
@@ -243,13 +256,6 @@ class Reservations:
         self._refused[key] = self._refused.get(key, 0) + 1
         if self._alerts is not None:
             self._alerts.refused(refusal)
-
-
-def dearest_of(prices: Iterable[Price | None]) -> tuple[int, int]:
-    """Of a token of the prompt, and of the answer, at the dearest target: pico-USD."""
-    known = [price for price in prices if price is not None]
-    asked = max((price.input or 0 for price in known), default=0)
-    return asked, max((price.output or 0 for price in known), default=0)
 
 
 def refused(refusal: Refusal) -> PenstockError:

@@ -5,13 +5,14 @@ narrowed     the same route with fewer of its targets
 is_allowed   whether a place is what requirements ask for
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from penstock.types.deployment import Deployment, Place, Route, Target
 from penstock.types.identity import Requirements
+from penstock.types.money import Price
 
 
 def route_of(
@@ -51,7 +52,15 @@ def _derived(route: Route) -> Route:
         is_choosy=route.strategy != "weighted" or route.sticky is not None or is_mixed,
         has_more=has_more,
         is_plain=not has_more and is_one_attempt,
+        dearest=dearest_of(one.deployment.price for tier in (targets, *route.tiers) for one in tier),
     )
+
+
+def dearest_of(prices: Iterable[Price | None]) -> tuple[int, int]:
+    """Of a token of the prompt, and of the answer: pico-USD; an unknown price is none."""
+    known = [price for price in prices if price is not None]
+    asked = max((price.input or 0 for price in known), default=0)
+    return asked, max((price.output or 0 for price in known), default=0)
 
 
 def has_replicas(deployment: Deployment) -> bool:

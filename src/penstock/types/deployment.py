@@ -338,6 +338,7 @@ class Route(msgspec.Struct, frozen=True):
     hedge: Hedge | None = None
     difficulty: Difficulty | None = None
     claims: tuple[Claim, ...] = ()  # what limits its calls
+    dearest: tuple[int, int] = (0, 0)  # pico-USD of a token of prompt and of answer, where they cost most
     retries: int = 0  # further attempts at a target that was asked already
     has_more: bool = False  # whether there is anything to try after a first attempt
     is_plain: bool = True  # neither that nor a target that batches, waits or is probed: one plain attempt
