@@ -11,6 +11,7 @@ import pytest
 from desk_help import OWNER, Office, office
 
 from penstock.admin.rights import ADMINS
+from penstock.config.errors import ConfigError
 from penstock.types.identity import ROLES, Requirements, RoleName, VirtualKey
 from penstock.types.usage_store import UsageRow
 
@@ -273,3 +274,28 @@ async def test_a_statement_is_what_its_lines_add_up_to(tmp_path: Path) -> None:
         assert [row["team"] for row in (await desk.see("/statements?month=2026-11", viewer))["data"]] == [two]
         assert (await desk.ask(viewer, "GET", f"/statements?team={one}"))[0] == 404
         assert (await desk.ask(OWNER, "GET", "/statements?month=2026-13"))[0] == 400
+
+
+SEVERAL = """
+builtin: off
+server: {workers: 2}
+providers: {up: {kind: openai-compatible, base_url: "http://127.0.0.1:9/v1", api_key: k}}
+deployments: {m: {provider: up, model: some-model}}
+keys: {root: {secret: sk-owner, role: owner}}
+"""
+
+
+async def test_workers_that_share_no_ledger_take_no_limits(tmp_path: Path) -> None:
+    limits = {"requests": "5/min"}
+    async with office(tmp_path / "store.db", SEVERAL) as desk:
+        assert (await desk.make("/teams", name="free"))["limits"] == {}
+        status, answer = await desk.ask(OWNER, "POST", "/teams", {"name": "t", "limits": limits})
+        assert (status, answer["param"]) == (400, "limits")
+        assert "each of the workers alone" in answer["message"]
+    async with office(tmp_path / "store.db", SEVERAL.replace("workers: 2", "workers: 1")) as desk:
+        await desk.make("/keys", name="k", limits=limits)
+    with pytest.raises(ConfigError, match="each of the workers alone"):
+        async with office(tmp_path / "store.db", SEVERAL):
+            pass
+    async with office(tmp_path / "store.db", SEVERAL + "limits: {store: sql}") as desk:
+        await desk.make("/teams", name="t", limits=limits)

@@ -77,13 +77,14 @@ class Reload:
         """Makes the first snapshot. Raises StoreUnavailable, ConfigError."""
         self._take = take
         await self._rows.load()
-        if counts_apart(self._settings) and (limited := next(self._limited_keys(), None)):
+        if counts_apart(self._settings) and (limited := next(self._limited(), None)):
             raise ConfigError([Problem("server.workers", f"the limits of {limited} {APART}")])
         await self._compile(self._settings)
 
-    def _limited_keys(self) -> Iterator[str]:
-        """Of the store."""
-        return (key.name for key in self._rows.keys.values() if key.claims or key.model_claims)
+    def _limited(self) -> Iterator[str]:
+        """What of the store has limits."""
+        yield from self._rows.around.claims
+        yield from (key.name for key in self._rows.keys.values() if key.claims or key.model_claims)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
