@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.lib import tasks
 from penstock.types.deployment import Address
 from penstock.workers.link import Link
 from penstock.workers.messages import (
@@ -75,3 +76,16 @@ async def test_what_was_sent_before_the_end_arrives() -> None:
     assert heard == [large]
     here.send(large)  # goes nowhere
     assert here.is_behind
+
+
+async def test_a_link_that_is_not_made_closes_its_socket_once() -> None:
+    """Closed twice it would be another file's number the second time."""
+    ours, theirs = socket.socketpair()
+    running: tasks.Tasks = set()
+    opening = tasks.spawn(running, Link.open(ours, lambda _: None, lambda: None), "link")
+    await asyncio.sleep(0)
+    await tasks.cancel_and_wait(opening)
+    assert ours.fileno() == -1
+    theirs.setblocking(False)
+    assert await asyncio.get_running_loop().sock_recv(theirs, 1) == b""
+    theirs.close()

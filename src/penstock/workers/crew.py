@@ -103,20 +103,27 @@ class Crew:
         """One life: how long it accepted, and how it ended."""
         worker = Worker(number, next(self._lives))
         ours, theirs = socket.socketpair()
-        with theirs, self._address.for_worker() as door:
-            child = await _start(theirs, door)
+        child: asyncio.subprocess.Process | None = None
+        link: Link | None = None
         try:
-            worker.link = await Link.open(
+            with theirs, self._address.for_worker() as door:
+                child = await _start(theirs, door)
+            link = worker.link = await Link.open(
                 ours, lambda message: self._hub.heard(worker, message), lambda: self._hub.left(worker)
             )
             worker.send(Begin(number, self._size, self._work))
             self._hub.joined(worker)
             accepted_s = await self._wait(worker, child)
         finally:
-            if child.returncode is None:
+            if child is not None and child.returncode is None:
                 child.kill()
-            await child.wait()
+            if child is not None:
+                await child.wait()
             self._hub.left(worker)
+            if link is not None:
+                await link.aclose()
+            else:
+                ours.close()
         lived_s = 0.0 if accepted_s is None else self._clock.monotonic() - accepted_s
         return lived_s, _ending(child.returncode or 0)
 

@@ -28,9 +28,14 @@ class Link(asyncio.Protocol):
     async def open(
         cls, end: socket.socket, heard: Callable[[Any_], None], lost: Callable[[], None]
     ) -> "Link":
-        """Takes the socket over."""
+        """Takes the socket over, also where it fails."""
         end.setblocking(False)
-        _, link = await asyncio.get_running_loop().create_connection(lambda: cls(heard, lost), sock=end)
+        loop = asyncio.get_running_loop()
+        try:
+            _, link = await loop.create_unix_connection(lambda: cls(heard, lost), sock=end)
+        except BaseException:
+            end.detach()  # uvloop has closed it, and the number may be another file's by now
+            raise
         return link
 
     @property
