@@ -31,7 +31,7 @@ PICO = 10**12
 NAMES = re.compile(rb"call-(\d+)-")
 MANY = 1_000_000_000  # of a limit that is there to count
 YEAR = 366 * 86_400
-SPENDS_USD = "0.02"  # a budget that runs out
+SPENDS_USD = "0.2"  # a budget that runs out
 
 
 class Tokens(NamedTuple):
@@ -125,7 +125,7 @@ def config(urls: Mapping[str, str], *, ledger: str) -> str:
     """YAML, as a user writes it. Each scope has limits that only count, of every sort."""
     per_year = f"{MANY // 1_000_000}M/366day"
     counting = f"requests: [{per_year}], tokens: [{per_year}]"
-    tight = f"requests: [{per_year}, 30/s], tokens: [{per_year}, 4k/s], concurrency: 6"
+    tight = f"requests: [{per_year}, 100/s], tokens: [{per_year}, 40k/s], concurrency: 16"
     money = "{usd: 1000000, period: total}, {usd: 1000000, period: month}"
     by_model = "{usd: 1000000, period: total, models: [hedged]}"
     spent = f"{{usd: {SPENDS_USD}, period: total, models: [claudes]}}"

@@ -117,10 +117,16 @@ class Reservations:
 
         async def told_to(deltas: Sequence[Delta]) -> None:
             nonlocal reserved, told
+            is_first = not told
             told += len(deltas)
             if told > reserved:
                 more = max(MORE_TOKENS, told - reserved)
-                await self._extend(lease, Cost(tokens=more, pico_usd=more * needs.answer_price))
+                try:
+                    await self._extend(lease, Cost(tokens=more, pico_usd=more * needs.answer_price))
+                except PenstockError:
+                    if is_first:
+                        call.attempts[-1].is_told = False  # of these deltas, the client hears nothing
+                    raise
                 reserved += more
             await emit(deltas)
 
@@ -134,11 +140,7 @@ class Reservations:
         usage = call.usage
         if usage is not None and usage.completion_tokens:
             self._learn(call.labels.route, usage.completion_tokens)
-        tokens = 0
-        if usage is not None:
-            for attempt in call.attempts:
-                if attempt.is_told:
-                    tokens = usage.total_tokens
+        tokens = 0 if usage is None else usage.total_tokens
         pico = call.needs.cost.pico_usd if call.cost is None else call.cost.total
         if self._alerts is not None:
             self._alerts.settled(lease, self._held[lease], pico)
