@@ -240,10 +240,11 @@ def pico(usd: str) -> int:
 
 
 class Traffic:
-    """`told`: of calls that are over."""
+    """`told`: of calls that are over. `is_stopped`: no call begins any more."""
 
     def __init__(self, seed: int, *, at_once: int, leave: float = LEAVE) -> None:
         self.told: list[Told] = []
+        self.is_stopped = False
         self._random = random.Random(seed)
         self._numbers = itertools.count(1)
         self._at_once = at_once
@@ -261,6 +262,8 @@ class Traffic:
         self, client: http1.Client, origin: http1.Origin, left: Iterator[int], doors: tuple[Door, ...]
     ) -> None:
         for _ in left:
+            if self.is_stopped:
+                return
             await self._call(client, origin, doors)
 
     async def _call(self, client: http1.Client, origin: http1.Origin, doors: tuple[Door, ...]) -> None:

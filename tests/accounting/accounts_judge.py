@@ -261,10 +261,10 @@ def judge(
     told: Sequence[Told],
     sent: Mapping[int, Sequence[Sent]],
     rows: Sequence[Row],
-    lines: Mapping[str, Mapping[str, Any]],
+    lines: Mapping[str, Mapping[str, Any]] | None,
     totals: Totals,
 ) -> Lap:
-    """Adds what is due to `totals`."""
+    """Adds what is due to `totals`. Without `lines` nobody has read the log."""
     by_id: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_id[row.id].append(row)
@@ -281,8 +281,9 @@ def judge(
             continue
         (row,) = mine
         attempts = sent.get(one.number, ())
-        found = [*wrong_with(one, attempts, row, lines.get(one.id))]
-        if one.id not in lines:
+        line = None if lines is None else lines.get(one.id)
+        found = [*wrong_with(one, attempts, row, line)]
+        if line is None and lines is not None:
             found.append("the log has no line of it")
         wrong += [f"{one.id}: {what}\n    {one}\n    {row}\n    {_brief(attempts)}" for what in found]
         book(totals, one, row)

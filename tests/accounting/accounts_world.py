@@ -121,13 +121,13 @@ BOSS = "sk-accounts-boss"
 TIMES = "connect: 2s, first_token: 3s, between_tokens: 1500ms, total: 10s"
 
 
-def config(urls: Mapping[str, str], *, ledger: str) -> str:
+def config(urls: Mapping[str, str], *, ledger: str, budget_usd: int = 1_000_000) -> str:
     """YAML, as a user writes it. Each scope has limits that only count, of every sort."""
     per_year = f"{MANY // 1_000_000}M/366day"
     counting = f"requests: [{per_year}], tokens: [{per_year}]"
     tight = f"requests: [{per_year}, 100/s], tokens: [{per_year}, 40k/s], concurrency: 16"
-    money = "{usd: 1000000, period: total}, {usd: 1000000, period: month}"
-    by_model = "{usd: 1000000, period: total, models: [hedged]}"
+    money = f"{{usd: {budget_usd}, period: total}}, {{usd: {budget_usd}, period: month}}"
+    by_model = f"{{usd: {budget_usd}, period: total, models: [hedged]}}"
     spent = f"{{usd: {SPENDS_USD}, period: total, models: [claudes]}}"
     kinds = {"claude": "anthropic", "gem": "gemini", "shaped": "deepseek"}
     special = {
@@ -192,7 +192,7 @@ class Sent(NamedTuple):
 
     deployment: str
     said: Tokens | None  # what it says was used, if it gets so far
-    pieces: int  # tokens of its answer
+    pieces: int  # tokens of its answer, at most
     shared: int  # how many calls it is for
     request: Recorded
 
@@ -279,7 +279,7 @@ def doubles(sender: Sender) -> dict[str, Double]:
                 answer: Answer = super().answer(request)
                 sender.attempts += 1
                 said = None if answer.status != 200 else usage_in(answer)
-                pieces = request.directives.count("tokens") or 0
+                pieces = max(request.directives.count("tokens") or 0, said.completion if said else 0)
                 calls = {int(number) for number in NAMES.findall(request.raw)}
                 for number in calls:
                     sender.calls[number].append(Sent(name, said, pieces, len(calls), request))
