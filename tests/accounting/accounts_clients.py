@@ -71,7 +71,7 @@ class Door(NamedTuple):
     kinds: tuple[bool, ...] = (False, True)  # streams
 
 
-CHATS = ("plain", "fast", "fast", "hedged", "claudes", "gems")
+CHATS = ("plain", "fast", "fast", "hedged", "claudes", "gems", "smart")
 SCHEMA: Json = {"type": "object", "required": ["x"], "properties": {"x": {"type": "integer"}}}
 
 
@@ -101,12 +101,22 @@ def ask_shape(route: str, text: str, stream: bool, chance: random.Random) -> Ask
 def ask_text(route: str, text: str, stream: bool, chance: random.Random) -> Asked:
     route = "plain"
     body: Json = {"model": route, "prompt": text, "stream": stream, **_limit(chance)}
+    if chance.random() < 0.2:
+        body["n"] = 2
     return Asked("/v1/completions", body | _usage_wished(stream, chance), route)
 
 
 def ask_anthropic(route: str, text: str, stream: bool, chance: random.Random) -> Asked:
     body: Json = {"model": route, "messages": _messages(text), "stream": stream, "max_tokens": 100}
     return Asked("/v1/messages", body | _limit(chance), route)
+
+
+def ask_count(route: str, text: str, stream: bool, chance: random.Random) -> Asked:
+    return Asked("/v1/messages/count_tokens", {"model": route, "messages": _messages(text)}, route)
+
+
+def ask_absent(route: str, text: str, stream: bool, chance: random.Random) -> Asked:
+    return Asked("/v1/chat/completions", {"model": "nobody", "messages": _messages(text)}, "nobody")
 
 
 def ask_gemini(route: str, text: str, stream: bool, chance: random.Random) -> Asked:
@@ -223,6 +233,8 @@ DOORS = (
     Door("shape", ask_shape, read_openai, 4),
     Door("completions", ask_text, read_openai, 6),
     Door("anthropic", ask_anthropic, read_anthropic, 12),
+    Door("count", ask_count, read_nothing, 2, (False,)),
+    Door("absent", ask_absent, read_nothing, 1, (False,)),
     Door("gemini", ask_gemini, read_gemini, 8),
     Door("ollama", ask_ollama, read_ollama, 5),
     Door("responses", ask_responses, read_responses, 8),
@@ -312,12 +324,11 @@ class Traffic:
         told.is_whole = True
         if (cost := response.header(b"x-penstock-cost-usd")) is not None:
             told.cost = pico(cost.decode())
-        _usage(told, body.get("usage") or body.get("usageMetadata") or body)
+        if door.name != "count":  # what it says is no usage
+            _usage(told, body.get("usage") or body.get("usageMetadata") or body)
         told.searches = ((body.get("meta") or {}).get("billed_units") or {}).get("search_units")
 
-    async def _read_stream(
-        self, told: Told, door: Door, response: http1.Response, reads: int | None
-    ) -> None:
+    async def _read_stream(self, told: Told, door: Door, response: http1.Response, reads: int | None) -> None:
         data = b""
         while part := await response.read_some():
             data += part
@@ -326,10 +337,7 @@ class Traffic:
                 if not reads:
                     told.has_left = True
                     break
-        if door.name == "ollama":
-            lines = data.split(b"\n")[:-1]
-        else:
-            lines = SSESplitter().feed_data(data)
+        lines = data.split(b"\n")[:-1] if door.name == "ollama" else SSESplitter().feed_data(data)
         door.read(told, ["[DONE]" if line == b"[DONE]" else json.loads(line) for line in lines])
         told.has_left = told.has_left and not told.is_whole
 

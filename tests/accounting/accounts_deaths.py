@@ -61,7 +61,9 @@ class Deaths:
     async def run(self, kills: int, *, calls: int, waits: bool = False) -> None:
         """Each life ends after about `calls` calls. `waits`: until what the dead had reserved has expired."""
         async with contextlib.AsyncExitStack() as stack:
-            started = {name: await stack.enter_async_context(one) for name, one in doubles(self._sender).items()}
+            started = {
+                name: await stack.enter_async_context(one) for name, one in doubles(self._sender).items()
+            }
             urls = {name: one.url for name, one in started.items()}
             text = config(urls, ledger=self._ledger, budget_usd=BUDGET_USD)
             self.gateway.config.write_text(text, "utf-8")
@@ -106,7 +108,9 @@ class Deaths:
         if waits:
             await asyncio.sleep(max(0.0, began_s + LEASE_S + 2 - time.monotonic()))
             _, reserved = await self.gateway.ledger()
-            self.wrong += [f"{scope}: {amount} is reserved for ever" for scope, amount in reserved.items() if amount]
+            self.wrong += [
+                f"{scope}: {amount} is reserved for ever" for scope, amount in reserved.items() if amount
+            ]
         await self.gateway.stop()
         for scope, kept in self._kept().items():
             due = getattr(totals.get(scope[:2], Sums()), scope[2])
@@ -123,7 +127,9 @@ class Deaths:
             return found
         with contextlib.closing(sqlite3.connect(file)) as connection:
             if self._ledger == "memory":
-                rows = connection.execute("SELECT scope, limit_key, amount, '0' FROM ledger_blocks").fetchall()
+                rows = connection.execute(
+                    "SELECT scope, limit_key, amount, '0' FROM ledger_blocks"
+                ).fetchall()
             else:
                 rows = connection.execute(
                     "SELECT scope, limit_key, used, reserved FROM ledger_counts"
@@ -171,7 +177,7 @@ class Deaths:
         for one in told:
             row = rows.get(one.id)
             cost = _cost(one, sent.get(one.number, ()), row)
-            if one.is_refused or (row is not None and not row.is_admitted):
+            if one.is_refused or one.status == 404 or (row is not None and not row.is_admitted):
                 continue
             is_sure = cost is not None and not one.is_lost and killed_s - one.ended_s > LATE_S
             requests += is_sure

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from accounts_world import BOSS, KEYS, PICO, ROUTES, TEAMS
+from accounts_world import BOSS, ESCALATING, KEYS, PICO, ROUTES, TEAMS
 
 from penstock.lib import http1
 
@@ -80,13 +80,15 @@ class Gateway:
             return body
 
     async def metrics(self) -> dict[str, float]:
-        """Sums over all labels but `kind`."""
+        """Sums over all labels but `kind`, and those of the route whose metrics count what was not told, too."""
         found: dict[str, float] = {}
         for line in (await self.get("/metrics")).decode().splitlines():
             if line.startswith("#"):
                 continue
             series, _, value = line.rpartition(" ")
             name, _, labels = series.partition("{")
+            if f'route="{ESCALATING}"' in labels:
+                name = f"{name}/{ESCALATING}"
             for kind in ("prompt", "completion"):
                 if f'kind="{kind}"' in labels:
                     name = f"{name}/{kind}"

@@ -1,8 +1,8 @@
-"""What is right, from what clients were told and what upstreams sent. It knows prices, and nothing of a gateway.
+"""What is right, by what clients were told and what upstreams sent. It knows prices, and nothing of a gateway.
 
-    of each call      its row, its line of the log, what its client was told and what its upstream said agree:
-                      to the token and the pico-dollar where somebody was told, within what was sent elsewhere
-    of all            sums of rows = sums by hour = sums by day = the ledger's, for each key, team and route
+of each call      its row, its line of the log, what its client was told and what its upstream said agree:
+                  to the token and the pico-dollar where somebody was told, within what was sent elsewhere
+of all            sums of rows = sums by hour = sums by day = the ledger's, for each key, team and route
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ import msgspec
 from accounts_clients import Told
 from accounts_world import KEYS, PICO, PRICES, ROUTES, Sent, Tokens
 
-REFUSED = {"rate_limit_exceeded", "concurrency_limit_exceeded", "budget_exceeded"}
+TURNED_AWAY = {"rate_limit_exceeded", "concurrency_limit_exceeded", "budget_exceeded", "model_not_found"}
 OPENAI = {"a", "b", "shaped"}  # a content event is a token
 SUMMED = (
     *("prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "attempts"),
@@ -50,7 +50,7 @@ class Row(NamedTuple):
     @property
     def is_admitted(self) -> bool:
         """Something was reserved for it."""
-        return self.attempts > 0 or self.error not in REFUSED
+        return self.attempts > 0 or self.error not in TURNED_AWAY
 
 
 def read_rows(database: Path, since_us: int) -> list[Row]:
@@ -112,6 +112,8 @@ def _whole(told: Told, sent: Sequence[Sent], row: Row) -> Iterator[str]:
     if row.deployment != told.deployment:
         yield f"{told.deployment} answered, the row says {row.deployment}"
     yield from _told(told, row)
+    if told.door == "count":
+        return
     answers = [one for one in sent if one.deployment == told.deployment]
     if not answers:
         yield f"{told.deployment} knows nothing of it"
@@ -123,9 +125,9 @@ def _whole(told: Told, sent: Sequence[Sent], row: Row) -> Iterator[str]:
         yield f"{told.deployment} said {said}, the row {row.used}"
     if said is None and row.cost is not None and not row.is_estimated:
         yield "nobody said what was used, and the row is no estimate"
-    if said is None and told.is_stream and told.deployment in OPENAI and told.door in _COUNTED:
-        if row.completion != told.pieces:
-            yield f"{told.pieces} pieces came, the row says {row.completion}"
+    is_counted = told.is_stream and told.deployment in OPENAI and told.door in _COUNTED
+    if said is None and is_counted and row.completion != told.pieces:
+        yield f"{told.pieces} pieces came, the row says {row.completion}"
 
 
 _ENDS_EARLY = {"x-test-truncate", "x-test-cut"}
@@ -222,7 +224,9 @@ def sums_that_differ(database: Path) -> list[str]:
             f"SELECT dim, SUM(calls), SUM(cost_pico), SUM(unpriced), {columns}"  # noqa: S608
             f" FROM {table} GROUP BY dim ORDER BY dim"
         ).fetchall()
-        wrong += [f"{table}: {one} for {other}" for one, other in zip(sums, rows, strict=True) if one != other]
+        wrong += [
+            f"{table}: {one} for {other}" for one, other in zip(sums, rows, strict=True) if one != other
+        ]
     connection.close()
     return wrong
 
@@ -274,7 +278,8 @@ def judge(
     for one in told:
         mine = by_id.pop(one.id, [])
         if len(mine) != 1:
-            if not mine and one.has_left and not sent.get(one.number):
+            is_unheard = one.has_left and not sent.get(one.number) and one.id not in (lines or ())
+            if not mine and is_unheard:
                 kinds["left before they were heard"] += 1
                 continue
             wrong.append(f"{one.id} has {len(mine)} rows: {one}")
@@ -298,7 +303,8 @@ def judge(
 
 def _brief(sent: Sequence[Sent]) -> str:
     return "; ".join(
-        f"{one.deployment} {one.said} {one.request.directives.found} sent {one.request.events_sent}" for one in sent
+        f"{one.deployment} {one.said} {one.request.directives.found} sent {one.request.events_sent}"
+        for one in sent
     )
 
 

@@ -9,7 +9,6 @@ and what is left in its files is compared again.
 """
 
 import argparse
-import asyncio
 import contextlib
 import os
 import sqlite3
@@ -33,7 +32,7 @@ from accounts_judge import (
     read_rows,
     sums_that_differ,
 )
-from accounts_world import PICO, Sender, config, doubles
+from accounts_world import ESCALATING, PICO, Sender, config, doubles
 
 from penstock.lib.clock import SystemClock
 
@@ -61,7 +60,9 @@ class Proof:
     async def running(self) -> AsyncIterator[None]:
         """Upstreams and gateway."""
         async with contextlib.AsyncExitStack() as stack:
-            started = {name: await stack.enter_async_context(one) for name, one in doubles(self.sender).items()}
+            started = {
+                name: await stack.enter_async_context(one) for name, one in doubles(self.sender).items()
+            }
             text = config({name: one.url for name, one in started.items()}, ledger=self._ledger)
             self.gateway.config.write_text(text, "utf-8")
             await self.gateway.start()
@@ -104,8 +105,8 @@ class Proof:
         lap = judge(self.traffic.told, self.sender.calls, rows, lines, self.totals)
         self.traffic.told.clear()
         self.sender.calls.clear()
-        self._tokens[0] += sum(row.prompt for row in rows)
-        self._tokens[1] += sum(row.completion for row in rows)
+        self._tokens[0] += sum(row.prompt for row in rows if row.route != ESCALATING)
+        self._tokens[1] += sum(row.completion for row in rows if row.route != ESCALATING)
         return lap._replace(wrong=lap.wrong + wrong)
 
     def _kept(self) -> None:
@@ -115,14 +116,16 @@ class Proof:
                 found = connection.execute("SELECT scope, limit_key, amount FROM ledger_blocks").fetchall()
             else:
                 found = connection.execute("SELECT scope, limit_key, used FROM ledger_counts").fetchall()
-                left = connection.execute("SELECT COUNT(*) FROM ledger_leases WHERE NOT is_over").fetchone()[0]
+                left = connection.execute("SELECT COUNT(*) FROM ledger_leases WHERE NOT is_over").fetchone()[
+                    0
+                ]
                 if left:
                     self.wrong.append(f"{left} leases are left in the file")
         kept: Counter[tuple[str, str, str]] = Counter()
         for scope, limit, amount in found:
             kind, _, name = scope.partition(":")
             resource, _, window = limit.partition("/")
-            if kind != "deployment" and (window == "total" or window == "31622400"):
+            if kind != "deployment" and window in {"total", "31622400"}:
                 kept[kind, name, {"pico_usd": "pico"}.get(resource, resource)] += int(amount)
         self.wrong += [f"in the file: {one}" for one in differences(self.totals, kept)]
 

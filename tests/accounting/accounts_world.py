@@ -3,7 +3,7 @@
     deployment   its double               its price is that of            what is special
     -----------  -----------------------  ------------------------------  ------------------------------------
     a, b         OpenAI-compatible        cached tokens, too              b has `concurrency` and a queue
-    claude       Anthropic                cached and written tokens       other dialect: answers are translated
+    claude       Anthropic                cached and written tokens       answers are translated
     gem          Gemini                   cached tokens, too              likewise
     shaped       OpenAI-compatible        input and output                schemas are checked by the gateway
     vectors      OpenAI-compatible        input                           small requests are sent as one
@@ -28,6 +28,7 @@ from penstock.testing.gemini import GeminiDouble
 from penstock.testing.upstream import Upstream
 
 PICO = 10**12
+ESCALATING = "smart"  # a route that asks again where an answer is not good enough
 NAMES = re.compile(rb"call-(\d+)-")
 MANY = 1_000_000_000  # of a limit that is there to count
 YEAR = 366 * 86_400
@@ -77,6 +78,7 @@ class Route(NamedTuple):
     targets: tuple[str, ...]
     more: str = ""
     fallbacks: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()  # of the targets of a route by difficulty
 
     @property
     def dearest_input(self) -> int:
@@ -89,6 +91,9 @@ ROUTES = {
     "hedged": Route(("a", "b"), ", hedge: {after: 60ms, share: 0.5}", ("gem",)),
     "claudes": Route(("claude",), "", ("a",)),
     "gems": Route(("gem",), ", retries: 1", ("b",)),
+    ESCALATING: Route(
+        ("a", "b"), ", strategy: difficulty, difficulty: {escalate_streams: on}", ("gem",), ("easy", "hard")
+    ),
     "shapes": Route(("shaped",)),
     "texts": Route(("vectors",), "", ("spare",)),
     "ranking": Route(("ranks",), ", retries: 1"),
@@ -118,6 +123,7 @@ KEYS = (
 TEAMS = ("lab", "web")
 BOSS = "sk-accounts-boss"
 
+SORRY = "I'm sorry, but I can't help with that."
 TIMES = "connect: 2s, first_token: 3s, between_tokens: 1500ms, total: 10s"
 
 
@@ -148,7 +154,10 @@ def config(urls: Mapping[str, str], *, ledger: str, budget_usd: int = 1_000_000)
         )
     lines.append("routes:")
     for name, route in ROUTES.items():
-        targets = ", ".join(f"{{deployment: {one}}}" for one in route.targets)
+        whens = [f", when: {level}" for level in route.levels] or [""] * len(route.targets)
+        targets = ", ".join(
+            f"{{deployment: {one}{when}}}" for one, when in zip(route.targets, whens, strict=True)
+        )
         lines.append(
             f"  {name}: {{targets: [{targets}], fallbacks: [{', '.join(route.fallbacks)}],"
             f" timeouts: {{{TIMES}}}, limits: {{{counting}}}{route.more}}}"
@@ -221,6 +230,8 @@ class Sender:
             found["x-test-delay-between"] = "0.01"
         if chance.random() < 0.5:
             found["x-test-batch"] = f"{chance.randint(2, 5)}"
+        if chance.random() < 0.05:
+            found["x-test-content"] = SORRY  # which a route by difficulty takes to a harder target
         found |= self._fault(name)
         if isinstance(body, dict) and body.get("tools"):
             good = '{"x": 1}' if chance.random() < 0.7 else "{}"

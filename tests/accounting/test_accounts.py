@@ -1,7 +1,7 @@
 """The books agree: seconds in the suite, minutes in the long proof.
 
-    PENSTOCK_ACCOUNTING_CALLS    how many calls the long proof makes (100,000; for each ledger)
-    PENSTOCK_ACCOUNTING_KILLS    how often a gateway is killed in it (12; for each ledger)
+PENSTOCK_ACCOUNTING_CALLS    how many calls the long proof makes (100,000; for each ledger)
+PENSTOCK_ACCOUNTING_KILLS    how often a gateway is killed in it (12; for each ledger)
 """
 
 import os
@@ -65,7 +65,9 @@ def test_the_books_agree_for_long(ledger: str, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.long
 @pytest.mark.timeout(10_000)
 @pytest.mark.parametrize("ledger", LEDGERS)
-def test_gateways_are_killed_for_long(ledger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gateways_are_killed_for_long(
+    ledger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kills = int(os.environ.get("PENSTOCK_ACCOUNTING_KILLS", "12"))
     deaths = died(tmp_path, ledger, kills=kills, calls=1000, seed=2, waits=True)
     told(capsys, deaths.report())
