@@ -1,8 +1,8 @@
-"""kill -9 of a gateway in the middle of its traffic, again and again on the same files, and what is lost by it.
+"""kill -9 of a gateway in its traffic, again and again on the same files, and what is lost by it.
 
     rows of usage      those that wait: of the last half second and of one transaction
-    the ledger         nothing that was settled. In memory, budgets forfeit what calls had reserved that ran, and
-                       two hundredths of themselves at most; a ledger in a file keeps what calls had reserved
+    the ledger         nothing that was settled. In memory, budgets forfeit what calls had reserved that ran,
+                       and two hundredths of themselves at most; in a file, what calls had reserved stays
 
 Between two deaths all is as exact as ever: what a life of the process added, its calls took.
 """
@@ -13,9 +13,10 @@ import itertools
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from accounts_clients import Told, Traffic
 from accounts_gateway import Gateway, Used
@@ -44,8 +45,8 @@ class Death:
     def __str__(self) -> str:
         return (
             f"{self.ended} calls had ended and {self.in_flight} ran; {self.lost} rows lost, the oldest of"
-            f" {self.oldest_s * 1000:.0f} ms before; keys' budgets hold {self.forfeited / PICO:+.6f} USD more than"
-            f" what ended cost (at most {self.bound / PICO:.6f})"
+            f" {self.oldest_s * 1000:.0f} ms before; keys' budgets hold {self.forfeited / PICO:+.6f} USD more"
+            f" than what had ended for certain cost (at most {self.bound / PICO:.6f})"
         )
 
 
@@ -156,50 +157,52 @@ class Deaths:
         if death.oldest_s > LONGEST_LOSS_S:
             self.wrong.append(f"a row was lost of a call that ended {death.oldest_s:.1f} s before")
         kept = self._kept()
+        took = {one.number: _took(one, sent, rows.get(one.id), killed_s) for one in told}
         for key in KEYS:
-            mine = [one for one in told if one.key == key]
-            self._judge_key(key.name, mine, sent, rows, before, kept, killed_s, death)
+            mine = _sum(took[one.number] for one in told if one.key == key)
+            self._judge_key(key.name, mine, before, kept, death)
         self.deaths.append(death)
 
-    def _judge_key(
-        self,
-        key: str,
-        told: Sequence[Told],
-        sent: dict[int, list[Sent]],
-        rows: dict[str, Row],
-        before: Used,
-        kept: Used,
-        killed_s: float,
-        death: Death,
-    ) -> None:
-        """The least and the most that the ledger may hold of what this life took."""
-        least = most = requests = open_ = 0
-        for one in told:
-            row = rows.get(one.id)
-            cost = _cost(one, sent.get(one.number, ()), row)
-            if one.is_refused or one.status == 404 or (row is not None and not row.is_admitted):
-                continue
-            is_sure = cost is not None and not one.is_lost and killed_s - one.ended_s > LATE_S
-            requests += is_sure
-            open_ += not is_sure
-            least += cost or 0 if is_sure else 0
-            most += max(cost or 0, 0 if is_sure else DEAREST)
+    def _judge_key(self, key: str, took: "_Took", before: Used, kept: Used, death: Death) -> None:
+        """Whether the ledger holds what this life took of it."""
         scope = ("key", key, "pico")
         held = kept[scope] - before[scope]
-        bound = most + (2 * BLOCK if self._ledger == "memory" else 0)
-        death.forfeited += held - least
-        death.bound += bound - least
-        if not least <= held <= bound:
-            self.wrong.append(f"key {key}: its budget holds {held}, from {least} to {bound}")
+        most = took.most + (2 * BLOCK if self._ledger == "memory" else 0)
+        death.forfeited += held - took.least
+        death.bound += most - took.least
+        if not took.least <= held <= most:
+            self.wrong.append(f"key {key}: its budget holds {held}, from {took.least} to {most}")
         if self._ledger == "sql":
             scope = ("key", key, "requests")
             held = kept[scope] - before[scope]
-            if not requests <= held <= requests + open_:
-                self.wrong.append(f"key {key}: {held} requests, from {requests} to {requests + open_}")
+            if not took.settled <= held <= took.settled + took.open:
+                self.wrong.append(f"key {key}: {held} requests, {took.settled} and up to {took.open} more")
 
     def report(self) -> str:
         lines = [f"kill -9, ledger {self._ledger}:", *(f"  {one}" for one in self.deaths)]
         return "\n".join([*lines, f"  differences: {len(self.wrong)}", *itertools.islice(self.wrong, 12)])
+
+
+class _Took(NamedTuple):
+    """Of money, the least and the most; of requests, those for certain and those that may be."""
+
+    least: int = 0
+    most: int = 0
+    settled: int = 0
+    open: int = 0
+
+
+def _sum(found: Iterable[_Took]) -> _Took:
+    return _Took(*(sum(parts) for parts in zip(_Took(), *found, strict=True)))
+
+
+def _took(told: Told, sent: Mapping[int, Sequence[Sent]], row: Row | None, killed_s: float) -> _Took:
+    if told.is_refused or told.status == 404 or (row is not None and not row.is_admitted):
+        return _Took()
+    cost = _cost(told, sent.get(told.number, ()), row)
+    if cost is None or told.is_lost or killed_s - told.ended_s < LATE_S:
+        return _Took(most=max(cost or 0, DEAREST), open=1)
+    return _Took(cost, cost, settled=1)
 
 
 def _cost(told: Told, sent: Sequence[Sent], row: Row | None) -> int | None:

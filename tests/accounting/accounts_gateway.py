@@ -39,7 +39,7 @@ class Gateway:
         environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
         arguments = ["serve", "-c", str(self.config), "--port", "0", "--data-dir", str(self.data)]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - nobody is served meanwhile
                 [*PENSTOCK, *arguments, "--ready-file", str(ready)],
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -80,7 +80,7 @@ class Gateway:
             return body
 
     async def metrics(self) -> dict[str, float]:
-        """Sums over all labels but `kind`, and those of the route whose metrics count what was not told, too."""
+        """Sums over all labels but `kind`; apart is the route whose metrics count what was not told, too."""
         found: dict[str, float] = {}
         for line in (await self.get("/metrics")).decode().splitlines():
             if line.startswith("#"):

@@ -1,4 +1,4 @@
-"""What is right, by what clients were told and what upstreams sent. It knows prices, and nothing of a gateway.
+"""What is right, by what clients were told and upstreams sent. It knows prices, and nothing of a gateway.
 
 of each call      its row, its line of the log, what its client was told and what its upstream said agree:
                   to the token and the pico-dollar where somebody was told, within what was sent elsewhere
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from accounts_clients import Told
-from accounts_world import KEYS, PICO, PRICES, ROUTES, Sent, Tokens
+from accounts_world import PICO, PRICES, ROUTES, Sent, Tokens
 
 TURNED_AWAY = {"rate_limit_exceeded", "concurrency_limit_exceeded", "budget_exceeded", "model_not_found"}
 OPENAI = {"a", "b", "shaped"}  # a content event is a token
@@ -56,9 +56,10 @@ class Row(NamedTuple):
 def read_rows(database: Path, since_us: int) -> list[Row]:
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         found = connection.execute(
-            "SELECT u.id, d.key_id, d.team_id, d.route, d.model, d.deployment, u.status, u.error, u.is_stream,"
-            " u.attempts, u.prompt_tokens, u.cached_tokens, u.cache_write_tokens, u.completion_tokens,"
-            " u.cost_pico, u.is_estimated FROM usage u JOIN usage_dims d ON d.id = u.dim WHERE u.time_us >= ?",
+            "SELECT u.id, d.key_id, d.team_id, d.route, d.model, d.deployment, u.status, u.error,"
+            " u.is_stream, u.attempts, u.prompt_tokens, u.cached_tokens, u.cache_write_tokens,"
+            " u.completion_tokens, u.cost_pico, u.is_estimated"
+            " FROM usage u JOIN usage_dims d ON d.id = u.dim WHERE u.time_us >= ?",
             (since_us,),
         ).fetchall()
     connection.close()
@@ -327,6 +328,3 @@ def differences(totals: Totals, ledger: Mapping[tuple[str, str, str], int]) -> l
         if used != due:
             found.append(f"{kind} {name}: {resource} used {used}, calls took {due}: {used - due:+}")
     return found
-
-
-SCOPES = [("key", key.name) for key in KEYS] + [("team", name) for name in ("lab", "web")]
