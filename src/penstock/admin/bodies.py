@@ -68,18 +68,25 @@ class NewBudget(Sent, frozen=True, kw_only=True):
 
 
 Budgets = Annotated[list[NewBudget], Meta(max_length=20)]
+Number = str | int | float  # exact as text
 
 
 # -- teams and people
 
 
 class NewTeam(Sent, frozen=True, kw_only=True):
-    """id: where the file or an issuer of tokens names the team by a word of its own."""
+    """id: where the file or an issuer of tokens names the team by a word of its own.
+
+    markup: percent that statements add to its costs; below 0 it is a discount. allowance: USD of each month's
+    statement that are free.
+    """
 
     name: Text
     id: NewId | UnsetType = UNSET
     limits: NewLimits = NewLimits()
     budget: Budgets = []
+    markup: Number = "0"
+    allowance: Number = "0"
 
 
 class EditTeam(Sent, frozen=True, kw_only=True):
@@ -88,6 +95,8 @@ class EditTeam(Sent, frozen=True, kw_only=True):
     name: Text | UnsetType = UNSET
     limits: NewLimits | UnsetType = UNSET
     budget: Budgets | UnsetType = UNSET
+    markup: Number | UnsetType = UNSET
+    allowance: Number | UnsetType = UNSET
     version: Version | UnsetType = UNSET
 
 
@@ -97,6 +106,8 @@ class TeamView(Kept, frozen=True, kw_only=True):
     name: str
     limits: Limits = Limits()
     budget: list[Budget] = []
+    markup: str = "0"
+    allowance: str = "0"
     source: Source = "store"
 
 
@@ -407,8 +418,12 @@ class StatementQuery(Sent, frozen=True, kw_only=True):
 
 
 class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
-    """cost_usd: exact, as text; `unpriced` calls are not in it."""
+    """due_usd = cost_usd + markup_usd, exact, as text; `unpriced` calls are not in it.
 
+    item: `allowance` for the credit, which has no calls and no cost: its due_usd is below 0.
+    """
+
+    item: Literal["usage", "allowance"] = "usage"
     route: str
     provider: str
     calls: int
@@ -420,15 +435,22 @@ class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int
     images: int
     cost_usd: str
+    markup_usd: str
+    due_usd: str
     unpriced: int
     estimated: int
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one team; an empty `team` is of calls by keys without one. Its sums are those of its lines."""
+    """Of one team; an empty `team` is of calls by keys without one. Its sums are those of its lines.
+
+    markup_percent: as it is now. allowance_usd: the credit, 0 or below. due_usd = cost_usd + markup_usd +
+    allowance_usd, never below 0.
+    """
 
     team: str
     name: str
+    markup_percent: str
     calls: int
     failed: int
     prompt_tokens: int
@@ -438,6 +460,9 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int
     images: int
     cost_usd: str
+    markup_usd: str
+    allowance_usd: str
+    due_usd: str
     unpriced: int
     estimated: int
     lines: list[StatementLine]
@@ -476,7 +501,10 @@ class SumView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallView(msgspec.Struct, frozen=True, kw_only=True):
-    """time: when it began, Unix seconds with fractions. cost_usd: null where no price is known."""
+    """time: when it began, Unix seconds with fractions. cost_usd: null where no price is known.
+
+    cache_write_1h_tokens ... search_units: null in calls of before these were kept.
+    """
 
     id: str
     time: float
@@ -498,6 +526,12 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int
     reasoning_tokens: int
     images: int
+    cache_write_1h_tokens: int | None
+    audio_prompt_tokens: int | None
+    audio_completion_tokens: int | None
+    image_prompt_tokens: int | None
+    image_completion_tokens: int | None
+    search_units: int | None
     cost_usd: str | None
     price_version: str
     is_estimated: bool

@@ -14,6 +14,8 @@ CHANGES_EXAMPLE = "Example: penstock changes --path keys/"
 
 _COLUMNS = ("calls", "failed", "prompt_tokens", "completion_tokens", "cost_usd", "unpriced")
 _HEAD = ("calls", "failed", "input", "output", "USD", "unpriced")
+_BILLED = (*_COLUMNS[:5], "markup_usd", "due_usd", "unpriced")
+_BILL_HEAD = (*_HEAD[:5], "markup", "due", "unpriced")
 
 
 def usage(
@@ -114,11 +116,15 @@ def statements(
             return
         say(f"{found['month']}, {'final' if found['is_final'] else 'so far'}")
         lines = [
-            (one["name"] or "(no team)", line["route"], line["provider"], *(line[name] for name in _COLUMNS))
+            (one["name"] or "(no team)", line["route"], line["provider"], *(line[name] for name in _BILLED))
             for one in found["data"]
-            for line in [*one["lines"], {**one, "route": "all", "provider": ""}]
+            for line in [*map(_named, one["lines"]), {**one, "route": "all", "provider": ""}]
         ]
-        bounds.table(("team", "model", "provider", *_HEAD), lines)
+        bounds.table(("team", "model", "provider", *_BILL_HEAD), lines)
+
+
+def _named(line: dict[str, Any]) -> dict[str, Any]:
+    return {**line, "route": "allowance"} if line["item"] == "allowance" else line
 
 
 def changes(

@@ -65,7 +65,7 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Team(Entity, frozen=True, kw_only=True):
-    """markup: percent on top of costs, below 0 a discount. allowance: USD a month that are free. Both exact."""
+    """markup: percent on top of costs, below 0 a discount. allowance: USD a month that are free. Exact."""
 
     name: str
     limits: Limits = Limits()
