@@ -478,6 +478,110 @@ class Statements(msgspec.Struct, frozen=True, kw_only=True):
     data: list[Statement]
 
 
+class Rerate(Sent, frozen=True, kw_only=True):
+    """since, until: as of /usage. model: public name. cursor: that the answer before gave.
+
+    dry_run: tells what would change.
+    """
+
+    since: When
+    until: When | None = None
+    model: Word | None = None
+    deployment: Word | None = None
+    provider: Word | None = None
+    dry_run: bool = False
+    cursor: Annotated[str, Meta(max_length=500)] | None = None
+
+
+class RerateAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How many calls changed, or were left: no_price: their deployment has none now. no_usage: it does not
+    suffice for the price. nothing_owed: nobody was told of their answer.
+
+    before_usd, after_usd: of those that changed, exact; were_unpriced: how many had no cost before.
+    cursor: null at the end; else there is more to do.
+    """
+
+    dry_run: bool
+    changed: int
+    same: int
+    no_price: int
+    no_usage: int
+    nothing_owed: int
+    were_unpriced: int
+    before_usd: str
+    after_usd: str
+    cursor: str | None
+
+
+Column = Annotated[str, Meta(min_length=1, max_length=500)]
+InvoiceState = Literal["matched", "invoice_only", "ours_only"]
+
+
+class InvoiceColumns(Sent, frozen=True, kw_only=True):
+    """Names of the header; several with + between them are added up."""
+
+    date: Column | None = None
+    model: Column | None = None
+    cost: Column | None = None
+    input: Column | None = None
+    output: Column | None = None
+    currency: Column | None = None
+
+
+class Reconcile(Sent, frozen=True, kw_only=True):
+    """invoice: CSV with a header. columns: those whose names are not known. models: their name -> ours."""
+
+    provider: Word
+    month: Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+    invoice: Annotated[str, Meta(min_length=1, max_length=8_000_000)]
+    columns: InvoiceColumns = InvoiceColumns()
+    models: Annotated[dict[Word, Word], Meta(max_length=1000)] = {}
+    format: Literal["json", "csv"] = "json"
+
+
+class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
+    """Differences are the invoice less ours; null where the invoice does not say.
+
+    our_input: with what was read from a cache. unpriced: calls whose cost is not in our_usd.
+    """
+
+    calls: int
+    invoice_usd: str | None
+    our_usd: str
+    difference_usd: str | None
+    invoice_input: int | None
+    our_input: int
+    difference_input: int | None
+    invoice_output: int | None
+    our_output: int
+    difference_output: int | None
+    unpriced: int
+
+
+class ReconciledLine(Reconciled, frozen=True, kw_only=True):
+    """Of one model on one day of UTC."""
+
+    day: str
+    model: str
+    state: InvoiceState
+
+
+class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
+    """columns: those that were read. rows: of the invoice; other_months: those that are not of this one.
+
+    states: how many lines there are of each. total: of all lines, exactly.
+    """
+
+    provider: str
+    month: str
+    columns: dict[str, str]
+    rows: int
+    other_months: int
+    states: dict[InvoiceState, int]
+    total: Reconciled
+    data: list[ReconciledLine]
+
+
 class SumView(msgspec.Struct, frozen=True, kw_only=True):
     """start: of the hour or day, Unix seconds. cost_usd: exact, as text; `unpriced` calls are not in it."""
 

@@ -50,13 +50,13 @@ class Monthly(Desk):
     async def statements(self, request: Request) -> Statements | Answer:
         query: StatementQuery = request.query
         team = self._team(request, query)
-        month, since, until = _bounds(query.month, self.clock.wall())
+        month, since, until = bounds(query.month, self.clock.wall())
         now_s = self.clock.wall()
         lines: dict[str, list[UsageSum]] = {}
         if team is not None:
             await self._require_known(team)
             lines[team] = []
-        where = UsageWhere(_us(since), _us(until), team=team)
+        where = UsageWhere(micros(since), micros(until), team=team)
         cursor: str | None = None
         while True:
             page = await self.store.sum_usage(
@@ -138,7 +138,7 @@ def _line(row: UsageSum, charged: int) -> StatementLine:
     )
 
 
-def _bounds(said: str | None, now_s: float) -> tuple[str, dt.datetime, dt.datetime]:
+def bounds(said: str | None, now_s: float) -> tuple[str, dt.datetime, dt.datetime]:
     """The month's name, its first moment and that of the next."""
     month = said or f"{dt.datetime.fromtimestamp(now_s, dt.UTC):%Y-%m}"
     year, number = int(month[:4]), int(month[5:])
@@ -148,7 +148,7 @@ def _bounds(said: str | None, now_s: float) -> tuple[str, dt.datetime, dt.dateti
     return month, since, since.replace(year=year + number // 12, month=number % 12 + 1)
 
 
-def _us(moment: dt.datetime) -> int:
+def micros(moment: dt.datetime) -> int:
     return int(moment.timestamp()) * 1_000_000
 
 
@@ -161,11 +161,11 @@ def _csv(found: Statements) -> str:
     for one in found.data:
         for line in one.lines:
             values = msgspec.structs.astuple(line)
-            writer.writerow(map(_plain, (found.month, one.team, one.name, *values)))
+            writer.writerow(map(plain, (found.month, one.team, one.name, *values)))
     return text.getvalue()
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """A text that a spreadsheet would take for a formula is marked as text."""
     is_formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
     return f"'{value}" if is_formula and not _NUMBER.fullmatch(str(value)) else value
