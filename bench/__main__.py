@@ -23,6 +23,7 @@ from bench.suites import (
     latency,
     ledger,
     overload,
+    recording,
     replicas,
     routing,
     stream,
@@ -33,7 +34,7 @@ from bench.suites import (
 )
 
 SUITES: tuple[Suite, ...] = (
-    *(unary, stream, translation, latency, configuration, ledger),
+    *(unary, stream, translation, latency, recording, configuration, ledger),
     *(engines, batching, routing, replicas, tail, overload, usage, footprint),
 )
 ROUNDS_OF_ALL = 5

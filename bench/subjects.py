@@ -65,7 +65,9 @@ SECRET = "sk-bench-0123456789abcdef"  # noqa: S105 - a key of a throw-away gatew
 
 
 def penstock_argv(config: Path) -> tuple[str, ...]:
-    return (str(Path(sys.executable).with_name("penstock")), "serve", "--config", str(config))
+    """What it writes down lies beside the configuration, and goes away with it."""
+    program = Path(sys.executable).with_name("penstock")
+    return (str(program), "serve", "--config", str(config), "--data-dir", str(config.parent / "data"))
 
 
 def _penstock_install() -> str:

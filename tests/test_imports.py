@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},
-    "control": {*LEAVES, "config", "routing", "store", "models", "control"},
+    "control": {*LEAVES, "auth", "config", "routing", "store", "models", "control"},
     "admin": {*LEAVES, *PARTS, "config", "control", "admin"},
 }
 ANYTHING = {"serve", "cli", "testing"}

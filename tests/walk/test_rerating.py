@@ -3,6 +3,7 @@
 import asyncio
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from administered import KEYS, Administered, administered
@@ -39,7 +40,7 @@ async def test_a_corrected_price_holds_for_the_calls_that_were(folder: Path) -> 
         before = await total(gate)
         text = CONFIG.format(url=up.url).replace("$1/1M", "$3/1M")
         await asyncio.to_thread(gate.file.write_text, text)
-        done = {"changed": 0}
+        done: Any = {"changed": 0}
         async with asyncio.timeout(10):
             while not done["changed"]:
                 answer = await gate.ask(

@@ -21,7 +21,7 @@ from penstock.admin.bodies import (
 )
 from penstock.admin.desk import Desk, Paged, Request, bounds_of_the_file, of_the_file, said, shown, switched
 from penstock.config.units import format_money, format_percent, parse_money, parse_percent
-from penstock.types.errors import Conflict, InvalidRequest
+from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
 from penstock.types.store import Membership, ServiceAccount, Team, User
 
 
@@ -32,7 +32,10 @@ class People(Desk):
         """Those of the file come first."""
         own = rights.scope(request.caller)
         if own is not None:
-            return Paged([await self._team(request, own)])
+            try:
+                return Paged([await self._team(request, own)])
+            except NotFoundRow:  # an issuer of tokens knows it, and nobody here
+                return Paged([])
         found = await self.page(request, Team, TeamView)
         of_the_file = self.configuration.file_teams()
         found.data[:] = [row for row in found.data if row.id not in of_the_file]

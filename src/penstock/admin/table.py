@@ -143,7 +143,6 @@ def table(
             who=MAKERS,
             body=b.RotateKey,
             answer=b.CreatedKey,
-            status=201,
         ),
         Endpoint(
             method="POST",

@@ -20,14 +20,15 @@ from typing import Any, Final
 
 import structlog
 
+from penstock.auth.policy import Policy
 from penstock.config.claims import claims_of_teams
 from penstock.config.errors import ConfigError
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
-from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows
+from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows, with_teams
 from penstock.config.writer import as_written
 from penstock.control.restart import needs_restart
-from penstock.control.rows import Rows
+from penstock.control.rows import News, Rows
 from penstock.control.source import Source
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
@@ -64,6 +65,7 @@ class Reload:
         self._take: Take = _nobody
         self._clock = clock
         self._core: Snapshot | None = None  # with the file's keys alone
+        self._policy = Policy()  # of `_core`, with the teams of the store
         self._since = 0
         self._trouble: Trouble | None = None
         self._needs_restart: tuple[str, ...] = ()
@@ -178,8 +180,10 @@ class Reload:
             news = await self._rows.follow()
             if news.has_routes:
                 await self._recompile(self._settings)  # of settings that run: their routes alone may be wrong
-            if (news.has_keys or news.has_hooks or news.has_routes) and self._core is not None:
-                self._take(with_rows(self._core, self._rows.keys, self._rows.hooks.values()), news.ended)
+            if (news.has_teams or news.has_routes) and self._core is not None:
+                self._policy = with_teams(self._core.identity, self._rows.around)
+            if news != News() and self._core is not None:
+                self._take(self._whole(self._core), news.ended)
 
     # -- the file
 
@@ -224,10 +228,14 @@ class Reload:
             if settings.teams != old_teams:
                 await self._take_teams(settings)
             self._trouble = None
+            self._policy = with_teams(self._core.identity, self._rows.around)
             self._take(
-                with_rows(self._core, self._rows.keys, self._rows.hooks.values()),
+                self._whole(self._core),
                 old_keys - set(settings.keys),
             )
+
+    def _whole(self, core: Snapshot) -> Snapshot:
+        return with_rows(core, self._rows.keys, self._rows.hooks.values(), self._policy)
 
     async def _take_teams(self, settings: Settings) -> None:
         """Keys of the store may be of the file's teams."""
