@@ -236,6 +236,19 @@ async def test_calls_that_come_meanwhile_are_counted(store: Opened) -> None:
         assert (total.calls, total.cost_pico) == (1200, 4800)
 
 
+async def test_calls_of_before_the_parts_were_kept(url: str) -> None:
+    heard = versioned(Price(input=4, output=20, audio_input=9), "2026-11-02")
+    async with opened(url) as one:
+        await one.add_usage([used(1, Usage(5), PRICE, "d"), used(2, Usage(7), PRICE, "e")])
+        await one.revert(1)  # as it was before 0003
+        await one.migrate("pre")
+        assert {row.search_units for row in (await one.list_calls(ALL)).rows} == {None}
+        found = await one.rerate_usage(EVER, {"d": DEARER, "e": heard}, actor="ann")
+        assert (found.changed, found.no_usage, found.after_pico) == (1, 1, 20)
+        await one.add_usage([used(3, Usage(7), PRICE, "e")])
+        assert (await one.rerate_usage(EVER, {"e": heard}, actor="ann")).changed == 1
+
+
 def old_row(**fields: object) -> dict[str, object]:
     """Of before there were columns for the parts of the usage."""
     row = msgspec.structs.asdict(call(1, deployment="d", prompt_tokens=10, completion_tokens=5))
