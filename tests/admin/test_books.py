@@ -201,6 +201,12 @@ def test_an_invoice_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         read(body + "2026-11-02,m,1,2,usd\n", InvoiceColumns(), "2026-11")
 
 
+def test_a_column_of_ids_is_no_column_of_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invoice, "MAX_LINES", 1)
+    with pytest.raises(InvalidRequest, match="is 'model' the column of its models"):
+        read(GOOD + "2026-11-01,another,1,2,usd\n", InvoiceColumns(), "2026-11")
+
+
 # -- comparing
 
 DAYS = st.sampled_from(["2026-11-01", "2026-11-02"])

@@ -217,7 +217,8 @@ async def test_who_corrected_what_is_noted(store: Opened) -> None:
         assert (note.actor, note.path, note.revision) == ("ann", "usage/deployment=d", await one.revision())
         assert note.old == {"cost_usd": "0.000000000015", "unpriced": 1}
         assert note.new is not None
-        assert (note.new["cost_usd"], note.new["calls"]) == ("0.000000000048", 2)
+        assert (note.new["cost_usd"], note.new["calls"], note.new["unpriced"]) == ("0.000000000048", 2, 0)
+        assert note.new["first"] == note.new["last"] == "2024-10-04T12:00:00.000000+00:00"
 
 
 async def test_calls_that_come_meanwhile_are_counted(store: Opened) -> None:

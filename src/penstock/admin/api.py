@@ -75,7 +75,7 @@ class Api:
             )
         request = _request(asked, row, id_, caller)
         name = asked.headers.get(b"idempotency-key", b"").decode("latin-1")
-        if row.method != "POST" or not name:
+        if row.method != "POST" or not name or row.is_read:
             return await _done(row, request)
         if not _IDEMPOTENCY.fullmatch(name):
             raise InvalidRequest(

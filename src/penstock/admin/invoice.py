@@ -30,6 +30,7 @@ from penstock.types.money import PER_USD, format_usd, parse_usd
 from penstock.types.usage_store import UsageSum
 
 MAX_ROWS: Final = 200_000
+MAX_LINES: Final = 20_000  # of days and models; more are no names of models
 MAX_FIELD_CHARS: Final = 10_000
 _US: Final = 1_000_000
 
@@ -148,6 +149,12 @@ def read(text: str, columns: InvoiceColumns, month: str) -> Invoice:
         _require_usd(line, row, places.get("currency"))
         model = row[places["model"][0]].partition(", ")[0].strip()  # OpenAI: `gpt-5-mini, input`
         said[day, model] += found
+        if len(said) > MAX_LINES:
+            raise InvalidRequest(
+                f"The invoice has more than {MAX_LINES:,} models and days; is"
+                f" {_shown(header[places['model'][0]])!r} the column of its models?",
+                param="columns.model",
+            )
     if not said:
         what = f"; {others:,} are of other months" if others else ""
         raise InvalidRequest(f"The invoice has no row of {month}{what}.", param="invoice")

@@ -40,6 +40,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     query: type[msgspec.Struct] | None = None
     status: int = 200
     other_type: str | None = None  # of an answer that is not JSON
+    is_read: bool = False  # a POST that writes nothing: its answer need not be kept
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -264,6 +265,7 @@ def table(
             body=b.Reconcile,
             answer=b.Reconciliation,
             other_type="text/csv",
+            is_read=True,
         ),
         Endpoint(
             method="GET",

@@ -317,7 +317,10 @@ def change(row: dict[str, Any]) -> str:
         return "made"
     if new is None:
         return "deleted"
-    return ", ".join(f"{name} {old.get(name)!r} -> {new[name]!r}" for name in new) or "written anew"
+    said = (
+        f"{name} {old[name]!r} -> {new[name]!r}" if name in old else f"{name} {new[name]!r}" for name in new
+    )
+    return ", ".join(said) or "written anew"
 
 
 def _place(row: dict[str, Any], names: list[str], step: str | None) -> list[str]:

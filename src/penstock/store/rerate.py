@@ -12,6 +12,7 @@ The corrections go into the sums by hour and day, and a note into the changes, i
 keeps writers of usage out, so that two who correct the same sums cannot wait for each other.
 """
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -173,16 +174,29 @@ def _note(
     """Who corrected what, from which call to which."""
     number = int((yield Ask("revision.next"))[0]["value"])
     asked = {name: value for name in DIMENSIONS if (value := getattr(where, name)) is not None}
-    old: dict[str, Any] = {"cost_usd": format_usd(found.before_pico), "unpriced": found.were_unpriced}
-    new: dict[str, Any] = {"cost_usd": format_usd(found.after_pico), "unpriced": 0, "calls": found.changed}
-    spans = {"first_us": changed[0].time_us, "last_us": changed[-1].time_us}
+    old: dict[str, Any] = {"cost_usd": format_usd(found.before_pico)}
+    new: dict[str, Any] = {
+        "cost_usd": format_usd(found.after_pico),
+        "calls": found.changed,
+        "first": _moment(changed[0].time_us),
+        "last": _moment(changed[-1].time_us),
+    }
+    if found.were_unpriced:
+        old["unpriced"], new["unpriced"] = found.were_unpriced, 0
     values = {
         "revision": number,
         "seq": 0,
         "time": now_s,
         "actor": actor,
-        "path": "usage/" + ",".join(f"{name}={value}" for name, value in asked.items()),
+        "path": "usage/" + (",".join(f"{name}={value}" for name, value in asked.items()) or "*"),
         "old": msgspec.json.encode(old).decode(),
-        "new": msgspec.json.encode({**new, **spans, **asked}).decode(),
+        "new": msgspec.json.encode(new).decode(),
     }
     yield Ask("changes.insert", values)
+
+
+def _moment(time_us: int) -> str:
+    moment = dt.datetime.fromtimestamp(time_us // 1_000_000, dt.UTC) + dt.timedelta(
+        microseconds=time_us % 1_000_000
+    )
+    return moment.isoformat(timespec="microseconds")
