@@ -4,7 +4,8 @@
     the ledger         nothing that was settled. In memory, budgets forfeit what calls had reserved that ran,
                        and two hundredths of themselves at most; in a file, what calls had reserved stays
 
-Between two deaths all is as exact as ever: what a life of the process added, its calls took.
+Between two deaths all is as exact as ever: what a life of the process added, its calls took. So it is when
+the process is told to end in its traffic, and told again, so that it cuts what runs.
 """
 
 import asyncio
@@ -12,15 +13,15 @@ import contextlib
 import itertools
 import sqlite3
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from accounts_clients import Told, Traffic
 from accounts_gateway import Gateway, Used
-from accounts_judge import Row, Sums, Totals, judge, read_rows, sums_that_differ
+from accounts_judge import Row, Sums, Totals, book, judge, read_rows, sums_that_differ
 from accounts_world import KEYS, PICO, PRICES, Sender, Sent, config, doubles
 
 from penstock.lib.clock import SystemClock
@@ -54,6 +55,7 @@ class Deaths:
     def __init__(self, folder: Path, *, ledger: str, seed: int) -> None:
         self.wrong: list[str] = []
         self.deaths: list[Death] = []
+        self.ended: Counter[str] = Counter()  # errors of the calls of a life that was ended by signals
         self.gateway = Gateway(folder)
         self._sender = Sender(seed)
         self._traffic = Traffic(seed + 1, at_once=40)
@@ -71,6 +73,7 @@ class Deaths:
             stack.callback(self.gateway.end)
             for _ in range(kills):
                 await self._life(calls)
+            await self._life_that_is_ended(calls)
             await self._last_life(calls, waits=waits)
         self.wrong += sums_that_differ(self.gateway.database)
 
@@ -83,18 +86,60 @@ class Deaths:
 
         async def kill() -> None:
             nonlocal killed_s
-            at = calls + self._sender.random.randrange(calls)
-            while len(self._traffic.told) < at:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(self._sender.random.random() * 0.6)  # at any moment between two batches
             self._traffic.is_stopped = True
             killed_s = self.gateway.kill()
 
+        await self._traffic_until(calls, kill)
+        self._judge(before, since_us, killed_s)
+
+    async def _traffic_until(self, calls: int, end: Callable[[], Awaitable[object]]) -> None:
+        """At any moment between two batches."""
+
+        async def ending() -> None:
+            at = calls + self._sender.random.randrange(calls)
+            while len(self._traffic.told) < at:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(self._sender.random.random() * 0.6)
+            await end()
+            self._traffic.is_stopped = True
+
         self._traffic.is_stopped = False
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._traffic.run(self.gateway.url, 100 * calls))
-            group.create_task(kill())
-        self._judge(before, since_us, killed_s)
+            group.create_task(self._traffic.run(self.gateway.url, 1000 * calls))
+            group.create_task(ending())
+
+    async def _life_that_is_ended(self, calls: int) -> None:
+        """By signals: whoever was told something is in the books, and the books are alike."""
+        await self.gateway.start()
+        before, since_us = self._kept(), int(SystemClock.wall() * 1_000_000)
+
+        async def end() -> None:
+            self._traffic.is_stopped = True
+            await self.gateway.stop(again_after_s=0.03)
+
+        await self._traffic_until(calls, end)
+        told = {one.id: one for one in self._traffic.told}
+        self._traffic.told = []
+        rows = read_rows(self.gateway.database, since_us)
+        totals: Totals = {}
+        heard = [one for one in told.values() if not one.is_lost]
+        kept = {one.id for one in heard}
+        self.wrong += judge(
+            heard, self._sender.calls, [row for row in rows if row.id in kept], None, totals
+        ).wrong
+        for row in rows:
+            if row.id not in kept:
+                book(totals, told[row.id], row)
+        self._sender.calls.clear()
+        self.ended = Counter(row.error for row in rows)
+        self._compare(before, totals)
+
+    def _compare(self, before: Used, totals: Totals) -> None:
+        """To the token and the pico-dollar."""
+        for scope, kept in self._kept().items():
+            due = getattr(totals.get(scope[:2], Sums()), scope[2])
+            if kept - before.get(scope, 0) != due:
+                self.wrong.append(f"{scope} rose by {kept - before.get(scope, 0)}, its calls took {due}")
 
     async def _last_life(self, calls: int, *, waits: bool) -> None:
         """It ends well: to the pico-dollar."""
@@ -113,10 +158,7 @@ class Deaths:
                 f"{scope}: {amount} is reserved for ever" for scope, amount in reserved.items() if amount
             ]
         await self.gateway.stop()
-        for scope, kept in self._kept().items():
-            due = getattr(totals.get(scope[:2], Sums()), scope[2])
-            if kept - before.get(scope, 0) != due:
-                self.wrong.append(f"{scope} rose by {kept - before.get(scope, 0)}, its calls took {due}")
+        self._compare(before, totals)
 
     # -- what is left
 
@@ -180,6 +222,8 @@ class Deaths:
 
     def report(self) -> str:
         lines = [f"kill -9, ledger {self._ledger}:", *(f"  {one}" for one in self.deaths)]
+        cut = self.ended["server_stopping"]
+        lines.append(f"  ended by signals: {self.ended.total()} calls, of which {cut} were cut")
         return "\n".join([*lines, f"  differences: {len(self.wrong)}", *itertools.islice(self.wrong, 12)])
 
 

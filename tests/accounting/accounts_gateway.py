@@ -60,9 +60,13 @@ class Gateway:
         self._process.wait()
         return killed_s
 
-    async def stop(self) -> None:
+    async def stop(self, *, again_after_s: float | None = None) -> None:
+        """`again`: it does not wait for calls then."""
         assert self._process is not None
         self._process.terminate()
+        if again_after_s is not None:
+            await asyncio.sleep(again_after_s)
+            self._process.terminate()
         assert await asyncio.to_thread(self._process.wait, 60) == 0, self.log.read_text("utf-8")[-2000:]
 
     def end(self) -> None:

@@ -127,9 +127,9 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         call.status = exchange.status
         if call.error is not None or call.client_left:
             forget_untold(call)
+        account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics, usage=deps.usage)
         if call.lease is not None:
             await deps.reservations.settle(call, call.lease)
-        account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics, usage=deps.usage)
 
 
 KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")  # of Anthropic, Azure, Gemini

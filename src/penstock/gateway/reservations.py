@@ -124,8 +124,9 @@ class Reservations:
                 try:
                     await self._extend(lease, Cost(tokens=more, pico_usd=more * needs.answer_price))
                 except PenstockError:
-                    if is_first:
-                        call.attempts[-1].is_told = False  # of these deltas, the client hears nothing
+                    if is_first:  # the client hears of none
+                        for attempt in call.attempts:
+                            attempt.is_told = False
                     raise
                 reserved += more
             await emit(deltas)
