@@ -80,6 +80,7 @@ STATUS_EVERY_S = 0.2
 UPSTREAM_CONNECTIONS = 10_000  # per origin: streams set the bound, not the pool
 NEVER = 1_000_000
 AFTER_A_BUG_S = 1.0
+CUT_WITHIN_S = 5.0  # of what still runs when the server ends: to say so, and to account for it
 QUIET_LOOK_S = 30.0
 LONGEST_UNCOLLECTED_S = 900.0
 GC_ALLOCATIONS = 2_000  # more containers made than freed since the last round
@@ -416,6 +417,16 @@ class _Server(uvicorn.Server):
             if running:  # it may have ended in the same moment
                 await asyncio.wait(running)
             raise
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Who is answered beyond it is told why that ends, and is accounted, before the books are closed."""
+        await super().shutdown(sockets)
+        left = [*self.server_state.tasks]
+        for task in left:
+            if not task.cancelling():
+                task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=CUT_WITHIN_S)
 
     def stop(self) -> None:
         self.force_exit = self.should_exit  # the second signal does not wait

@@ -163,6 +163,8 @@ ALLOWED: dict[tuple[str, str], set[str]] = {
     ("GET", "/changes"): {"owner", "admin", "operator"},
     ("GET", "/usage"): set(ROLES),
     ("GET", "/statements"): set(ROLES),
+    ("POST", "/statements/reconcile"): {"owner", "admin", "operator"},
+    ("POST", "/usage/rerate"): set(ADMINS),
     ("GET", "/configuration"): {"owner", "admin", "operator"},
     ("GET", "/deployments"): {"owner", "admin", "operator"},
 }

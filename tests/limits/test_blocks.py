@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger_cases import START_S, Case, claim
 
+from penstock.lib import tasks
 from penstock.limits.memory import MemoryLedger
 from penstock.limits.rows import BLOCKS
 from penstock.limits.sqlite import SqliteBlocks, SqliteFile
@@ -108,6 +109,21 @@ async def test_extensions_are_promised_too(tmp_path: Path) -> None:
         assert await it.extend(lease, Cost(pico_usd=20 * USD)) is not None
     async with process(tmp_path / "p.db", clock) as it:
         assert await left(it) <= 15 * USD
+
+
+async def test_who_leaves_while_a_promise_is_written_forfeits_nothing(tmp_path: Path) -> None:
+    clock, asked = clock_at(), set[asyncio.Task[Any]]()
+    async with process(tmp_path / "p.db", clock) as it:
+        await tasks.cancel_and_wait(await begun(tasks.spawn(asked, it.hold([CI], Cost(1, 0, USD)), "left")))
+        assert await left(it) == BUDGET
+    async with process(tmp_path / "p.db", clock) as it:
+        assert await left(it) == BUDGET
+
+
+async def begun(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+    """It has got as far as it gets at once."""
+    await asyncio.sleep(0)
+    return task
 
 
 async def test_each_period_has_its_own_promises(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from gateways import KEY, Answer, Gateway, chat, gateway, remote
 from penstock.lib import http1, tasks
 from penstock.telemetry import log
 from penstock.testing.anthropic import AnthropicDouble
+from penstock.testing.gemini import GeminiDouble
 from penstock.testing.upstream import Upstream
 
 CHAT = "/v1/chat/completions"
@@ -140,6 +142,38 @@ async def test_other_dialects_cost_the_same() -> None:
             )
             answer = await gate.post("/v1/messages/count_tokens", chat())
             assert answer.headers["x-penstock-cost-usd"] == "0"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages"])
+async def test_an_answer_without_usage_is_estimated_and_told_as_it_is_booked(path: str, stream: bool) -> None:
+    more = {"stream": True} if path == "/v1/messages" else WITH_USAGE
+    body = chat(max_tokens=100) | (more if stream else {})
+    async with GeminiDouble(behaviour={"x-test-no-usage": "1", "x-test-tokens": "40"}) as up:
+        config = remote(f"{up.url}/v1beta", PRICES).replace("openai-compatible", "gemini")
+        async with gateway(config.replace("upstream-model", "gemini-2.0-flash")) as gate:
+            answer = await gate.post(path, body)
+            assert answer.status == 200, answer.body
+            said = answer.body[answer.body.rindex(b'"usage') :].decode()
+            paid = await cost(gate)
+            prompt = int(await gate.metric("penstock_tokens_total", 'kind="prompt"'))
+            completion = int(await gate.metric("penstock_tokens_total", 'kind="completion"'))
+            assert prompt > 0
+            assert completion > 20
+            assert {prompt, completion} <= {int(number) for number in re.findall(r":\s*([0-9]+)", said)}
+            assert paid == Decimal(prompt * 150_000 + completion * 600_000) / 10**12
+            assert await gate.metric("penstock_cost_unknown_total") == 0
+
+
+async def test_a_stream_that_ends_before_its_usage_is_estimated() -> None:
+    """Some servers end where the last finish_reason is, without usage and [DONE]."""
+    behaviour = {"x-test-tokens": "7", "x-test-truncate": "9"}
+    async with Upstream(behaviour=behaviour) as up, gateway(remote(up.url, PRICES)) as gate:
+        answer = await gate.post(CHAT, chat(**WITH_USAGE))
+        last = usage_chunk(answer)
+        assert last["usage"]["completion_tokens"] == 7
+        assert round(Decimal(repr(last["penstock"]["cost_usd"])), 12) == await cost(gate) > 0
+        assert await gate.metric("penstock_tokens_total", 'kind="completion"') == 7
 
 
 async def test_what_is_not_known_is_said_and_not_zero(logged: Lines) -> None:
@@ -300,9 +334,10 @@ async def test_an_answer_that_was_asked_for_again_is_wasted() -> None:
             assert await cost(gate) == Decimal(answer.headers["x-penstock-cost-usd"])
             assert await cost(gate, "penstock_cost_wasted_usd_total") > Decimal("0.00015")
             up.plan.extend([bad, bad])
-            paid = await cost(gate)
+            paid, told = await cost(gate), await gate.metric("penstock_tokens_total")
             assert (await gate.post(CHAT, chat(response_format=wanted))).status == 502
             assert await cost(gate) == paid
+            assert await gate.metric("penstock_tokens_total") == told
 
 
 async def test_the_parts_of_a_batch_cost_what_it_costs() -> None:

@@ -279,6 +279,21 @@ async def test_a_stream_ends_where_the_budget_does() -> None:
         assert sum(1 for event in answer.events if event.get("choices")) <= 1000
 
 
+async def test_a_stream_that_is_refused_before_its_first_word_takes_no_tokens() -> None:
+    async with limited("limits: {tokens: 60/min}") as (up, gate):
+        refused = await asked(gate, stream=True)
+        assert refused.error[:2] == (429, "rate_limit_exceeded")
+        assert refused.headers["x-penstock-attempts"] == "1"
+        assert len(up.requests) == 1
+        assert await gate.settled("penstock_requests_total", at_least=1) == 1
+        for name in ("tokens_total", "cost_usd_total"):
+            assert await gate.metric(f"penstock_{name}") == 0
+        assert await gate.metric("penstock_cost_wasted_usd_total") > 0
+        up.behaviour = {"x-test-prompt-tokens": "20", "x-test-tokens": "10"}
+        answer = await asked(gate)
+        assert rest(answer, "tokens")[1] > 25, "of what was refused nothing is booked"
+
+
 async def test_a_webhook_is_told_when_a_budget_is_nearly_used_up() -> None:
     receiver = Receiver()
     async with receiver as url:

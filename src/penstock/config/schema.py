@@ -16,6 +16,7 @@ from penstock.config.units import (
     AMOUNT_PATTERN,
     DURATION_PATTERN,
     MOMENT_PATTERN,
+    PERCENT_PATTERN,
     PRICE_PATTERN,
     RATE_PATTERN,
     SIZE_PATTERN,
@@ -43,6 +44,7 @@ UnitPrice = Annotated[int, Meta(extra={"unit": "price"}, extra_json_schema={"x-u
 Moment = Annotated[float, Meta(extra={"unit": "moment"}, extra_json_schema={"x-unit": "moment"})]
 RateText = Annotated[str, Meta(extra={"unit": "rate"}, extra_json_schema={"x-unit": "rate"})]
 Money = Annotated[int, Meta(extra={"unit": "usd"}, extra_json_schema={"x-unit": "usd"})]
+Percent = Annotated[int, Meta(extra={"unit": "percent"}, extra_json_schema={"x-unit": "percent"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -556,6 +558,11 @@ class Team(Group, frozen=True):
     budget: Annotated[
         Budget | tuple[Budget, ...], Meta(description="of all its keys together; a list holds all at once")
     ] = ()
+    markup: Annotated[
+        Percent,
+        Meta(description="percent that statements add to its costs; below 0 it is a discount"),
+    ] = 0
+    allowance: Annotated[Money, Meta(description="US dollars of each month's statement that are free")] = 0
 
 
 class LimitStore(Group, frozen=True):
@@ -732,6 +739,8 @@ def _as_written(shape: dict[str, Any]) -> None:
             shape |= {"type": "string", "pattern": RATE_PATTERN}
         case "usd":
             shape |= {"type": ["number", "string"], "pattern": USD_PATTERN}
+        case "percent":
+            shape |= {"type": ["number", "string"], "pattern": PERCENT_PATTERN}
         case "size":
             shape |= {"type": "string", "pattern": SIZE_PATTERN}
             _default(shape, format_size)

@@ -34,6 +34,7 @@ from penstock.control.source import Source
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.types.control import ConfigurationView, LeftOut, Trouble
+from penstock.types.deployment import Deployment
 from penstock.types.errors import StoreUnavailable
 from penstock.types.ledger import Claim, ScopeKind
 from penstock.types.store import Budget, Limits, Store
@@ -138,6 +139,9 @@ class Reload:
         if counts_apart(self._settings) and (budget or limits != Limits()):
             return [("limits", APART)]
         return []
+
+    def deployment(self, name: str) -> Deployment | None:
+        return self._core.deployment(name) if self._core is not None else None
 
     def claims(self, kind: ScopeKind, name: str) -> tuple[Claim, ...]:
         found: list[Claim] = []

@@ -18,6 +18,13 @@ from penstock.types.money import Cost, cost_of
 NOTHING = Cost()
 
 
+def forget_untold(call: Call) -> None:
+    """What was used for a call that told its client nothing is wasted: it is in no row, metric or limit."""
+    is_lost = call.error is not None and not call.is_stream  # what was answered could not be written
+    if is_lost or not any(attempt.is_told for attempt in call.attempts):
+        call.usage = None
+
+
 def cost_of_call(call: Call) -> Cost | None:
     """Of what the client was told. None = not known."""
     for attempt in call.attempts:

@@ -1,4 +1,4 @@
-"""What an attempt consumed that did not come to its end: the upstream never got to count it, or not all.
+"""What an attempt consumed whose upstream did not count it, or not all: it was cut off, or says no usage.
 
 the upstream has said                          taken
 ---------------------------------------------  --------------------------------------------------------------
@@ -18,7 +18,7 @@ from penstock.gateway.pace import Parse, Splitter
 from penstock.providers.openai_completions import BYTES_PER_TOKEN, estimated_prompt_tokens
 from penstock.types.deployment import Reader
 from penstock.types.errors import PenstockError
-from penstock.types.events import Chunk, Delta, Events, Reasoning, RefusalText, Text, ToolDelta
+from penstock.types.events import Answer, Chunk, Delta, Events, Reasoning, RefusalText, Text, ToolDelta
 from penstock.types.requests import ChatRequest, CompletionRequest, Request
 from penstock.types.usage import Usage
 
@@ -46,11 +46,14 @@ class Volume:
     ) -> tuple[list[Delta], PenstockError | None]:
         deltas, failure = self._parse(splitter, data, reader)
         for delta in deltas:
-            if delta.__class__ is Events:
-                self.size_bytes += _of_events(delta)
-            elif delta.__class__ is Chunk:
-                self.size_bytes += self._size(delta.body)
+            self.saw(delta)
         return deltas, failure
+
+    def saw(self, delta: Delta) -> None:
+        if delta.__class__ is Events:
+            self.size_bytes += _of_events(delta)
+        elif isinstance(delta, Chunk | Answer):
+            self.size_bytes += self._size(delta.body)
 
 
 def consumed(said: Usage | None, request: Request, reader: Reader, volume: Volume | None) -> Usage | None:
@@ -69,7 +72,7 @@ def consumed(said: Usage | None, request: Request, reader: Reader, volume: Volum
     return msgspec.structs.replace(said, completion_tokens=estimate.completion_tokens, is_estimated=True)
 
 
-# -- the text of one delta
+# -- the text of one delta, or of a whole answer
 
 
 def _of_events(delta: Events) -> int:
@@ -88,10 +91,13 @@ def _bytes(value: Any) -> int:
 
 
 def _of_anthropic(body: JSON) -> int:
-    delta = body.get("delta")
-    if body["type"] != "content_block_delta" or not isinstance(delta, dict):
-        return 0
-    return sum(_bytes(delta.get(name)) for name in ("text", "thinking", "partial_json"))
+    pieces = (body.get("content") or ()) if body["type"] == "message" else (body.get("delta"),)
+    return sum(
+        _bytes(piece.get(name))
+        for piece in pieces
+        if isinstance(piece, dict)
+        for name in ("text", "thinking", "partial_json")
+    )
 
 
 def _of_gemini(body: JSON) -> int:
@@ -110,7 +116,9 @@ def _of_ollama(body: JSON) -> int:
 
 
 def _of_responses(body: JSON) -> int:
-    return _bytes(body.get("delta"))
+    items = body.get("output") or ()
+    parts = [part for item in items for part in item.get("content") or () if isinstance(part, dict)]
+    return _bytes(body.get("delta")) + sum(_bytes(part.get("text")) for part in parts)
 
 
 def _of_none(body: JSON) -> int:  # noqa: ARG001 - a dialect that no client speaks

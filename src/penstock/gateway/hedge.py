@@ -130,10 +130,19 @@ class _Race:
             raise first.error
 
     async def stop(self) -> None:
-        """No attempt is left behind, on whatever way out; each is accounted."""
+        """No attempt is left behind, on whatever way out, and each is accounted: also where the client
+        leaves meanwhile, which is raised after that.
+        """
+        left: asyncio.CancelledError | None = None
         for runner in self._runners:
             if runner.task is not None:
-                await tasks.cancel_and_wait(runner.task)
+                runner.task.cancel()
+        while running := [one.task for one in self._runners if one.task is not None and not one.task.done()]:
+            try:
+                await asyncio.wait(running)
+            except asyncio.CancelledError as exc:
+                left = exc
+        for runner in self._runners:
             if runner is self._winner:
                 self._call.usage = runner.call.usage  # also of a client that left half-way
             else:
@@ -142,6 +151,8 @@ class _Race:
                     if attempt.error is None and self._winner is not None:
                         attempt.outcome = "outrun"
                 self._call.attempts += runner.call.attempts
+        if left is not None:
+            raise left
 
     async def _run(self, runner: _Runner) -> None:
         async def emit(deltas: Sequence[Delta]) -> None:

@@ -25,6 +25,7 @@ from penstock.config.snapshot import Snapshot
 from penstock.gateway import failover, wishes
 from penstock.gateway.account import account
 from penstock.gateway.attempts import told_to
+from penstock.gateway.billing import forget_untold
 from penstock.gateway.deps import Deps
 from penstock.gateway.difficulty import judge
 from penstock.gateway.exchange import ClientLeft, Exchange
@@ -124,9 +125,11 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if responder is not None:
             responder.stop()
         call.status = exchange.status
+        if call.error is not None or call.client_left:
+            forget_untold(call)
+        account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics, usage=deps.usage)
         if call.lease is not None:
             await deps.reservations.settle(call, call.lease)
-        account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics, usage=deps.usage)
 
 
 KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")  # of Anthropic, Azure, Gemini

@@ -101,26 +101,33 @@ class Reservations:
         if not claims:
             return
         needs = self._needs(call, request, route)
-        found = await self._ask(claims, needs)
+        found, reserved = await self._ask(claims, needs)
         if isinstance(found, Refusal):
             self._count(found)
             call.refusal = found
             raise refused(found)
-        call.lease, call.needs = found, needs
+        call.lease, call.needs, call.reserved = found, needs, reserved.answer
 
     def extending(self, call: Call, lease: Lease, emit: Emit) -> Emit:
         """`emit`, after what it tells was reserved. A piece of an answer is a token at least."""
         needs: Needs = call.needs
         if not any(limit.resource in ("tokens", "pico_usd") for one in lease.claims for limit in one.limits):
             return emit
-        reserved, told = needs.answer, 0
+        reserved, told = call.reserved, 0
 
         async def told_to(deltas: Sequence[Delta]) -> None:
             nonlocal reserved, told
+            is_first = not told
             told += len(deltas)
             if told > reserved:
                 more = max(MORE_TOKENS, told - reserved)
-                await self._extend(lease, Cost(tokens=more, pico_usd=more * needs.answer_price))
+                try:
+                    await self._extend(lease, Cost(tokens=more, pico_usd=more * needs.answer_price))
+                except PenstockError:
+                    if is_first:  # the client hears of none
+                        for attempt in call.attempts:
+                            attempt.is_told = False
+                    raise
                 reserved += more
             await emit(deltas)
 
@@ -134,11 +141,7 @@ class Reservations:
         usage = call.usage
         if usage is not None and usage.completion_tokens:
             self._learn(call.labels.route, usage.completion_tokens)
-        tokens = 0
-        if usage is not None:
-            for attempt in call.attempts:
-                if attempt.is_told:
-                    tokens = usage.total_tokens
+        tokens = 0 if usage is None else usage.total_tokens
         pico = call.needs.cost.pico_usd if call.cost is None else call.cost.total
         if self._alerts is not None:
             self._alerts.settled(lease, self._held[lease], pico)
@@ -150,7 +153,7 @@ class Reservations:
     async def of_attempt(self, call: Call, deployment: Deployment) -> AsyncIterator[None]:
         """Raises UpstreamRateLimited: another target may have room."""
         needs = call.needs or Needs(Cost(1, call.body_bytes // BYTES_PER_TOKEN + round(USUAL_ANSWER)))
-        found = await self._ask(deployment.claims, needs)
+        found, _ = await self._ask(deployment.claims, needs)
         if isinstance(found, Refusal):
             self._count(found)
             raise UpstreamRateLimited(
@@ -183,20 +186,21 @@ class Reservations:
             await asyncio.wait(self._settling, timeout=_SETTLED_IN_S)
         await self._ledger.close()
 
-    async def _ask(self, claims: Sequence[Claim], needs: Needs) -> Lease | Refusal:
+    async def _ask(self, claims: Sequence[Claim], needs: Needs) -> tuple[Lease | Refusal, Needs]:
+        """Also what was reserved: not the answer, where no limit has ever room for it."""
         try:
             found = await self._ledger.reserve(claims, needs.cost, self._clock.monotonic(), TTL_S)
             if isinstance(found, Refusal):
                 if found.retry_after_s is not None or not needs.answer:
-                    return found
+                    return found, needs
                 needs = needs.without_answer()
                 found = await self._ledger.reserve(claims, needs.cost, self._clock.monotonic(), TTL_S)
                 if isinstance(found, Refusal):
-                    return found
+                    return found, needs
         except LedgerUnavailable as exc:
             raise LimitsUnavailable("Limits cannot be checked at the moment; try again.") from exc
         self._held[found] = needs.cost.pico_usd
-        return found
+        return found, needs
 
     async def _extend(self, lease: Lease, more: Cost) -> None:
         try:

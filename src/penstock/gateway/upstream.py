@@ -219,8 +219,12 @@ async def _attempt(
                 delta = reader.answer(await response.read(ANSWER_LIMIT_BYTES))
                 attempt.first_content_s = call.first_content_s = deps.clock.monotonic()
                 attempt.usage = call.usage = delta.usage
-                if delta.usage is None and isinstance(delta, Counted):
-                    attempt.usage = Usage()
+                if delta.usage is None:
+                    if isinstance(delta, Counted):
+                        attempt.usage = Usage()
+                    elif volume is not None:
+                        volume.saw(delta)
+                        attempt.usage = call.usage = consumed(None, request, reader, volume)
                 await emit((delta,))
                 if checked is not None:
                     await checked.end()
@@ -270,6 +274,8 @@ async def _attempt(
                 await _read_out(response)
             elif not reader.is_complete:
                 raise UpstreamCut(f"{deployment.name} ended its answer before it was complete.")
+            if attempt.usage is None:
+                attempt.usage = call.usage = consumed(None, request, reader, volume)
             if held:
                 await emit(held)
             if checked is not None:

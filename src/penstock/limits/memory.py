@@ -428,7 +428,15 @@ class MemoryLedger:
             return
         number, limit = row.current.number, row.limit
         wanted = max(needed, min(limit.amount, needed + limit.amount // BLOCKS)) - row.taken
-        await self._blocks.take(scope, limit.key, number, wanted)
-        if row.current.number == number:
+        try:
+            await self._blocks.take(scope, limit.key, number, wanted)
+        except asyncio.CancelledError:  # who asked has left; it was asked for, and is done all the same
+            self._took(row, number, wanted)
+            raise
+        self._took(row, number, wanted)
+
+    @staticmethod
+    def _took(row: Row, number: int, wanted: int) -> None:
+        if row.taken is not None and row.current.number == number:
             row.taken += wanted
             row.set_limit(row.limit)

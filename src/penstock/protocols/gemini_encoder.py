@@ -342,7 +342,11 @@ class GeminiEncoder:
                 ended.append(piece)
         if not ended:
             return None
-        return {"candidates": ended, "usageMetadata": usage_body(self._usage or Usage()), **self._same}
+        return {
+            "candidates": ended,
+            "usageMetadata": usage_body(self._usage or self._call.usage or Usage()),
+            **self._same,
+        }
 
     def _check_finished(self) -> None:
         unfinished = any(candidate.is_open for candidate in self._candidates.values())
@@ -399,7 +403,7 @@ class GeminiEncoder:
             whole.append(piece)
         body: JSON = {"candidates": whole} if whole else {}
         if self._usage is not None or "usageMetadata" not in self._envelope:
-            body["usageMetadata"] = usage_body(self._usage or Usage())
+            body["usageMetadata"] = usage_body(self._usage or self._call.usage or Usage())
         return _encode({**body, **self._envelope, **self._same})
 
 

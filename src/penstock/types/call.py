@@ -60,6 +60,7 @@ class Call(msgspec.Struct):
     body_bytes: int = 0
     lease: Lease | None = None  # what is reserved for it, while it runs
     needs: Any = None  # what it was expected to take: gateway.reservations.Needs
+    reserved: int = 0  # of that, tokens of its answer: a stream that says more reserves more
     refusal: Refusal | None = None  # of the limit that turned it away
     limit_s: float | None = None  # of the whole call, where the client said one
     queue_position: int = 0  # when it began to wait; 0 = it never did
