@@ -31,8 +31,8 @@ from penstock.workers.messages import Begin
 from penstock.workers.sockets import Address
 
 MODULE = "penstock.worker"
-STOP_S = 10.0  # beyond its drain: to settle what it holds, and to write its log
-AT_ONCE_S = 5.0
+STOP_S = 20.0  # beyond its drain: to cut what is left, to settle what it holds, and to write its log
+AT_ONCE_S = 10.0
 
 _log = structlog.get_logger("penstock.workers")
 
