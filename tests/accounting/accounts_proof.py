@@ -92,7 +92,8 @@ class Proof:
         lap = self._judge(since_us)
         self.laps.append(lap)
         self.wrong += lap.wrong
-        self.wrong += differences(self.totals, await self.gateway.settled())
+        for period in ("total", "month"):
+            self.wrong += differences(self.totals, await self.gateway.settled(period))
         told = tuple(int(metrics[f"penstock_tokens_total/{kind}"]) for kind in ("prompt", "completion"))
         if told != tuple(self._tokens):
             self.wrong.append(f"metrics say {told} tokens, the rows {self._tokens}")
