@@ -23,6 +23,7 @@ from bench.suites import (
     latency,
     ledger,
     overload,
+    recording,
     replicas,
     routing,
     stream,
@@ -30,10 +31,11 @@ from bench.suites import (
     translation,
     unary,
     usage,
+    workers,
 )
 
 SUITES: tuple[Suite, ...] = (
-    *(unary, stream, translation, latency, configuration, ledger),
+    *(unary, stream, translation, latency, recording, configuration, ledger, workers),
     *(engines, batching, routing, replicas, tail, overload, usage, footprint),
 )
 ROUNDS_OF_ALL = 5

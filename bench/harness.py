@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -43,17 +43,18 @@ class Bench:
 
 
 class Program:
-    """A running process group on one core; `with` stops it."""
+    """A running process group on one core, or some; `with` stops it."""
 
     def __init__(
         self,
         argv: Sequence[str],
         *,
-        core: int | None,
+        core: int | Collection[int] | None,
         work: Path,
         env: Mapping[str, str] | None = None,
         name: str = "program",
     ) -> None:
+        cores = {core} if isinstance(core, int) else core or ()
         base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self.log = work / f"{name}.log"
         with self.log.open("wb") as log:
@@ -65,7 +66,7 @@ class Program:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - no threads yet in this script
+                preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - no threads yet in this script
             )
         self.pid = self._process.pid
 
@@ -212,12 +213,17 @@ def body(model: str, prompt_bytes: int = 1024, *, stream: bool = False) -> dict[
 class Running(Program):
     """A subject in front of an upstream, ready for its first request."""
 
-    def __init__(self, subject: Subject, setup: Setup, *, prompt_bytes: int = 1024) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        setup: Setup,
+        *,
+        prompt_bytes: int = 1024,
+        core: int | Collection[int] = CORE_UNDER_TEST,
+    ) -> None:
         self.subject = subject
         self.launch: Launch = subject.launch(setup)
-        super().__init__(
-            self.launch.argv, core=CORE_UNDER_TEST, work=setup.work, env=self.launch.env, name=subject.name
-        )
+        super().__init__(self.launch.argv, core=core, work=setup.work, env=self.launch.env, name=subject.name)
         asked = body(self.launch.model, prompt_bytes)
         try:
             wait_for(lambda: self.ask(asked), self, subject.start_s)

@@ -26,8 +26,9 @@ class Setup:
     upstream: str  # base URL of an OpenAI-compatible server, with /v1; it takes any key
     port: int  # to listen on, at 127.0.0.1
     work: Path  # an empty folder of its own, deleted afterwards
-    keys: int = 1  # Penstock only: how many keys and routes are configured
+    keys: int = 1  # Penstock only: how many keys, routes and workers
     routes: int = 1
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ SECRET = "sk-bench-0123456789abcdef"  # noqa: S105 - a key of a throw-away gatew
 
 
 def penstock_argv(config: Path) -> tuple[str, ...]:
-    return (str(Path(sys.executable).with_name("penstock")), "serve", "--config", str(config))
+    """What it writes down lies beside the configuration, and goes away with it."""
+    program = Path(sys.executable).with_name("penstock")
+    return (str(program), "serve", "--config", str(config), "--data-dir", str(config.parent / "data"))
 
 
 def _penstock_install() -> str:
@@ -75,10 +78,11 @@ def _penstock_install() -> str:
 def _penstock_launch(setup: Setup) -> Launch:
     keys = [f"  k{i}: {{secret: {SECRET}{i:07d}}}" for i in range(setup.keys)]
     deployments = [f"  m{i}: {{provider: up, model: m}}" for i in range(setup.routes)]
+    workers = f", workers: {setup.workers}" if setup.workers > 1 else ""
     config = "\n".join(
         [
             "builtin: off",
-            f"server: {{host: 127.0.0.1, port: {setup.port}}}",
+            f"server: {{host: 127.0.0.1, port: {setup.port}{workers}}}",
             f"providers: {{up: {{kind: openai-compatible, base_url: '{setup.upstream}', api_key: none}}}}",
             "deployments:",
             *deployments,

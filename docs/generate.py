@@ -181,7 +181,7 @@ def cli() -> str:
 
 def _command(command: Any, name: str) -> Iterator[str]:
     children: dict[str, Any] = getattr(command, "commands", {})
-    if not children:
+    if not children or command.invoke_without_command:
         yield f"### `{name}`\n"
         yield _plain(command.help) + "\n"
         if command.epilog:

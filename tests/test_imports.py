@@ -35,10 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "config": {*LEAVES, *PARTS, "config"},
     "gateway": {*LEAVES, *PARTS, "gateway", "config.snapshot"},
     "runtime": {*LEAVES, "engines", "runtime"},
-    "control": {*LEAVES, "config", "routing", "store", "models", "control"},
+    "workers": {*LEAVES, "routing", "telemetry", "runtime", "workers"},
+    "control": {*LEAVES, "auth", "config", "routing", "store", "models", "control"},
     "admin": {*LEAVES, *PARTS, "config", "control", "admin"},
 }
-ANYTHING = {"serve", "cli", "testing"}
+ANYTHING = {"serve", "supervisor", "worker", "cli", "testing"}
 
 
 def imports(module: str) -> set[str]:

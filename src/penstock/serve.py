@@ -2,6 +2,7 @@
 
     snapshot -> fleet (engine processes) + http1 client + app -> uvicorn on a socket we bound
     live     -> store + reload + admin API + usage, where what runs may change
+    part     -> of several workers (worker.py): the fleet and the socket are the supervisor's (supervisor.py)
 
 Start: the socket listens before any engine is ready; requests wait for their model (Timeouts.loading_s).
 Stop: SIGINT or SIGTERM ends accepting, lets running answers finish for `drain_s`, cuts what is left, then
@@ -70,6 +71,8 @@ from penstock.types.control import DeploymentLine, ReplicaLine
 from penstock.types.deployment import Deployment
 from penstock.types.ledger import Claim, Ledger, Row
 from penstock.types.store import Store
+from penstock.workers.part import Part
+from penstock.workers.view import View
 
 BUILTIN_CHAT_FILE = Path(__file__).parent / "engines" / "data" / "penstock-demo-5m-q8_0.gguf"
 BACKLOG = 2048
@@ -111,6 +114,8 @@ class Options:
     live: Live | None = None  # None: the snapshot stays as it is, and nothing is written down
     data_dir: Path | None = None  # without one, budgets begin anew with every start
     drain_s: float = 30.0
+    workers: int = 1  # more than one: penstock.supervisor serves
+    log_level: str = "info"  # of workers
     on_ready: Callable[[str], None] | None = None
     on_status: Callable[[Sequence[PoolStatus]], None] | None = None
 
@@ -120,42 +125,48 @@ def run(options: Options) -> None:
     uvloop.run(serve(options))
 
 
-async def serve(options: Options) -> None:
-    """Serves until a signal or cancellation. Raises CannotListen, StoreUnavailable."""
+async def serve(options: Options, part: Part | None = None) -> None:
+    """Serves until a signal or cancellation. `part`: of which gateway this process is a worker.
+
+    Raises CannotListen, StoreUnavailable.
+    """
     raise_open_files()
-    listening = listen(options.host, options.port)
+    listening = listen(options.host, options.port) if part is None else part.listening
     with contextlib.closing(listening):
         async with (
             http1.Client(max_connections_per_origin=UPSTREAM_CONNECTIONS) as client,
-            _opened(options.live) as store,
+            opened(options.live) as store,
         ):
             clock = SystemClock()
-            pools = tuple(options.snapshot.pools.values())
-            fleet = Fleet(pools, _resolve, ENGINES.load, client=client, clock=clock)
+            balance = Balance()
+            fleet: Fleet | View
+            if part is None:
+                fleet = fleet_of(options.snapshot, client, clock)
+            else:
+                fleet = part.fleet
+                fleet.account_for(balance.load)
 
             def pool_rows() -> list[PoolRow]:
-                return [_pool_row(status) for status in fleet.status()]
+                return [pool_row(status) for status in fleet.status()]
 
             media = Media(client, options.snapshot.media_hosts)
-            balance = Balance()
             health = Health(fleet, clock, balance.load)
-            queues = Queues(clock)
+            queues = Queues(clock) if part is None else Queues(clock, part.share)
             classifiers = Classifiers(clock)
             plan = options.snapshot.limits
             ledger = await open_ledger(
                 plan.store,
                 clock,
                 database=options.live.store_url if options.live else "",
-                data_dir=options.data_dir,
-                processes=plan.processes,
+                data_dir=options.data_dir if part is None or plan.store != "memory" else None,
+                processes=plan.processes * options.workers,
             )
             webhooks = Webhooks(client, clock, lambda: app.snapshot.hooks)
-            reservations = Reservations(
-                ledger, clock, alerts=Alerts(clock, webhooks.tell), is_shared=plan.store != "memory"
-            )
+            alerts = Alerts(clock, webhooks.tell)
+            reservations = Reservations(ledger, clock, alerts=alerts, is_shared=plan.store != "memory")
             metrics = Metrics(
                 __version__,
-                pool_rows,
+                pool_rows if part is None else tuple,
                 lambda: health.down(app.snapshot.deployments()),
                 balance.report,
                 queues.report,
@@ -164,6 +175,7 @@ async def serve(options: Options) -> None:
                 usage=lambda: plane.counts() if plane is not None else UsageCounts(),
             )
             plane = _Plane(options.live, store, clock, ledger) if options.live and store else None
+            is_first = part is None or part.number == 0
             web = Web(client)
             tokens = Tokens(web, clock)
             logins = Logins(tokens, web, clock, options.snapshot.hash_key)
@@ -199,26 +211,32 @@ async def serve(options: Options) -> None:
             if plane is not None:
                 await plane.start(app, deps, fleet)
             door = await asyncio.to_thread(tls.Door, options.snapshot.tls) if options.snapshot.tls else None
+            probes = Probes(lambda: app.snapshot, deps)
+            if part is not None:
+                for one in (app, alerts, balance, logins, metrics, deps.thoughts, probes):
+                    one.join(part)
+                if plane is not None:
+                    plane.admin.join(part)
             server = _Server(app, options, listening, door)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
                 aside = [
                     tasks.spawn(group, fleet.run(), "fleet"),
-                    tasks.spawn(group, _report(fleet, options), "status"),
+                    tasks.spawn(group, report(fleet.status, options), "status"),
                     tasks.spawn(group, _collect(metrics), "garbage"),
                     tasks.spawn(group, _refresh_keys(app, callers), "keys of issuers"),
                     tasks.spawn(group, reservations.run(), "heartbeats of leases"),
                 ]
                 again: list[Callable[[], object]] = []  # what SIGHUP does
                 if plane is not None:
-                    aside.append(tasks.spawn(group, plane.run(), "control plane"))
+                    aside.append(tasks.spawn(group, plane.run(is_first=is_first), "control plane"))
                     again.append(plane.reload.again)
                 if door is not None:
                     hangup = asyncio.Event()
                     aside.append(tasks.spawn(group, _reread(door, hangup), "certificates"))
                     again.append(hangup.set)
-                probing = tasks.spawn(group, Probes(lambda: app.snapshot, deps).run(), "probes")
-                with _signals(server, again):
+                probing = tasks.spawn(group, probes.run(), "probes")
+                with signals(server.stop, again) if part is None else part.stopping(server.stop, again):
                     try:
                         await server.serve_to_the_end(listening)
                     finally:
@@ -230,6 +248,7 @@ async def serve(options: Options) -> None:
                         await callers.aclose()
                         if plane is not None:
                             await plane.usage.flush()
+                        metrics.leave()
                 for task in aside:
                     task.cancel()
 
@@ -245,7 +264,7 @@ class _Plane:
         self._forgetting = partial(forget, store, live.settings.store.usage, clock)
         self._lines: Callable[[], list[DeploymentLine]] = list
 
-    async def start(self, app: App, deps: Deps, fleet: Fleet) -> None:
+    async def start(self, app: App, deps: Deps, fleet: Fleet | View) -> None:
         """Takes the store's rows into the snapshot. Raises StoreUnavailable."""
 
         def take(snapshot: Snapshot, ended: Collection[str]) -> None:
@@ -256,11 +275,13 @@ class _Plane:
         self._lines = lambda: _deployment_lines(app.snapshot, deps, fleet)
         await self.reload.start(take)
 
-    async def run(self) -> None:
+    async def run(self, *, is_first: bool) -> None:
+        """`is_first`: of several workers the one that does what one is enough for."""
         async with asyncio.TaskGroup() as group:
             tasks.spawn(group, _unending(self.reload.run, "reload"), "reload")
             tasks.spawn(group, _unending(self.usage.run, "usage"), "usage")
-            tasks.spawn(group, _unending(self._forgetting, "old usage"), "old usage")
+            if is_first:
+                tasks.spawn(group, _unending(self._forgetting, "old usage"), "old usage")
 
     async def _used(self, claims: Sequence[Claim]) -> list[Row]:
         return await self._ledger.report(claims, self._clock.monotonic())
@@ -283,7 +304,7 @@ async def _unending(run: Callable[[], Awaitable[None]], name: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _opened(live: Live | None) -> AsyncIterator[Store | None]:
+async def opened(live: Live | None) -> AsyncIterator[Store | None]:
     if live is None:
         yield None
         return
@@ -413,13 +434,13 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _signals(server: _Server, again: Sequence[Callable[[], object]]) -> Iterator[None]:
+def signals(stop: Callable[[], None], again: Sequence[Callable[[], object]]) -> Iterator[None]:
     """SIGHUP: the configuration file and the certificates are read again."""
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
     wanted: dict[signal.Signals, Callable[[], object]] = {
-        signal.SIGINT: server.stop,
-        signal.SIGTERM: server.stop,
+        signal.SIGINT: stop,
+        signal.SIGTERM: stop,
     }
     if again:
         wanted[signal.SIGHUP] = lambda: [act() for act in again]
@@ -436,11 +457,11 @@ def _signals(server: _Server, again: Sequence[Callable[[], object]]) -> Iterator
             loop.remove_signal_handler(number)
 
 
-async def _report(fleet: Fleet, options: Options) -> None:
+async def report(status: Callable[[], list[PoolStatus]], options: Options) -> None:
     if options.on_status is None:
         return
     while True:
-        options.on_status(fleet.status())
+        options.on_status(status())
         await asyncio.sleep(STATUS_EVERY_S)
 
 
@@ -473,7 +494,7 @@ async def _collect(metrics: Metrics) -> None:
             uncollected_s = 0.0
 
 
-def _deployment_lines(snapshot: Snapshot, deps: Deps, fleet: Fleet) -> list[DeploymentLine]:
+def _deployment_lines(snapshot: Snapshot, deps: Deps, fleet: Fleet | View) -> list[DeploymentLine]:
     """Each once, with the routes that lead to it."""
     named: dict[str, tuple[Deployment, list[str]]] = {}
     for route in snapshot.routes.values():
@@ -507,6 +528,14 @@ def _replica_lines(status: PoolStatus) -> tuple[ReplicaLine, ...]:
     )
 
 
+def fleet_of(
+    snapshot: Snapshot, client: http1.Client, clock: Clock, changed: Callable[[], None] = lambda: None
+) -> Fleet:
+    """The engines of this machine."""
+    pools = tuple(snapshot.pools.values())
+    return Fleet(pools, _resolve, ENGINES.load, client=client, clock=clock, changed=changed)
+
+
 async def _resolve(source: str, progress: Callable[[models.Progress], None]) -> str:
     """The local path of a model, fetched when it is not here yet; the thread stops when we are cancelled."""
     if source == BUILTIN_CHAT:
@@ -520,7 +549,7 @@ async def _resolve(source: str, progress: Callable[[models.Progress], None]) -> 
     return str(found.path)
 
 
-def _pool_row(status: PoolStatus) -> PoolRow:
+def pool_row(status: PoolStatus) -> PoolRow:
     states = Counter[str](replica.state for replica in status.replicas)
     if status.error and not states["ready"]:  # its model could not be fetched: no replica has begun
         states = Counter(failed=len(status.replicas))

@@ -1,7 +1,7 @@
 """The admin API without a door: callers are VirtualKeys, answers are read."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from penstock.admin.api import Api
 from penstock.config.load import Flags, load_text
+from penstock.config.snapshot import Snapshot
 from penstock.control.reload import Reload
 from penstock.control.source import Source
 from penstock.lib.clock import SystemClock
@@ -33,7 +34,7 @@ teams:
   filed: {limits: {requests: 60/min}, budget: {usd: 25.5}}
 keys:
   root: {secret: sk-owner, role: owner}
-  filed-key: {secret: sk-filed, team: filed}
+  filed-key: {secret: sk-filed, team: filed, ips: [10.0.0.0/8], expires: "2100-01-01T00:00:00Z"}
 """
 
 
@@ -42,6 +43,11 @@ class Office:
         self.store = store
         self.api = api
         self.reload = reload
+        self.taken: Snapshot
+
+    def take(self, snapshot: Snapshot, ended: Collection[str]) -> None:
+        del ended
+        self.taken = snapshot
 
     async def ask(
         self, caller: VirtualKey, method: str, path: str, body: Any = None, **headers: str
@@ -74,6 +80,10 @@ class Office:
         """Takes what was written, as the running server does within a second."""
         await self.reload.take_rows()
 
+    def callers(self) -> Collection[VirtualKey]:
+        """Of the store, as they call."""
+        return self.taken.keys.values()
+
     async def see(self, path: str, caller: VirtualKey = OWNER) -> Any:
         status, answer = await self.ask(caller, "GET", path)
         assert status == 200, answer
@@ -93,7 +103,8 @@ async def office(path: Path, config: str = CONFIG) -> AsyncIterator[Office]:
         settings = load_text(config, env={})
         clock = SystemClock()
         reload = Reload(Source(Flags(), "penstock.yaml", secret=b"0" * 32), settings, store, clock)
-        await reload.start(lambda snapshot, ended: None)
-        yield Office(store, Api(store, reload, list, used, clock, version="test"), reload)
+        desk = Office(store, Api(store, reload, list, used, clock, version="test"), reload)
+        await reload.start(desk.take)
+        yield desk
     finally:
         await store.aclose()

@@ -11,7 +11,8 @@ import pytest
 from desk_help import OWNER, Office, office
 
 from penstock.admin.rights import ADMINS
-from penstock.types.identity import ROLES, RoleName, VirtualKey
+from penstock.config.errors import ConfigError
+from penstock.types.identity import ROLES, Requirements, RoleName, VirtualKey
 from penstock.types.usage_store import UsageRow
 
 NOV_S = 1_793_491_200  # 2026-11-01
@@ -104,6 +105,7 @@ async def test_what_the_file_says_is_read_only(tmp_path: Path) -> None:
         assert team["budget"] == [{"usd": "25.5"}]
         key = await desk.see("/keys/filed-key")
         assert (key["source"], key["team"]) == ("file", "filed")
+        assert (key["networks"], key["expires"]) == (["10.0.0.0/8"], 4_102_444_800)
         assert "sk-filed" not in str(await desk.see("/keys"))
         assert (await desk.see("/routes/fixed"))["source"] == "file"
         for method, path, body in (
@@ -119,8 +121,18 @@ async def test_what_the_file_says_is_read_only(tmp_path: Path) -> None:
         made = await desk.make("/keys", name="of a filed team", team="filed")  # it gets a row to be named by
         assert (made["team"], (await desk.see("/teams/filed"))["source"]) == ("filed", "file")
         assert [row["id"] for row in (await desk.see("/teams"))["data"]] == ["filed"]
+
+
+async def test_who_is_of_a_team_of_the_file_or_of_an_issuer_of_tokens(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
         member = VirtualKey("dev", role="developer", team="filed")
         assert [row["id"] for row in (await desk.see("/teams", member))["data"]] == ["filed"]
+        assert (await desk.make("/keys", member, name="k"))["team"] == "filed"
+        stranger = VirtualKey("token", role="developer", team="of-an-issuer", user="ann@example.com")
+        assert (await desk.see("/teams", stranger))["data"] == []
+        assert (await desk.ask(stranger, "POST", "/keys", {"name": "k"}))[0] == 404
+        await desk.make("/teams", id="of-an-issuer", name="theirs")
+        assert (await desk.make("/keys", stranger, name="k"))["team"] == "of-an-issuer"
 
 
 async def test_who_changed_what_is_told_without_secrets(tmp_path: Path) -> None:
@@ -151,6 +163,8 @@ ALLOWED: dict[tuple[str, str], set[str]] = {
     ("GET", "/changes"): {"owner", "admin", "operator"},
     ("GET", "/usage"): set(ROLES),
     ("GET", "/statements"): set(ROLES),
+    ("POST", "/statements/reconcile"): {"owner", "admin", "operator"},
+    ("POST", "/usage/rerate"): set(ADMINS),
     ("GET", "/configuration"): {"owner", "admin", "operator"},
     ("GET", "/deployments"): {"owner", "admin", "operator"},
 }
@@ -218,6 +232,26 @@ async def used(desk: Office, at_s: float, team: str, route: str, pico: int | Non
     await desk.store.add_usage([row])
 
 
+async def test_limits_are_not_escaped_by_a_new_key(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        team = (await desk.make("/teams", name="t", limits={"requests": "5/min"}))["id"]
+        user = (await desk.make("/users", email="ann@example.com", limits={"requests": "1/min"}))["id"]
+        await desk.make("/memberships", team=team, user=user)
+        own = await desk.make("/keys", name="limited", team=team, limits={"tokens": "1k/min"})
+        hers = await desk.make("/keys", name="hers", team=team, user=user)
+        await desk.make("/keys", name="free", team=team)
+        await desk.follow()
+        callers = {key.name: key for key in desk.callers()}
+        limited, ann = callers[own["id"]], callers[hers["id"]]
+        assert (await desk.ask(limited, "POST", "/keys", {"name": "k"}))[0] == 403
+        assert (await desk.ask(limited, "PATCH", f"/keys/{own['id']}", {"limits": {}}))[0] == 403
+        assert (await desk.ask(limited, "POST", f"/keys/{own['id']}/rotate", {}))[0] == 200  # they stay
+        assert (await desk.ask(ann, "POST", "/keys", {"name": "k"}))[1]["param"] == "user"
+        assert (await desk.make("/keys", ann, name="k", user=user))["user"] == user
+        placed = VirtualKey("eu", role="developer", team=team, requires=Requirements(frozenset({"eu"})))
+        assert (await desk.ask(placed, "POST", "/keys", {"name": "k"}))[0] == 403
+
+
 async def test_a_statement_is_what_its_lines_add_up_to(tmp_path: Path) -> None:
     async with office(tmp_path / "store.db") as desk:
         one = (await desk.make("/teams", name="=one"))["id"]
@@ -242,3 +276,28 @@ async def test_a_statement_is_what_its_lines_add_up_to(tmp_path: Path) -> None:
         assert [row["team"] for row in (await desk.see("/statements?month=2026-11", viewer))["data"]] == [two]
         assert (await desk.ask(viewer, "GET", f"/statements?team={one}"))[0] == 404
         assert (await desk.ask(OWNER, "GET", "/statements?month=2026-13"))[0] == 400
+
+
+SEVERAL = """
+builtin: off
+server: {workers: 2}
+providers: {up: {kind: openai-compatible, base_url: "http://127.0.0.1:9/v1", api_key: k}}
+deployments: {m: {provider: up, model: some-model}}
+keys: {root: {secret: sk-owner, role: owner}}
+"""
+
+
+async def test_workers_that_share_no_ledger_take_no_limits(tmp_path: Path) -> None:
+    limits = {"requests": "5/min"}
+    async with office(tmp_path / "store.db", SEVERAL) as desk:
+        assert (await desk.make("/teams", name="free"))["limits"] == {}
+        status, answer = await desk.ask(OWNER, "POST", "/teams", {"name": "t", "limits": limits})
+        assert (status, answer["param"]) == (400, "limits")
+        assert "each of the workers alone" in answer["message"]
+    async with office(tmp_path / "store.db", SEVERAL.replace("workers: 2", "workers: 1")) as desk:
+        await desk.make("/keys", name="k", limits=limits)
+    with pytest.raises(ConfigError, match="each of the workers alone"):
+        async with office(tmp_path / "store.db", SEVERAL):
+            pass
+    async with office(tmp_path / "store.db", SEVERAL + "limits: {store: sql}") as desk:
+        await desk.make("/teams", name="t", limits=limits)

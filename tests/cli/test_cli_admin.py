@@ -69,6 +69,8 @@ def test_a_team_and_its_keys(penstock: Penstock, server: str) -> None:
     team = run(penstock, "teams", "create", "search", "--tokens", "200k/min", "--budget", "500/week:m,n")
     assert team["limits"] == {"tokens": ["200k/min"]}
     assert team["budget"] == [{"usd": "500", "period": "week", "models": ["m", "n"]}]
+    terms = run(penstock, "teams", "set", "search", "--markup", "-2.5", "--allowance", "10")
+    assert (terms["markup"], terms["allowance"]) == ("-2.5", "10")
     run(penstock, "users", "create", "ann@example.com")
     run(penstock, "teams", "add", "search", "ann@example.com")
     (member,) = run(penstock, "teams", "members", "search")
@@ -118,6 +120,33 @@ def test_routes_usage_and_changes(penstock: Penstock, server: str) -> None:
     text = penstock("statements", "--csv").stdout
     assert next(csv.reader(io.StringIO(text)))[:3] == ["month", "team", "name"]
     assert run(penstock, "statements", "--month", "2026-01")["is_final"]
+
+
+def test_books_are_put_right(penstock: Penstock, server: str, home: Path) -> None:
+    done = run(penstock, "usage", "rerate", "--since", "7d", "--dry-run", "--model", "m")
+    assert (done["dry_run"], done["changed"], done["after_usd"]) == (True, 0, "0")
+    told = penstock("usage", "rerate", "--since", "2026-11-01")
+    assert told.stdout == "0 calls cost 0 USD; before it was 0 USD\n"
+    assert penstock("usage", "rerate").exit_code == 2
+
+    file = home / "invoice.csv"
+    file.write_text("\ufeffTag;Modell;Netto\n2026-11-03;m;1.25\n2026-10-31;m;1\n")
+    words = ("statements", "reconcile", "--invoice", str(file), "--provider", "up", "--month", "2026-11")
+    assert "known as its date or model or cost" in penstock(*words).output
+    columns = ("--columns", "date=Tag,model=Modell,cost=Netto", "--models", "m=upstream-model")
+    found = run(penstock, *words, *columns)
+    assert found["states"] == {"matched": 0, "invoice_only": 1, "ours_only": 0}
+    assert (found["data"][0]["model"], found["total"]["difference_usd"]) == ("upstream-model", "1.25")
+    table = penstock(*words, *columns).stdout.splitlines()
+    assert table[1].split()[:3] == ["2026-11-03", "upstream-model", "invoice_only"]
+    assert table[-1] == "0 matched, 1 only on the invoice, 0 only with us"
+    text = penstock(*words, *columns, "--csv").stdout
+    assert next(csv.DictReader(io.StringIO(text)))["invoice_usd"] == "1.25"
+    assert "write name=name" in penstock(*words, "--columns", "date").output
+    file.write_bytes(b"\xff\xfe")
+    assert "is no text in UTF-8" in penstock(*words).output
+    file.write_bytes(b"x" * 8_000_001)
+    assert "more than 8,000,000 bytes" in penstock(*words).output
 
 
 def test_where_the_server_is_and_who_asks(penstock: Penstock, server: str, home: Path) -> None:

@@ -18,7 +18,8 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]
     below = getattr(command, "commands", {})
     if not below:
         return [words]
-    return [path for name, child in below.items() for path in commands(child, (*words, name))]
+    found = [path for name, child in below.items() for path in commands(child, (*words, name))]
+    return [words, *found] if command.invoke_without_command else found
 
 
 COMMANDS = commands(get_command(app))
@@ -47,8 +48,10 @@ def test_the_commands_of_this_release() -> None:
         *(f"routes {word}" for word in ("list", "set", "delete")),
         "import litellm",
         "usage",
+        "usage rerate",
         "limits",
         "statements",
+        "statements reconcile",
         "changes",
     }
 

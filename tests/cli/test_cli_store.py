@@ -6,15 +6,21 @@ from pathlib import Path
 import pytest
 from penstock_fixture import Penstock
 
+from penstock.store.migrations import OURS
+
+TITLES = [one.title for one in OURS]
+
 
 @pytest.fixture
 def database(home: Path, penstock: Penstock) -> Path:
     result = penstock("store", "migrate")
     assert result.exit_code == 0, result.output
-    assert re.findall(r"^applied (\S+)", result.output, re.MULTILINE) == ["0001_entities", "0002_usage"]
+    assert re.findall(r"^applied (.+)", result.output, re.MULTILINE) == TITLES
     path = home / "data" / "penstock.db"
     with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO teams VALUES ('team_1', 1, 'ann', 1, 'research', '{}', '[]')")
+        connection.execute(
+            "INSERT INTO teams VALUES ('team_1', 1, 'ann', 1, 'research', '{}', '[]', '0', '0')"
+        )
     connection.close()
     return path
 
@@ -32,7 +38,7 @@ def test_status_says_what_is_there(database: Path, penstock: Penstock) -> None:
     assert result.exit_code == 0, result.output
     lines = {line[:12].strip(): line[13:] for line in result.output.splitlines()}
     assert lines["database"] == str(database)
-    assert (lines["schema"], lines["pending"], lines["teams"]) == ("0001, 0002", "none", "1")
+    assert (lines["schema"], lines["pending"], lines["teams"]) == ("0001, 0002, 0003", "none", "1")
     found = json.loads(penstock("store", "status", "--json").output)
     assert (found["backend"], found["counts"]["teams"], found["usage_calls"]) == ("sqlite", 1, 0)
 
@@ -58,15 +64,13 @@ def test_a_copy_is_made_and_restored(database: Path, penstock: Penstock, tmp_pat
 
 
 def test_migrations_are_taken_back(database: Path, penstock: Penstock) -> None:
-    result = penstock("store", "migrate", "--down", "2")
+    result = penstock("store", "migrate", "--down", str(len(OURS)))
     assert result.exit_code == 0, result.output
-    assert "reverted 0002_usage (pre)\nreverted 0001_entities (pre)\n" in result.output
+    assert "".join(f"reverted {title}\n" for title in reversed(TITLES)) in result.output
     result = penstock("store", "status")
-    assert "0001_entities (pre), 0002_usage (pre)" in result.output
+    assert ", ".join(TITLES) in result.output
     assert penstock("store", "backup", "copy.db").exit_code == 1
-    assert json.loads(penstock("store", "migrate", "--json", "--post").output) == {
-        "applied": ["0001_entities (pre)", "0002_usage (pre)"]
-    }
+    assert json.loads(penstock("store", "migrate", "--json", "--post").output) == {"applied": TITLES}
     assert "nothing to do" in penstock("store", "migrate").output
     assert penstock("store", "migrate", "--down", "9").exit_code == 1
 

@@ -43,7 +43,7 @@ def test_all_problems_of_a_file_are_reported_at_once_in_its_order() -> None:
         ["my.yaml:12", "builtin"],
     ]
     assert lines[1].endswith(
-        "allowed: host, port, secret, tls, body_limit, media_hosts; did you mean 'host'?"
+        "allowed: host, port, workers, secret, tls, body_limit, media_hosts; did you mean 'host'?"
     )
     assert "did you mean 'openai'?" in lines[2]
     assert "not in this release" in lines[7]

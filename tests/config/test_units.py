@@ -5,10 +5,12 @@ from hypothesis import strategies as st
 from penstock.config.units import (
     format_amount,
     format_duration,
+    format_percent,
     format_price,
     format_size,
     parse_amount,
     parse_duration,
+    parse_percent,
     parse_price,
     parse_size,
 )
@@ -33,6 +35,24 @@ def test_an_amount_survives_writing_and_reading(count: int) -> None:
 @given(st.integers(min_value=0, max_value=10**15))
 def test_a_price_survives_writing_and_reading(pico: int) -> None:
     assert parse_price(format_price(pico)) == pico
+
+
+@given(st.integers(min_value=-10_000, max_value=100_000))
+def test_a_percentage_survives_writing_and_reading(points: int) -> None:
+    assert parse_percent(format_percent(points)) == points
+
+
+@pytest.mark.parametrize(
+    ("text", "points"), [("2.5", 250), ("-10%", -1000), ("+0.07", 7), ("-0", 0), ("1000", 100_000)]
+)
+def test_percentages(text: str, points: int) -> None:
+    assert parse_percent(text) == points
+
+
+@pytest.mark.parametrize("text", ["", "x", "2.555", "1e2", "-100.01", "1000.01", "5 %", "--5", "."])
+def test_bad_percentages(text: str) -> None:
+    with pytest.raises(ValueError, match="a percentage is"):
+        parse_percent(text)
 
 
 @pytest.mark.parametrize(

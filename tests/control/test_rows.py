@@ -17,7 +17,7 @@ from penstock.store import open_store
 from penstock.store.base import ScriptedStore
 from penstock.types.errors import Conflict, StoreUnavailable
 from penstock.types.identity import VirtualKey
-from penstock.types.store import Budget, Key, Limits, ServiceAccount, StoredRoute, Team, User
+from penstock.types.store import Budget, Key, Limits, ServiceAccount, StoredRoute, Team, User, Webhook
 
 LIMITS = (Limits(), Limits(requests=("5/min",)), Limits(concurrency=2, tokens=("1k/min", "1M/day")))
 ROLES = ("viewer", "developer", "admin")
@@ -129,6 +129,22 @@ async def test_a_key_with_limits_that_make_no_sense_is_off_and_told(tmp_path: Pa
         await rows.follow()
         assert {one.name for one in rows.keys.values()} == {key.id, other.id, good.id}
         assert rows.left_out == ()
+    finally:
+        await store.aclose()
+
+
+async def test_webhooks_come_and_go(tmp_path: Path) -> None:
+    store = await open_store(f"sqlite:///{tmp_path}/store.db")
+    try:
+        rows = Rows(store, Around())
+        await rows.load()
+        made = await store.create(Webhook(url="https://a.b/c", secret="s", team=None), actor="a")
+        assert (await rows.follow()).has_hooks
+        (hook,) = rows.hooks.values()
+        assert (hook.name, hook.url, hook.secret, hook.is_trusted) == (made.id, "https://a.b/c", "s", False)
+        await store.update(msgspec.structs.replace(made, disabled=1), actor="a")
+        await rows.follow()
+        assert rows.hooks == {}
     finally:
         await store.aclose()
 

@@ -7,6 +7,7 @@ that others use at the same time.
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -90,11 +91,27 @@ def test_models_list(platform: Platform) -> None:
     assert json.loads(done.stdout) is not None
 
 
+def test_a_team_with_a_budget_as_the_readme_makes_it(platform: Platform) -> None:
+    (block,) = (one for one in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if " teams create " in one)
+    said = []
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)
+        assert words.pop(0) == ".venv/bin/penstock"
+        done = command(platform, *words)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout.strip())
+    assert said[0].startswith("team_")
+    assert re.fullmatch(r"sk-penstock-\w+", said[1].splitlines()[-1])
+
+
 def test_every_shell_line_of_the_readme_is_one_we_know() -> None:
     """Offline ones are run by a test; a new one must get its own."""
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
         first = block.split()[:2]
-        known = first[0] == "curl" or first == [".venv/bin/penstock", "run"]
+        known = first[0] == "curl" or first in (
+            [".venv/bin/penstock", "run"],
+            [".venv/bin/penstock", "teams"],
+        )
         known |= first[0] == "make" and set(re.findall(r"^make (\w+)", block, re.MULTILINE)) <= MAKE_TARGETS
         assert known, block
 

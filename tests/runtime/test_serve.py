@@ -46,5 +46,5 @@ def test_a_pool_whose_model_could_not_be_fetched_has_failed(
     replicas = tuple(
         ReplicaStatus(f"p#{number}", state, None, 0, 0, "", {}) for number, state in enumerate(states)
     )
-    row = serve._pool_row(PoolStatus("p", "fake", "file:/m", replicas, None, error))
+    row = serve.pool_row(PoolStatus("p", "fake", "file:/m", replicas, None, error))
     assert {state: count for state, count in row.states.items() if count} == expected

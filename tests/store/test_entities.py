@@ -201,7 +201,8 @@ async def test_who_changed_it_is_known(store: Opened) -> None:
         limits = msgspec.json.decode(msgspec.json.encode(LIMITS))
         assert (rows[2].old, rows[2].new) == ({"name": "a", "limits": {}}, {"name": "b", "limits": limits})
         assert rows[3].old is None
-        assert rows[3].new == {"id": team.id, "name": "a", "limits": {}, "budget": []}
+        unset = {"limits": {}, "budget": [], "markup": "0", "allowance": "0"}
+        assert rows[3].new == {"id": team.id, "name": "a", **unset}
         assert rows[0].new is None
         assert rows[1].new is not None
         assert rows[1].new["hash"] == "(hidden)"

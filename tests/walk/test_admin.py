@@ -8,6 +8,8 @@ import pytest
 from administered import KEYS, OWNER, administered
 from gateways import chat
 
+from penstock.lib.clock import SystemClock
+from penstock.testing.oidc import OidcProvider
 from penstock.testing.upstream import Upstream
 
 CONFIG = f"""
@@ -61,6 +63,19 @@ async def test_a_revoked_key_ends_the_secret_before_it_too(folder: Path) -> None
         await gate.ask("POST", f"/keys/{made['id']}/revoke", {})
         await gate.until(401, made["secret"])
         await gate.until(401, new["secret"])
+
+
+async def test_a_key_is_good_until_when_and_from_where_it_says(folder: Path) -> None:
+    async with Upstream() as up, administered(folder, CONFIG.format(url=up.url)) as gate:
+        elsewhere = await gate.make("/keys", name="elsewhere", networks=["10.0.0.0/8"])
+        here = await gate.make("/keys", name="here", networks=["127.0.0.1", "10.0.0.0/8"])
+        assert here["networks"] == ["127.0.0.1/32", "10.0.0.0/8"]
+        soon = await gate.make("/keys", name="soon", expires=int(SystemClock().wall()) + 2)
+        await gate.until(200, here["secret"])
+        await gate.until(401, elsewhere["secret"])
+        await gate.until(401, soon["secret"])
+        await gate.ask("PATCH", f"/keys/{soon['id']}", {"expires": None})
+        await gate.until(200, soon["secret"])
 
 
 async def test_a_running_answer_ends_when_its_key_is_revoked(folder: Path) -> None:
@@ -217,3 +232,30 @@ async def test_two_gateways_on_one_store_agree(folder: Path) -> None:
             while not (calls := (await one.see("/usage/calls"))["data"]):  # those of the other are seen, too
                 await asyncio.sleep(0.02)
         assert [(call["key"], call["error"]) for call in calls] == [(made["id"], "invalid_api_key")]
+
+
+async def test_a_caller_with_a_token_is_of_a_team_that_was_made_at_run_time(folder: Path) -> None:
+    async with Upstream() as up, OidcProvider() as idp:
+        claims = "{team: group, role: level}"
+        said = f"{{issuer: '{idp.issuer}', audience: penstock, claims: {claims}, roles: {{d: developer}}}}"
+        config = f"{CONFIG.format(url=up.url)}identity: {{oidc: {{corp: {said}}}}}\n"
+        async with administered(folder, config) as gate:
+            token = idp.token(group="lab", level="d")
+            headers = {"authorization": f"Bearer {token}"}
+            assert (await gate.post("/v1/chat/completions", chat(), headers=headers)).status == 200
+            assert (await gate.as_(token).ask("GET", "/teams")).status == 403  # it is in none
+            await gate.make("/teams", id="lab", name="The lab", limits={"requests": "1/h"})
+            async with asyncio.timeout(5):
+                while (await gate.as_(token).ask("GET", "/teams")).status != 200:
+                    await asyncio.sleep(0.02)
+            assert (await gate.post("/v1/chat/completions", chat(), headers=headers)).status == 200
+            again = await gate.post("/v1/chat/completions", chat(), headers=headers)
+            assert again.error[:2] == (429, "rate_limit_exceeded")
+            (left,) = (await gate.as_(token).see("/limits"))["data"]
+            assert (left["scope"], left["id"], left["remaining"]) == ("team", "lab", "0")
+            key = await gate.as_(token).make("/keys", name="of the lab")
+            assert key["team"] == "lab"
+            async with asyncio.timeout(5):
+                while not (rows := (await gate.as_(token).see("/usage?by=team"))["data"]):
+                    await asyncio.sleep(0.02)
+            assert rows[0]["by"] == {"team": "lab"}

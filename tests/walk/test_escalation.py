@@ -411,7 +411,7 @@ async def test_a_hedge_asks_another_of_the_same_level() -> None:
 
 
 @contextlib.asynccontextmanager
-async def classified() -> AsyncIterator[tuple[Upstream, Gateway]]:
+async def classified(key: str = "") -> AsyncIterator[tuple[Upstream, Gateway]]:
     """Vectors of the double depend on the text alone, so an example resembles itself."""
     async with contextlib.AsyncExitStack() as stack:
         ups = [await stack.enter_async_context(Upstream()) for _ in range(3)]
@@ -422,6 +422,7 @@ async def classified() -> AsyncIterator[tuple[Upstream, Gateway]]:
         ).replace(", {deployment: medium, when: medium}", "")
         for at in range(2):  # the classifier is who knows where
             text = text.replace(f"  p{at}: {{", f"  p{at}: {{data_region: eu, ")
+        text = text.replace(f"{{secret: {KEY}", f"{{secret: {KEY}{key}")
         yield ups[2], await stack.enter_async_context(gateway(text))
 
 
@@ -472,6 +473,14 @@ async def test_what_may_not_go_to_the_classifier_does_not() -> None:
         elsewhere = await gate.post("/v1/chat/completions", body, headers={"x-penstock-require": "region=eu"})
         assert elsewhere.headers["x-penstock-difficulty"] == "0.00 easy"
         assert not vectors.requests
+
+
+async def test_who_is_refused_by_a_limit_costs_no_classification() -> None:
+    async with classified(", limits: {requests: 1/min}") as (vectors, gate):
+        assert (await ask(gate, "a pear")).status == 200
+        asked = len(vectors.requests)
+        assert (await ask(gate, "an apple")).status == 429
+        assert len(vectors.requests) == asked
 
 
 @pytest.mark.e2e

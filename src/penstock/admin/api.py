@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock.admin import openapi
+from penstock.admin.books import Books
 from penstock.admin.desk import Request
 from penstock.admin.idempotency import Idempotency
 from penstock.admin.keys import Keys
@@ -28,6 +29,7 @@ from penstock.types.control import Configuration, DeploymentLine
 from penstock.types.door import Answer, Asked
 from penstock.types.errors import InvalidRequest, MethodNotAllowed, NotFound, PermissionDenied
 from penstock.types.identity import VirtualKey
+from penstock.types.others import Others
 from penstock.types.store import Store
 
 DOCUMENT: Final = f"{PREFIX}/openapi.json"
@@ -52,10 +54,16 @@ class Api:
         parts = (store, configuration, clock)
         reports = Reports(*parts)
         reports.deployment_lines, reports.used = deployments, used
-        self.rows = table(People(*parts), Keys(*parts), Things(*parts), reports, Monthly(*parts))
+        self.rows = table(
+            People(*parts), Keys(*parts), Things(*parts), reports, Monthly(*parts), books=Books(*parts)
+        )
         self._idempotency = Idempotency(clock)
         self._version = version
         self._document = b""
+
+    def join(self, others: Others) -> None:
+        """Of several processes, of which this is one."""
+        self._idempotency.join(others)
 
     async def __call__(self, asked: Asked) -> Answer:
         if asked.path == DOCUMENT:
@@ -72,7 +80,7 @@ class Api:
             )
         request = _request(asked, row, id_, caller)
         name = asked.headers.get(b"idempotency-key", b"").decode("latin-1")
-        if row.method != "POST" or not name:
+        if row.method != "POST" or not name or row.is_read:
             return await _done(row, request)
         if not _IDEMPOTENCY.fullmatch(name):
             raise InvalidRequest(

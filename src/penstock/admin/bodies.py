@@ -68,18 +68,25 @@ class NewBudget(Sent, frozen=True, kw_only=True):
 
 
 Budgets = Annotated[list[NewBudget], Meta(max_length=20)]
+Number = str | int | float  # exact as text
 
 
 # -- teams and people
 
 
 class NewTeam(Sent, frozen=True, kw_only=True):
-    """id: where the file or an issuer of tokens names the team by a word of its own."""
+    """id: where the file or an issuer of tokens names the team by a word of its own.
+
+    markup: percent that statements add to its costs; below 0 it is a discount. allowance: USD of each month's
+    statement that are free.
+    """
 
     name: Text
     id: NewId | UnsetType = UNSET
     limits: NewLimits = NewLimits()
     budget: Budgets = []
+    markup: Number = "0"
+    allowance: Number = "0"
 
 
 class EditTeam(Sent, frozen=True, kw_only=True):
@@ -88,6 +95,8 @@ class EditTeam(Sent, frozen=True, kw_only=True):
     name: Text | UnsetType = UNSET
     limits: NewLimits | UnsetType = UNSET
     budget: Budgets | UnsetType = UNSET
+    markup: Number | UnsetType = UNSET
+    allowance: Number | UnsetType = UNSET
     version: Version | UnsetType = UNSET
 
 
@@ -97,6 +106,8 @@ class TeamView(Kept, frozen=True, kw_only=True):
     name: str
     limits: Limits = Limits()
     budget: list[Budget] = []
+    markup: str = "0"
+    allowance: str = "0"
     source: Source = "store"
 
 
@@ -407,8 +418,12 @@ class StatementQuery(Sent, frozen=True, kw_only=True):
 
 
 class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
-    """cost_usd: exact, as text; `unpriced` calls are not in it."""
+    """due_usd = cost_usd + markup_usd, exact, as text; `unpriced` calls are not in it.
 
+    item: `allowance` for the credit, which has no calls and no cost: its due_usd is below 0.
+    """
+
+    item: Literal["usage", "allowance"] = "usage"
     route: str
     provider: str
     calls: int
@@ -420,15 +435,22 @@ class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int
     images: int
     cost_usd: str
+    markup_usd: str
+    due_usd: str
     unpriced: int
     estimated: int
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one team; an empty `team` is of calls by keys without one. Its sums are those of its lines."""
+    """Of one team; an empty `team` is of calls by keys without one. Its sums are those of its lines.
+
+    markup_percent: as it is now. allowance_usd: the credit, 0 or below. due_usd = cost_usd + markup_usd +
+    allowance_usd, never below 0.
+    """
 
     team: str
     name: str
+    markup_percent: str
     calls: int
     failed: int
     prompt_tokens: int
@@ -438,6 +460,9 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int
     images: int
     cost_usd: str
+    markup_usd: str
+    allowance_usd: str
+    due_usd: str
     unpriced: int
     estimated: int
     lines: list[StatementLine]
@@ -451,6 +476,110 @@ class Statements(msgspec.Struct, frozen=True, kw_only=True):
     until: str
     is_final: bool
     data: list[Statement]
+
+
+class Rerate(Sent, frozen=True, kw_only=True):
+    """since, until: as of /usage. model: public name. cursor: that the answer before gave.
+
+    dry_run: tells what would change.
+    """
+
+    since: When
+    until: When | None = None
+    model: Word | None = None
+    deployment: Word | None = None
+    provider: Word | None = None
+    dry_run: bool = False
+    cursor: Annotated[str, Meta(max_length=500)] | None = None
+
+
+class RerateAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How many calls changed, or were left: no_price: their deployment has none now. no_usage: it does not
+    suffice for the price. nothing_owed: nobody was told of their answer.
+
+    before_usd, after_usd: of those that changed, exact; were_unpriced: how many had no cost before.
+    cursor: null at the end; else there is more to do.
+    """
+
+    dry_run: bool
+    changed: int
+    same: int
+    no_price: int
+    no_usage: int
+    nothing_owed: int
+    were_unpriced: int
+    before_usd: str
+    after_usd: str
+    cursor: str | None
+
+
+Column = Annotated[str, Meta(min_length=1, max_length=500)]
+InvoiceState = Literal["matched", "invoice_only", "ours_only"]
+
+
+class InvoiceColumns(Sent, frozen=True, kw_only=True):
+    """Names of the header; several with + between them are added up."""
+
+    date: Column | None = None
+    model: Column | None = None
+    cost: Column | None = None
+    input: Column | None = None
+    output: Column | None = None
+    currency: Column | None = None
+
+
+class Reconcile(Sent, frozen=True, kw_only=True):
+    """invoice: CSV with a header. columns: those whose names are not known. models: their name -> ours."""
+
+    provider: Word
+    month: Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+    invoice: Annotated[str, Meta(min_length=1, max_length=8_000_000)]
+    columns: InvoiceColumns = InvoiceColumns()
+    models: Annotated[dict[Word, Word], Meta(max_length=1000)] = {}
+    format: Literal["json", "csv"] = "json"
+
+
+class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
+    """Differences are the invoice less ours; null where the invoice does not say.
+
+    our_input: with what was read from a cache. unpriced: calls whose cost is not in our_usd.
+    """
+
+    calls: int
+    invoice_usd: str | None
+    our_usd: str
+    difference_usd: str | None
+    invoice_input: int | None
+    our_input: int
+    difference_input: int | None
+    invoice_output: int | None
+    our_output: int
+    difference_output: int | None
+    unpriced: int
+
+
+class ReconciledLine(Reconciled, frozen=True, kw_only=True):
+    """Of one model on one day of UTC."""
+
+    day: str
+    model: str
+    state: InvoiceState
+
+
+class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
+    """columns: those that were read. rows: of the invoice; other_months: those that are not of this one.
+
+    states: how many lines there are of each. total: of all lines, exactly.
+    """
+
+    provider: str
+    month: str
+    columns: dict[str, str]
+    rows: int
+    other_months: int
+    states: dict[InvoiceState, int]
+    total: Reconciled
+    data: list[ReconciledLine]
 
 
 class SumView(msgspec.Struct, frozen=True, kw_only=True):
@@ -476,7 +605,10 @@ class SumView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallView(msgspec.Struct, frozen=True, kw_only=True):
-    """time: when it began, Unix seconds with fractions. cost_usd: null where no price is known."""
+    """time: when it began, Unix seconds with fractions. cost_usd: null where no price is known.
+
+    cache_write_1h_tokens ... search_units: null in calls of before these were kept.
+    """
 
     id: str
     time: float
@@ -498,6 +630,12 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int
     reasoning_tokens: int
     images: int
+    cache_write_1h_tokens: int | None
+    audio_prompt_tokens: int | None
+    audio_completion_tokens: int | None
+    image_prompt_tokens: int | None
+    image_completion_tokens: int | None
+    search_units: int | None
     cost_usd: str | None
     price_version: str
     is_estimated: bool

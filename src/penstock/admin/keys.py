@@ -53,10 +53,9 @@ class Keys(Desk):
         caller = request.caller
         fields = {**rights.inherited(caller), **self.bounded(said(body))}
         team = rights.scope(caller)
-        if team is None:
-            await self.require_place(caller, Team, fields.get("team"), "team")
-        elif fields.setdefault("team", team) != team:
+        if team is not None and fields.setdefault("team", team) != team:
             raise missing(Team, str(fields["team"]), "team")
+        await self.require_place(caller, Team, fields.get("team"), "team")
         await self.require_place(caller, User, body.user, "user")
         await self._require_account(body.account, fields.get("team"))
         secret = new_secret()
@@ -145,6 +144,13 @@ class Keys(Desk):
                 role=written.get("role", "developer"),
                 priority=written.get("priority", "default"),
                 routes=written.get("routes"),
+                networks=written.get("ips", []),
+                expires=_stamp(written.get("expires")),
+                overlap_ends=_stamp(written.get("previous", {}).get("until")),
             )
             for name, written in self.configuration.file_keys().items()
         ]
+
+
+def _stamp(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)

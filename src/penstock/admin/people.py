@@ -1,6 +1,6 @@
 """Teams, users, who is in which team, and service accounts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from penstock.admin import rights
@@ -20,7 +20,8 @@ from penstock.admin.bodies import (
     UserView,
 )
 from penstock.admin.desk import Desk, Paged, Request, bounds_of_the_file, of_the_file, said, shown, switched
-from penstock.types.errors import Conflict
+from penstock.config.units import format_money, format_percent, parse_money, parse_percent
+from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
 from penstock.types.store import Membership, ServiceAccount, Team, User
 
 
@@ -31,7 +32,10 @@ class People(Desk):
         """Those of the file come first."""
         own = rights.scope(request.caller)
         if own is not None:
-            return Paged([await self._team(request, own)])
+            try:
+                return Paged([await self._team(request, own)])
+            except NotFoundRow:  # an issuer of tokens knows it, and nobody here
+                return Paged([])
         found = await self.page(request, Team, TeamView)
         of_the_file = self.configuration.file_teams()
         found.data[:] = [row for row in found.data if row.id not in of_the_file]
@@ -50,7 +54,7 @@ class People(Desk):
 
     async def new_team(self, request: Request) -> TeamView:
         body: NewTeam = request.body
-        fields = self.bounded(said(body))
+        fields = _with_terms(self.bounded(said(body)))
         if {body.name, fields.get("id")} & self.configuration.file_teams().keys():
             raise Conflict(f"There is a team {body.name!r} in the configuration file, and the file wins.")
         return shown(TeamView, await self.create(request, Team(**fields)))
@@ -59,7 +63,7 @@ class People(Desk):
         body: EditTeam = request.body
         self._require_stored(request.id)
         row = await self.seen(request, Team, request.id)
-        return shown(TeamView, await self.edit(request, row, self.bounded(said(body))))
+        return shown(TeamView, await self.edit(request, row, _with_terms(self.bounded(said(body)))))
 
     def _require_stored(self, id_: str) -> None:
         if id_ in self.configuration.file_teams():
@@ -156,4 +160,22 @@ class People(Desk):
 
 
 def team_of_the_file(name: str, written: Mapping[str, Any]) -> TeamView:
-    return TeamView(**of_the_file(name), name=name, **bounds_of_the_file(written))
+    terms = {term: written[term] for term in ("markup", "allowance") if term in written}
+    return TeamView(**of_the_file(name), name=name, **bounds_of_the_file(written), **terms)
+
+
+def _with_terms(fields: dict[str, Any]) -> dict[str, Any]:
+    """Markup and allowance as they are kept. Raises InvalidRequest."""
+    _make_exact(fields, "markup", parse_percent, format_percent)
+    _make_exact(fields, "allowance", parse_money, format_money)
+    return fields
+
+
+def _make_exact(
+    fields: dict[str, Any], name: str, parse: Callable[[str], int], written: Callable[[int], str]
+) -> None:
+    if name in fields:
+        try:
+            fields[name] = written(parse(str(fields[name])))
+        except ValueError as exc:
+            raise InvalidRequest(f"`{name}`: {exc}.", param=name) from exc

@@ -15,7 +15,7 @@ from penstock.types.errors import InvalidRequest
 
 T = TypeVar("T")
 
-_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`(?: - at `\$(.*)`)?\Z", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?\Z", re.DOTALL)
 _US: Final = 1_000_000
 _LATEST_S: Final = 253_402_300_799  # the end of the year 9999
 

@@ -10,8 +10,9 @@
     viewer       the same                     nothing
 
 Nobody gives more than they have: no higher role, and below admin no further routes, priority, time or
-networks than those of the key that asks, and no key at all where that one has limits of its own. What another
-team has does not exist for a developer or a viewer.
+networks than those of the key that asks. Who has limits of their own makes keys for themselves only; a key
+that has limits, or says where data may go, makes none. What another team has does not exist for a developer
+or a viewer.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -59,8 +60,13 @@ def require_grantable(caller: VirtualKey, key: Key) -> None:
         raise PermissionDenied(f"Your key goes no higher than {caller.priority}.", param="priority")
     if caller.routes is not None and (key.routes is None or not caller.routes.issuperset(key.routes)):
         raise PermissionDenied("Your key may not use all of these routes itself.", param="routes")
-    if any(claim.scope.kind == "key" for claim in claims_of(caller)):
+    limited = {claim.scope.kind for claim in claims_of(caller)} - {"team"}
+    if limited - {"user"}:
         raise PermissionDenied("Your own key has limits: others are an admin's to make.", param="limits")
+    if limited and key.user != caller.user:
+        raise PermissionDenied("You have limits: a key that you make is yours, too (`user`).", param="user")
+    if caller.requires is not None:
+        raise PermissionDenied("Your own key says where data may go: others are an admin's to make.")
     terms = caller.terms
     if terms is None:
         return

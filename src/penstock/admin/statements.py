@@ -1,43 +1,62 @@
-"""What each team used in a month, by public name and provider: as JSON, and as CSV for a spreadsheet.
+"""What each team used in a month, by public name and provider, and what it owes: as JSON, and as CSV.
 
-Sums are those of the usage kept (types/usage_store.py), exact; the lines of a team add up to its total. A
-month is one of UTC. While it runs, the statement is of what was used so far.
+    cost         of the usage kept (types/usage_store.py)
+    markup       what `charge` adds to the whole cost, half a pico-USD to even; a line gets what the whole
+                 grew by with it, in the order of the lines
+    allowance    a credit, at most what there is to pay
+    due          the sum of these
+
+All of it is exact: the lines of a team add up to its total. A month is one of UTC; while it runs, the
+statement is of what was used so far. Terms are those that a team has when the statement is made.
 """
 
 import csv
 import datetime as dt
 import io
-from collections.abc import Iterable
-from typing import Final
+import re
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from penstock.admin import rights
 from penstock.admin.bodies import Statement, StatementLine, StatementQuery, Statements
 from penstock.admin.desk import Desk, Request, missing
-from penstock.config.units import format_money
+from penstock.config.units import format_percent, parse_money, parse_percent
 from penstock.types.door import Answer
 from penstock.types.errors import InvalidRequest, NotFoundRow
+from penstock.types.money import charges, format_usd
 from penstock.types.page import MAX_PAGE
 from penstock.types.store import Team
 from penstock.types.usage_store import UsageSum, UsageWhere
 
+_MONEY: Final = frozenset({"cost_usd", "markup_usd", "due_usd"})
 _SUMMED: Final = tuple(
-    name for name in StatementLine.__struct_fields__ if name not in {"route", "provider", "cost_usd"}
+    name for name in StatementLine.__struct_fields__ if name not in {"item", "route", "provider"} | _MONEY
 )
+_NOTHING: Final[dict[str, Any]] = dict.fromkeys(_SUMMED, 0)
+_NUMBER: Final = re.compile(r"-[0-9.]+")
+
+
+class Terms(NamedTuple):
+    """Basis points and pico-USD."""
+
+    name: str
+    markup: int = 0
+    allowance: int = 0
 
 
 class Monthly(Desk):
     async def statements(self, request: Request) -> Statements | Answer:
         query: StatementQuery = request.query
         team = self._team(request, query)
-        month, since, until = _bounds(query.month, self.clock.wall())
+        month, since, until = bounds(query.month, self.clock.wall())
         now_s = self.clock.wall()
         lines: dict[str, list[UsageSum]] = {}
         if team is not None:
             await self._require_known(team)
             lines[team] = []
-        where = UsageWhere(_us(since), _us(until), team=team)
+        where = UsageWhere(micros(since), micros(until), team=team)
         cursor: str | None = None
         while True:
             page = await self.store.sum_usage(
@@ -69,31 +88,57 @@ class Monthly(Desk):
         if team not in self.configuration.file_teams():
             await self.store.get(Team, team)
 
-    async def _statement(self, team: str, rows: Iterable[UsageSum]) -> Statement:
-        name = team
-        if team and team not in self.configuration.file_teams():
-            try:
-                name = (await self.store.get(Team, team)).name
-            except NotFoundRow:
-                name = team  # it was deleted; what it used stays
-        rows = sorted(rows, key=lambda row: (row.by["route"], row.by["provider"]))
-        total = _line(rows)
-        return Statement(
-            team=team,
-            name=name,
-            lines=[_line([row], row.by["route"], row.by["provider"]) for row in rows],
-            **{field: getattr(total, field) for field in (*_SUMMED, "cost_usd")},
-        )
+    async def _statement(self, team: str, rows: Sequence[UsageSum]) -> Statement:
+        return statement(team, await self._terms(team), rows)
+
+    async def _terms(self, team: str) -> Terms:
+        written = self.configuration.file_teams().get(team)
+        if written is not None:
+            markup, allowance = written.get("markup", "0"), written.get("allowance", "0")
+            return Terms(team, parse_percent(markup), parse_money(allowance))
+        if not team:
+            return Terms(team)
+        try:
+            row = await self.store.get(Team, team)
+        except NotFoundRow:
+            return Terms(team)  # it was deleted; what it used stays
+        return Terms(row.name, parse_percent(row.markup), parse_money(row.allowance))
 
 
-def _line(rows: Iterable[UsageSum], route: str = "", provider: str = "") -> StatementLine:
-    rows = list(rows)
-    sums = {name: sum(getattr(row, name) for row in rows) for name in _SUMMED}
-    cost = format_money(sum(row.cost_pico for row in rows))
-    return StatementLine(route=route, provider=provider, cost_usd=cost, **sums)
+def statement(team: str, terms: Terms, rows: Sequence[UsageSum]) -> Statement:
+    rows = sorted(rows, key=lambda row: (row.by["route"], row.by["provider"]))
+    due = charges([row.cost_pico for row in rows], terms.markup)
+    lines = [_line(row, charged) for row, charged in zip(rows, due, strict=True)]
+    credit = min(terms.allowance, sum(due))
+    if terms.allowance:
+        money: dict[str, Any] = {"cost_usd": "0", "markup_usd": "0", "due_usd": format_usd(-credit)}
+        lines.append(StatementLine(item="allowance", route="", provider="", **_NOTHING, **money))
+    cost = sum(row.cost_pico for row in rows)
+    return Statement(
+        team=team,
+        name=terms.name,
+        markup_percent=format_percent(terms.markup),
+        lines=lines,
+        cost_usd=format_usd(cost),
+        markup_usd=format_usd(sum(due) - cost),
+        allowance_usd=format_usd(-credit),
+        due_usd=format_usd(sum(due) - credit),
+        **{name: sum(getattr(row, name) for row in rows) for name in _SUMMED},
+    )
 
 
-def _bounds(said: str | None, now_s: float) -> tuple[str, dt.datetime, dt.datetime]:
+def _line(row: UsageSum, charged: int) -> StatementLine:
+    return StatementLine(
+        route=row.by["route"],
+        provider=row.by["provider"],
+        cost_usd=format_usd(row.cost_pico),
+        markup_usd=format_usd(charged - row.cost_pico),
+        due_usd=format_usd(charged),
+        **{name: getattr(row, name) for name in _SUMMED},
+    )
+
+
+def bounds(said: str | None, now_s: float) -> tuple[str, dt.datetime, dt.datetime]:
     """The month's name, its first moment and that of the next."""
     month = said or f"{dt.datetime.fromtimestamp(now_s, dt.UTC):%Y-%m}"
     year, number = int(month[:4]), int(month[5:])
@@ -103,7 +148,7 @@ def _bounds(said: str | None, now_s: float) -> tuple[str, dt.datetime, dt.dateti
     return month, since, since.replace(year=year + number // 12, month=number % 12 + 1)
 
 
-def _us(moment: dt.datetime) -> int:
+def micros(moment: dt.datetime) -> int:
     return int(moment.timestamp()) * 1_000_000
 
 
@@ -116,10 +161,11 @@ def _csv(found: Statements) -> str:
     for one in found.data:
         for line in one.lines:
             values = msgspec.structs.astuple(line)
-            writer.writerow(map(_plain, (found.month, one.team, one.name, *values)))
+            writer.writerow(map(plain, (found.month, one.team, one.name, *values)))
     return text.getvalue()
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """A text that a spreadsheet would take for a formula is marked as text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    is_formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if is_formula and not _NUMBER.fullmatch(str(value)) else value

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from penstock.admin import bodies as b
+from penstock.admin.books import Books
 from penstock.admin.desk import Paged, Request
 from penstock.admin.keys import Keys
 from penstock.admin.people import People
@@ -39,6 +40,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     query: type[msgspec.Struct] | None = None
     status: int = 200
     other_type: str | None = None  # of an answer that is not JSON
+    is_read: bool = False  # a POST that writes nothing: its answer need not be kept
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -47,7 +49,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 def table(
-    people: People, keys: Keys, things: Things, reports: Reports, monthly: Monthly
+    people: People, keys: Keys, things: Things, reports: Reports, monthly: Monthly, *, books: Books
 ) -> Sequence[Endpoint]:
     return (
         *_entities(
@@ -142,7 +144,6 @@ def table(
             who=MAKERS,
             body=b.RotateKey,
             answer=b.CreatedKey,
-            status=201,
         ),
         Endpoint(
             method="POST",
@@ -228,6 +229,15 @@ def table(
             who=EVERYBODY,
         ),
         Endpoint(
+            method="POST",
+            path="/usage/rerate",
+            title="Give calls the cost that they have by the prices that hold now",
+            handle=books.rerate,
+            who=ADMINS,
+            body=b.Rerate,
+            answer=b.RerateAnswer,
+        ),
+        Endpoint(
             method="GET",
             path="/limits",
             title="Limits and budgets, and what is used of them",
@@ -245,6 +255,17 @@ def table(
             query=b.StatementQuery,
             answer=b.Statements,
             other_type="text/csv",
+        ),
+        Endpoint(
+            method="POST",
+            path="/statements/reconcile",
+            title="Compare a provider's invoice with our usage, as JSON or (`format`: `csv`) as CSV",
+            handle=books.reconcile,
+            who=WHOLE,
+            body=b.Reconcile,
+            answer=b.Reconciliation,
+            other_type="text/csv",
+            is_read=True,
         ),
         Endpoint(
             method="GET",
@@ -269,7 +290,9 @@ def described() -> Sequence[Endpoint]:
     """The rows with nothing behind them: for documents."""
     nothing: Any = None
     parts = (nothing, nothing, nothing)
-    return table(People(*parts), Keys(*parts), Things(*parts), Reports(*parts), Monthly(*parts))
+    return table(
+        People(*parts), Keys(*parts), Things(*parts), Reports(*parts), Monthly(*parts), books=Books(*parts)
+    )
 
 
 def _entities(

@@ -6,8 +6,9 @@
     who       the session's cookie -> who it is: until it expires, or `end`
 
 A session is its cookie: whoever has the server's secret can read it, so hosts share sessions without a store.
-Which were ended is remembered by this process until they would have expired: after a restart, or on another
-host, a copy that somebody took of an ended session's cookie is good again until then.
+Which were ended is remembered by this process, and the others of its server, until they would have expired:
+after a restart, or on another host, a copy that somebody took of an ended session's cookie is good again
+until then.
 """
 
 import base64
@@ -28,11 +29,17 @@ from penstock.auth.web import Fetch, Headers, Unreachable
 from penstock.lib.clock import Clock
 from penstock.types.errors import IdentityUnavailable, InvalidRequest, PermissionDenied
 from penstock.types.identity import RoleName, VirtualKey
+from penstock.types.others import Others
 
 LOGIN_S: Final = 600.0
 MAX_ENDED: Final = 100_000
+SUBJECT: Final = "ended sessions"
 RETRY_AFTER_S: Final = 5.0
 _FORM: Final = (("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json"))
+
+
+_encode_ended = msgspec.msgpack.Encoder().encode
+_decode_ended = msgspec.msgpack.Decoder(tuple[str, float]).decode
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -82,6 +89,13 @@ class Logins:
         self._pending = Sealer(secret, "login")
         self._sessions = Sealer(secret, "session")
         self._ended: OrderedDict[str, float] = OrderedDict()  # id -> when it would have expired
+
+        self._others: Others | None = None
+
+    def join(self, others: Others) -> None:
+        """Of several processes, of which this is one."""
+        self._others = others
+        others.hears(SUBJECT, lambda body: self._end(*_decode_ended(body)))
 
     async def begin(self, issuer: Issuer, redirect_url: str, after: str) -> Begun:
         """Raises IdentityUnavailable."""
@@ -163,10 +177,15 @@ class Logins:
         return None if is_over or policy.login(session.provider) is None else session
 
     def end(self, session: Session) -> None:
+        if self._others is not None:
+            self._others.tell(SUBJECT, _encode_ended((session.id, session.expires_s)))
+        self._end(session.id, session.expires_s)
+
+    def _end(self, id_: str, expires_s: float) -> None:
         now_s = self._clock.wall()
         while self._ended and (next(iter(self._ended.values())) <= now_s or len(self._ended) >= MAX_ENDED):
             self._ended.popitem(last=False)
-        self._ended[session.id] = session.expires_s
+        self._ended[id_] = expires_s
 
     def _opened(self, cookie: str) -> Pending | None:
         content = self._pending.open(cookie)

@@ -53,6 +53,9 @@ class AdminClient:
     def post(self, path: str, body: Mapping[str, Any]) -> Row:
         return dict(json.loads(self._ask("POST", path, body)))
 
+    def post_for_text(self, path: str, body: Mapping[str, Any]) -> str:
+        return self._ask("POST", path, body).decode()
+
     def patch(self, path: str, body: Mapping[str, Any]) -> Row:
         return dict(json.loads(self._ask("PATCH", path, body)))
 

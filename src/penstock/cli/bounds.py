@@ -93,7 +93,7 @@ def shown(row: Mapping[str, Any]) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Columns as wide as what is in them; numbers to the right."""
     texts = [list(head), *([_text(cell) for cell in row] for row in rows)]
-    kinds = [all(re.fullmatch(r"-|[0-9.,]*", row[at]) for row in texts[1:]) for at in range(len(head))]
+    kinds = [all(re.fullmatch(r"-?[0-9.,]*", row[at]) for row in texts[1:]) for at in range(len(head))]
     widths = [max(len(row[at]) for row in texts) for at in range(len(head))]
     for row in texts:
         cells = [

@@ -1,6 +1,7 @@
 """penstock check: what would run, and where each value comes from. Starts and writes nothing."""
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ def check(
     config: options.Config = None,
     host: options.Host = None,
     port: options.Port = None,
+    workers: options.Workers = None,
     data_dir: options.DataDir = None,
     log_level: options.LogLevel = None,
     explain: Annotated[
@@ -41,7 +43,7 @@ def check(
     from penstock.config.load import Flags
 
     with told():
-        flags = Flags(config, host, port, data_dir, log_level)
+        flags = Flags(config, host, port, data_dir, log_level, workers)
         is_up = config is None and not os.environ.get("PENSTOCK_CONFIG")
         prepared = prepare.prepare(flags, is_up=is_up, is_dry=True)
         if explain is not None:
@@ -60,6 +62,12 @@ def check(
                 {"id": row.id, **{name: value for name, value in row.extras.items() if value is not None}}
                 for row in prepared.snapshot.models()
             ],
+            "workers": 1 if is_up else prepared.settings.server.workers,
+            "few_slots": {
+                one.name: one.concurrency
+                for one in prepared.snapshot.deployments()
+                if not is_up and (one.concurrency or sys.maxsize) < prepared.settings.server.workers
+            },
             "pools": [msgspec.to_builtins(pool) for pool in prepared.snapshot.pools.values()],
             "defaults": dict(prepared.snapshot.defaults),
             "unpriced": sorted(prepared.snapshot.unpriced),
@@ -136,6 +144,10 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield ""
     for name, how in report["adopted"].items():
         yield f"adopts {name} ({how})"
+    if report["workers"] > 1:
+        yield f"answers with {report['workers']} workers"
+    for name, concurrency in report["few_slots"].items():
+        yield f"{name} answers one at once for each worker: more than its concurrency of {concurrency}"
     for pool in report["pools"]:
         yield f"runs {pool['replicas']} x {pool['source']} on {pool['engine']}"
     for row in report["models"]:

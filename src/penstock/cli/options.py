@@ -19,6 +19,10 @@ Host = Annotated[
     str | None, typer.Option(help="Address to listen on. \\[env: PENSTOCK_HOST] \\[default: 127.0.0.1]")
 ]
 Port = Annotated[int | None, typer.Option(help="0 = a free one. \\[env: PENSTOCK_PORT] \\[default: 8600]")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that answer requests. \\[env: PENSTOCK_WORKERS] \\[default: 1]"),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(

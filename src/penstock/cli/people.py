@@ -23,6 +23,13 @@ accounts = typer.Typer(
 TeamName = Annotated[str, typer.Argument(metavar="TEAM", help="Its name or id.", show_default=False)]
 UserName = Annotated[str, typer.Argument(metavar="USER", help="E-mail or id.", show_default=False)]
 AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Its name or id.", show_default=False)]
+Markup = Annotated[
+    str | None,
+    typer.Option("--markup", metavar="PERCENT", help="Added to costs in statements: 2.5, or -10 for less."),
+]
+Allowance = Annotated[
+    str | None, typer.Option("--allowance", metavar="USD", help="Free of charge in each month's statement.")
+]
 RoleName = Annotated[str, typer.Option("--role", help="owner, admin, operator, developer or viewer.")]
 NewRole = Annotated[str | None, typer.Option("--role", help="owner, admin, operator, developer or viewer.")]
 Disabled = Annotated[
@@ -40,6 +47,8 @@ def create_team(
     tokens: bounds.Tokens = None,
     concurrency: bounds.Concurrency = None,
     budget: bounds.Budget = None,
+    markup: Markup = None,
+    allowance: Allowance = None,
     url: options.Url = None,
     key: options.ApiKey = None,
     data_dir: options.DataDir = None,
@@ -53,6 +62,7 @@ def create_team(
             "name": name,
             "limits": bounds.limits(requests, tokens, concurrency),
             "budget": bounds.budgets(budget),
+            **_terms(markup, allowance),
         }
         _made(opened(url, key, data_dir).post("/teams", body | ({"id": id_} if id_ else {})), as_json=as_json)
 
@@ -73,8 +83,10 @@ def list_teams(
         if as_json:
             say_json(rows)
             return
-        lines = ((row["id"], row["name"], bounds.shown(row), row["source"]) for row in rows)
-        bounds.table(("id", "name", "limits", "source"), lines)
+        names = ("id", "name", "limits", "markup", "allowance", "source")
+        head = ("id", "name", "limits", "markup %", "free USD", "source")
+        shown = ({**row, "limits": bounds.shown(row)} for row in rows)
+        bounds.table(head, ([row[name] for name in names] for row in shown))
 
 
 @teams.command("set", epilog="Example: penstock teams set search --budget 1000")
@@ -88,6 +100,8 @@ def change_team(
     budget: bounds.Budget = None,
     no_limits: bounds.NoLimits = False,
     no_budget: bounds.NoBudget = False,
+    markup: Markup = None,
+    allowance: Allowance = None,
     url: options.Url = None,
     key: options.ApiKey = None,
     data_dir: options.DataDir = None,
@@ -100,7 +114,7 @@ def change_team(
         client = opened(url, key, data_dir)
         row = client.named("/teams", team, "name")
         body: dict[str, Any] = {"name": rename} if rename else {}
-        body |= bounds.merged(
+        body |= _terms(markup, allowance) | bounds.merged(
             row,
             bounds.limits(requests, tokens, concurrency),
             budget=bounds.budgets(budget),
@@ -111,6 +125,11 @@ def change_team(
             client.patch(f"/teams/{step(row['id'])}", {**body, "version": row["version"] or 1}),
             as_json=as_json,
         )
+
+
+def _terms(markup: str | None, allowance: str | None) -> dict[str, Any]:
+    said = {"markup": markup, "allowance": allowance}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 @teams.command("delete", epilog="Example: penstock teams delete search")

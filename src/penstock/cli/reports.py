@@ -1,22 +1,37 @@
 """penstock usage, statements, changes: what a running server was used for, and who changed it."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from penstock.cli import bounds, options
-from penstock.cli.output import say, say_json, told
+from penstock.cli.output import note, say, say_json, told
+from penstock.types.errors import InvalidRequest
 
 USAGE_EXAMPLE = "Example: penstock usage --by team,model --since 7d"
 LIMITS_EXAMPLE = "Example: penstock limits --team search"
+RERATE_EXAMPLE = "Example: penstock usage rerate --model chat --since 2026-11-01 --dry-run"
 STATEMENTS_EXAMPLE = "Example: penstock statements --month 2026-11 --csv > november.csv"
+RECONCILE_EXAMPLE = (
+    "Example: penstock statements reconcile --invoice costs.csv --provider openai --month 2026-11"
+)
 CHANGES_EXAMPLE = "Example: penstock changes --path keys/"
 
 _COLUMNS = ("calls", "failed", "prompt_tokens", "completion_tokens", "cost_usd", "unpriced")
 _HEAD = ("calls", "failed", "input", "output", "USD", "unpriced")
+_BILLED = (*_COLUMNS[:5], "markup_usd", "due_usd", "unpriced")
+_BILL_HEAD = (*_HEAD[:5], "markup", "due", "unpriced")
 
 
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+usage_app = typer.Typer(invoke_without_command=True, context_settings=_SETTINGS)
+statements_app = typer.Typer(invoke_without_command=True, context_settings=_SETTINGS)
+
+
+@usage_app.callback(epilog=USAGE_EXAMPLE)
 def usage(
+    context: typer.Context,
     *,
     by: Annotated[
         str,
@@ -38,6 +53,8 @@ def usage(
     """Show calls, tokens and cost, grouped as you like. Sums are exact."""
     from penstock.cli.admin_client import opened
 
+    if context.invoked_subcommand is not None:
+        return
     with told():
         client = opened(url, key, data_dir)
         asked = {
@@ -56,6 +73,58 @@ def usage(
         names = [name for name in by.split(",") if name]
         head = (*(["time"] if step else []), *names, *_HEAD)
         bounds.table(head, ((*_place(row, names, step), *(row[name] for name in _COLUMNS)) for row in rows))
+
+
+@usage_app.command("rerate", epilog=RERATE_EXAMPLE)
+def rerate(
+    *,
+    since: Annotated[str, typer.Option(help="A time ago (30d), a date or RFC 3339.", show_default=False)],
+    until: Annotated[str | None, typer.Option(help="Likewise; default: now.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only of this model, as clients ask for it.")] = None,
+    deployment: Annotated[str | None, typer.Option(help="Only of this deployment.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Only of this provider.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change.")] = False,
+    url: options.Url = None,
+    key: options.ApiKey = None,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,
+) -> None:
+    """Give the calls kept the cost that they have by the prices that hold now.
+
+    It may be stopped and started again: a call that has its cost already stays as it is.
+    """
+    from penstock.cli.admin_client import opened
+    from penstock.types.money import format_usd, parse_usd
+
+    with told():
+        client = opened(url, key, data_dir)
+        asked: dict[str, Any] = {"since": since, "dry_run": dry_run}
+        words = {"until": until, "model": model, "deployment": deployment, "provider": provider}
+        asked |= {name: word for name, word in words.items() if word is not None}
+        counts = dict.fromkeys((*_LEFT, "changed", "were_unpriced"), 0)
+        pico = {"before_usd": 0, "after_usd": 0}
+        while True:
+            found = client.post("/usage/rerate", asked)
+            for name in counts:
+                counts[name] += found[name]
+            for name in pico:
+                pico[name] += parse_usd(found[name])
+            if found["cursor"] is None:
+                break
+            asked["cursor"] = found["cursor"]
+            note(f"{sum(counts.values()) - counts['were_unpriced']:,} calls so far")
+        money = {name: format_usd(one) for name, one in pico.items()}
+        if as_json:
+            say_json({"dry_run": dry_run, **counts, **money})
+            return
+        would = "would cost" if dry_run else "cost"
+        before = f"{money['before_usd']} USD"
+        if counts["were_unpriced"]:
+            before += f" and {counts['were_unpriced']:,} of them an unknown sum"
+        say(f"{counts['changed']:,} calls {would} {money['after_usd']} USD; before it was {before}")
+        for name, meaning in _LEFT.items():
+            if counts[name]:
+                say(f"{counts[name]:,} calls stay as they are: {meaning}")
 
 
 def limits(
@@ -89,7 +158,9 @@ def limits(
         bounds.table(head, ([row[name] for name in names] for row in rows))
 
 
+@statements_app.callback(epilog=STATEMENTS_EXAMPLE)
 def statements(
+    context: typer.Context,
     *,
     month: Annotated[str | None, typer.Option(help="Such as 2026-11, of UTC; default: this one.")] = None,
     team: Annotated[str | None, typer.Option(help="Only this team's (id).")] = None,
@@ -99,9 +170,11 @@ def statements(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what each team used in a month."""
+    """Show what each team used in a month, and what it owes."""
     from penstock.cli.admin_client import opened
 
+    if context.invoked_subcommand is not None:
+        return
     with told():
         client = opened(url, key, data_dir)
         if as_csv:
@@ -114,11 +187,102 @@ def statements(
             return
         say(f"{found['month']}, {'final' if found['is_final'] else 'so far'}")
         lines = [
-            (one["name"] or "(no team)", line["route"], line["provider"], *(line[name] for name in _COLUMNS))
+            (one["name"] or "(no team)", line["route"], line["provider"], *(line[name] for name in _BILLED))
             for one in found["data"]
-            for line in [*one["lines"], {**one, "route": "all", "provider": ""}]
+            for line in [*map(_named, one["lines"]), {**one, "route": "all", "provider": ""}]
         ]
-        bounds.table(("team", "model", "provider", *_HEAD), lines)
+        bounds.table(("team", "model", "provider", *_BILL_HEAD), lines)
+
+
+MAX_INVOICE_BYTES = 8_000_000
+_RECONCILE = "/statements/reconcile"
+_STATES = {"matched": "matched", "invoice_only": "only on the invoice", "ours_only": "only with us"}
+_RECONCILED = (
+    *("day", "model", "state", "calls", "invoice_usd", "our_usd", "difference_usd"),
+    *("difference_input", "difference_output"),
+)
+_RECONCILED_HEAD = (
+    *("day", "model", "state", "calls", "invoice USD", "our USD", "difference"),
+    *("input +-", "output +-"),
+)
+_LEFT = {
+    "same": "they have this cost already",
+    "no_price": "no price is known of their deployment",
+    "no_usage": "their usage is not known as finely as the price asks for",
+    "nothing_owed": "nobody was told of their answer",
+}
+
+
+def _named(line: dict[str, Any]) -> dict[str, Any]:
+    return {**line, "route": "allowance"} if line["item"] == "allowance" else line
+
+
+@statements_app.command("reconcile", epilog=RECONCILE_EXAMPLE)
+def reconcile(
+    *,
+    invoice: Annotated[Path, typer.Option(metavar="FILE", help="CSV with a header.", show_default=False)],
+    provider: Annotated[str, typer.Option(help="Whose it is: `providers.<name>`.", show_default=False)],
+    month: Annotated[str, typer.Option(help="Such as 2026-11, of UTC.", show_default=False)],
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Those that are not known: date=Day,model=SKU,cost=Amount,input=In+Cached,output=Out."
+        ),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Their name=ours, with commas, where they are not found.")
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV for a spreadsheet.")] = False,
+    url: options.Url = None,
+    key: options.ApiKey = None,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compare a provider's invoice with our usage, by day and model."""
+    from penstock.cli.admin_client import opened
+
+    with told():
+        client = opened(url, key, data_dir)
+        asked = {
+            "provider": provider,
+            "month": month,
+            "invoice": _text_of(invoice),
+            "columns": _pairs("--columns", columns),
+            "models": _pairs("--models", models),
+        }
+        if as_csv:
+            typer.echo(client.post_for_text(_RECONCILE, {**asked, "format": "csv"}), nl=False)
+            return
+        found = client.post(_RECONCILE, asked)
+        if as_json:
+            say_json(found)
+            return
+        lines = [*found["data"], {**found["total"], "day": "all", "model": "", "state": ""}]
+        bounds.table(_RECONCILED_HEAD, ([line[name] for name in _RECONCILED] for line in lines))
+        say(", ".join(f"{count} {_STATES[state]}" for state, count in found["states"].items()))
+        if found["other_months"]:
+            note(f"{found['other_months']:,} rows of the invoice are of other months")
+        if found["total"]["unpriced"]:
+            note(f"{found['total']['unpriced']:,} of our calls have no price: our sums lack them")
+
+
+def _text_of(path: Path) -> str:
+    """Raises InvalidRequest, OSError."""
+    if path.stat().st_size > MAX_INVOICE_BYTES:
+        raise InvalidRequest(f"{path} has more than {MAX_INVOICE_BYTES:,} bytes: split it.")
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest(f"{path} is no text in UTF-8: {exc.reason} at byte {exc.start:,}.") from exc
+
+
+def _pairs(option: str, text: str | None) -> dict[str, str]:
+    """`a=b,c=d`. Raises InvalidRequest."""
+    pairs = [one.partition("=") for one in (text or "").split(",") if one]
+    for name, equals, value in pairs:
+        if not (name.strip() and equals and value.strip()):
+            raise InvalidRequest(f"{option}: write name=name, with commas between them.")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def changes(
@@ -153,7 +317,10 @@ def change(row: dict[str, Any]) -> str:
         return "made"
     if new is None:
         return "deleted"
-    return ", ".join(f"{name} {old.get(name)!r} -> {new[name]!r}" for name in new) or "written anew"
+    said = (
+        f"{name} {old[name]!r} -> {new[name]!r}" if name in old else f"{name} {new[name]!r}" for name in new
+    )
+    return ", ".join(said) or "written anew"
 
 
 def _place(row: dict[str, Any], names: list[str], step: str | None) -> list[str]:

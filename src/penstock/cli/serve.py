@@ -13,6 +13,7 @@ def serve(
     config: options.Config = None,
     host: options.Host = None,
     port: options.Port = None,
+    workers: options.Workers = None,
     data_dir: options.DataDir = None,
     log_level: options.LogLevel = None,
     ready_file: options.ReadyFile = None,
@@ -29,7 +30,7 @@ def serve(
     if config is None and not os.environ.get("PENSTOCK_CONFIG"):
         fail("serve needs a file: -c FILE or PENSTOCK_CONFIG. Without one, use `penstock up`.", code=USAGE)
     with told():
-        flags = Flags(config, host, port, data_dir, log_level)
+        flags = Flags(config, host, port, data_dir, log_level, workers)
         prepared = prepare.prepare(flags, is_up=False)
         path = prepare.ready_file(ready_file)
 

@@ -16,8 +16,9 @@ def serve_prepared(
     prepared: Prepared, *, ready_path: Path | None, on_ready: Callable[[str], None], is_announced: bool
 ) -> None:
     """Serves until a signal; exits 1 when the address cannot be had."""
-    from penstock import serve
+    from penstock import serve, supervisor
     from penstock.telemetry import log
+    from penstock.workers.crew import WorkerFailed
 
     watch = Watch(is_open=False)
 
@@ -34,18 +35,22 @@ def serve_prepared(
     writer = log.configure(prepared.settings.telemetry.log_level)
     try:
         with watch:
-            serve.run(
-                serve.Options(
-                    snapshot=prepared.snapshot,
-                    host=server.host,
-                    port=server.port,
-                    live=serve.Live(prepared.source, prepared.settings, prepared.loaded.store_url),
-                    data_dir=prepared.loaded.data_dir,
-                    on_ready=ready,
-                    on_status=watch,
-                )
+            options = serve.Options(
+                snapshot=prepared.snapshot,
+                host=server.host,
+                port=server.port,
+                live=serve.Live(prepared.source, prepared.settings, prepared.loaded.store_url),
+                data_dir=prepared.loaded.data_dir,
+                workers=1 if is_announced else server.workers,
+                log_level=prepared.settings.telemetry.log_level,
+                on_ready=ready,
+                on_status=watch,
             )
-    except serve.CannotListen as exc:
+            if options.workers == 1:
+                serve.run(options)
+            else:
+                supervisor.run(options)
+    except (serve.CannotListen, WorkerFailed) as exc:
         fail(f"error: {exc}")
     finally:
         writer.close()

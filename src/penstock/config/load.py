@@ -16,7 +16,7 @@ import msgspec
 from penstock.config.compile import problems
 from penstock.config.errors import ConfigError, Problem
 from penstock.config.reader import read
-from penstock.config.schema import Deployment, LogLevel, Settings
+from penstock.config.schema import MAX_WORKERS, Deployment, LogLevel, Settings
 from penstock.types.store import SQLITE, is_store_url
 
 DEFAULT_FILE: Final = "penstock.yaml"
@@ -27,6 +27,7 @@ STORE_FILE: Final = "penstock.db"
 VARIABLES: Final[dict[str, str]] = {
     "PENSTOCK_HOST": "server.host",
     "PENSTOCK_PORT": "server.port",
+    "PENSTOCK_WORKERS": "server.workers",
     "PENSTOCK_LOG_LEVEL": "telemetry.log_level",
     "PENSTOCK_DATA_DIR": "the folder that holds the minted key and the key-hash secret",
     "PENSTOCK_CONFIG": "the configuration file",
@@ -44,6 +45,7 @@ class Flags:
     port: int | None = None
     data_dir: Path | None = None
     log_level: str | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ def _override(settings: Settings, flags: Flags, env: Mapping[str, str], sources:
     rows = (
         ("server", "host", flags.host, "PENSTOCK_HOST", "--host"),
         ("server", "port", flags.port, "PENSTOCK_PORT", "--port"),
+        ("server", "workers", flags.workers, "PENSTOCK_WORKERS", "--workers"),
         ("telemetry", "log_level", flags.log_level, "PENSTOCK_LOG_LEVEL", "--log-level"),
     )
     for section, name, flag, variable, option in rows:
@@ -179,6 +182,16 @@ def _port(said: Any) -> int:
     return port
 
 
+def _workers(said: Any) -> int:
+    try:
+        workers = int(said)
+    except ValueError:
+        workers = 0
+    if not 1 <= workers <= MAX_WORKERS:
+        raise ValueError(f"{said!r} is not a number of workers; write 1 to {MAX_WORKERS}")
+    return workers
+
+
 def _log_level(said: Any) -> str:
     levels = get_args(LogLevel)
     if said not in levels:
@@ -186,4 +199,9 @@ def _log_level(said: Any) -> str:
     return str(said)
 
 
-_OVERRIDES: Final[dict[str, Any]] = {"host": str, "port": _port, "log_level": _log_level}
+_OVERRIDES: Final[dict[str, Any]] = {
+    "host": str,
+    "port": _port,
+    "workers": _workers,
+    "log_level": _log_level,
+}

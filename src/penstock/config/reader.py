@@ -31,6 +31,7 @@ from penstock.config.units import (
     parse_duration,
     parse_moment,
     parse_money,
+    parse_percent,
     parse_price,
     parse_rate,
     parse_size,
@@ -50,6 +51,7 @@ _UNITS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "moment": ("a moment", parse_moment),
     "rate": ("a rate", lambda text: format_rate(parse_rate(text))),
     "usd": ("an amount of money", parse_money),
+    "percent": ("a percentage", parse_percent),
 }
 # libyaml's parser, where PyYAML was built with it (its wheels are): 100,000 keys in seconds, not in ten.
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

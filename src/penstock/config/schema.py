@@ -16,6 +16,7 @@ from penstock.config.units import (
     AMOUNT_PATTERN,
     DURATION_PATTERN,
     MOMENT_PATTERN,
+    PERCENT_PATTERN,
     PRICE_PATTERN,
     RATE_PATTERN,
     SIZE_PATTERN,
@@ -43,6 +44,7 @@ UnitPrice = Annotated[int, Meta(extra={"unit": "price"}, extra_json_schema={"x-u
 Moment = Annotated[float, Meta(extra={"unit": "moment"}, extra_json_schema={"x-unit": "moment"})]
 RateText = Annotated[str, Meta(extra={"unit": "rate"}, extra_json_schema={"x-unit": "rate"})]
 Money = Annotated[int, Meta(extra={"unit": "usd"}, extra_json_schema={"x-unit": "usd"})]
+Percent = Annotated[int, Meta(extra={"unit": "percent"}, extra_json_schema={"x-unit": "percent"})]
 Switch = Annotated[bool, Meta(extra_json_schema={"x-unit": "switch"})]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]  # of lower-case words that a header can list
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -62,6 +64,7 @@ REGISTRIES: Final[dict[str, tuple[str, ...]]] = {
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8600
+MAX_WORKERS: Final = 256
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -87,6 +90,9 @@ class Server(Group, frozen=True):
 
     host: Annotated[str, Meta(description="address to listen on", min_length=1)] = DEFAULT_HOST
     port: Annotated[int, Meta(description="0 = a free one", ge=0, le=65535)] = DEFAULT_PORT
+    workers: Annotated[
+        int, Meta(description="processes that answer requests; `penstock up` has one", ge=1, le=MAX_WORKERS)
+    ] = 1
     secret: Annotated[
         Secret | None,
         Meta(description="key-hash secret; hosts that serve the same keys share it; default: minted"),
@@ -552,6 +558,11 @@ class Team(Group, frozen=True):
     budget: Annotated[
         Budget | tuple[Budget, ...], Meta(description="of all its keys together; a list holds all at once")
     ] = ()
+    markup: Annotated[
+        Percent,
+        Meta(description="percent that statements add to its costs; below 0 it is a discount"),
+    ] = 0
+    allowance: Annotated[Money, Meta(description="US dollars of each month's statement that are free")] = 0
 
 
 class LimitStore(Group, frozen=True):
@@ -565,7 +576,9 @@ class LimitStore(Group, frozen=True):
         FailurePolicy,
         Meta(description="while the store is down: let all pass, none, or a share for each of `processes`"),
     ] = "local-share"
-    processes: Annotated[Count, Meta(description="gateway processes that share the store")] = 1
+    processes: Annotated[
+        Count, Meta(description="gateways that share the store, the workers of each counted as one")
+    ] = 1
 
 
 class Telemetry(Group, frozen=True):
@@ -726,6 +739,8 @@ def _as_written(shape: dict[str, Any]) -> None:
             shape |= {"type": "string", "pattern": RATE_PATTERN}
         case "usd":
             shape |= {"type": ["number", "string"], "pattern": USD_PATTERN}
+        case "percent":
+            shape |= {"type": ["number", "string"], "pattern": PERCENT_PATTERN}
         case "size":
             shape |= {"type": "string", "pattern": SIZE_PATTERN}
             _default(shape, format_size)

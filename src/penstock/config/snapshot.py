@@ -134,6 +134,13 @@ class Snapshot:
         )
         return {deployment.name: deployment for deployment in found}.values()
 
+    def deployment(self, name: str) -> Deployment | None:
+        """Of this name; also one that is made when somebody asks for it."""
+        found = next((one for one in self.deployments() if one.name == name), None)
+        if found is None and (made := self._wildcard(name)) is not None:
+            return made.targets[0].deployment
+        return found
+
     def find_route(self, name: str) -> Route | None:
         route = self.routes.get(name)
         return route if route is not None else self._wildcard(name)

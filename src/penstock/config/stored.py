@@ -5,7 +5,8 @@
     bounds_of(limits, budget)             what limits and budgets mean, or ConfigError
     keys_of(row, around)                  whom the secrets of a key stand for; none for one that is off
     hook_of(row)                          where events go; None for one that is off
-    with_rows(snapshot, keys, hooks)      the snapshot with these keys and webhooks beside the file's
+    with_teams(policy, around)            who callers with tokens are, with the teams of the store
+    with_rows(snapshot, keys, hooks, ...) the snapshot with these keys and webhooks beside the file's
 
 The file wins: a row that names what the file names is left out, and so is a row that is wrong. Both are told
 (`LeftOut`), and neither stops anything.
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
+from penstock.auth.policy import Bounds, Policy
 from penstock.config import schema
 from penstock.config.claims import Claims, budgets_of, claims_of, limit_problems
 from penstock.config.compile import route_problems
@@ -98,13 +100,14 @@ def claims_of_row(row: Team | User | Key, on_failure: FailurePolicy) -> Claims:
 class Around:
     """What a key depends on besides its own row, by id.
 
-    roles: of users and service accounts that are not disabled. claims: of teams and users that have limits;
-    wrong: of whom they make no sense. file_teams: those of the configuration file, which win.
+    roles: of users and service accounts that are not disabled. teams: that there are. claims: of teams and
+    users that have limits; wrong: of whom they make no sense. file_teams: those of the file, which win.
     """
 
     on_failure: FailurePolicy = "local-share"
     file_teams: Mapping[str, Claims] = field(default_factory=dict)
     roles: dict[str, RoleName] = field(default_factory=dict)
+    teams: set[str] = field(default_factory=set)
     claims: dict[str, Claims] = field(default_factory=dict)
     wrong: set[str] = field(default_factory=set)
 
@@ -148,11 +151,30 @@ def hook_of(row: Webhook) -> Hook | None:
     return Hook(row.id, row.url, row.secret, frozenset(row.events), row.team, is_trusted=False)
 
 
-def with_rows(snapshot: Snapshot, keys: Mapping[bytes, VirtualKey], hooks: Iterable[Hook]) -> Snapshot:
-    """`snapshot` holds the file's alone."""
+def with_teams(policy: Policy, around: Around) -> Policy:
+    """Tokens may be of the store's teams, too. One without them is returned as it is."""
+    own: dict[str, Bounds] = {}
+    for name in around.teams - around.wrong:
+        claims = around.claims.get(name, _NO_CLAIMS)
+        own[name] = Bounds(claims.always, claims.by_model)
+    if not own or not policy.issuers:
+        return policy
+    issuers = {
+        name: tuple(msgspec.structs.replace(one, of_teams={**own, **one.of_teams}) for one in those)
+        for name, those in policy.issuers.items()
+    }
+    return msgspec.structs.replace(policy, issuers=issuers)
+
+
+def with_rows(
+    snapshot: Snapshot, keys: Mapping[bytes, VirtualKey], hooks: Iterable[Hook], policy: Policy
+) -> Snapshot:
+    """`snapshot` holds the file's alone. policy: its own, by `with_teams`; while it is the same one, tokens
+    that were verified need not be again.
+    """
     both = dict(keys)
     both.update(snapshot.keys)
-    return dataclasses.replace(snapshot, keys=both, hooks=(*snapshot.hooks, *hooks))
+    return dataclasses.replace(snapshot, keys=both, hooks=(*snapshot.hooks, *hooks), identity=policy)
 
 
 # Thousands of keys say the same: they share what it becomes.

@@ -7,6 +7,7 @@ price      USD for one, a thousand (1k) or a million (1M) of something          
 moment     a day, which is the last good one (UTC), or RFC 3339   2026-12-31  2026-12-31T17:00:00+01:00
 rate       an amount and s, min, h or day, or a number of them                      60/min  20k/min  5/10s
 money      US dollars                                                               25  0.50
+percent    with at most two decimals, so that it is whole hundredths (basis points) 2.5  -10  12.75%
 """
 
 import datetime as dt
@@ -27,6 +28,7 @@ MOMENT_PATTERN: Final = (
 
 RATE_PATTERN: Final = r"^([0-9]+(?:\.[0-9]+)?[kM]?)/([0-9]*)(s|min|h|day)$"
 USD_PATTERN: Final = r"^[0-9]+(\.[0-9]{1,12})?$"
+PERCENT_PATTERN: Final = r"^([+-]?)([0-9]+)(?:\.([0-9]{1,2}))?%?$"
 
 _SECONDS: Final = {
     "d": Decimal(86400),
@@ -53,6 +55,7 @@ _DEAREST: Final = 10**15  # pico-USD for one of anything
 _DAY: Final = len("2026-12-31")
 _WINDOWS: Final = {"day": 86400, "h": 3600, "min": 60, "s": 1}
 _MOST_USD: Final = 9_000_000
+_MOST_PERCENT: Final = 1_000
 
 
 class Rate(NamedTuple):
@@ -150,6 +153,23 @@ def parse_money(text: str) -> int:
     return pico
 
 
+def parse_percent(text: str) -> int:
+    """Basis points, exactly. Raises ValueError with a sentence for the user."""
+    found = re.fullmatch(PERCENT_PATTERN, text, re.ASCII)
+    if not found:
+        raise ValueError("a percentage is a number with at most two decimals, such as 2.5 or -10")
+    points = int(found[2]) * 100 + int((found[3] or "").ljust(2, "0"))
+    points = -points if found[1] == "-" else points
+    if not -100 * 100 <= points <= _MOST_PERCENT * 100:
+        raise ValueError(f"a percentage is from -100 to {_MOST_PERCENT}")
+    return points
+
+
+def format_percent(points: int) -> str:
+    """250 -> 2.5; -1000 -> -10."""
+    return _plain(Decimal(points).scaleb(-2))
+
+
 def format_rate(rate: Rate) -> str:
     """Rate(20000, 60) -> 20k/min; Rate(5, 10) -> 5/10s."""
     unit, length = next((unit, length) for unit, length in _WINDOWS.items() if rate.window_s % length == 0)
@@ -211,4 +231,5 @@ FORMATS: Final[dict[str, Callable[[Any], str]]] = {
     "moment": format_moment,
     "price": format_price,
     "usd": format_usd,
+    "percent": format_percent,
 }

@@ -5,7 +5,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from penstock.config.units import format_amount, format_duration, format_money, format_price, format_size
+from penstock.config.units import (
+    format_amount,
+    format_duration,
+    format_money,
+    format_percent,
+    format_price,
+    format_size,
+)
 
 HIDDEN: Final = "(set)"
 _UNITS: Final = {
@@ -14,6 +21,7 @@ _UNITS: Final = {
     "amount": format_amount,
     "price": format_price,
     "usd": format_money,
+    "percent": format_percent,
 }
 
 

@@ -14,24 +14,27 @@ A new Snapshot is set by one assignment: a request that runs keeps the one it be
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
 import structlog
 
+from penstock.auth.policy import Policy
 from penstock.config.claims import claims_of_teams
-from penstock.config.errors import ConfigError
+from penstock.config.compile import APART, counts_apart
+from penstock.config.errors import ConfigError, Problem
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
-from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows
+from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows, with_teams
 from penstock.config.writer import as_written
 from penstock.control.restart import needs_restart
-from penstock.control.rows import Rows
+from penstock.control.rows import News, Rows
 from penstock.control.source import Source
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.types.control import ConfigurationView, LeftOut, Trouble
+from penstock.types.deployment import Deployment
 from penstock.types.errors import StoreUnavailable
 from penstock.types.ledger import Claim, ScopeKind
 from penstock.types.store import Budget, Limits, Store
@@ -63,6 +66,7 @@ class Reload:
         self._take: Take = _nobody
         self._clock = clock
         self._core: Snapshot | None = None  # with the file's keys alone
+        self._policy = Policy()  # of `_core`, with the teams of the store
         self._since = 0
         self._trouble: Trouble | None = None
         self._needs_restart: tuple[str, ...] = ()
@@ -74,7 +78,14 @@ class Reload:
         """Makes the first snapshot. Raises StoreUnavailable, ConfigError."""
         self._take = take
         await self._rows.load()
+        if counts_apart(self._settings) and (limited := next(self._limited(), None)):
+            raise ConfigError([Problem("server.workers", f"the limits of {limited} {APART}")])
         await self._compile(self._settings)
+
+    def _limited(self) -> Iterator[str]:
+        """What of the store has limits."""
+        yield from self._rows.around.claims
+        yield from (key.name for key in self._rows.keys.values() if key.claims or key.model_claims)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -125,7 +136,12 @@ class Reload:
             bounds_of(limits, budget)
         except ConfigError as exc:
             return [(problem.path, problem.message) for problem in exc.problems]
+        if counts_apart(self._settings) and (budget or limits != Limits()):
+            return [("limits", APART)]
         return []
+
+    def deployment(self, name: str) -> Deployment | None:
+        return self._core.deployment(name) if self._core is not None else None
 
     def claims(self, kind: ScopeKind, name: str) -> tuple[Claim, ...]:
         found: list[Claim] = []
@@ -174,8 +190,10 @@ class Reload:
             news = await self._rows.follow()
             if news.has_routes:
                 await self._recompile(self._settings)  # of settings that run: their routes alone may be wrong
-            if (news.has_keys or news.has_hooks or news.has_routes) and self._core is not None:
-                self._take(with_rows(self._core, self._rows.keys, self._rows.hooks.values()), news.ended)
+            if (news.has_teams or news.has_routes) and self._core is not None:
+                self._policy = with_teams(self._core.identity, self._rows.around)
+            if news != News() and self._core is not None:
+                self._take(self._whole(self._core), news.ended)
 
     # -- the file
 
@@ -220,10 +238,14 @@ class Reload:
             if settings.teams != old_teams:
                 await self._take_teams(settings)
             self._trouble = None
+            self._policy = with_teams(self._core.identity, self._rows.around)
             self._take(
-                with_rows(self._core, self._rows.keys, self._rows.hooks.values()),
+                self._whole(self._core),
                 old_keys - set(settings.keys),
             )
+
+    def _whole(self, core: Snapshot) -> Snapshot:
+        return with_rows(core, self._rows.keys, self._rows.hooks.values(), self._policy)
 
     async def _take_teams(self, settings: Settings) -> None:
         """Keys of the store may be of the file's teams."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from penstock.config.schema import Settings
 from penstock.types.deployment import Pool
 
-_FIXED = ("host", "port", "secret", "media_hosts")  # of `server`
+_FIXED = ("host", "port", "workers", "secret", "media_hosts")  # of `server`
 
 
 def needs_restart(

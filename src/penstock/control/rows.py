@@ -34,6 +34,7 @@ class News(msgspec.Struct):
 
     has_keys: bool = False
     has_hooks: bool = False
+    has_teams: bool = False
     has_routes: bool = False
     ended: set[str] = msgspec.field(default_factory=set)
 
@@ -89,7 +90,13 @@ class Rows:
         if paths is None:
             before = set(self._hashes)
             await self.load()
-            return News(has_keys=True, has_hooks=True, has_routes=True, ended=before - set(self._hashes))
+            return News(
+                has_keys=True,
+                has_hooks=True,
+                has_teams=True,
+                has_routes=True,
+                ended=before - set(self._hashes),
+            )
         named: dict[str, set[str]] = {}
         for path in paths:
             table, _, id_ = path.partition("/")
@@ -102,7 +109,7 @@ class Rows:
                     changed |= {row.id: row for row in await self._all(Key, **{field: id_})}
         routes = {id_: await self._get(StoredRoute, id_) for id_ in named.get("routes", ())}
         hooks = {id_: await self._get(Webhook, id_) for id_ in named.get("webhooks", ())}
-        news = News(has_routes=bool(routes), has_hooks=bool(hooks))
+        news = News(has_routes=bool(routes), has_hooks=bool(hooks), has_teams="teams" in named)
         for id_, row in changed.items():
             self._take(id_, row, news)
         for id_, route in routes.items():
@@ -175,12 +182,15 @@ def _settle(around: Around, table: str, id_: str, row: _Neighbour | None, wrong:
     before = _about(around, id_)
     around.roles.pop(id_, None)
     around.claims.pop(id_, None)
+    around.teams.discard(id_)
     around.wrong.discard(id_)
     path = f"{table}/{id_}"
     wrong.pop(path, None)
     if row is None:
         return True
-    if not isinstance(row, Team) and row.disabled is None:
+    if isinstance(row, Team):
+        around.teams.add(id_)
+    elif row.disabled is None:
         around.roles[id_] = row.role
     if not isinstance(row, ServiceAccount):
         try:

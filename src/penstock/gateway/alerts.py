@@ -2,18 +2,35 @@
 
 A call is seen when it is settled: what was used of the budget before it, and what it took. Each share is
 told once in a period; of a rolling budget again, when less of it was used in between. A refusal means all
-of it is used. Several processes, or one after a restart, may find the same: the event's id is the same, too.
+of it is used. Workers tell each other what they told. Several servers, or one after a restart, may find the
+same: the event's id is the same, too.
 """
 
 from collections.abc import Callable
 
+import msgspec
+
 from penstock.lib.clock import Clock
 from penstock.limits import windows
-from penstock.types.ledger import Lease, Limit, Refusal, Scope
+from penstock.types.ledger import Lease, Limit, Refusal, Scope, ScopeKind
 from penstock.types.money import format_usd
+from penstock.types.others import Others
 from penstock.types.webhooks import Event
 
 SECOND_US = 1_000_000
+SUBJECT = "alerts"
+
+
+class _Told(msgspec.Struct, frozen=True, array_like=True):
+    kind: ScopeKind
+    id: str
+    limit: str
+    period: int
+    share: float
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Told).decode
 
 
 class Alerts:
@@ -23,6 +40,17 @@ class Alerts:
         self._clock = clock
         self._tell = tell
         self._told: dict[tuple[Scope, str], tuple[int, float]] = {}  # (period, highest share told)
+
+        self._others: Others | None = None
+
+    def join(self, others: Others) -> None:
+        """Of several processes, of which this is one."""
+        self._others = others
+        others.hears(SUBJECT, self._hear)
+
+    def _hear(self, body: bytes) -> None:
+        told = _decode(body)
+        self._told[Scope(told.kind, told.id), told.limit] = (told.period, told.share)
 
     def settled(self, lease: Lease, reserved: int, actual: int) -> None:
         """Of a call that reserved and took so many pico-USD."""
@@ -49,6 +77,8 @@ class Alerts:
         if reached == told:
             return
         self._told[key] = (period, reached)
+        if self._others is not None:
+            self._others.tell(SUBJECT, _encode(_Told(scope.kind, scope.id, limit.key, period, reached)))
         if reached < told:
             return
         name, *models = scope.id.split(" ")  # config.claims writes it so

@@ -32,6 +32,7 @@ from penstock.types.errors import (
     NotFound,
     PenstockError,
 )
+from penstock.types.others import Others
 from penstock.types.wire import Inbound
 
 _log = structlog.get_logger("penstock.gateway")
@@ -55,6 +56,10 @@ class App:
         self._inbound = inbound
         self._responses = Responses(deps.clock)
         self._pages = Pages(lambda: self.snapshot, deps, pools, version, self._responses, admin=admin)
+
+    def join(self, others: Others) -> None:
+        """Of several processes, of which this is one."""
+        self._responses.join(others)
 
     async def aclose(self) -> None:
         """Ends what runs without a client."""

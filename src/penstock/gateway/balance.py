@@ -4,9 +4,12 @@
     placed      an attempt was given a replica: its load is accounted, and the prompt is there from now on
     learned     an answer said how much of its prompt was cached: the prediction is judged by it
 
-The accounts are this process's own and change in the same breath as the decision.
+The accounts are this process's own and change in the same breath as the decision. Of several processes each
+tells the others what was sent where: the load within a tenth of a second (workers/view.py), the blocks of
+prompts in SAY_S.
 """
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 
@@ -24,6 +27,7 @@ from penstock.telemetry.metrics import Routing
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Fleet, ReplicaView, Route, Sticky, Target
 from penstock.types.errors import InvalidRequest
+from penstock.types.others import Others
 from penstock.types.requests import ChatRequest, Request
 from penstock.types.usage import Usage
 
@@ -33,10 +37,16 @@ _PROMPT = ("tools", "system", "instructions", "systemInstruction", "messages", "
 USUAL_ANSWER = 256.0  # tokens, until a route has had answers
 NEWEST = 0.05  # weight of the newest answer in their average
 EXPLORES = 0.05  # of the calls of a `fastest` route go to anybody, so that what is known stays true
+SUBJECT = "prompts"
+SAY_S = 0.02  # how long what was placed waits for more
 LEAST_JUDGED = 0.1  # of the prompt
 RIGHT = 0.8  # of what was predicted
 
+Placed = list[tuple[str, list[int]]]  # replica, blocks
+
 _encode = msgspec.json.Encoder().encode
+_encode_placed = msgspec.msgpack.Encoder().encode
+_decode_placed = msgspec.msgpack.Decoder(Placed).decode
 
 
 class Prompt:
@@ -71,6 +81,23 @@ class Balance:
         self.regret: dict[str, int] = {}  # route -> tokens
         self.levels: dict[tuple[str, str], int] = {}  # (route, level) -> how often
         self.escalations: dict[tuple[str, str], int] = {}  # (route, reason)
+
+        self._others: Others | None = None
+        self._placed: Placed = []  # of which they were not told yet
+
+    def join(self, others: Others) -> None:
+        """Of several processes, of which this is one."""
+        self._others = others
+        others.hears(SUBJECT, self._hear)
+
+    def _hear(self, body: bytes) -> None:
+        for replica, blocks in _decode_placed(body):
+            self.index.add(replica, blocks)
+
+    def _say(self) -> None:
+        placed, self._placed = self._placed, []
+        if self._others is not None:
+            self._others.tell(SUBJECT, _encode_placed(placed))
 
     def choose(self, call: Call, request: Request, route: Route, fleet: Fleet, health: Health) -> Target:
         """The best of those that can and are up."""
@@ -200,6 +227,10 @@ class Balance:
             return self.load.reserve(replica)
         lease = self.load.reserve(replica, prompt.uncached(replica))
         self.index.add(replica, prompt.blocks)
+        if self._others is not None and prompt.blocks:
+            if not self._placed:
+                asyncio.get_running_loop().call_later(SAY_S, self._say)
+            self._placed.append((replica, list(prompt.blocks)))
         return lease
 
     def learned(self, call: Call, deployment: Deployment, view: ReplicaView, usage: Usage) -> None:

@@ -15,13 +15,15 @@ PREFIX: Final = "/admin/v1/"
 OPEN: Final = frozenset({f"{PREFIX}openapi.json"})  # need no key
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 MAX_BODY_BYTES: Final = 1 << 20
+UPLOADS: Final = {f"{PREFIX}statements/reconcile": 16 << 20}  # an invoice, as text in JSON
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 async def answer(exchange: Exchange, snapshot: Snapshot, deps: Deps, door: Door) -> None:
     """Raises PenstockError, ClientLeft."""
     caller = None if exchange.path in OPEN else await pipeline.authenticate(snapshot, exchange, deps)
-    body = await exchange.read_body(MAX_BODY_BYTES) if exchange.method in _WITH_BODY else b""
+    limit = UPLOADS.get(exchange.path, MAX_BODY_BYTES)
+    body = await exchange.read_body(limit) if exchange.method in _WITH_BODY else b""
     said = await door(
         Asked(
             id=exchange.id,

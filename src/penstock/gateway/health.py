@@ -197,6 +197,22 @@ class Health:
         at_s, replica = min(found, default=(None, ""))
         return replica, at_s
 
+    def probed_elsewhere(self, deployment: Deployment, part: str, error: PenstockError | None) -> None:
+        """Another process asked, which counts as if we had. `part`: the replica or credential it was."""
+        views = self._parts(deployment) if deployment.has_parts else ()
+        asked = [self.began(deployment, view) for view in views if view.id == part]
+        own = self.began(deployment)
+        if error is None:
+            for breaker in (own, *asked):
+                self.succeeded(breaker)
+        elif asked and (deployment.pool is not None or is_credential_s(error)):
+            own.left()
+            self.failed(asked[0], error)
+        else:
+            self.failed(own, error)
+            for breaker in asked:
+                breaker.left()
+
     # -- what came of an attempt
 
     def began(self, deployment: Deployment, view: ReplicaView | None = None) -> Breaker:

@@ -4,7 +4,6 @@ A page is found by its path, or by the longest prefix of `_BELOW` where a name f
 what the caller's key may use, and nothing of another tenant's.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -212,7 +211,7 @@ class Pages:
             key = await pipeline.authenticate(self._snapshot(), exchange, self._deps)
             if not key.is_operator:
                 raise PermissionDenied("Metrics tell of everything here: they take the role operator.")
-        text = await asyncio.to_thread(self._deps.metrics.render)
+        text = await self._deps.metrics.scrape()
         await exchange.send(
             200,
             text,

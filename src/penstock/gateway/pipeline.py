@@ -3,9 +3,9 @@
     1  authenticate         who calls           (before the body is read; callers.py where it is no plain key)
     2  read, decode         what is asked, checked against the schema
     3  find_route           which model that is; may this key use it
-    4  choose               which target answers                        (routing.select, pure; balance,
+    4  reserve              of the caller's limits and budgets          (reservations; settled at the end)
+    5  choose               which target answers                        (routing.select, pure; balance,
                                                                          difficulty)
-    5  reserve              of the caller's limits and budgets          (reservations; settled at the end)
     6  failover.run         attempts until one answers: deltas come, the responder writes them
     7  account              exactly once, whatever happened
 
@@ -31,7 +31,6 @@ from penstock.gateway.difficulty import judge
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.responder import Responder, send_error
 from penstock.gateway.upstream import Emit
-from penstock.lib.clock import SystemClock
 from penstock.routing import select
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
@@ -53,7 +52,6 @@ RESTART_S = 5.0  # what a client is told to wait for our successor
 LAST_WORDS_S = 2.0  # for a refusal to be taken while the server stops
 MAX_ECHO_CHARS = 100  # of a name somebody made up
 
-_CLOCK = SystemClock()
 _log = structlog.get_logger("penstock.gateway")
 
 
@@ -77,6 +75,8 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         call.model = request.model or route.name
         if call.key.requires is not None or not wishes.HEADERS.isdisjoint(call.headers):
             route = wishes.granted(call, route, call.key)
+        if call.key.claims or call.key.model_claims or route.claims:
+            await deps.reservations.reserve(call, request, route)
         if not route.is_choosy:
             target = select.weighted(route.targets, random.random())  # noqa: S311 - a traffic split
         else:
@@ -88,8 +88,6 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
             raise wrong_operation(deployment, call)
         if inbound.forwards:
             forward(exchange, inbound, request)
-        if call.key.claims or call.key.model_claims or route.claims:
-            await deps.reservations.reserve(call, request, route)
         exchange.watch_client()
         responder = Responder(exchange, call, inbound.encoder(request, call), id_header=inbound.id_header)
         if request.stream:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from penstock.config.snapshot import Snapshot
-from penstock.gateway import failover
+from penstock.gateway import failover, probe_news
 from penstock.gateway.deps import Deps
 from penstock.lib import tasks
 from penstock.lib.ids import new_id
@@ -29,6 +29,7 @@ from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Labels, ProbePlan, Route, Target, Timeouts
 from penstock.types.errors import PenstockError
 from penstock.types.events import Delta
+from penstock.types.others import Others
 from penstock.types.requests import (
     ClassificationRequest,
     CompletionRequest,
@@ -55,24 +56,36 @@ _log = structlog.get_logger("penstock.gateway")
 
 
 class Probes:
-    """One per process. `snapshot`: the one of now; what a reload brings is probed from then on."""
+    """One per process; several tell each other (probe_news.py). `snapshot`: the one of now; what a reload
+    brings is probed from then on.
+    """
 
     def __init__(self, snapshot: Callable[[], Snapshot], deps: Deps) -> None:
         self._snapshot = snapshot
         self._deps = deps
         self._watched: dict[str, _Watched] = {}
+        self._probed: dict[str, Deployment] = {}
+        self._others: Others | None = None
+        self._answered: dict[str, float] = {}  # by others
+        self._told: dict[str, float] = {}  # to others, of our own
+
+    def join(self, others: Others) -> None:
+        """Of several processes, of which this is one."""
+        self._others = others
+        others.hears(probe_news.SUBJECT, self._hear)
 
     async def run(self) -> None:
         """Until cancelled; then no probe is left behind."""
         running: tasks.Tasks = set()
         known: Snapshot | None = None
-        probed: list[Deployment] = []
         try:
             while True:
                 if (now := self._snapshot()) is not known:
-                    known, probed = now, [one for one in now.deployments() if one.probe is not None]
-                    self._forget({one.name for one in probed})
-                for deployment in probed:
+                    known = now
+                    self._probed = {one.name: one for one in now.deployments() if one.probe is not None}
+                    self._forget(set(self._probed))
+                self._tell_answers()
+                for deployment in self._probed.values():
                     self._look(deployment, running)
                 await asyncio.sleep(LOOK_S)
         finally:
@@ -88,29 +101,32 @@ class Probes:
         if watched is None:
             watched = self._watched[deployment.name] = _Watched(now_s)
         is_loading = deployment.pool is not None and not self._deps.fleet.replicas(deployment.pool)
-        if plan is None or watched.is_asked or is_loading:
+        if plan is None or watched.is_asked or watched.others_until_s > now_s or is_loading:
             return
         health = self._deps.health
         replica, reopens_s = health.waits_for_probe(deployment)
         due_s = next_probe_s(
             plan.every_s,
             began_s=watched.began_s,
-            answered_s=health.answered_s(deployment),
+            answered_s=self._answered_s(deployment),
             probed_s=watched.probed_s(None if reopens_s is None else replica),
             reopens_s=reopens_s,
             roll=watched.roll,
         )
         if due_s <= now_s:
             watched.begin(replica, now_s)
+            self._tell(probe_news.Begun(deployment.name, replica))
             tasks.spawn(running, self._probe(deployment, plan, replica, watched), f"probe {deployment.name}")
 
     async def _probe(
         self, deployment: Deployment, plan: ProbePlan, replica: str, watched: "_Watched"
     ) -> None:
         try:
-            error = await self._outcome(deployment, plan, replica)
+            error, part = await self._outcome(deployment, plan, replica)
         finally:
             watched.is_asked = False
+        retry_s = None if error is None else error.retry_after_s
+        self._tell(probe_news.Ended(deployment.name, part, probe_news.outcome_of(error), retry_s))
         self._deps.metrics.probe_ended(deployment.name, "ok" if error is None else error.code)
         if error is not None:
             _log.warning(
@@ -121,8 +137,10 @@ class Probes:
                 detail=error.detail or error.message,
             )
 
-    async def _outcome(self, deployment: Deployment, plan: ProbePlan, replica: str) -> PenstockError | None:
-        """What it failed by."""
+    async def _outcome(
+        self, deployment: Deployment, plan: ProbePlan, replica: str
+    ) -> tuple[PenstockError | None, str]:
+        """What it failed by, and which part of it was asked."""
         clock = self._deps.clock
         request = request_of(deployment)
         call = Call(
@@ -135,8 +153,41 @@ class Probes:
         try:
             await failover.attempt(call, request, target, route=route, deps=self._deps, emit=_drop)
         except PenstockError as error:
-            return error
-        return None
+            return error, _part_of(call)
+        return None, _part_of(call)
+
+    # -- of several processes
+
+    def _answered_s(self, deployment: Deployment) -> float | None:
+        known = (self._deps.health.answered_s(deployment), self._answered.get(deployment.name))
+        return max((one for one in known if one is not None), default=None)
+
+    def _tell(self, news: probe_news.News) -> None:
+        if self._others is not None:
+            self._others.tell(probe_news.SUBJECT, probe_news.encode(news))
+
+    def _tell_answers(self) -> None:
+        if self._others is None:
+            return
+        at_s = {name: self._deps.health.answered_s(one) for name, one in self._probed.items()}
+        new = {name: one for name, one in at_s.items() if one is not None and one != self._told.get(name)}
+        if new:
+            self._told |= new
+            self._tell(probe_news.Answered(new))
+
+    def _hear(self, body: bytes) -> None:
+        news = probe_news.decode(body)
+        if isinstance(news, probe_news.Answered):
+            self._answered |= news.at_s
+            return
+        deployment, watched = self._probed.get(news.name), self._watched.get(news.name)
+        if deployment is None or deployment.probe is None or watched is None:
+            return  # not watched here yet
+        if isinstance(news, probe_news.Begun):
+            watched.begin_elsewhere(news.replica, self._deps.clock.monotonic(), deployment.probe.timeout_s)
+        else:
+            watched.others_until_s = 0.0
+            self._deps.health.probed_elsewhere(deployment, news.part, probe_news.error_of(news))
 
 
 class _Watched:
@@ -145,6 +196,7 @@ class _Watched:
     def __init__(self, began_s: float) -> None:
         self.began_s = began_s
         self.is_asked = False
+        self.others_until_s = 0.0  # unless they say before that it has ended
         self.roll = random.random()  # noqa: S311 - jitter
         self._probed_s: dict[str, float] = {}
 
@@ -153,9 +205,20 @@ class _Watched:
         return max(self._probed_s.values(), default=None) if replica is None else self._probed_s.get(replica)
 
     def begin(self, replica: str, now_s: float) -> None:
-        self._probed_s[replica] = now_s
         self.is_asked = True
+        self._begun(replica, now_s)
+
+    def begin_elsewhere(self, replica: str, now_s: float, for_s: float) -> None:
+        self.others_until_s = now_s + for_s
+        self._begun(replica, now_s)
+
+    def _begun(self, replica: str, now_s: float) -> None:
+        self._probed_s[replica] = now_s
         self.roll = random.random()  # noqa: S311 - jitter
+
+
+def _part_of(call: Call) -> str:
+    return call.attempts[-1].replica if call.attempts else ""
 
 
 def request_of(deployment: Deployment) -> Request:

@@ -47,16 +47,19 @@ Send = Callable[[Emit], Awaitable[None]]  # one attempt
 
 
 class Queues:
-    """One per process; a queue for each deployment that has a `concurrency`."""
+    """One per process; a queue for each deployment that has a `concurrency`. `share`: how much of what all
+    processes may have together is this one's.
+    """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, share: Callable[[int], int] = lambda amount: amount) -> None:
         self._clock = clock
+        self._share = share
         self._by_name: dict[str, Queue] = {}
 
     def of(self, deployment: Deployment) -> "Queue":
         queue = self._by_name.get(deployment.name)
         if queue is None:
-            queue = self._by_name[deployment.name] = Queue(deployment, self._clock)
+            queue = self._by_name[deployment.name] = Queue(deployment, self._clock, self._share)
         return queue
 
     def report(self) -> Iterable[QueueRow]:
@@ -67,12 +70,12 @@ class Queues:
 class Queue:
     """Of one deployment."""
 
-    def __init__(self, deployment: Deployment, clock: Clock) -> None:
+    def __init__(self, deployment: Deployment, clock: Clock, share: Callable[[int], int]) -> None:
         self._name = deployment.name
         self._clock = clock
         plan = deployment.queue
-        limits = Limits(plan.waiting, plan.size_bytes, plan.wait_s)
-        self._admission = Admission(deployment.concurrency or 1, limits, POLICY)
+        limits = Limits(share(plan.waiting), share(plan.size_bytes), plan.wait_s)
+        self._admission = Admission(share(deployment.concurrency or 1), limits, POLICY)
         self._places: dict[Ticket, _Place] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = math.inf

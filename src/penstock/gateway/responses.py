@@ -11,10 +11,10 @@ POST /v1/responses/{id}/cancel        a background response
 GET  /v1/responses/{id}/input_items   ?order=asc|desc&after=&limit=
 
 A key sees its own responses only. They are kept in memory, bounded in bytes and time: a restart forgets them.
+Of several workers each keeps what it made, and lends it to the others (lending.py).
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +25,8 @@ from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.detached import Detached, detached
 from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
+from penstock.gateway.kept import Kept, Store
+from penstock.gateway.lending import Lending, Lent, Mirror
 from penstock.gateway.responder import send_error, stream_lines
 from penstock.gateway.websocket import Socket, accept
 from penstock.lib import tasks
@@ -42,110 +44,21 @@ from penstock.types.errors import (
     ServerStopping,
 )
 from penstock.types.events import Delta
+from penstock.types.others import Others
 from penstock.types.requests import ChatRequest, Operation, Request
 from penstock.types.wire import EVENT_STREAM, Encoder, Plain
 
 JSON = dict[str, Any]
 
 PATH = "/v1/responses"
-KEPT_S = 24 * 3600.0
-KEPT_BYTES = 256 * 1024 * 1024
 CONNECTION_BYTES = 8 * 1024 * 1024  # of responses that are not stored, while their WebSocket is open
 MAX_PAGE = 100
 USUAL_PAGE = 20
 PING_S = 15.0
 _PING = b": ping\n\n"
-_ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-
-
-class Kept:
-    """One response; it belongs to the key `owner`."""
-
-    def __init__(self, owner: str, response: JSON, items: list[JSON], *, is_background: bool) -> None:
-        self.owner = owner
-        self.response = response
-        self.items = items  # all that went in, the earlier conversation included
-        self.is_background = is_background
-        self.events: list[bytes] = []  # of a background response, to be followed; their index is their number
-        self.run: Detached | None = None  # which makes it, while it does
-        self.size = 0
-        self.expires_s = 0.0
-        self.is_deleted = False  # and so it stays, though it may still be being made
-        self._changed = asyncio.Event()
-
-    @property
-    def is_ended(self) -> bool:
-        return self.response["status"] in _ENDED
-
-    def changed(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def wait(self) -> None:
-        await self._changed.wait()
-
-
-class Store:
-    """Responses by id, the oldest forgotten first. One of these may become a database: issue 6."""
-
-    def __init__(self, clock: Clock, *, kept_s: float = KEPT_S, kept_bytes: int = KEPT_BYTES) -> None:
-        self._clock = clock
-        self._kept_s = kept_s
-        self._kept_bytes = kept_bytes
-        self._by_id: OrderedDict[str, Kept] = OrderedDict()
-        self._items: dict[tuple[str, str], JSON] = {}  # (owner, id) -> an output item
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def find(self, owner: str, wanted: str) -> Kept | None:
-        kept = self._by_id.get(wanted)
-        if kept is None or kept.owner != owner or kept.expires_s <= self._clock.monotonic():
-            return None
-        return kept
-
-    def item(self, owner: str, wanted: str) -> JSON | None:
-        return self._items.get((owner, wanted))
-
-    def keep(self, kept: Kept) -> None:
-        """Also again, once it has grown."""
-        if kept.is_deleted:
-            return
-        name = kept.response["id"]
-        self.drop(name)
-        kept.size = len(_encode([kept.response, kept.items])) + sum(map(len, kept.events))
-        kept.expires_s = self._clock.monotonic() + self._kept_s
-        self._by_id[name] = kept
-        self._bytes += kept.size
-        for item in kept.response["output"]:
-            if isinstance(item.get("id"), str):
-                self._items[kept.owner, item["id"]] = item
-        for name in self._outdated():
-            self.drop(name)
-
-    def _outdated(self) -> list[str]:
-        """What must go: the oldest, but for those that are being made."""
-        now_s = self._clock.monotonic()
-        found: list[str] = []
-        excess = self._bytes - self._kept_bytes
-        for name, oldest in self._by_id.items():  # nearly always the first one says that none must
-            if excess <= 0 and oldest.expires_s > now_s:
-                break
-            if oldest.run is None:
-                found.append(name)
-                excess -= oldest.size
-        return found
-
-    def drop(self, name: str) -> None:
-        gone = self._by_id.pop(name, None)
-        if gone is not None:
-            self._bytes -= gone.size
-            for item in gone.response["output"]:
-                self._items.pop((gone.owner, str(item.get("id"))), None)
 
 
 class Recorder:
@@ -193,10 +106,13 @@ class Create(Plain):
     operation: Operation = "chat"
     budget_status = responses.CREATE.budget_status
 
-    def __init__(self, store: Store, local: Store | None = None) -> None:
-        """`local`: of one connection, which may go on from responses that are not stored."""
+    def __init__(self, store: Store, local: Store | None = None, lent: Lent | None = None) -> None:
+        """`local`: of one connection, which may go on from responses that are not stored; `lent`: by other
+        processes, for one request.
+        """
         self._store = store
         self._local = local
+        self.lent = lent if lent is not None else Lent()
         self.decode = responses.CREATE.decode
         self.error_body = responses.CREATE.error_body
 
@@ -228,6 +144,8 @@ class Create(Plain):
         if kept is None and self._local is not None:
             kept = self._local.find(owner, earlier)
         if kept is None:
+            kept = self.lent.responses.get(earlier)
+        if kept is None:
             raise PreviousResponseNotFound(
                 f"Previous response with id {str(earlier)[:100]!r} not found.", param="previous_response_id"
             )
@@ -240,7 +158,7 @@ class Create(Plain):
     def _known(self, owner: str, item: JSON, at: int) -> JSON:
         if item.get("type") != "item_reference":
             return item
-        found = self._store.item(owner, item["id"])
+        found = self._store.item(owner, item["id"]) or self.lent.items.get(item["id"])
         if found is None:
             raise InvalidRequest(f"Item with id {item['id'][:100]!r} not found.", param=f"input[{at}].id")
         return found
@@ -253,6 +171,11 @@ class Responses:
         self.store = Store(clock)
         self.inbound = Create(self.store)
         self._running: tasks.Tasks = set()
+        self._lending: Lending | None = None
+
+    def join(self, others: Others) -> None:
+        """Of several processes, of which this is one."""
+        self._lending = Lending(others, self.store, stop=self._stop, cancel=self._cancel)
 
     async def aclose(self) -> None:
         """Ends what is being made in the background."""
@@ -263,17 +186,15 @@ class Responses:
 
     async def create(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
         """A background response begins here and goes on alone; any other is a request like all."""
-        begins = await self._background(exchange, snapshot, deps)
+        begins, inbound = await self._read(exchange, snapshot, deps)
         if begins is None:
-            await pipeline.run(exchange, self.inbound, snapshot, deps)
+            await pipeline.run(exchange, inbound, snapshot, deps)
             return
         owner, body = begins
         follows = body.get("stream") is True
         sink = _Background()
         run = detached(exchange, _encode({**body, "stream": True}), sink)
-        task = tasks.spawn(
-            self._running, pipeline.run(run, self.inbound, snapshot, deps), f"background {run.id}"
-        )
+        task = tasks.spawn(self._running, pipeline.run(run, inbound, snapshot, deps), f"background {run.id}")
         run.task = task
         kept = await self._begun(owner, run, sink, task)
         if kept is None:  # it was refused
@@ -292,9 +213,9 @@ class Responses:
         else:
             await exchange.send(200, _encode(kept.response), _json_lines(exchange))
 
-    async def _background(
+    async def _read(
         self, exchange: Exchange, snapshot: Snapshot, deps: Deps
-    ) -> tuple[str, JSON] | None:
+    ) -> tuple[tuple[str, JSON] | None, Create]:
         """Whose it is, and the body when it says `background`.
 
         Else the body is put back, and the walk finds whatever is wrong.
@@ -303,17 +224,25 @@ class Responses:
             owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
             raw = await exchange.read_body(snapshot.body_limit_bytes)
         except (PenstockError, ClientLeft):
-            return None
+            return None, self.inbound
         exchange.unread(raw)
-        if b'"background"' not in raw:
-            return None
+        refers = self._lending is not None and (
+            b'"previous_response_id"' in raw or b'"item_reference"' in raw
+        )
+        if not refers and b'"background"' not in raw:
+            return None, self.inbound
         try:
             body = _decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        if not isinstance(body, dict) or body.get("background") is not True or body.get("store") is False:
-            return None
-        return owner, body
+            return None, self.inbound
+        if not isinstance(body, dict):
+            return None, self.inbound
+        inbound = self.inbound
+        if refers and self._lending is not None:
+            inbound = Create(self.store, lent=await self._lending.lent(owner, body))
+        if body.get("background") is not True or body.get("store") is False:
+            return None, inbound
+        return (owner, body), inbound
 
     async def _begun(
         self, owner: str, run: Detached, sink: "_Background", task: asyncio.Task[None]
@@ -332,23 +261,20 @@ class Responses:
         """Its task has ended: an error before the first event was told to nobody yet."""
         kept.run = None
         if not kept.is_ended:
-            error = {"code": "server_error", "message": "The response was interrupted."}
+            said = "The response was interrupted."
             if sink.status:
                 try:
-                    error["message"] = str(_decode(sink.body)["error"]["message"])
+                    said = str(_decode(sink.body)["error"]["message"])
                 except (msgspec.DecodeError, KeyError, TypeError):  # of our own making, and never deep
-                    error["message"] = "The request was refused."
-            kept.response |= {"status": "failed", "error": error}
-            number = len(kept.events)
-            failed = {"type": "response.failed", "response": kept.response, "sequence_number": number}
-            kept.events.append(b"event: response.failed\ndata: %b\n\n" % _encode(failed))
+                    said = "The request was refused."
+            _interrupted(kept, said)
             self.store.keep(kept)
         kept.changed()
 
     async def converse(self, exchange: Exchange, newest: Callable[[], Snapshot], deps: Deps) -> None:
         """A WebSocket: one response after the other, in the order they are asked for."""
         exchange.keeps_alive = False  # a client whose handshake is refused waits for the end
-        await pipeline.authenticate(newest(), exchange, deps)
+        owner = (await pipeline.authenticate(newest(), exchange, deps)).name
         socket = await accept(exchange, limit=newest().body_limit_bytes)
         inbound = Create(self.store, Store(deps.clock, kept_bytes=CONNECTION_BYTES))
         sink = _Frames(socket)
@@ -361,6 +287,8 @@ class Responses:
                 except InvalidRequest as error:
                     await sink.whole(error.status, inbound.error_body(error, run.id))
                     continue
+                if self._lending is not None:
+                    inbound.lent = await self._lending.lent(owner, _decode(run.body))
                 socket.on_lost = run.lost
                 await pipeline.run(run, inbound, newest(), deps)  # its key may be another's affair by now
                 socket.on_lost = None
@@ -375,19 +303,19 @@ class Responses:
         owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
         name, _, rest = exchange.path.removeprefix(f"{PATH}/").partition("/")
         kept = self.store.find(owner, name)
+        if kept is None and self._lending is not None:
+            kept = await self._lending.find(owner, name)
         if kept is None:
             raise ResponseNotFound(f"Response with id {name[:100]!r} not found.", param="response_id")
         match exchange.method, rest:
             case "GET" | "HEAD", "":
                 await self._get(exchange, kept, query)
             case "DELETE", "":
-                kept.is_deleted = True
-                self._stop(kept)
-                self.store.drop(name)
+                await self._delete(kept, name)
                 body = {"id": name, "object": "response.deleted", "deleted": True}
                 await exchange.send(200, _encode(body), _json_lines(exchange))
             case "POST", "cancel":
-                await exchange.send(200, _encode(self._cancel(kept)), _json_lines(exchange))
+                await exchange.send(200, _encode(await self._cancelled(kept)), _json_lines(exchange))
             case "GET" | "HEAD", "input_items":
                 await exchange.send(200, _encode(_page_of(kept.items, query)), _json_lines(exchange))
             case _:
@@ -405,7 +333,11 @@ class Responses:
             after = int(query.get("starting_after", "-1"))
         except ValueError as exc:
             raise InvalidRequest("`starting_after` must be a number.", param="starting_after") from exc
-        await self._follow(exchange, kept, after=after)
+        if isinstance(kept, Mirror) and self._lending is not None:
+            async with self._lending.followed(kept, _interrupted):
+                await self._follow(exchange, kept, after=after)
+        else:
+            await self._follow(exchange, kept, after=after)
 
     async def _follow(self, exchange: Exchange, kept: Kept, *, after: int) -> None:
         """The events after number `after`, as they come. A client that leaves stops nothing."""
@@ -416,8 +348,8 @@ class Responses:
                 stream_lines(EVENT_STREAM) + header_lines(("x-request-id", exchange.id))
             )
             while True:
-                events, at = kept.events[at:], len(kept.events)
-                if kept.is_ended and kept.run is None:
+                events, at = kept.events[at:], max(at, len(kept.events))
+                if kept.is_over:
                     await exchange.end_stream(b"".join(events))
                     return
                 if events:
@@ -435,6 +367,19 @@ class Responses:
             raise ClientLeft from None
         finally:
             exchange.stop_watching()
+
+    async def _delete(self, kept: Kept, name: str) -> None:
+        if isinstance(kept, Mirror) and self._lending is not None:
+            await self._lending.delete(kept)
+            return
+        kept.is_deleted = True
+        self._stop(kept)
+        self.store.drop(name)
+
+    async def _cancelled(self, kept: Kept) -> JSON:
+        if kept.is_background and isinstance(kept, Mirror) and self._lending is not None:
+            return await self._lending.cancel(kept) or kept.response
+        return self._cancel(kept)
 
     def _cancel(self, kept: Kept) -> JSON:
         if not kept.is_background:
@@ -480,6 +425,15 @@ class _Frames:
     async def piece(self, data: bytes) -> None:
         for event in self._splitter.feed_data(data):
             await self._socket.send(event)
+
+
+def _interrupted(kept: Kept, said: str = "The response was interrupted.") -> None:
+    """Whoever made it has ended before it did."""
+    error = {"code": "server_error", "message": said}
+    kept.response |= {"status": "failed", "error": error}
+    number = len(kept.events)
+    failed = {"type": "response.failed", "response": kept.response, "sequence_number": number}
+    kept.events.append(b"event: response.failed\ndata: %b\n\n" % _encode(failed))
 
 
 def _asked(text: str) -> bytes:

@@ -13,10 +13,13 @@ given to both; its proof is as good.
 
 What a client gave back by itself stays, unless it was signed and has lost its signature.
 
+Of several workers each tells the others, so that the next turn may come to any of them.
+
 A key's thoughts are found by that key only. The store is bounded in bytes and entries expire: a conversation
 that goes on later is answered as if the client had dropped its reasoning, which it has.
 """
 
+import contextlib
 import hashlib
 import re
 from collections import OrderedDict
@@ -36,9 +39,11 @@ from penstock.types.conversation import (
     Turn,
 )
 from penstock.types.events import Delta, Events, Finish, Reasoning, ReasoningEnd, Text, ToolDelta, ToolStart
+from penstock.types.others import Others
 
 KEPT_S = 6 * 3600.0
 KEPT_BYTES = 64 * 1024 * 1024
+SUBJECT = "thoughts"
 ENTRY_BYTES = 400  # of an entry beside its texts
 _RANDOM = re.compile(r"[A-Z0-9]")  # words have few of them
 _LEAST_RANDOM = 4
@@ -54,6 +59,18 @@ class Thought(msgspec.Struct, frozen=True):
     size: int  # bytes, about
 
 
+class _Told(msgspec.Struct, frozen=True, array_like=True):
+    """What was remembered, for other processes."""
+
+    owner: str
+    signatures: dict[str, str | None]
+    parts: list[ReasoningPart]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Told).decode
+
+
 class Thoughts:
     """`owner` is the name of the key that calls."""
 
@@ -63,12 +80,30 @@ class Thoughts:
         self._kept_bytes = kept_bytes
         self._by_call: OrderedDict[tuple[str, str], Thought] = OrderedDict()
         self._bytes = 0
+        self._others: Others | None = None
+
+    def join(self, others: Others) -> None:
+        """Of several processes, of which this is one."""
+        self._others = others
+        others.hears(SUBJECT, self._hear)
+
+    def _hear(self, body: bytes) -> None:
+        told = _decode(body)
+        self._remember(told.owner, told.signatures, told.parts)
 
     def __len__(self) -> int:
         return len(self._by_call)
 
     def remember(self, owner: str, signatures: dict[str, str | None], parts: Sequence[ReasoningPart]) -> None:
         """`signatures`: of each tool call of the turn, by its `call_key`."""
+        if self._others is not None:
+            with contextlib.suppress(UnicodeEncodeError):  # half a surrogate pair
+                self._others.tell(SUBJECT, _encode(_Told(owner, signatures, list(parts))))
+        self._remember(owner, signatures, parts)
+
+    def _remember(
+        self, owner: str, signatures: dict[str, str | None], parts: Sequence[ReasoningPart]
+    ) -> None:
         now_s = self._clock.monotonic()
         texts = sum(len(part.text) + len(part.signature or "") + len(part.redacted or "") for part in parts)
         for call_id, signature in signatures.items():

@@ -89,12 +89,23 @@ class Fleet:
         *,
         client: http1.Client,
         clock: Clock | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`changed` is called after each change that `replicas`, `unready` or `status` show, but for what
+        comes by and by: the progress of a fetch.
+        """
         own_clock = clock if clock is not None else SystemClock()
         self.newest_s = -math.inf
+        self._changed = changed
         self._pools = {
             pool.name: _Pool(
-                pool, engine(pool.engine), resolve, client, own_clock, became_ready=self._became_ready
+                pool,
+                engine(pool.engine),
+                resolve,
+                client,
+                own_clock,
+                became_ready=self._became_ready,
+                changed=changed,
             )
             for pool in pools
         }
@@ -116,8 +127,13 @@ class Fleet:
     async def acquire(self, pool: str, wait_s: float, prefer: str = "") -> ReplicaView:
         return await self._pools[pool].acquire(wait_s, prefer)
 
+    def unready(self, pool: str) -> PenstockError:
+        """What a request hears that cannot wait: ModelLoading or UpstreamUnavailable."""
+        return self._pools[pool].unready()
+
     def suspect(self, replica: ReplicaView) -> None:
         self._by_id[replica.id].suspect(replica)
+        self._changed()
 
     def release(self, replica: ReplicaView) -> None:
         self._by_id[replica.id].release()
@@ -136,6 +152,7 @@ class _Pool:
         clock: Clock,
         *,
         became_ready: Callable[[float], None],
+        changed: Callable[[], None],
     ) -> None:
         self.pool = pool
         self.replicas = tuple(
@@ -143,6 +160,7 @@ class _Pool:
             for number in range(pool.replicas)
         )
         self._became_ready = became_ready
+        self._tell = changed
         self._resolve = resolve
         self._clock = clock
         self._change: asyncio.Future[None] | None = None
@@ -182,6 +200,7 @@ class _Pool:
             self._error = ""
             self._is_fetched = True
             self._fetching = None
+            self._tell()
             return path
 
     def _on_progress(self, progress: Progress) -> None:
@@ -202,21 +221,26 @@ class _Pool:
                         if view is not None:
                             chosen.acquire()
                             return view
-                    self._refuse_if_failed()
+                    if (failure := self._failure()) is not None:
+                        raise failure
                     await self._changed()
         raise self._loading()
 
-    def _refuse_if_failed(self) -> None:
+    def unready(self) -> PenstockError:
+        return self._failure() or self._loading()
+
+    def _failure(self) -> UpstreamUnavailable | None:
         if not self._is_fetched and self._error and self._fetching is None:  # else it is being tried again
-            raise UpstreamUnavailable(
+            return UpstreamUnavailable(
                 f"The model {self.pool.name} could not be fetched; the server's log says why.",
                 detail=self._error,
             )
         if self._is_fetched and all(replica.state == "failed" for replica in self.replicas):
             reason = self.replicas[0].error if self.replicas else "it has no replicas"
-            raise UpstreamUnavailable(
+            return UpstreamUnavailable(
                 f"The model {self.pool.name} could not be loaded; the server's log says why.", detail=reason
             )
+        return None
 
     def _loading(self) -> ModelLoading:
         progress, name = self._fetching, self.pool.name
@@ -251,6 +275,7 @@ class _Pool:
         self._wake()
 
     def _wake(self) -> None:
+        self._tell()
         if self._change is not None:
             self._change.set_result(None)
             self._change = None

@@ -8,16 +8,17 @@ PostgreSQL's connections.
 """
 
 import abc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
 from penstock.lib.clock import Clock
-from penstock.store import entities, migrations, usage
+from penstock.store import entities, migrations, rerate, usage
 from penstock.store.migrations import Applied, Migration, Phase
 from penstock.store.rows import KINDS
 from penstock.store.sql import Ask, Dialect, Script
 from penstock.types.errors import SchemaMismatch
+from penstock.types.money import Price
 from penstock.types.page import Page
 from penstock.types.store import (
     Change,
@@ -31,7 +32,16 @@ from penstock.types.store import (
     StoreStatus,
     Update,
 )
-from penstock.types.usage_store import DAY_US, CallWhere, Dimension, Step, UsageRow, UsageSum, UsageWhere
+from penstock.types.usage_store import (
+    DAY_US,
+    CallWhere,
+    Dimension,
+    Rerated,
+    Step,
+    UsageRow,
+    UsageSum,
+    UsageWhere,
+)
 
 T = TypeVar("T")
 Make = Callable[[], Script[T]]
@@ -138,6 +148,23 @@ class ScriptedStore(Store, abc.ABC):
         self, where: CallWhere, /, *, cursor: str | None = None, limit: int = 100
     ) -> Page[UsageRow]:
         return await self.read(lambda: usage.calls(where, cursor, limit), is_heavy=True)
+
+    async def rerate_usage(
+        self,
+        where: UsageWhere,
+        prices: Mapping[str, Price],
+        /,
+        *,
+        actor: str,
+        cursor: str | None = None,
+        limit: int = 2000,
+        is_dry: bool = False,
+    ) -> Rerated:
+        asked = rerate.Asked(where, prices, cursor, limit)
+        if is_dry:
+            return await self.read(lambda: rerate.look(asked), is_heavy=True)
+        now_s = int(self._clock.wall())
+        return await self.run(lambda: rerate.write(asked, actor, now_s))
 
     async def drop_usage(self, *, calls_before_us: int, sums_before_us: int) -> int:
         dropped = await self._drop_calls(calls_before_us // DAY_US * DAY_US)

@@ -29,10 +29,15 @@ _HOURS_AT_ONCE: Final = 240
 _LATEST: Final = 2**62
 
 _DIMS: Final = tuple(map(column, DIMENSIONS))
+PARTS: Final = (
+    *("cache_write_1h_tokens", "audio_prompt_tokens", "audio_completion_tokens"),
+    *("image_prompt_tokens", "image_completion_tokens", "search_units"),
+)  # of a call's usage; null in older rows
 _OWN: Final = (
     *("id", "status", "error", "is_stream", "attempts"),
     *("prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens"),
-    *("images", "cost_pico", "price_version", "is_estimated", "ttft_us", "total_us", "queue_us", "dropped"),
+    *("images", *PARTS, "cost_pico", "price_version"),
+    *("is_estimated", "ttft_us", "total_us", "queue_us", "dropped"),
 )  # columns of a call, but its time and dimensions
 COLUMNS: Final = ("time_us", "seq", "dim", *_OWN)
 _FLAGS: Final = ("is_stream", "is_estimated")
@@ -153,6 +158,7 @@ def _stored(row: UsageRow) -> tuple[Any, ...]:
         *(row.id, row.status, row.error, int(row.is_stream), row.attempts),
         *(row.prompt_tokens, row.cached_tokens, row.cache_write_tokens),
         *(row.completion_tokens, row.reasoning_tokens, row.images),
+        *(getattr(row, name) for name in PARTS),
         *(row.cost_pico, row.price_version, int(row.is_estimated)),
         *(row.ttft_us, row.total_us, row.queue_us, ",".join(row.dropped)),
     )
@@ -200,7 +206,7 @@ _STEP_US: Final[dict[Step, int]] = {"hour": HOUR_US, "day": DAY_US}
 
 def _sum_of(part: Part, where: UsageWhere, by: Sequence[Dimension], step: Step | None) -> Ask:
     source = part.source
-    values, wanted = _dimensions(where)
+    values, wanted = dimensions(where)
     groups = [(f"d.{column(one)}", f"by_{one}") for one in by]
     if step is not None:
         groups.insert(0, (_step_of(source, step), "start"))
@@ -210,7 +216,7 @@ def _sum_of(part: Part, where: UsageWhere, by: Sequence[Dimension], step: Step |
         ("group", "".join(f"{what} AS {name}, " for what, name in groups)),
         ("sums", ", ".join(_sum(name, one) for name, one in _measures(source).items())),
         ("join", " JOIN usage_dims d ON d.id = r.dim" if by else ""),
-        ("where", _among(wanted)),
+        ("where", among(wanted)),
         ("group_by", f" GROUP BY {', '.join(str(at + 1) for at in range(len(groups)))}" if groups else ""),
     )
     range_ = {"start": part.since_us // source.unit_us, "stop": part.until_us // source.unit_us}
@@ -242,25 +248,26 @@ def _measured(row: Row) -> list[int]:
     ]
 
 
-def _dimensions(where: UsageWhere) -> tuple[dict[str, Any], str]:
+def dimensions(where: UsageWhere) -> tuple[dict[str, Any], str]:
     """The values asked for, and what they say of usage_dims; empty: nothing."""
     asked = {name: value for name in DIMENSIONS if (value := getattr(where, name)) is not None}
     wanted = " AND ".join(f"d.{column(name)} = :{name}" for name in asked)
     return {name: short(value) for name, value in asked.items()}, wanted
 
 
-def _among(wanted: str) -> str:
+def among(wanted: str) -> str:
     return f" AND r.dim IN (SELECT d.id FROM usage_dims d WHERE {wanted})" if wanted else ""  # noqa: S608 - names of ours
 
 
 def calls(where: CallWhere, cursor_: str | None, limit: int) -> Script[Page[UsageRow]]:
     limit = max(1, min(limit, MAX_PAGE))
     before = position(cursor_, tuple[int, int], (_LATEST, 0))
-    values, wanted = _dimensions(where)
+    values, wanted = dimensions(where)
     own, of_calls = _own_conditions(where)
+    must_fail = where.is_failed or bool(where.error) or (where.status or 0) >= 400
     found: list[UsageRow] = []
-    for start_us, stop_us in (yield from _kept(where.since_us, min(where.until_us, before[0] + 1))):
-        for since_us, until_us in (yield from _worth_reading(start_us, stop_us, where)):
+    for start_us, stop_us in (yield from kept(where.since_us, min(where.until_us, before[0] + 1))):
+        for since_us, until_us in (yield from worth_reading(start_us, stop_us, where, must_fail=must_fail)):
             rows = yield Ask(
                 "usage.calls",
                 {
@@ -272,7 +279,7 @@ def calls(where: CallWhere, cursor_: str | None, limit: int) -> Script[Page[Usag
                     "before_seq": before[1],
                     "limit": limit + 1 - len(found),
                 },
-                (("columns", _CALL_COLUMNS), ("where", _among(wanted) + of_calls)),
+                (("columns", _CALL_COLUMNS), ("where", among(wanted) + of_calls)),
             )
             found += map(_call, rows)
             if len(found) > limit:
@@ -281,7 +288,7 @@ def calls(where: CallWhere, cursor_: str | None, limit: int) -> Script[Page[Usag
     return Page(tuple(found))
 
 
-def _kept(since_us: int, until_us: int) -> Script[list[tuple[int, int]]]:
+def kept(since_us: int, until_us: int) -> Script[list[tuple[int, int]]]:
     """The part of a range that has calls, in pieces of _HOURS_AT_ONCE, the newest first."""
     oldest = yield Ask("usage.oldest")
     newest = yield Ask("usage.newest")
@@ -294,10 +301,11 @@ def _kept(since_us: int, until_us: int) -> Script[list[tuple[int, int]]]:
     return [(max(start, since_us), min(start + piece_us, until_us)) for start in reversed(starts)]
 
 
-def _worth_reading(since_us: int, until_us: int, where: CallWhere) -> Script[list[tuple[int, int]]]:
+def worth_reading(
+    since_us: int, until_us: int, where: UsageWhere, *, must_fail: bool = False
+) -> Script[list[tuple[int, int]]]:
     """The ranges that may have such calls, the newest first: those hours whose sums say so."""
-    values, wanted = _dimensions(where)
-    must_fail = where.is_failed or bool(where.error) or (where.status or 0) >= 400
+    values, wanted = dimensions(where)
     if not wanted and not must_fail:
         return [(since_us, until_us)]
     asked = {

@@ -11,7 +11,9 @@ CREATE TEMP TABLE IF NOT EXISTS usage_batch (
   model {text}, deployment {text}, provider {text}, operation {text},
   status {int}, error {text}, is_stream {int}, attempts {int},
   prompt_tokens {int}, cached_tokens {int}, cache_write_tokens {int}, completion_tokens {int},
-  reasoning_tokens {int}, images {int}, cost_pico {int}, price_version {text}, is_estimated {int},
+  reasoning_tokens {int}, images {int}, cache_write_1h_tokens {int}, audio_prompt_tokens {int},
+  audio_completion_tokens {int}, image_prompt_tokens {int}, image_completion_tokens {int}, search_units {int},
+  cost_pico {int}, price_version {text}, is_estimated {int},
   ttft_us {int}, total_us {int}, queue_us {int}, dropped {text}
 );
 
@@ -76,6 +78,37 @@ LIMIT :limit;
 
 -- name: usage.total_calls
 SELECT CAST(COALESCE(SUM(calls), 0) AS {int}) AS value FROM usage_days;
+
+
+-- Other prices (rerate.py). A batch is loaded as above.
+
+-- name: usage.next
+SELECT {columns} FROM usage r JOIN usage_dims d ON d.id = r.dim
+WHERE r.time_us >= :start AND r.time_us < :stop AND (r.time_us, r.seq) > (:after_us, :after_seq){where}
+ORDER BY r.time_us, r.seq
+LIMIT :limit;
+
+-- name: usage.rerated
+CREATE TEMP TABLE IF NOT EXISTS usage_rerated (
+  time_us {int}, seq {int}, dim {int}, cost_pico {int}, price_version {text}, more_pico {int}, less_unpriced {int}
+);
+
+-- name: usage.empty_rerated
+DELETE FROM usage_rerated;
+
+-- name: usage.rerate
+UPDATE usage SET cost_pico = b.cost_pico, price_version = b.price_version FROM usage_rerated b
+WHERE usage.time_us >= :start AND usage.time_us <= :stop
+  AND usage.time_us = b.time_us AND usage.seq = b.seq;
+
+-- name: usage.rerate_sums
+UPDATE {table} SET cost_pico = {table}.cost_pico + b.more_pico, unpriced = {table}.unpriced - b.less_unpriced
+FROM (
+  SELECT r.time_us / {unit_us} AS unit, r.dim AS dim, CAST(SUM(r.more_pico) AS {int}) AS more_pico,
+    CAST(SUM(r.less_unpriced) AS {int}) AS less_unpriced
+  FROM usage_rerated r GROUP BY 1, 2
+) b
+WHERE {table}.{unit} = b.unit AND {table}.dim = b.dim;
 
 
 -- Retention.

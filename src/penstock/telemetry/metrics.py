@@ -41,9 +41,15 @@ else `other`: a client cannot grow the label set by asking for new models.
 
 Counting is a dict lookup and a few additions on the event loop, and prometheus_client is only asked at a
 scrape: its own counters take a lock for each addition, ten of them a request. A scrape in its thread may see
-a call half counted; the next one sees it whole.
+a call half counted; the next one sees it whole. Of several workers a scrape shows the sum (sums.py), and of
+the supervisor:
+
+    penstock_workers                         - (gateway processes that are to answer)
+    penstock_workers_ready                   - (those that do)
+    penstock_worker_restarts_total           -
 """
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -53,12 +59,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from penstock.telemetry import sums
 from penstock.types.call import Call
 from penstock.types.money import PER_USD
+from penstock.types.others import Others
 from penstock.types.usage import Usage
 
 DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+SUBJECT = "metrics"
 _MOST_NAMES = 1024  # of deployments without a price that are remembered: clients name those of open providers
 
 
@@ -194,6 +203,7 @@ class Metrics(Collector):
         self._batches: dict[str, Histogram] = {}
         self._refused: dict[str, int] = {}
         self._auth_failures: dict[str, int] = {}
+        self._others: Others | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -270,6 +280,32 @@ class Metrics(Collector):
             self._consumed.setdefault((route, deployment), Consumed()),
         )
         return made
+
+    # -- of several processes
+
+    def join(self, others: Others) -> None:
+        """A scrape asks these, too."""
+        self._others = others
+        others.answers(SUBJECT, self._answer)
+
+    def leave(self) -> None:
+        """Before this process ends: others go on showing what it counted."""
+        if self._others is not None:
+            self._others.tell(SUBJECT, self._counted())
+
+    async def scrape(self) -> bytes:
+        """The text exposition, of all processes."""
+        if self._others is None:
+            return await asyncio.to_thread(self.render)
+        own = await asyncio.to_thread(self._counted)
+        rest = await self._others.ask(SUBJECT, own)
+        return await asyncio.to_thread(_together, own, *rest)
+
+    async def _answer(self, body: bytes) -> bytes:  # noqa: ARG002 - there is one question
+        return await asyncio.to_thread(self._counted)
+
+    def _counted(self) -> bytes:
+        return sums.encode(sums.families(self.collect()))
 
     def render(self) -> bytes:
         """The text exposition. A thousand label sets take over 100 ms: call it off the event loop."""
@@ -509,6 +545,10 @@ class Metrics(Collector):
                 replicas.add_metric((row.pool, state), count)
             restarts.add_metric((row.pool,), row.restarts)
         return (replicas, restarts)
+
+
+def _together(*parts: bytes) -> bytes:
+    return sums.text(sums.summed(sums.decode(part) for part in parts))
 
 
 def _histogram(

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from penstock.types.deployment import Deployment
 from penstock.types.ledger import Claim, ScopeKind
 from penstock.types.store import Budget, Limits
 from penstock.types.usage_store import UsageRow
@@ -86,6 +87,10 @@ class Configuration(Protocol):
 
     def check_bounds(self, limits: Limits, budget: Sequence[Budget]) -> list[tuple[str, str]]:
         """Likewise of limits and budgets: (`limits...` or `budget...`, what)."""
+        ...
+
+    def deployment(self, name: str) -> Deployment | None:
+        """That runs under this name, or would: of a provider that takes any model there is one of each."""
         ...
 
     def claims(self, kind: ScopeKind, name: str) -> tuple[Claim, ...]:

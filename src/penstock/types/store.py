@@ -65,9 +65,13 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Team(Entity, frozen=True, kw_only=True):
+    """markup: percent on top of costs, below 0 a discount. allowance: USD a month that are free. Exact."""
+
     name: str
     limits: Limits = Limits()
     budget: tuple[Budget, ...] = ()
+    markup: str = "0"
+    allowance: str = "0"
 
 
 class User(Entity, frozen=True, kw_only=True):

@@ -3,15 +3,17 @@
     UsageRow      one call
     UsageWhere    which calls: a range of time and dimensions
     UsageSum      what a group of calls comes to; sums are integers, so they are exact in any order
+    Rerated       what it came to when calls were given the cost that they have by other prices
 
 Times are Unix microseconds, half-open [since_us, until_us). Hours and days are UTC. Money is pico-USD.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, get_args
 
 import msgspec
 
+from penstock.types.money import Price
 from penstock.types.page import Page
 
 Dimension = Literal["key", "team", "user", "route", "model", "deployment", "provider", "operation"]
@@ -26,7 +28,8 @@ class UsageRow(msgspec.Struct):
     """One call. (time_us, seq) names the row: a caller may give two calls one id.
 
     error: the code of our vocabulary; empty for a call that succeeded.
-    cost_pico: None where no price is known, which is not 0.
+    cost_pico: None where no price is known, which is not 0. Without a price_version nothing is owed.
+    cache_write_1h_tokens ... search_units: as in types/usage.py; None in calls of before these were kept.
     ttft_us: None where no content came.
     """
 
@@ -50,6 +53,12 @@ class UsageRow(msgspec.Struct):
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     images: int = 0
+    cache_write_1h_tokens: int | None = None
+    audio_prompt_tokens: int | None = None
+    audio_completion_tokens: int | None = None
+    image_prompt_tokens: int | None = None
+    image_completion_tokens: int | None = None
+    search_units: int | None = None
     cost_pico: int | None = None
     price_version: str = ""
     is_estimated: bool = False
@@ -106,6 +115,25 @@ class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
     queue_us: int = 0
 
 
+class Rerated(msgspec.Struct, frozen=True):
+    """What a batch of calls came to: each is `changed`, `same` or left as it was for one of three reasons.
+
+    no_price: the price of its deployment is not known. no_usage: its usage does not suffice for that price.
+    nothing_owed: nobody was told of its answer. *_pico: of those that changed.
+    cursor: gives the next batch; None at the end.
+    """
+
+    changed: int = 0
+    same: int = 0
+    no_price: int = 0
+    no_usage: int = 0
+    nothing_owed: int = 0
+    before_pico: int = 0
+    after_pico: int = 0
+    were_unpriced: int = 0  # of those that changed
+    cursor: str | None = None
+
+
 class UsageStore(Protocol):
     async def add_usage(self, rows: Sequence[UsageRow], /) -> None:
         """Writes all or none. The same rows again change nothing, so a lost answer may be asked for again."""
@@ -131,6 +159,23 @@ class UsageStore(Protocol):
         self, where: CallWhere, /, *, cursor: str | None = None, limit: int = 100
     ) -> Page[UsageRow]:
         """Newest first."""
+        ...
+
+    async def rerate_usage(
+        self,
+        where: UsageWhere,
+        prices: Mapping[str, Price],
+        /,
+        *,
+        actor: str,
+        cursor: str | None = None,
+        limit: int = 2000,
+        is_dry: bool = False,
+    ) -> Rerated:
+        """Gives a batch of calls, oldest first, the cost that it has by these prices of deployments.
+
+        Rows, sums and the note of the change are written together or not at all.
+        """
         ...
 
     async def drop_usage(self, *, calls_before_us: int, sums_before_us: int) -> int:

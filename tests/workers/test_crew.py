@@ -1,0 +1,60 @@
+"""Worker processes that do not come up, or do not stay."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import Any
+
+import psutil
+import pytest
+
+from penstock import serve, supervisor
+from penstock.config.compile import compile_settings
+from penstock.config.load import load_text
+from penstock.lib import tasks
+from penstock.workers import crew
+
+NOTHING = "builtin: off\nkeys: {k: {secret: sk-test}}"
+
+
+def options(**more: Any) -> serve.Options:
+    snapshot = compile_settings(load_text(NOTHING), secret=b"0" * 32)
+    return serve.Options(snapshot, port=0, workers=2, drain_s=1.0, **more)
+
+
+def workers() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if crew.MODULE in child.cmdline():
+                found.append(child)
+    return found
+
+
+async def test_a_worker_that_cannot_begin_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "MODULE", "keyword")  # ends at once, and says nothing
+    chosen = await asyncio.to_thread(options)
+    with pytest.raises(crew.WorkerFailed, match=r"worker \d exited with status 0 before all were ready"):
+        await supervisor.supervise(chosen)
+    assert workers() == []
+
+
+@pytest.mark.timeout(60)
+async def test_one_that_dies_is_started_again_until_all_are_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crew, "backoff_s", lambda *_: 0.01)
+    ready = asyncio.Event()
+    chosen = await asyncio.to_thread(options, on_ready=lambda _: ready.set())
+    running: tasks.Tasks = set()
+    server = tasks.spawn(running, supervisor.supervise(chosen), "supervisor")
+    await ready.wait()
+    before = {one.pid for one in workers()}
+    assert len(before) == 2
+    os.kill(min(before), signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while len(now := {one.pid for one in workers()}) < 2 or now == before:
+            await asyncio.sleep(0.05)
+    await tasks.cancel_and_wait(server)
+    assert workers() == []
