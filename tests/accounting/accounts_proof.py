@@ -44,7 +44,9 @@ SHOWN = 40  # of what is wrong
 class Proof:
     """`wrong`: what differs, in words."""
 
-    def __init__(self, folder: Path, *, ledger: str, seed: int, at_once: int = AT_ONCE) -> None:
+    def __init__(
+        self, folder: Path, *, ledger: str, seed: int, at_once: int = AT_ONCE, workers: int = 1
+    ) -> None:
         self.wrong: list[str] = []
         self.laps: list[Lap] = []
         self.totals: Totals = {}
@@ -53,6 +55,7 @@ class Proof:
         self.sender = Sender(seed)
         self.traffic = Traffic(seed + 1, at_once=at_once)
         self._ledger = ledger
+        self._workers = workers
         self._seed = seed
         self._tokens = [0, 0]  # of metrics, as they should be
 
@@ -63,7 +66,8 @@ class Proof:
             started = {
                 name: await stack.enter_async_context(one) for name, one in doubles(self.sender).items()
             }
-            text = config({name: one.url for name, one in started.items()}, ledger=self._ledger)
+            urls = {name: one.url for name, one in started.items()}
+            text = config(urls, ledger=self._ledger, workers=self._workers)
             self.gateway.config.write_text(text, "utf-8")
             await self.gateway.start()
             try:
@@ -92,7 +96,8 @@ class Proof:
         lap = self._judge(since_us)
         self.laps.append(lap)
         self.wrong += lap.wrong
-        self.wrong += differences(self.totals, await self.gateway.settled())
+        for period in ("total", "month"):
+            self.wrong += differences(self.totals, await self.gateway.settled(period))
         told = tuple(int(metrics[f"penstock_tokens_total/{kind}"]) for kind in ("prompt", "completion"))
         if told != tuple(self._tokens):
             self.wrong.append(f"metrics say {told} tokens, the rows {self._tokens}")
@@ -147,7 +152,7 @@ class Proof:
         routes = _sum(sums for (kind, _), sums in self.totals.items() if kind == "route")
         lines = [
             f"{calls} calls in {self.seconds:.0f} s, {self.sender.attempts} attempts,"  # noqa: ISC004 - a line
-            f" ledger {self._ledger}, seed {self._seed}",
+            f" ledger {self._ledger}, workers {self._workers}, seed {self._seed}",
             "  " + ", ".join(f"{count} {what}" for what, count in kinds.most_common()),
             "  faults: " + ", ".join(f"{count} {what}" for what, count in self.sender.faults.items()),
             f"  clients were told   {_written(told)}",
@@ -169,21 +174,17 @@ def _written(sums: Sums) -> str:
     return f"{sums.requests:>9} calls {sums.tokens:>13} tokens {sums.pico / PICO:>20.12f} USD"
 
 
-async def prove(calls: int, ledger: str, seed: int, folder: Path, lap: int = LAP) -> Proof:
-    proof = Proof(folder, ledger=ledger, seed=seed)
-    await proof.prove(calls, lap)
-    return proof
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--ledger", choices=("memory", "sql"), default="memory")
     parser.add_argument("--seed", type=int, default=int(time.monotonic()))
     parser.add_argument("--lap", type=int, default=LAP)
+    parser.add_argument("--workers", type=int, default=1, help="of the gateway; several need --ledger sql")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="penstock-accounts-") as folder:
-        proof = uvloop.run(prove(asked.calls, asked.ledger, asked.seed, Path(folder), asked.lap))
+        proof = Proof(Path(folder), ledger=asked.ledger, seed=asked.seed, workers=asked.workers)
+        uvloop.run(proof.prove(asked.calls, asked.lap))
     sys.stdout.write(proof.report() + "\n")
     return bool(proof.wrong)
 

@@ -127,7 +127,7 @@ SORRY = "I'm sorry, but I can't help with that."
 TIMES = "connect: 2s, first_token: 3s, between_tokens: 1500ms, total: 10s"
 
 
-def config(urls: Mapping[str, str], *, ledger: str, budget_usd: int = 1_000_000) -> str:
+def config(urls: Mapping[str, str], *, ledger: str, budget_usd: int = 1_000_000, workers: int = 1) -> str:
     """YAML, as a user writes it. Each scope has limits that only count, of every sort."""
     per_year = f"{MANY // 1_000_000}M/366day"
     counting = f"requests: [{per_year}], tokens: [{per_year}]"
@@ -142,7 +142,7 @@ def config(urls: Mapping[str, str], *, ledger: str, budget_usd: int = 1_000_000)
         "spare": ", operations: [embedding]",
         "ranks": ", operations: [rerank]",
     }
-    lines = ["builtin: off", "providers:"]
+    lines = ["builtin: off", f"server: {{workers: {workers}}}", "providers:"]
     for name, url in urls.items():
         kind = kinds.get(name, "openai-compatible")
         lines.append(f'  p-{name}: {{kind: {kind}, base_url: "{url}", api_key: k}}')
