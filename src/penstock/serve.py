@@ -37,6 +37,7 @@ from penstock.auth.web import Web
 from penstock.config.parts import BUILTIN_CHAT
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
+from penstock.control.leading import lead
 from penstock.control.reload import Reload
 from penstock.control.retention import forget
 from penstock.control.source import Source
@@ -175,7 +176,6 @@ async def serve(options: Options, part: Part | None = None) -> None:
                 usage=lambda: plane.counts() if plane is not None else UsageCounts(),
             )
             plane = _Plane(options.live, store, clock, ledger) if options.live and store else None
-            is_first = part is None or part.number == 0
             web = Web(client)
             tokens = Tokens(web, clock)
             logins = Logins(tokens, web, clock, options.snapshot.hash_key)
@@ -229,7 +229,7 @@ async def serve(options: Options, part: Part | None = None) -> None:
                 ]
                 again: list[Callable[[], object]] = []  # what SIGHUP does
                 if plane is not None:
-                    aside.append(tasks.spawn(group, plane.run(is_first=is_first), "control plane"))
+                    aside.append(tasks.spawn(group, plane.run(), "control plane"))
                     again.append(plane.reload.again)
                 if door is not None:
                     hangup = asyncio.Event()
@@ -260,7 +260,7 @@ class _Plane:
         self.usage = UsageWriter(store, on_failure=live.settings.store.usage.on_failure)
         self.reload = Reload(live.source, live.settings, store, clock)
         self.admin = Api(store, self.reload, self._deployments, self._used, clock, version=__version__)
-        self._ledger, self._clock = ledger, clock
+        self._store, self._ledger, self._clock = store, ledger, clock
         self._forgetting = partial(forget, store, live.settings.store.usage, clock)
         self._lines: Callable[[], list[DeploymentLine]] = list
 
@@ -275,13 +275,14 @@ class _Plane:
         self._lines = lambda: _deployment_lines(app.snapshot, deps, fleet)
         await self.reload.start(take)
 
-    async def run(self, *, is_first: bool) -> None:
-        """`is_first`: of several workers the one that does what one is enough for."""
+    async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             tasks.spawn(group, _unending(self.reload.run, "reload"), "reload")
             tasks.spawn(group, _unending(self.usage.run, "usage"), "usage")
-            if is_first:
-                tasks.spawn(group, _unending(self._forgetting, "old usage"), "old usage")
+            tasks.spawn(group, _unending(self._lead, "what one does for all"), "what one does for all")
+
+    async def _lead(self) -> None:
+        await lead(self._store, self._forgetting)
 
     async def _used(self, claims: Sequence[Claim]) -> list[Row]:
         return await self._ledger.report(claims, self._clock.monotonic())
