@@ -34,7 +34,7 @@ from penstock.auth import tls
 from penstock.auth.login import Logins
 from penstock.auth.tokens import Tokens
 from penstock.auth.web import Web
-from penstock.config.compile import BUILTIN_CHAT
+from penstock.config.parts import BUILTIN_CHAT
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
 from penstock.control.reload import Reload

@@ -3,9 +3,10 @@
 import pytest
 
 from penstock.config import schema
-from penstock.config.compile import adopt, compile_settings, is_loopback
+from penstock.config.compile import adopt, compile_settings
 from penstock.config.errors import ConfigError
 from penstock.config.load import load_text
+from penstock.config.problems import is_loopback
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
 from penstock.models import prices

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from gateways import KEY, gateway
 
-from penstock.config.compile import BUILTIN_CHAT
+from penstock.config.parts import BUILTIN_CHAT
 from penstock.lib import http1
 from penstock.serve import BUILTIN_CHAT_FILE
 from penstock.testing.tiny import make_cross_encoder

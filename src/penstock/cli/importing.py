@@ -79,8 +79,8 @@ def litellm(
 
 def _require_good(settings: Mapping[str, Any], variables: list[str]) -> None:
     """That the result can be read, whatever the variables will hold. Raises ConfigError."""
-    from penstock.config.compile import problems
     from penstock.config.errors import ConfigError
+    from penstock.config.problems import problems
     from penstock.config.reader import read
 
     reading = read(_yaml(settings), dict.fromkeys(variables, "set-later"))

@@ -15,7 +15,8 @@ from penstock.cli.output import note
 from penstock.cli.pulling import pull_with_progress
 from penstock.cli.watching import SETTLED, Watch, seen
 from penstock.config import schema
-from penstock.config.compile import BUILTINS, adopt, compile_settings
+from penstock.config.compile import adopt, compile_settings
+from penstock.config.parts import BUILTINS
 from penstock.config.snapshot import Snapshot
 from penstock.models.store import size
 from penstock.runtime.fleet import PoolStatus

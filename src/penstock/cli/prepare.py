@@ -13,9 +13,10 @@ from pathlib import Path
 
 from penstock.cli import minted
 from penstock.config import schema
-from penstock.config.compile import adopt, is_loopback
+from penstock.config.compile import adopt
 from penstock.config.errors import ConfigError
 from penstock.config.load import Flags, Loaded, load
+from penstock.config.problems import is_loopback
 from penstock.config.snapshot import Snapshot
 from penstock.control.source import Source
 from penstock.lib import http1

@@ -113,8 +113,8 @@ def _fetched(source: str) -> str:
 
 def _configured(config: Path | None) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Those of `prices.models`: vendor, model, row. Raises ConfigError."""
-    from penstock.config.compile import compiled_price
     from penstock.config.load import Flags, load
+    from penstock.config.parts import compiled_price
 
     loaded = load(Flags(config))
     for key, written in loaded.settings.prices.models.items():

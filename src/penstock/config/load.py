@@ -13,8 +13,8 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from penstock.config.compile import problems
 from penstock.config.errors import ConfigError, Problem
+from penstock.config.problems import problems
 from penstock.config.reader import read
 from penstock.config.schema import MAX_WORKERS, Deployment, LogLevel, Settings
 from penstock.types.store import SQLITE, is_store_url

@@ -24,8 +24,8 @@ import msgspec
 from penstock.auth.policy import Bounds, Policy
 from penstock.config import schema
 from penstock.config.claims import Claims, budgets_of, claims_of, limit_problems
-from penstock.config.compile import route_problems
 from penstock.config.errors import ConfigError, Problem
+from penstock.config.problems import route_problems
 from penstock.config.reader import read_value
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot

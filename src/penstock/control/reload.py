@@ -22,8 +22,8 @@ import structlog
 
 from penstock.auth.policy import Policy
 from penstock.config.claims import claims_of_teams
-from penstock.config.compile import APART, counts_apart
 from penstock.config.errors import ConfigError, Problem
+from penstock.config.problems import APART, counts_apart
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
 from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows, with_teams
