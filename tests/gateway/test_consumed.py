@@ -7,7 +7,17 @@ from penstock.gateway.consumed import Volume, consumed
 from penstock.lib.sse import SSESplitter
 from penstock.protocols import INBOUND
 from penstock.providers.openai_completions import CompletionReader
-from penstock.types.events import Chunk, Delta, Events, Reasoning, RefusalText, Text, ToolDelta, UsageReport
+from penstock.types.events import (
+    Answer,
+    Chunk,
+    Delta,
+    Events,
+    Reasoning,
+    RefusalText,
+    Text,
+    ToolDelta,
+    UsageReport,
+)
 from penstock.types.requests import ChatRequest, EmbeddingRequest
 from penstock.types.usage import Usage
 
@@ -52,6 +62,19 @@ NATIVE: list[tuple[str, dict[str, Any], int]] = [
 @pytest.mark.parametrize(("dialect", "body", "size"), NATIVE)
 def test_a_dialect_s_own_text_is_counted(dialect: str, body: dict[str, Any], size: int) -> None:
     assert (volume_of(dialect, Chunk(body))).size_bytes == size
+
+
+WHOLE: list[tuple[str, dict[str, Any], int]] = [
+    ("anthropic", {"type": "message", "content": [{"type": "text", "text": "four"}, {"thinking": "ä"}]}, 6),
+    ("gemini", {"candidates": [{"content": {"parts": [{"text": "ab"}, {"text": "c"}]}}]}, 3),
+    ("ollama", {"message": {"content": "ab", "thinking": "c"}, "done": True}, 3),
+    ("responses", {"output": [{"type": "reasoning"}, {"content": [{"text": "ab"}, {"refusal": "x"}]}]}, 2),
+]
+
+
+@pytest.mark.parametrize(("dialect", "body", "size"), WHOLE)
+def test_a_whole_answer_of_a_dialect_is_counted(dialect: str, body: dict[str, Any], size: int) -> None:
+    assert volume_of(dialect, Answer(body)).size_bytes == size
 
 
 def test_typed_events_are_counted() -> None:

@@ -127,6 +127,7 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         call.status = exchange.status
         if call.error is not None or call.client_left:
             forget_untold(call)
+        # before the settlement, which may wait, and be cancelled there when the server ends
         account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics, usage=deps.usage)
         if call.lease is not None:
             await deps.reservations.settle(call, call.lease)
