@@ -15,6 +15,7 @@ from penstock_fixture import Penstock
 
 from penstock.cli import minted
 from penstock.cli.bounds import budgets
+from penstock.telemetry import log
 from penstock.testing.upstream import Upstream
 from penstock.types.errors import InvalidRequest
 
@@ -39,6 +40,7 @@ def server(home: Path) -> Iterator[str]:
     """The URL of a server in another thread, announced as `penstock up` does."""
     folder = home / "data"
     folder.mkdir()
+    log.configure("error", stream=io.StringIO()).close()  # its lines are not what a command prints
     ready: list[str] = []
     started, stop = threading.Event(), threading.Event()
 

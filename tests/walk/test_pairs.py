@@ -14,7 +14,7 @@ from pairs import crowd, hub_of, joined, pair, until
 from penstock import serve
 from penstock.admin.idempotency import Idempotency
 from penstock.auth.login import Logins, Session
-from penstock.config import compile as compile_
+from penstock.config import problems
 from penstock.engines import ENGINES
 from penstock.gateway import probes
 from penstock.gateway.alerts import Alerts
@@ -238,7 +238,7 @@ async def test_slots_are_divided() -> None:
 
 async def test_one_probe_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "LOOK_S", 0.01)
-    monkeypatch.setattr(compile_, "_SHORTEST_PROBES_S", 0.05)
+    monkeypatch.setattr(problems, "_SHORTEST_PROBES_S", 0.05)
     more = "routes: {r: {targets: [{deployment: m}], fallbacks: [other]}}"
     async with Upstream(behaviour={"x-test-status": "401"}) as sick, Upstream() as well:
         config = far(sick.url, "probe: {every: 1s}", more).replace(

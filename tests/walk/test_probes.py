@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from gateways import KEY, Gateway, chat, gateway, remote
 
-from penstock.config import compile as compile_
+from penstock.config import problems
 from penstock.engines import ENGINES
 from penstock.gateway import probes
 from penstock.routing import breaker
@@ -34,7 +34,7 @@ CHAT = "/v1/chat/completions"
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "LOOK_S", 0.01)
     monkeypatch.setattr(breaker, "OPEN_S", 0.2)
-    monkeypatch.setattr(compile_, "_SHORTEST_PROBES_S", 0.05)
+    monkeypatch.setattr(problems, "_SHORTEST_PROBES_S", 0.05)
 
 
 async def until(check: Callable[[], object]) -> None:
