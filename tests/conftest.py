@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import structlog
 import uvloop
 from blockbuster import blockbuster_ctx
 
+from penstock.telemetry import log
 from penstock.testing.servers import NotInstalled, PostgresServer, RedisServer, postgres_server, redis_server
 
 T = TypeVar("T")
@@ -65,6 +67,14 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_at_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command run in this process sets the level and the stream of all loggers: for its own test only."""
+    monkeypatch.setattr(log, "_write_call", None)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from penstock.gateway.health import is_credential_s
 from penstock.gateway.structured import Escalated
 from penstock.gateway.upstream import Emit
 from penstock.gateway.wishes import within
+from penstock.lib.http1.connection import TIMER_SLACK_S
 from penstock.routing.failover import Step, Tried, next_step, steer
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route, Target
@@ -108,7 +109,7 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
             )
             if (
                 after is None
-                or after.pause_s >= left_s()
+                or after.pause_s + TIMER_SLACK_S >= left_s()  # a timer that fired early leaves no time
                 or (judge is not None and judge.is_enough(after.target))
                 or not deps.retries.take(route.name)
             ):
