@@ -17,6 +17,7 @@ from penstock.store import entities, migrations, rerate, usage
 from penstock.store.migrations import Applied, Migration, Phase
 from penstock.store.rows import KINDS
 from penstock.store.sql import Ask, Dialect, Script
+from penstock.store.usage_batch import add_rows
 from penstock.types.errors import SchemaMismatch
 from penstock.types.money import Price
 from penstock.types.page import Page
@@ -130,7 +131,7 @@ class ScriptedStore(Store, abc.ABC):
 
     async def add_usage(self, rows: Sequence[UsageRow], /) -> None:
         if rows:
-            await self.run(lambda: usage.add_rows(rows))
+            await self.run(lambda: add_rows(rows))
 
     async def sum_usage(
         self,

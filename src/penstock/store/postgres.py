@@ -249,9 +249,30 @@ async def _do(connection: Any, step: Step) -> Rows:
             rows: list[Any] = await connection.fetch(text, *(values[name] for name in names))
             return rows
         case Load(table, columns, loaded):
-            await connection.copy_records_to_table(table, records=loaded, columns=columns)
+            if loaded:
+                text = await _insert(connection, table, columns)
+                await connection.execute(text, *zip(*loaded, strict=True))
         case Do(text):
             await connection.execute(text)
         case Aside(what):
             return await asyncio.to_thread(what)
     return ()
+
+
+_inserts: dict[tuple[str, tuple[str, ...]], str] = {}
+
+
+async def _insert(connection: Any, table: str, columns: tuple[str, ...]) -> str:
+    """Takes an array for each column.
+
+    COPY would be as fast; but where a connection breaks in one, asyncpg leaves a future that nobody awaits.
+    """
+    text = _inserts.get((table, columns))
+    if text is None:
+        names = ", ".join(columns)
+        places = ", ".join(f"${at}" for at in range(1, len(columns) + 1))
+        one = await connection.prepare(f"INSERT INTO {table} ({names}) VALUES ({places})")  # noqa: S608 - our own names
+        arrays = ", ".join(f"${at}::{type_.name}[]" for at, type_ in enumerate(one.get_parameters(), 1))
+        text = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608 - likewise
+        _inserts[table, columns] = text
+    return text

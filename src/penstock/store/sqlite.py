@@ -10,6 +10,8 @@ Several processes may share the file: they wait for each other's transactions, a
 
 import asyncio
 import contextlib
+import functools
+import itertools
 import queue
 import sqlite3
 import threading
@@ -24,6 +26,7 @@ from penstock.store.base import Make, ScriptedStore
 from penstock.store.migrations import Migration
 from penstock.store.sql import Aside, Ask, BrokenReference, Dialect, Do, Load, Rows, Script, Step, statement
 from penstock.types.errors import PenstockError, SchemaMismatch, StoreFull, StoreUnavailable
+from penstock.types.store import Change, Entity
 
 T = TypeVar("T")
 
@@ -31,6 +34,9 @@ BUSY_S: Final = 5.0
 POLL_S: Final = 0.5  # for changes of other processes
 _AT_ONCE: Final = 256  # jobs of one transaction
 _DROP_AT_ONCE: Final = 5_000  # calls: some milliseconds
+_ROWS_AT_ONCE: Final = (
+    128  # of one INSERT: each statement hands over the interpreter's lock, and waits for it
+)
 _INTERRUPTED_S: Final = 0.05  # until it is tried again
 _OLDEST: Final = (3, 37)  # STRICT
 
@@ -92,10 +98,13 @@ class SQLiteStore(ScriptedStore):
         return await lane.run(make)
 
     async def run(self, make: Make[T], /) -> T:
-        answer = await self._writer.run(make)
+        return await self._writer.run(make)
+
+    async def write(self, changes: Sequence[Change], /, *, actor: str) -> tuple[Entity, ...]:
+        rows = await super().write(changes, actor=actor)
         self._written.set()
         self._written = asyncio.Event()  # who waits holds the old one
-        return answer
+        return rows
 
     async def wait_for_revision(self, after: int) -> int:
         while True:
@@ -170,14 +179,22 @@ def _do(connection: sqlite3.Connection, step: Step) -> Rows:
             rows: list[Any] = connection.execute(statement("sqlite", name, words), values).fetchall()
             return rows
         case Load(table, columns, loaded):
-            names = ", ".join(columns)
-            places = ", ".join("?" * len(columns))
-            connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", loaded)  # noqa: S608 - our own names
+            for at in range(0, len(loaded), _ROWS_AT_ONCE):
+                some = loaded[at : at + _ROWS_AT_ONCE]
+                text = _insert(table, columns, len(some))
+                connection.execute(text, list(itertools.chain.from_iterable(some)))
         case Do(text):
             connection.execute(text)
         case Aside(what):
             return what()
     return ()
+
+
+@functools.lru_cache(maxsize=64)
+def _insert(table: str, columns: tuple[str, ...], count: int) -> str:
+    places = ", ".join("?" * len(columns))
+    rows = ", ".join([f"({places})"] * count)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - our own names
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Usage: what a batch becomes, and how a range of time is answered from sums.
+"""Usage: what is summed, and how a range of time is answered from sums.
 
 A question about [since, until) is split: whole days from usage_days, whole hours around them from
 usage_hours, and what is left at both ends from the calls themselves. So 30 days of ten million calls are some
@@ -10,7 +10,7 @@ from operator import add
 from typing import Any, Final, NamedTuple
 
 from penstock.store.rows import column, cursor, position
-from penstock.store.sql import Ask, Load, Row, Script
+from penstock.store.sql import Ask, Row, Script
 from penstock.types.page import MAX_PAGE, Page
 from penstock.types.usage_store import (
     DAY_US,
@@ -28,7 +28,7 @@ _MAX_NAME_BYTES: Final = 256  # of a dimension: PostgreSQL's index takes 2,704 b
 _HOURS_AT_ONCE: Final = 240
 _LATEST: Final = 2**62
 
-_DIMS: Final = tuple(map(column, DIMENSIONS))
+DIMS: Final = tuple(map(column, DIMENSIONS))
 PARTS: Final = (
     *("cache_write_1h_tokens", "audio_prompt_tokens", "audio_completion_tokens"),
     *("image_prompt_tokens", "image_completion_tokens", "search_units"),
@@ -44,7 +44,7 @@ _FLAGS: Final = ("is_stream", "is_estimated")
 
 _FAILED: Final = "(r.error <> '' OR r.status >= 400)"
 
-# What is summed, and what one call adds to it.
+# What is summed, and what one call adds to it (usage_batch.py says the same of a call that is not kept yet).
 MEASURES: Final[dict[str, str]] = {
     "calls": "1",
     "failed": f"CASE WHEN {_FAILED} THEN 1 ELSE 0 END",
@@ -118,50 +118,6 @@ def widened(since_us: int, until_us: int, oldest_us: int | None) -> tuple[int, i
     if until_us < kept_us:
         until_us = -(-until_us // HOUR_US) * HOUR_US
     return since_us, until_us
-
-
-def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
-    """The first row tells whether the batch is there already: it is written whole or not at all."""
-    first = rows[0]
-    if (yield Ask("usage.exists", {"time_us": first.time_us, "seq": first.seq})):
-        return
-    yield Ask("usage.batch")
-    yield Ask("usage.empty_batch")
-    yield Load("usage_batch", ("time_us", "seq", *_DIMS, *_OWN), [*map(_stored, rows)])
-    yield Ask("usage.hold_dims")
-    yield Ask("usage.add_dims", {}, (("dims", ", ".join(_DIMS)),))
-    yield Ask("usage.set_dims")
-    yield Ask("usage.add_rows", {}, (("columns", ", ".join(COLUMNS)),))
-    for source in (HOURS, DAYS):
-        yield Ask(
-            "usage.add_sums",
-            {},
-            (
-                ("table", source.table),
-                ("unit", source.time),
-                ("unit_us", str(source.unit_us)),
-                ("measures", ", ".join(MEASURES)),
-                ("sums", ", ".join(f"SUM({one})" for one in MEASURES.values())),
-                (
-                    "additions",
-                    ", ".join(f"{one} = {source.table}.{one} + excluded.{one}" for one in MEASURES),
-                ),
-            ),
-        )
-    yield Ask("usage.empty_batch")
-
-
-def _stored(row: UsageRow) -> tuple[Any, ...]:
-    return (
-        *(row.time_us, row.seq),
-        *(short(getattr(row, name)) for name in DIMENSIONS),
-        *(row.id, row.status, row.error, int(row.is_stream), row.attempts),
-        *(row.prompt_tokens, row.cached_tokens, row.cache_write_tokens),
-        *(row.completion_tokens, row.reasoning_tokens, row.images),
-        *(getattr(row, name) for name in PARTS),
-        *(row.cost_pico, row.price_version, int(row.is_estimated)),
-        *(row.ttft_us, row.total_us, row.queue_us, ",".join(row.dropped)),
-    )
 
 
 def short(name: str) -> str:

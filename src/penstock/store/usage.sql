@@ -1,24 +1,23 @@
--- Usage. A batch is loaded into a temporary table; everything else is made from that, in one transaction, so
--- sums never differ from rows. {measures} and the like are filled in from usage.py.
+-- Usage. A batch's rows and its sums are written in one transaction, so they never differ. {measures} and the
+-- like are filled in from usage.py.
 
 -- name: usage.exists
 SELECT 1 AS value FROM usage WHERE time_us = :time_us AND seq = :seq;
 
--- name: usage.batch
-CREATE TEMP TABLE IF NOT EXISTS usage_batch (
-  time_us {int}, seq {int}, dim {int}, id {text},
+-- name: usage.batch_dims
+CREATE TEMP TABLE IF NOT EXISTS usage_batch_dims (
   key_id {text}, team_id {text}, user_id {text}, route {text},
-  model {text}, deployment {text}, provider {text}, operation {text},
-  status {int}, error {text}, is_stream {int}, attempts {int},
-  prompt_tokens {int}, cached_tokens {int}, cache_write_tokens {int}, completion_tokens {int},
-  reasoning_tokens {int}, images {int}, cache_write_1h_tokens {int}, audio_prompt_tokens {int},
-  audio_completion_tokens {int}, image_prompt_tokens {int}, image_completion_tokens {int}, search_units {int},
-  cost_pico {int}, price_version {text}, is_estimated {int},
-  ttft_us {int}, total_us {int}, queue_us {int}, dropped {text}
+  model {text}, deployment {text}, provider {text}, operation {text}
 );
 
--- name: usage.empty_batch
-DELETE FROM usage_batch;
+-- name: usage.empty_batch_dims
+DELETE FROM usage_batch_dims;
+
+-- name: usage.batch_sums
+CREATE TEMP TABLE IF NOT EXISTS usage_batch_sums (hour {int}, dim {int}, {measures});
+
+-- name: usage.empty_batch_sums
+DELETE FROM usage_batch_sums;
 
 -- Two writers add dimensions and sums in the same order, so that they cannot wait for each other.
 
@@ -28,25 +27,22 @@ SELECT pg_advisory_xact_lock_shared(7262113);
 -- name: usage.hold_dims (sqlite)
 SELECT 1 AS value;
 
+-- name: usage.find_dims
+SELECT b.*, (
+  SELECT d.id FROM usage_dims d
+  WHERE d.key_id = b.key_id AND d.team_id = b.team_id AND d.user_id = b.user_id
+    AND d.route = b.route AND d.model = b.model AND d.deployment = b.deployment
+    AND d.provider = b.provider AND d.operation = b.operation
+) AS id FROM usage_batch_dims b;
+
 -- name: usage.add_dims
 INSERT INTO usage_dims ({dims})
-SELECT DISTINCT {dims} FROM usage_batch WHERE 1 = 1 ORDER BY {dims}
+SELECT {dims} FROM usage_batch_dims WHERE 1 = 1 ORDER BY {dims}
 ON CONFLICT DO NOTHING;
-
--- name: usage.set_dims
-UPDATE usage_batch SET dim = (
-  SELECT d.id FROM usage_dims d
-  WHERE d.key_id = usage_batch.key_id AND d.team_id = usage_batch.team_id AND d.user_id = usage_batch.user_id
-    AND d.route = usage_batch.route AND d.model = usage_batch.model AND d.deployment = usage_batch.deployment
-    AND d.provider = usage_batch.provider AND d.operation = usage_batch.operation
-);
-
--- name: usage.add_rows
-INSERT INTO usage ({columns}) SELECT {columns} FROM usage_batch ORDER BY time_us, seq;
 
 -- name: usage.add_sums
 INSERT INTO {table} ({unit}, dim, {measures})
-SELECT r.time_us / {unit_us}, r.dim, {sums} FROM usage_batch r GROUP BY 1, 2 ORDER BY 1, 2
+SELECT b.hour / {hours}, b.dim, {sums} FROM usage_batch_sums b GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT ({unit}, dim) DO UPDATE SET {additions};
 
 -- name: usage.sum

@@ -1,0 +1,134 @@
+"""A batch of calls that have ended -> rows of usage and sums by hour and by day, in one transaction.
+
+What takes work per call is done here, so that the database has one insert for it: dimensions are looked
+up once for those that are alike, and sums reach it summed. Every call of the gateway pays for this.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from penstock.store.sql import Ask, Load, Script
+from penstock.store.usage import COLUMNS, DAYS, DIMS, HOURS, MEASURES, short
+from penstock.types.usage_store import HOUR_US, UsageRow
+
+Names = tuple[str, ...]  # of DIMENSIONS
+
+
+def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
+    """The first row tells whether the batch is there already: it is written whole or not at all."""
+    first = rows[0]
+    if (yield Ask("usage.exists", {"time_us": first.time_us, "seq": first.seq})):
+        return
+    named = [*map(_names, rows)]
+    ids = yield from _ids({*named})
+    stored: list[tuple[Any, ...]] = []
+    hours: dict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
+    for row, names in zip(rows, named, strict=True):
+        dim = ids[names]
+        stored.append(_stored(row, dim))
+        hours[row.time_us // HOUR_US, dim].append(_measured(row))
+    stored.sort(key=_moment)
+    yield Load("usage", COLUMNS, stored)
+    yield Ask("usage.batch_sums", {}, (("measures", ", ".join(f"{one} BIGINT" for one in MEASURES)),))
+    yield Ask("usage.empty_batch_sums")
+    sums = [(*where, *map(sum, zip(*found, strict=True))) for where, found in hours.items()]
+    yield Load("usage_batch_sums", ("hour", "dim", *MEASURES), sums)
+    for source in (HOURS, DAYS):
+        words = (
+            ("table", source.table),
+            ("unit", source.time),
+            ("hours", str(source.unit_us // HOUR_US)),
+            ("measures", ", ".join(MEASURES)),
+            ("sums", ", ".join(f"SUM(b.{one})" for one in MEASURES)),
+            ("additions", ", ".join(f"{one} = {source.table}.{one} + excluded.{one}" for one in MEASURES)),
+        )
+        yield Ask("usage.add_sums", {}, words)
+
+
+def _ids(wanted: set[Names]) -> Script[Mapping[Names, int]]:
+    """Their numbers. New ones are added in order, so that two writers cannot wait for each other."""
+    words = (("dims", ", ".join(DIMS)),)
+    yield Ask("usage.batch_dims")
+    yield Ask("usage.empty_batch_dims")
+    yield Load("usage_batch_dims", DIMS, sorted(wanted))
+    yield Ask("usage.hold_dims")
+    found = yield Ask("usage.find_dims")
+    if any(row["id"] is None for row in found):
+        yield Ask("usage.add_dims", {}, words)
+        found = yield Ask("usage.find_dims")
+    return {tuple([row[name] for name in DIMS]): row["id"] for row in found}
+
+
+def _names(row: UsageRow) -> Names:
+    return (
+        short(row.key),
+        short(row.team),
+        short(row.user),
+        short(row.route),
+        short(row.model),
+        short(row.deployment),
+        short(row.provider),
+        short(row.operation),
+    )
+
+
+def _stored(row: UsageRow, dim: int) -> tuple[Any, ...]:
+    """As COLUMNS."""
+    return (
+        row.time_us,
+        row.seq,
+        dim,
+        row.id,
+        row.status,
+        row.error,
+        int(row.is_stream),
+        row.attempts,
+        row.prompt_tokens,
+        row.cached_tokens,
+        row.cache_write_tokens,
+        row.completion_tokens,
+        row.reasoning_tokens,
+        row.images,
+        row.cache_write_1h_tokens,
+        row.audio_prompt_tokens,
+        row.audio_completion_tokens,
+        row.image_prompt_tokens,
+        row.image_completion_tokens,
+        row.search_units,
+        row.cost_pico,
+        row.price_version,
+        int(row.is_estimated),
+        row.ttft_us,
+        row.total_us,
+        row.queue_us,
+        ",".join(row.dropped),
+    )
+
+
+def _measured(row: UsageRow) -> tuple[int, ...]:
+    """What it adds, as MEASURES."""
+    return (
+        1,
+        row.error != "" or row.status >= 400,
+        row.is_stream,
+        row.attempts,
+        row.prompt_tokens,
+        row.cached_tokens,
+        row.cache_write_tokens,
+        row.completion_tokens,
+        row.reasoning_tokens,
+        row.images,
+        row.cost_pico or 0,
+        row.cost_pico is None,
+        row.is_estimated,
+        row.ttft_us is not None,
+        row.ttft_us or 0,
+        row.total_us,
+        row.queue_us,
+    )
+
+
+def _moment(stored: tuple[Any, ...]) -> int:
+    moment: int = stored[0]
+    return moment
