@@ -38,7 +38,7 @@ def account(call: Call, *, ended_s: float, metrics: Metrics, usage: UsageSink | 
             metrics.wasted(attempt.label, pico)
             lost += pico
     if usage is not None and call.key is not None:
-        usage.write(usage_row(call, ended_s=ended_s, ended_wall_s=_CLOCK.wall()))
+        usage.write(usage_row(call, call.key, ended_s=ended_s, ended_wall_s=_CLOCK.wall()))
     if (write := log.calls()) is not None:
         write(_line(call, ended_s, lost))
 
