@@ -21,7 +21,7 @@ def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
     if (yield Ask("usage.exists", {"time_us": first.time_us, "seq": first.seq})):
         return
     named = [*map(_names, rows)]
-    ids = yield from _ids({*named})
+    ids = yield from _ids({names: tuple(map(short, names)) for names in {*named}})
     stored: list[tuple[Any, ...]] = []
     hours: dict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
     for row, names in zip(rows, named, strict=True):
@@ -46,30 +46,34 @@ def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
         yield Ask("usage.add_sums", {}, words)
 
 
-def _ids(wanted: set[Names]) -> Script[Mapping[Names, int]]:
-    """Their numbers. New ones are added in order, so that two writers cannot wait for each other."""
+def _ids(wanted: Mapping[Names, Names]) -> Script[Mapping[Names, int]]:
+    """Their numbers. wanted: as they are kept, by what they are.
+
+    New ones are added in order, so that two writers cannot wait for each other.
+    """
     words = (("dims", ", ".join(DIMS)),)
     yield Ask("usage.batch_dims")
     yield Ask("usage.empty_batch_dims")
-    yield Load("usage_batch_dims", DIMS, sorted(wanted))
+    yield Load("usage_batch_dims", DIMS, sorted({*wanted.values()}))
     yield Ask("usage.hold_dims")
     found = yield Ask("usage.find_dims")
     if any(row["id"] is None for row in found):
         yield Ask("usage.add_dims", {}, words)
         found = yield Ask("usage.find_dims")
-    return {tuple([row[name] for name in DIMS]): row["id"] for row in found}
+    ids = {tuple([row[name] for name in DIMS]): row["id"] for row in found}
+    return {names: ids[kept] for names, kept in wanted.items()}
 
 
 def _names(row: UsageRow) -> Names:
     return (
-        short(row.key),
-        short(row.team),
-        short(row.user),
-        short(row.route),
-        short(row.model),
-        short(row.deployment),
-        short(row.provider),
-        short(row.operation),
+        row.key,
+        row.team,
+        row.user,
+        row.route,
+        row.model,
+        row.deployment,
+        row.provider,
+        row.operation,
     )
 
 
