@@ -1,6 +1,7 @@
 """A race of two attempts that is left by its client at any moment: nothing runs on, and all is accounted."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from penstock.gateway.hedge import Emit, _Race
@@ -76,3 +77,18 @@ async def test_the_loser_is_gone_and_accounted() -> None:
         ("winner", True, USED["winner"]),
         ("loser", False, USED["loser"]),
     ]
+
+
+async def test_a_loser_that_missed_its_cancellation_ends_all_the_same() -> None:
+    async def attempt(call: Call, target: Target, route: Route, emit: Emit) -> None:
+        if target is LOSER:
+            with contextlib.suppress(asyncio.CancelledError):  # as asyncio.wait_for may
+                await asyncio.Event().wait()
+        await emit([Chunk({})])
+
+    race = _Race(Call("req_1", "/v1/chat/completions", "chat", 0.0, 0), ROUTE, emit, attempt)
+    race.start(LOSER, "")
+    race.start(WINNER, "")
+    await race.is_over(None)
+    await race.finish([])
+    await race.stop()

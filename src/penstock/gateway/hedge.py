@@ -161,7 +161,9 @@ class _Race:
             if self._winner is runner:
                 await self._emit(deltas)
             else:
-                await asyncio.Event().wait()  # until it is cancelled: the other was first
+                # The other was first. It is cancelled, too, but a library may keep that to itself:
+                # asyncio.wait_for of Python 3.11 does.
+                raise asyncio.CancelledError
 
         try:
             await self._attempt(runner.call, runner.target, self._route, emit)
