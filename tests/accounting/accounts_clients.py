@@ -7,17 +7,19 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
+import websockets
 from accounts_world import KEYS, PICO, Key, Tokens, tokens_of
 
 from penstock.lib import http1
 from penstock.lib.sse import SSESplitter
 
+UNSAID = "?"  # a deployment, where the client is not told which
 LEAVE = 0.04  # of the calls
 LONGEST_S = 60.0  # for one call, whatever happens
 
@@ -49,7 +51,8 @@ class Told:
 
     @property
     def id(self) -> str:
-        return f"call-{self.number}"
+        """A WebSocket's calls have the name of its connection, and their number in it."""
+        return f"call-{self.number}.1" if self.door == "websocket" else f"call-{self.number}"
 
     @property
     def is_refused(self) -> bool:
@@ -134,6 +137,10 @@ def ask_responses(route: str, text: str, stream: bool, chance: random.Random) ->
     return Asked("/v1/responses", {"model": route, "input": text, "stream": stream, "store": False}, route)
 
 
+def ask_socket(route: str, text: str, stream: bool, chance: random.Random) -> Asked:
+    return Asked("/v1/responses", {"type": "response.create", "model": route, "input": text}, route)
+
+
 def ask_vectors(route: str, text: str, stream: bool, chance: random.Random) -> Asked:
     inputs = [text] if chance.random() < 0.7 else [text, "one more", "and another"]
     return Asked("/v1/embeddings", {"model": "texts", "input": inputs}, "texts")
@@ -207,10 +214,16 @@ def read_ollama(told: Told, events: list[Any]) -> None:
         _usage(told, event)
 
 
+ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
+
+
 def read_responses(told: Told, events: list[Any]) -> None:
     for event in events:
-        told.pieces += event["type"].endswith(".delta")
-        if event["type"] in ("response.completed", "response.incomplete", "response.failed"):
+        if event["type"] == "error":  # of a WebSocket, where there was no status
+            told.status, told.code = event["status"], event["error"]["code"]
+        elif event["type"].endswith(".delta"):
+            told.pieces += 1
+        elif event["type"] in ENDS:
             told.is_whole = event["type"] != "response.failed"
             told.code = "" if told.is_whole else event["response"]["error"]["code"]
             _usage(told, event["response"].get("usage"))
@@ -238,6 +251,7 @@ DOORS = (
     Door("gemini", ask_gemini, read_gemini, 8),
     Door("ollama", ask_ollama, read_ollama, 5),
     Door("responses", ask_responses, read_responses, 8),
+    Door("websocket", ask_socket, read_responses, 4, (True,)),
     Door("embeddings", ask_vectors, read_nothing, 12, (False,)),
     Door("rerank", ask_ranks, read_nothing, 5, (False,)),
 )
@@ -254,7 +268,8 @@ def pico(usd: str) -> int:
 class Traffic:
     """`told`: of calls that are over. `is_stopped`: no call begins any more."""
 
-    def __init__(self, seed: int, *, at_once: int, leave: float = LEAVE) -> None:
+    def __init__(self, seed: int, *, at_once: int, leave: float = LEAVE, keys: Sequence[Key] = KEYS) -> None:
+        self.keys = keys
         self.told: list[Told] = []
         self.is_stopped = False
         self._random = random.Random(seed)
@@ -286,7 +301,7 @@ class Traffic:
         text = f"call-{number}- " + "word " * chance.choice((2, 10, 60))
         asked = door.ask(chance.choice(CHATS), text, stream, chance)
         body = msgspec.json.encode(asked.body)
-        told = Told(number, chance.choice(KEYS), asked.route, door.name, stream, len(body))
+        told = Told(number, chance.choice(self.keys), asked.route, door.name, stream, len(body))
         headers = [
             ("authorization", f"Bearer {told.key.secret}"),
             ("content-type", "application/json"),
@@ -297,18 +312,45 @@ class Traffic:
         within_s = chance.uniform(0.0, 0.15) if leaves and reads is None else LONGEST_S
         try:
             async with asyncio.timeout(within_s):
-                response = await client.request(origin, "POST", asked.path, headers, body)
-                try:
-                    await self._read(told, door, response, reads)
-                finally:
-                    response.close()
+                if door.name == "websocket":
+                    await self._converse(told, door, origin, body, reads)
+                else:
+                    response = await client.request(origin, "POST", asked.path, headers, body)
+                    try:
+                        await self._read(told, door, response, reads)
+                    finally:
+                        response.close()
         except TimeoutError:
             assert leaves, f"{told.id} did not end within {LONGEST_S:g} s"
             told.has_left = True
         except http1.HTTPClientError:
             told.is_lost = True
-        told.ended_s = time.monotonic()
-        self.told.append(told)
+        finally:
+            told.ended_s = time.monotonic()
+            self.told.append(told)
+
+    async def _converse(
+        self, told: Told, door: Door, origin: http1.Origin, body: bytes, reads: int | None
+    ) -> None:
+        """One connection, one call."""
+        told.deployment, told.status = UNSAID, 200
+        headers = {"authorization": f"Bearer {told.key.secret}", "x-request-id": f"call-{told.number}"}
+        url = f"ws://{origin.host}:{origin.port}/v1/responses"
+        try:
+            async with websockets.connect(url, additional_headers=headers, proxy=None) as socket:
+                await socket.send(body.decode())
+                async for message in socket:
+                    event = json.loads(message)
+                    door.read(told, [event])
+                    if event["type"] in ENDS:
+                        return
+                    if reads is not None:
+                        reads -= 1
+                        if not reads:
+                            told.has_left = True
+                            return
+        except (OSError, websockets.exceptions.WebSocketException):
+            told.is_lost = True
 
     async def _read(self, told: Told, door: Door, response: http1.Response, reads: int | None) -> None:
         told.status = response.status

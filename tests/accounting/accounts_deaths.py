@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from accounts_books import Row, now_us, read_rows, sums_that_differ
 from accounts_clients import Told, Traffic
 from accounts_gateway import Gateway, Used
-from accounts_judge import Row, Sums, Totals, book, judge, read_rows, sums_that_differ
+from accounts_judge import Sums, Totals, book, judge
 from accounts_world import KEYS, PICO, PRICES, Sender, Sent, config, doubles
-
-from penstock.lib.clock import SystemClock
 
 BUDGET_USD = 20
 BLOCK = BUDGET_USD * PICO // 100
@@ -75,13 +74,13 @@ class Deaths:
                 await self._life(calls)
             await self._life_that_is_ended(calls)
             await self._last_life(calls, waits=waits)
-        self.wrong += sums_that_differ(self.gateway.database)
+        self.wrong += await sums_that_differ(self.gateway.database)
 
     # -- lives
 
     async def _life(self, calls: int) -> None:
         await self.gateway.start()
-        before, since_us = self._kept(), int(SystemClock.wall() * 1_000_000)
+        before, since_us = self._kept(), now_us()
         killed_s = 0.0
 
         async def kill() -> None:
@@ -90,7 +89,7 @@ class Deaths:
             killed_s = self.gateway.kill()
 
         await self._traffic_until(calls, kill)
-        self._judge(before, since_us, killed_s)
+        await self._judge(before, since_us, killed_s)
 
     async def _traffic_until(self, calls: int, end: Callable[[], Awaitable[object]]) -> None:
         """At any moment between two batches."""
@@ -111,7 +110,7 @@ class Deaths:
     async def _life_that_is_ended(self, calls: int) -> None:
         """By signals: whoever was told something is in the books, and the books are alike."""
         await self.gateway.start()
-        before, since_us = self._kept(), int(SystemClock.wall() * 1_000_000)
+        before, since_us = self._kept(), now_us()
 
         async def end() -> None:
             self._traffic.is_stopped = True
@@ -120,7 +119,7 @@ class Deaths:
         await self._traffic_until(calls, end)
         told = {one.id: one for one in self._traffic.told}
         self._traffic.told = []
-        rows = read_rows(self.gateway.database, since_us)
+        rows = await read_rows(self.gateway.database, since_us)
         totals: Totals = {}
         heard = [one for one in told.values() if not one.is_lost]
         kept = {one.id for one in heard}
@@ -144,12 +143,12 @@ class Deaths:
     async def _last_life(self, calls: int, *, waits: bool) -> None:
         """It ends well: to the pico-dollar."""
         await self.gateway.start()
-        began_s, before, since_us = time.monotonic(), self._kept(), int(SystemClock.wall() * 1_000_000)
+        began_s, before, since_us = time.monotonic(), self._kept(), now_us()
         self._traffic.is_stopped = False
         await self._traffic.run(self.gateway.url, calls)
         await self.gateway.rests()
         totals: Totals = {}
-        rows = read_rows(self.gateway.database, since_us)
+        rows = await read_rows(self.gateway.database, since_us)
         self.wrong += judge(self._traffic.told, self._sender.calls, rows, None, totals).wrong
         if waits:
             await asyncio.sleep(max(0.0, began_s + LEASE_S + 2 - time.monotonic()))
@@ -184,11 +183,11 @@ class Deaths:
                 found[kind, name, {"pico_usd": "pico"}.get(resource, resource)] += int(used) + int(reserved)
         return found
 
-    def _judge(self, before: Used, since_us: int, killed_s: float) -> None:
+    async def _judge(self, before: Used, since_us: int, killed_s: float) -> None:
         told, self._traffic.told = self._traffic.told, []
         sent = dict(self._sender.calls)
         self._sender.calls.clear()
-        rows = {row.id: row for row in read_rows(self.gateway.database, since_us)}
+        rows = {row.id: row for row in await read_rows(self.gateway.database, since_us)}
         with_rows = [one for one in told if one.id in rows and not one.is_lost]
         lap = judge(with_rows, sent, [rows[one.id] for one in with_rows], None, {})
         self.wrong += lap.wrong

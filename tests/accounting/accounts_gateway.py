@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from accounts_world import BOSS, ESCALATING, KEYS, PICO, ROUTES, TEAMS
+from accounts_world import BOSS, ESCALATING, KEYS, PICO, ROUTES, TEAMS, Key
 
 from penstock.lib import http1
 
@@ -29,7 +30,7 @@ class Gateway:
         self.config = folder / "penstock.yaml"
         self.data = folder / "data"
         self.log = folder / "log"
-        self.database = self.data / "penstock.db"
+        self.database = str(self.data / "penstock.db")  # or a URL
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,10 +75,10 @@ class Gateway:
             self._process.kill()
             self._process.wait()
 
-    async def get(self, path: str) -> bytes:
+    async def get(self, path: str, secret: str = BOSS) -> bytes:
         origin, _ = http1.Origin.parse(self.url)
         async with http1.Client(proxies={}) as client:
-            headers = [("authorization", f"Bearer {BOSS}")]
+            headers = [("authorization", f"Bearer {secret}")]
             response = await client.request(origin, "GET", path, headers)
             body = await response.read(1 << 24)
             assert response.status == 200, body
@@ -109,15 +110,25 @@ class Gateway:
                     return found
                 await asyncio.sleep(0.05)
 
-    async def ledger(self, period: str = "total") -> tuple[Used, Used]:
+    async def person(self, token: str) -> str:
+        """Who a token is of, as limits call it."""
+        lines = json.loads(await self.get("/admin/v1/limits", token))["data"]
+        (name,) = {line["id"] for line in lines if line["scope"] == "user"}
+        return str(name)
+
+    async def ledger(self, period: str = "total", keys: Sequence[Key] = KEYS) -> tuple[Used, Used]:
         """The ledger's report: used, and reserved; of budgets, those of this period."""
         used: Used = {}
         reserved: Used = {}
-        asked = [("key", key.name) for key in KEYS]
-        asked += [("team", name) for name in TEAMS] + [("route", name) for name in ROUTES]
-        for kind, name in asked:
-            body: dict[str, Any] = json.loads(await self.get(f"/admin/v1/limits?{kind}={name}"))
+        asked = [("key", f"?key={key.name}", BOSS) for key in keys if not key.is_token]
+        asked += [("user", "", key.secret) for key in keys if key.is_token]
+        asked += [("team", f"?team={name}", BOSS) for name in TEAMS]
+        asked += [("route", f"?route={name}", BOSS) for name in ROUTES]
+        for kind, query, secret in asked:
+            body: dict[str, Any] = json.loads(await self.get(f"/admin/v1/limits{query}", secret))
             for line in body["data"]:
+                if line["scope"] != kind:
+                    continue
                 if line["resource"] in MIRRORED and line["window"] in (period, _YEAR):
                     scope = " ".join([line["id"], *line["models"]])
                     resource = MIRRORED[line["resource"]]
@@ -126,11 +137,11 @@ class Gateway:
                         sums[kind, scope, resource] = int(Decimal(line[what]) * factor)
         return used, reserved
 
-    async def settled(self, period: str = "total") -> Used:
+    async def settled(self, period: str = "total", keys: Sequence[Key] = KEYS) -> Used:
         """The same once nothing is reserved any more. Raises TimeoutError."""
         async with asyncio.timeout(RESTS_S):
             while True:
-                used, reserved = await self.ledger(period)
+                used, reserved = await self.ledger(period, keys)
                 if not any(reserved.values()):
                     return used
                 await asyncio.sleep(0.1)

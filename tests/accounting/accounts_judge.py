@@ -5,65 +5,17 @@ of each call      its row, its line of the log, what its client was told and wha
 of all            sums of rows = sums by hour = sums by day = the ledger's, for each key, team and route
 """
 
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from accounts_clients import Told
+from accounts_books import Row
+from accounts_clients import UNSAID, Told
 from accounts_world import PICO, PRICES, ROUTES, Sent, Tokens
 
-TURNED_AWAY = {"rate_limit_exceeded", "concurrency_limit_exceeded", "budget_exceeded", "model_not_found"}
 OPENAI = {"a", "b", "shaped"}  # a content event is a token
-SUMMED = (
-    *("prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "attempts"),
-    *("total_us", "queue_us"),
-)
-
-
-class Row(NamedTuple):
-    """Of the store, as it lies in the file."""
-
-    id: str
-    key: str
-    team: str
-    route: str
-    model: str
-    deployment: str
-    status: int
-    error: str
-    is_stream: int
-    attempts: int
-    prompt: int
-    cached: int
-    written: int
-    completion: int
-    cost: int | None
-    is_estimated: int
-
-    @property
-    def used(self) -> Tokens:
-        return Tokens(self.prompt, self.completion, self.cached, self.written)
-
-    @property
-    def is_admitted(self) -> bool:
-        """Something was reserved for it."""
-        return self.attempts > 0 or self.error not in TURNED_AWAY
-
-
-def read_rows(database: Path, since_us: int) -> list[Row]:
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-        found = connection.execute(
-            "SELECT u.id, d.key_id, d.team_id, d.route, d.model, d.deployment, u.status, u.error,"
-            " u.is_stream, u.attempts, u.prompt_tokens, u.cached_tokens, u.cache_write_tokens,"
-            " u.completion_tokens, u.cost_pico, u.is_estimated"
-            " FROM usage u JOIN usage_dims d ON d.id = u.dim WHERE u.time_us >= ?",
-            (since_us,),
-        ).fetchall()
-    connection.close()
-    return [Row(*one) for one in found]
 
 
 # -- one call
@@ -110,23 +62,23 @@ def _money(told: Told, row: Row) -> Iterator[str]:
 def _whole(told: Told, sent: Sequence[Sent], row: Row) -> Iterator[str]:
     if row.error or row.status != 200:
         yield f"it was whole, the row says {row.status} {row.error}"
-    if row.deployment != told.deployment:
+    if told.deployment not in (row.deployment, UNSAID):
         yield f"{told.deployment} answered, the row says {row.deployment}"
     yield from _told(told, row)
     if told.door == "count":
         return
-    answers = [one for one in sent if one.deployment == told.deployment]
+    answers = [one for one in sent if one.deployment == row.deployment]
     if not answers:
-        yield f"{told.deployment} knows nothing of it"
+        yield f"{row.deployment} knows nothing of it"
         return
     said, is_alone = answers[-1].said, answers[-1].shared == 1
     if row.is_estimated and not _ENDS_EARLY.isdisjoint(answers[-1].request.directives.found):
         said = None  # the answer was there, and its usage was not
     if said is not None and is_alone and row.used != said:
-        yield f"{told.deployment} said {said}, the row {row.used}"
+        yield f"{row.deployment} said {said}, the row {row.used}"
     if said is None and row.cost is not None and not row.is_estimated:
         yield "nobody said what was used, and the row is no estimate"
-    is_counted = told.is_stream and told.deployment in OPENAI and told.door in _COUNTED
+    is_counted = told.is_stream and row.deployment in OPENAI and told.door in _COUNTED
     if said is None and is_counted and row.completion != told.pieces:
         yield f"{told.pieces} pieces came, the row says {row.completion}"
 
@@ -197,7 +149,8 @@ def expected(told: Told, row: Row) -> Sums:
 
 def book(totals: Totals, told: Told, row: Row) -> None:
     sums = expected(told, row)
-    scopes = [("key", row.key), ("route", told.route), ("key", f"{row.key} {told.route}")]
+    kind = "user" if told.key.is_token else "key"
+    scopes = [(kind, row.key), ("route", told.route), (kind, f"{row.key} {told.route}")]
     if row.team:
         scopes.append(("team", row.team))
     for scope in scopes:
@@ -209,27 +162,6 @@ def of_rows(rows: Iterable[Row]) -> Sums:
     for row in rows:
         found += Sums(1, row.prompt + row.completion, row.cost or 0)
     return found
-
-
-def sums_that_differ(database: Path) -> list[str]:
-    """Of the store's own: by hour and by day, against its rows."""
-    columns = ", ".join(f"SUM({one})" for one in SUMMED)
-    wrong = []
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-    rows = connection.execute(
-        f"SELECT dim, COUNT(*), SUM(COALESCE(cost_pico, 0)), SUM(cost_pico IS NULL), {columns}"  # noqa: S608
-        " FROM usage GROUP BY dim ORDER BY dim"
-    ).fetchall()
-    for table in ("usage_hours", "usage_days"):
-        sums = connection.execute(
-            f"SELECT dim, SUM(calls), SUM(cost_pico), SUM(unpriced), {columns}"  # noqa: S608
-            f" FROM {table} GROUP BY dim ORDER BY dim"
-        ).fetchall()
-        wrong += [
-            f"{table}: {one} for {other}" for one, other in zip(sums, rows, strict=True) if one != other
-        ]
-    connection.close()
-    return wrong
 
 
 def read_lines(log: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -11,7 +11,6 @@ and what is left in its files is compared again.
 import argparse
 import contextlib
 import os
-import sqlite3
 import sys
 import tempfile
 import time
@@ -20,29 +19,26 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import uvloop
+from accounts_books import kept, leases, now_us, read_rows, sums_that_differ
 from accounts_clients import Traffic
 from accounts_gateway import Gateway
-from accounts_judge import (
-    Lap,
-    Sums,
-    Totals,
-    differences,
-    judge,
-    read_lines,
-    read_rows,
-    sums_that_differ,
-)
-from accounts_world import ESCALATING, PICO, Sender, config, doubles
+from accounts_judge import Lap, Sums, Totals, differences, judge, read_lines
+from accounts_world import ESCALATING, KEYS, PEOPLE, PICO, Key, Sender, config, doubles
 
-from penstock.lib.clock import SystemClock
+from penstock.testing.oidc import OidcProvider
+from penstock.testing.servers import postgres_server, redis_server
 
+LEDGERS = ("memory", "sql", "redis", "postgres")
 LAP = 20_000
 AT_ONCE = 40
 SHOWN = 40  # of what is wrong
 
 
 class Proof:
-    """`wrong`: what differs, in words."""
+    """`wrong`: what differs, in words.
+
+    ledger: memory, sql, redis, or postgres, which then has the rows of usage, too.
+    """
 
     def __init__(
         self, folder: Path, *, ledger: str, seed: int, at_once: int = AT_ONCE, workers: int = 1
@@ -67,13 +63,23 @@ class Proof:
                 name: await stack.enter_async_context(one) for name, one in doubles(self.sender).items()
             }
             urls = {name: one.url for name, one in started.items()}
-            text = config(urls, ledger=self._ledger, workers=self._workers)
+            idp = await stack.enter_async_context(OidcProvider())
+            store, database = self._ledger, ""
+            if self._ledger == "redis":
+                store = stack.enter_context(redis_server()).url
+            elif self._ledger == "postgres":
+                store, database = "sql", stack.enter_context(postgres_server()).url
+                self.gateway.database = database
+            text = config(urls, ledger=store, workers=self._workers, database=database, issuer=idp.issuer)
             self.gateway.config.write_text(text, "utf-8")
             await self.gateway.start()
-            try:
-                yield
-            finally:
-                self.gateway.end()
+            stack.callback(self.gateway.end)
+            self.traffic.keys = [*KEYS, *[await self._person(idp, *one) for one in PEOPLE]]
+            yield
+
+    async def _person(self, idp: OidcProvider, subject: str, department: str) -> Key:
+        token = idp.token(subject, department=department or None, expires_in=86_400)
+        return Key(await self.gateway.person(token), department, token=token)
 
     async def prove(self, calls: int, lap: int = LAP) -> None:
         began_s = time.monotonic()
@@ -86,25 +92,25 @@ class Proof:
                 if self.wrong:
                     break
             await self.gateway.stop()
-            self.wrong += sums_that_differ(self.gateway.database)
-            self._kept()
+            self.wrong += await sums_that_differ(self.gateway.database)
+            await self._compare_kept()
 
     async def lap(self, calls: int) -> Lap:
-        since_us = int(SystemClock.wall() * 1_000_000)
+        since_us = now_us()
         await self.traffic.run(self.gateway.url, calls)
         metrics = await self.gateway.rests()
-        lap = self._judge(since_us)
+        lap = await self._judge(since_us)
         self.laps.append(lap)
         self.wrong += lap.wrong
         for period in ("total", "month"):
-            self.wrong += differences(self.totals, await self.gateway.settled(period))
+            self.wrong += differences(self.totals, await self.gateway.settled(period, self.traffic.keys))
         told = tuple(int(metrics[f"penstock_tokens_total/{kind}"]) for kind in ("prompt", "completion"))
         if told != tuple(self._tokens):
             self.wrong.append(f"metrics say {told} tokens, the rows {self._tokens}")
         return lap
 
-    def _judge(self, since_us: int) -> Lap:
-        rows = read_rows(self.gateway.database, since_us)
+    async def _judge(self, since_us: int) -> Lap:
+        rows = await read_rows(self.gateway.database, since_us)
         lines, wrong = read_lines(self.gateway.log)
         os.truncate(self.gateway.log, 0)
         lap = judge(self.traffic.told, self.sender.calls, rows, lines, self.totals)
@@ -114,25 +120,15 @@ class Proof:
         self._tokens[1] += sum(row.completion for row in rows if row.route != ESCALATING)
         return lap._replace(wrong=lap.wrong + wrong)
 
-    def _kept(self) -> None:
-        """What the ledger's file says after a clean end: of memory, what was promised to budgets."""
-        with contextlib.closing(sqlite3.connect(self.gateway.data / "limits.db")) as connection:
-            if self._ledger == "memory":
-                found = connection.execute("SELECT scope, limit_key, amount FROM ledger_blocks").fetchall()
-            else:
-                found = connection.execute("SELECT scope, limit_key, used FROM ledger_counts").fetchall()
-                left = connection.execute("SELECT COUNT(*) FROM ledger_leases WHERE NOT is_over").fetchone()[
-                    0
-                ]
-                if left:
-                    self.wrong.append(f"{left} leases are left in the file")
-        kept: Counter[tuple[str, str, str]] = Counter()
-        for scope, limit, amount in found:
-            kind, _, name = scope.partition(":")
-            resource, _, window = limit.partition("/")
-            if kind != "deployment" and window in {"total", "31622400"}:
-                kept[kind, name, {"pico_usd": "pico"}.get(resource, resource)] += int(amount)
-        self.wrong += [f"in the file: {one}" for one in differences(self.totals, kept)]
+    async def _compare_kept(self) -> None:
+        """What the ledger's tables say after a clean end: of memory, what was promised to budgets."""
+        if self._ledger == "redis":
+            return  # of which nothing is left to compare that the report did not say
+        where = self.gateway.database if self._ledger == "postgres" else str(self.gateway.data / "limits.db")
+        if self._ledger != "memory" and (left := await leases(where)):
+            self.wrong.append(f"{left} leases are left")
+        found = await kept(where, of_blocks=self._ledger == "memory")
+        self.wrong += [f"kept: {one}" for one in differences(self.totals, found)]
 
     def _progress(self) -> str:
         rows = _sum(lap.rows for lap in self.laps)
@@ -148,7 +144,9 @@ class Proof:
         for lap in self.laps:
             kinds += lap.kinds
         calls = sum(lap.calls for lap in self.laps)
-        keys = _sum(sums for (kind, name), sums in self.totals.items() if kind == "key" and " " not in name)
+        keys = _sum(
+            sums for (kind, name), sums in self.totals.items() if kind in ("key", "user") and " " not in name
+        )
         routes = _sum(sums for (kind, _), sums in self.totals.items() if kind == "route")
         lines = [
             f"{calls} calls in {self.seconds:.0f} s, {self.sender.attempts} attempts,"  # noqa: ISC004 - a line
@@ -177,10 +175,10 @@ def _written(sums: Sums) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--calls", type=int, default=100_000)
-    parser.add_argument("--ledger", choices=("memory", "sql"), default="memory")
+    parser.add_argument("--ledger", choices=LEDGERS, default="memory")
     parser.add_argument("--seed", type=int, default=int(time.monotonic()))
     parser.add_argument("--lap", type=int, default=LAP)
-    parser.add_argument("--workers", type=int, default=1, help="of the gateway; several need --ledger sql")
+    parser.add_argument("--workers", type=int, default=1, help="of the gateway; not with memory")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="penstock-accounts-") as folder:
         proof = Proof(Path(folder), ledger=asked.ledger, seed=asked.seed, workers=asked.workers)

@@ -101,15 +101,20 @@ ROUTES = {
 
 
 class Key(NamedTuple):
-    """`is_tight`: its limits refuse calls."""
+    """`is_tight`: its limits refuse calls. `token`: what a person shows in place of a secret."""
 
     name: str
     team: str = ""
     is_tight: bool = False
+    token: str = ""
 
     @property
     def secret(self) -> str:
-        return f"sk-accounts-{self.name}"
+        return self.token or f"sk-accounts-{self.name}"
+
+    @property
+    def is_token(self) -> bool:
+        return bool(self.token)
 
 
 KEYS = (
@@ -121,14 +126,26 @@ KEYS = (
     Key("fox", is_tight=True),
 )
 TEAMS = ("lab", "web")
+PEOPLE = (("gil", "lab"), ("hal", "web"), ("ida", "lab"))  # who come with tokens
 BOSS = "sk-accounts-boss"
 
 SORRY = "I'm sorry, but I can't help with that."
 TIMES = "connect: 2s, first_token: 3s, between_tokens: 1500ms, total: 10s"
 
 
-def config(urls: Mapping[str, str], *, ledger: str, budget_usd: int = 1_000_000, workers: int = 1) -> str:
-    """YAML, as a user writes it. Each scope has limits that only count, of every sort."""
+def config(
+    urls: Mapping[str, str],
+    *,
+    ledger: str,
+    budget_usd: int = 1_000_000,
+    workers: int = 1,
+    database: str = "",
+    issuer: str = "",
+) -> str:
+    """YAML, as a user writes it. Each scope has limits that only count, of every sort.
+
+    ledger: `limits.store`. database: a URL, where it is not a file. issuer: of the tokens of PEOPLE.
+    """
     per_year = f"{MANY // 1_000_000}M/366day"
     counting = f"requests: [{per_year}], tokens: [{per_year}]"
     tight = f"requests: [{per_year}, 100/s], tokens: [{per_year}, 40k/s], concurrency: 16"
@@ -184,7 +201,13 @@ def config(urls: Mapping[str, str], *, ledger: str, budget_usd: int = 1_000_000,
             f"  {key.name}: {{secret: {key.secret}, {team}limits: {{{limits}}}, budget: [{budgets}]}}"
         )
     lines.append(f"  boss: {{secret: {BOSS}, role: operator}}")
-    lines.append(f"limits: {{store: {ledger}}}")
+    if issuer:
+        bounds = f"limits: {{{counting}}}, budget: [{money}]"
+        lines.append(f"identity: {{oidc: {{corp: {{issuer: '{issuer}', audience: penstock, {bounds},")
+        lines.append("  claims: {team: department}}}}")
+    if database:
+        lines.append(f"store: {{url: '{database}', migrate: on}}")
+    lines.append(f"limits: {{store: '{ledger}'}}")
     return "\n".join(lines) + "\n"
 
 

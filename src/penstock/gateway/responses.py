@@ -15,6 +15,7 @@ Of several workers each keeps what it made, and lends it to the others (lending.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,7 +32,6 @@ from penstock.gateway.responder import send_error, stream_lines
 from penstock.gateway.websocket import Socket, accept
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
-from penstock.lib.ids import new_id
 from penstock.lib.sse import SSESplitter
 from penstock.protocols import responses
 from penstock.protocols.responses_encoder import ResponsesEncoder, response_id
@@ -279,9 +279,11 @@ class Responses:
         inbound = Create(self.store, Store(deps.clock, kept_bytes=CONNECTION_BYTES))
         sink = _Frames(socket)
         try:
-            while (text := await socket.receive()) is not None:
+            for number in itertools.count(1):
+                if (text := await socket.receive()) is None:
+                    break
                 run = detached(exchange, b"", sink)
-                run.id, run.task = new_id("req_"), asyncio.current_task()
+                run.id, run.task = f"{exchange.id}.{number}", asyncio.current_task()
                 try:
                     run.body = _asked(text)
                 except InvalidRequest as error:
