@@ -127,6 +127,8 @@ class Reports(Desk):
         now_s = self.clock.wall()
         since_us = moment_us(query.since, now_s, "since")
         until_us = moment_us(query.until or f"{int(now_s) + 1}", now_s, "until")
+        if until_us < since_us and query.until is None:
+            raise InvalidRequest("`since` is in the future.", param="since")
         if until_us < since_us:
             raise InvalidRequest("`until` is before `since`.", param="until")
         asked: dict[str, Any] = {name: getattr(query, name) for name in DIMENSIONS}

@@ -70,7 +70,8 @@ class Things(Desk):
             path, what = found[0]
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             param = f"route.{path}" if path else "route"
-            raise InvalidRequest(f"`{param}`: {what}{more}.", param=param)
+            end = "" if what.endswith("?") and not more else "."
+            raise InvalidRequest(f"`{param}`: {what}{more}{end}", param=param)
 
     def _shown(self, row: StoredRoute) -> RouteView:
         path = f"routes/{row.id}"

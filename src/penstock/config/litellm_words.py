@@ -115,8 +115,9 @@ WHY: Final = {
     "max_budget": "budgets are of keys, teams and users: penstock teams create NAME --budget 100",
     "budget_duration": "goes with a budget",
     "environment_variables": "set these where the server is started",
-    "alerting": "there are no alerts in this release; /metrics has what they need",
+    "alerting": "alerts are of budgets, sent to `webhooks`; /metrics has what others need",
     "ui_access_mode": "there is no console in this release",
-    "enable_jwt_auth": "there are no JWTs in this release",
+    "enable_jwt_auth": "tokens are taken where `identity.oidc` names their issuer (docs/identity.md)",
+    "litellm_jwtauth": "goes with `identity.oidc` (docs/identity.md)",
     "custom_auth": "there is no custom authentication",
 }

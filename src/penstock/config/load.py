@@ -33,6 +33,8 @@ VARIABLES: Final[dict[str, str]] = {
     "PENSTOCK_CONFIG": "the configuration file",
     "PENSTOCK_READY_FILE": "the file that says when the server is ready",
     "PENSTOCK_CACHE_DIR": "the folder that holds fetched models",
+    "PENSTOCK_URL": "the server that administrative commands ask",
+    "PENSTOCK_KEY": "the key with which they ask it",
 }
 
 
