@@ -125,6 +125,11 @@ def test_serve_takes_the_files_keys_and_mints_none(config: Path, home: Path, sta
     assert said["key"] is None
     assert ask(said["url"], "sk-mine")["model"] == "m"
     assert not (home / "data" / "key").exists()
+    out, err = start("limits", "--key", "sk-mine", "--json").communicate(timeout=10)  # it is found
+    assert json.loads(out) == [], err
+    process.terminate()
+    process.communicate(timeout=10)
+    assert not (home / "data" / "up.json").exists()
 
 
 def test_run_uses_a_running_up(config: Path, home: Path, start: Start) -> None:

@@ -39,7 +39,9 @@ Network = Annotated[
         "--network", metavar="CIDR", help="Where it may be used from. Repeatable; default: anywhere."
     ),
 ]
-Expires = Annotated[str | None, typer.Option(metavar="WHEN", help="In 90d, or after 2027-01-31, its last good day (UTC).")]
+Expires = Annotated[
+    str | None, typer.Option(metavar="WHEN", help="In 90d, or after 2027-01-31, its last good day (UTC).")
+]
 
 
 @app.command("create", epilog="Example: penstock keys create ci --team search --requests 60/min --budget 25")

@@ -91,8 +91,8 @@ def _store_problems(written: schema.Store) -> Iterator[Problem]:
     if written.url is not None and not is_store_url(written.url):
         yield Problem(
             "store.url",
-            "is neither sqlite:///path/to/penstock.db nor postgresql://user:password@host:5432/database (a / or @"
-            " of a password is written %2F, %40)",
+            "is neither sqlite:///path/to/penstock.db nor postgresql://user:password@host:5432/database (a /"
+            " or @ of a password is written %2F, %40)",
         )
     if written.usage.keep_sums < written.usage.keep:
         yield Problem(
