@@ -120,7 +120,15 @@ def _read(
         named = {section: set(names) for section, names in reading.names.items()}
         named.setdefault("providers", set()).update(adopted)
         named.setdefault("keys", set()).add("")  # whether keys suffice is asked of a readable file
-        dangling = ConfigError(problems(reading.settings, also_named=named)).located(reading.lines, origin)
+        unread = [problem.path for problem in reading.problems]
+        more = [
+            problem
+            for problem in problems(reading.settings, also_named=named)
+            if not any(
+                path.startswith(f"{problem.path}.") for path in unread
+            )  # what it lacks is written, wrongly
+        ]
+        dangling = ConfigError(more).located(reading.lines, origin)
         raise ConfigError([*reading.problems, *dangling.problems], origin)
     return reading.settings, reading.lines
 

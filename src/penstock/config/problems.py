@@ -275,7 +275,11 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
 def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
     store = settings.limits.store
     if store not in ("memory", "sql") and not _is_redis(store):
-        yield Problem("limits.store", "is memory, sql, or the URL of a Redis: redis://host:6379/0")
+        yield Problem(
+            "limits.store",
+            "is memory, sql, or the URL of a Redis: redis://:password@host:6379/0 (a / or @ of a password is"
+            " written %2F, %40)",
+        )
     if settings.limits.processes > 1 and store == "memory":
         yield Problem("limits.processes", "needs a store that they share: sql, or redis://host:6379/0")
     elif counts_apart(settings) and (limited := _limited(settings)):
