@@ -51,6 +51,8 @@ def test_a_copy_is_made_and_restored(database: Path, penstock: Penstock, tmp_pat
     assert f"{copy} written" in result.output
     assert penstock("store", "backup", copy).exit_code == 1
     assert json.loads(penstock("store", "backup", copy, "--force", "--json").output)["file"] == str(copy)
+    itself = penstock("store", "backup", database, "--force")
+    assert (itself.exit_code, "is the database itself" in itself.output) == (1, True)
     result = penstock("store", "restore", copy)
     assert result.exit_code == 1
     assert "is not empty: it has teams. Type --force" in result.output
