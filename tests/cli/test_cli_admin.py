@@ -309,6 +309,9 @@ def test_a_setting_is_explained(penstock: Penstock, server: str, home: Path) -> 
     (line,) = explain("teams.search.limits.tokens")
     assert (line["value"], line["changed_by"]) == (["1k/min"], "root")
     assert line["source"].startswith("store (teams/team_")
+    run(penstock, "keys", "create", "ci", "--expires", "2030-12-31")
+    (line,) = explain("keys.ci.expires")
+    assert line["value"] == "2031-01-01T00:00:00Z"  # as a key of the file is shown
     (line,) = explain("routes.r")
     assert (line["setting"], line["value"]) == ("routes.r.targets[0].deployment", "m")
     (line,) = explain("routes.fixed.targets[0].deployment")

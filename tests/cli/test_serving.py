@@ -132,6 +132,21 @@ def test_serve_takes_the_files_keys_and_mints_none(config: Path, home: Path, sta
     assert not (home / "data" / "up.json").exists()
 
 
+def test_workers_that_cannot_serve_say_why_in_words(config: Path, home: Path, start: Start) -> None:
+    config.write_text(config.read_text() + "keys: {k: {secret: sk-mine, role: owner}}\n")
+    alone = start("serve", "-c", config, "--port", "0", "--ready-file", home / "ready.json")
+    ready(home / "ready.json", alone)
+    made = start("keys", "create", "ci", "--requests", "5/min", "--key", "sk-mine")
+    assert made.communicate(timeout=10)[0].startswith("sk-")
+    alone.terminate()
+    alone.communicate(timeout=10)
+    several = start("serve", "-c", config, "--port", "0", "--workers", "2")
+    _, err = several.communicate(timeout=15)
+    assert several.returncode == 1
+    assert "would hold for each of the workers alone" in err
+    assert "Traceback" not in err
+
+
 def test_run_uses_a_running_up(config: Path, home: Path, start: Start) -> None:
     assert config.exists()
     server = start("up", "--port", "0", "--ready-file", home / "ready.json")

@@ -18,6 +18,7 @@ def serve_prepared(
     """Serves until a signal; exits 1 when the address cannot be had."""
     from penstock import serve, supervisor
     from penstock.telemetry import log
+    from penstock.types.ledger import LedgerUnavailable
     from penstock.workers.crew import WorkerFailed
 
     watch = Watch(is_open=False)
@@ -49,7 +50,7 @@ def serve_prepared(
                 serve.run(options)
             else:
                 supervisor.run(options)
-    except (serve.CannotListen, WorkerFailed) as exc:
+    except (serve.CannotListen, WorkerFailed, LedgerUnavailable) as exc:
         fail(f"error: {exc}")
     finally:
         writer.close()
