@@ -234,6 +234,21 @@ async def test_a_key_without_a_team_sees_its_own_limits(tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://127.0.0.1/x", "http://localhost/x", "http://10.1.2.3/x", "https://[::1]/x"),
+        *("https://hooks.example.com:8443/x", "https://hooks.example.com:99999/x", "http://169.254.169.254/"),
+    ],
+)
+async def test_a_webhook_that_would_never_be_told_is_refused(tmp_path: Path, url: str) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        made = await desk.make("/webhooks", url="https://hooks.example.com:443/x")
+        for method, path in (("POST", "/webhooks"), ("PATCH", f"/webhooks/{made['id']}")):
+            status, answer = await desk.ask(OWNER, method, path, {"url": url})
+            assert (status, answer["param"]) == (400, "url")
+
+
 async def test_an_id_that_no_database_takes(tmp_path: Path) -> None:
     async with office(tmp_path / "store.db") as desk:
         for method, path in (("GET", "/keys/a\0b"), ("POST", "/keys/\0/revoke"), ("DELETE", "/routes/\0")):

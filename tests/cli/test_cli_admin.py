@@ -233,6 +233,20 @@ def test_tables_have_names(penstock: Penstock, server: str) -> None:
     assert "made (search)" in penstock("changes").stdout
 
 
+def test_webhooks(penstock: Penstock, server: str) -> None:
+    run(penstock, "teams", "create", "search")
+    made = penstock("webhooks", "create", "https://hooks.example.com/a", "--team", "search")
+    assert made.stdout.startswith("whsec_")
+    assert run(penstock, "webhooks", "create", "https://hooks.example.com/b")["team"] is None
+    table = penstock("webhooks", "list").stdout
+    assert ("https://hooks.example.com/a" in table, " search " in table) == (True, True)
+    assert "public address" in penstock("webhooks", "create", "http://10.0.0.1/").output
+    assert penstock("webhooks", "delete", "https://hooks.example.com/a").exit_code == 0
+    assert "No webhook is called" in penstock("webhooks", "delete", "https://hooks.example.com/a").output
+    (left,) = run(penstock, "webhooks", "list")
+    assert left["url"] == "https://hooks.example.com/b"
+
+
 def test_what_two_keys_are_called(penstock: Penstock, server: str) -> None:
     for _ in range(2):
         call(penstock, server)

@@ -30,6 +30,7 @@ _KINDS: Final = {
     "/users": ("user", "users list"),
     "/service-accounts": ("service account", "accounts list"),
     "/keys": ("key", "keys list"),
+    "/webhooks": ("webhook", "webhooks list"),
 }
 
 Row = dict[str, Any]
