@@ -51,6 +51,7 @@ UP, DOWN = 1 + STEP * QUANTILE, 1 - STEP * (1 - QUANTILE)
 _ANSWERS = ("chat", "completion")
 RETRY_S = 1.0  # after which a call of the same caller may have ended
 _SETTLED_IN_S = 5.0  # when the server stops
+_UNITS = (("days", 86_400), ("hours", 3_600))
 
 _log = structlog.get_logger("penstock.gateway")
 
@@ -267,7 +268,7 @@ def refused(refusal: Refusal) -> PenstockError:
     scope, limit = refusal.scope, refusal.limit
     name, *models = scope.id.split(" ")  # config.claims writes it so
     whose = f"the {scope.kind} {name!r}" + (f" for {', '.join(models)}" if models else "")
-    room = "" if refusal.retry_after_s is None else f" There is room in {_seconds(refusal.retry_after_s)}."
+    room = "" if refusal.retry_after_s is None else f" There is room in {_time(refusal.retry_after_s)}."
     if limit.resource == "concurrency":
         return ConcurrencyLimitExceeded(
             f"Too many calls at once: {whose} has {refusal.used + refusal.reserved} under way"
@@ -290,9 +291,14 @@ def refused(refusal: Refusal) -> PenstockError:
 
 def _within(window: int | str | None) -> str:
     if isinstance(window, int):
-        return f"in any {_seconds(window)}"
+        exact = [(unit, length) for unit, length in _UNITS if window % length == 0]
+        return f"in any {_time(window, exact)}"
     return "in all" if window == "total" else f"a {window}"
 
 
-def _seconds(seconds: float) -> str:
+def _time(seconds: float, units: Sequence[tuple[str, int]] = _UNITS) -> str:
+    """Rounded up: 59.2 -> 60 s, 811071 -> 10 days."""
+    for unit, length in units:
+        if seconds >= 2 * length:
+            return f"{math.ceil(seconds / length)} {unit}"
     return f"{max(1, math.ceil(seconds))} s"
