@@ -212,6 +212,10 @@ REFERENCES = [
     ('providers: {p: {kind: vllm, api_key: "a\\nb"}}', "providers.p.api_key: holds characters"),
     ("deployments: {d: {provider: nope, model: x}}", "there is no provider 'nope'; there are: none"),
     (
+        "deployments: {d: {provider: groq, model: x}}",
+        'there are: none; write providers: {groq: {kind: groq, api_key: "${GROQ_API_KEY}"}}',
+    ),
+    (
         "{providers: {vllm-a: {kind: vllm}}, deployments: {d: {provider: vllm-b, model: x}}}",
         "did you mean 'vllm-a'?",
     ),

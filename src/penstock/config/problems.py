@@ -162,7 +162,14 @@ def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem
             yield from _local_problems(path, name, written)
             continue
         if written.provider not in known:
-            yield Problem(f"{path}.provider", _no_such("provider", written.provider, known))
+            profile = PROFILES.get(written.provider)
+            row = (
+                f'{{kind: {written.provider}, api_key: "${{{profile.env[0]}}}"}}'
+                if profile and profile.env
+                else ""
+            )
+            remedy = f"; write providers: {{{written.provider}: {row}}}" if row else ""
+            yield Problem(f"{path}.provider", _no_such("provider", written.provider, known) + remedy)
         for field in _LOCAL_FIELDS:
             if getattr(written, field) != getattr(defaults, field):
                 yield Problem(
