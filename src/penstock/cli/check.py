@@ -162,7 +162,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"{operation} requests that name no model get {name}"
     yield f"keys: {', '.join(report['keys']) or 'none'}"
     if report["unpriced"]:
-        what = "are refused" if report["refused"] else "have an unknown cost"
+        what = "are refused" if report["refused"] else "have an unknown cost, and budgets do not see them"
         yield f"no price is known of {', '.join(report['unpriced'])}: calls {what} (`prices.models`)"
 
 
