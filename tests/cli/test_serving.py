@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import trustme
+from penstock_fixture import Penstock
 
 from penstock.testing.upstream import DEFAULT_TEXT
 
@@ -132,14 +134,14 @@ def test_serve_takes_the_files_keys_and_mints_none(config: Path, home: Path, sta
     assert not (home / "data" / "up.json").exists()
 
 
-def test_workers_that_cannot_serve_say_why_in_words(config: Path, home: Path, start: Start) -> None:
-    config.write_text(config.read_text() + "keys: {k: {secret: sk-mine, role: owner}}\n")
-    alone = start("serve", "-c", config, "--port", "0", "--ready-file", home / "ready.json")
-    ready(home / "ready.json", alone)
-    made = start("keys", "create", "ci", "--requests", "5/min", "--key", "sk-mine")
-    assert made.communicate(timeout=10)[0].startswith("sk-")
-    alone.terminate()
-    alone.communicate(timeout=10)
+def test_workers_that_cannot_serve_say_why_in_words(
+    config: Path, home: Path, penstock: Penstock, start: Start
+) -> None:
+    assert penstock("store", "migrate").exit_code == 0
+    with sqlite3.connect(home / "data" / "penstock.db") as database:
+        row = ("team_1", 1, "ann", 1, "research", '{"requests": ["5/min"]}', "[]", "0", "0")
+        database.execute("INSERT INTO teams VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    database.close()
     several = start("serve", "-c", config, "--port", "0", "--workers", "2")
     _, err = several.communicate(timeout=15)
     assert several.returncode == 1
