@@ -51,7 +51,6 @@ UP, DOWN = 1 + STEP * QUANTILE, 1 - STEP * (1 - QUANTILE)
 _ANSWERS = ("chat", "completion")
 RETRY_S = 1.0  # after which a call of the same caller may have ended
 _SETTLED_IN_S = 5.0  # when the server stops
-_UNITS = (("days", 86_400), ("hours", 3_600))
 
 _log = structlog.get_logger("penstock.gateway")
 
@@ -287,6 +286,9 @@ def refused(refusal: Refusal) -> PenstockError:
     if is_money:
         return BudgetExceeded(f"The budget is used up: {said}", retry_after_s=refusal.retry_after_s)
     return RateLimitExceeded(f"The limit is reached: {said}", retry_after_s=refusal.retry_after_s)
+
+
+_UNITS = (("days", 86_400), ("hours", 3_600))
 
 
 def _within(window: int | str | None) -> str:
