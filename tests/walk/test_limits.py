@@ -407,6 +407,7 @@ async def test_the_words_while_limits_cannot_be_checked(redis: RedisServer) -> N
         try:
             answer = await asked(gate)
             assert answer.error[:2] == (503, "limits_unavailable")
+            assert answer.headers["retry-after"] == "1"
             assert str(redis.port) not in answer.json["error"]["message"]
         finally:
             await asyncio.to_thread(redis.start)

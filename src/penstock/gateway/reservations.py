@@ -267,7 +267,7 @@ def refused(refusal: Refusal) -> PenstockError:
     scope, limit = refusal.scope, refusal.limit
     name, *models = scope.id.split(" ")  # config.claims writes it so
     whose = f"the {scope.kind} {name!r}" + (f" for {', '.join(models)}" if models else "")
-    room = "" if refusal.retry_after_s is None else f" There is room in {_seconds(refusal.retry_after_s)}."
+    room = "" if refusal.retry_after_s is None else f" There is room in {_time(refusal.retry_after_s)}."
     if limit.resource == "concurrency":
         return ConcurrencyLimitExceeded(
             f"Too many calls at once: {whose} has {refusal.used + refusal.reserved} under way"
@@ -288,11 +288,19 @@ def refused(refusal: Refusal) -> PenstockError:
     return RateLimitExceeded(f"The limit is reached: {said}", retry_after_s=refusal.retry_after_s)
 
 
+_UNITS = (("days", 86_400), ("hours", 3_600))
+
+
 def _within(window: int | str | None) -> str:
     if isinstance(window, int):
-        return f"in any {_seconds(window)}"
+        exact = [(unit, length) for unit, length in _UNITS if window % length == 0]
+        return f"in any {_time(window, exact)}"
     return "in all" if window == "total" else f"a {window}"
 
 
-def _seconds(seconds: float) -> str:
+def _time(seconds: float, units: Sequence[tuple[str, int]] = _UNITS) -> str:
+    """Rounded up: 59.2 -> 60 s, 811071 -> 10 days."""
+    for unit, length in units:
+        if seconds >= 2 * length:
+            return f"{math.ceil(seconds / length)} {unit}"
     return f"{max(1, math.ceil(seconds))} s"

@@ -23,6 +23,7 @@ from penstock.types.money import format_usd
 from penstock.types.wire import Encoder
 
 PING_S = 15.0
+SOON_S = 1.0
 MAX_DROPPED_CHARS = 2_000  # of names that the client made up
 
 
@@ -197,8 +198,14 @@ def header_value(text: str) -> str:
 
 
 def retry_lines(error: PenstockError) -> str:
-    """`retry-after` (whole seconds, rounded up) and `retry-after-ms`, which the OpenAI SDKs prefer."""
-    if error.retry_after_s is None:
-        return ""
-    seconds = max(0.0, error.retry_after_s)
+    """`retry-after` (whole seconds, rounded up) and `retry-after-ms`, which the OpenAI SDKs prefer.
+
+    Every 429 and 503 that is worth a retry has them; where nobody knows how long it takes, soon.
+    """
+    seconds = error.retry_after_s
+    if seconds is None:
+        if not error.retryable or error.status not in {429, 503}:
+            return ""
+        seconds = SOON_S
+    seconds = max(0.0, seconds)
     return f"retry-after: {-int(-seconds // 1)}\r\nretry-after-ms: {round(seconds * 1000)}\r\n"
