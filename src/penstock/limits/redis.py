@@ -1,7 +1,8 @@
 """The ledger in Redis 7 or Valkey, for several processes: one script, one round trip, the server's clock.
 
-    scope      two hashes that expire by themselves; at most 33 slices for each limit, whatever its traffic
-    lease      one field for each of its scopes, while it runs
+    scope      a hash that expires by itself
+    limit      of it at most 33 fields, one for each slice that holds something, whatever the traffic
+    lease      one field in each of its scopes, while it runs
 
 Scripts are sent once and called by their hash. All keys lie in one slot of a cluster, for a reservation takes
 several at once. The server must neither evict keys (`maxmemory-policy noeviction`) nor set its clock by
@@ -23,9 +24,11 @@ from redis.exceptions import NoScriptError, RedisError
 
 from penstock.limits import shared
 from penstock.limits.shared import KEPT_US, Seal, SharedLedger, Slices, ttl_us
+from penstock.limits.windows import SECOND_US
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
 
-VERSION: Final = 1  # of what is stored
+VERSION: Final = 2  # of what is stored
+BILLION: Final = 10**9  # amounts come in two parts
 KNOWN: Final = 10_000  # scopes whose arguments are kept ready
 
 
@@ -67,7 +70,7 @@ class RedisLedger(SharedLedger):
         )
         self._redis = client.Redis.from_pool(pool)
         self._prefix = f"{{{prefix}}}:ledger:{VERSION}:"
-        self._written: dict[str, tuple[object, list[str], list[str]]] = {}
+        self._written: dict[str, tuple[object, str, list[str]]] = {}
 
     async def ask(self, lease: Lease, cost: Cost) -> Refusal | None:
         keys, scopes = self._scopes(lease.claims)
@@ -81,7 +84,7 @@ class RedisLedger(SharedLedger):
                 for scope, limit, slices in told
             ]
             return shared.refused(standing, cost, now_us)
-        totals = [(int(told[at]), told[at + 1]) for at in range(0, len(told), 2)]
+        totals = [(told[at] * BILLION + told[at + 1], told[at + 2]) for at in range(0, len(told), 3)]
         lease.remaining = shared.rests(lease.claims, totals, now_us)
         return None
 
@@ -99,8 +102,8 @@ class RedisLedger(SharedLedger):
         keys: list[str] = []
         arguments: list[str | int] = [KEPT_US]
         for claim, beating in of_scope.values():
-            keys += self._keys(claim)
-            arguments += (shared.keep_s(claim) * 1000, len(beating))
+            keys.append(self._key(claim))
+            arguments += (_keep_us(claim), len(beating))
             for lease in beating:
                 arguments += (lease.id, ttl_us(lease))
         if keys:
@@ -136,26 +139,36 @@ class RedisLedger(SharedLedger):
             found = self._written.get(claim.key)
             if found is None or found[0] is not claim.limits:
                 found = self._write(claim)
-            keys += found[1]
+            keys.append(found[1])
             arguments += found[2]
         return keys, arguments
 
-    def _write(self, claim: Claim) -> tuple[object, list[str], list[str]]:
+    def _write(self, claim: Claim) -> tuple[object, str, list[str]]:
         if len(self._written) >= KNOWN:
             self._written.clear()
-        arguments = [str(shared.keep_s(claim) * 1000), str(len(claim.limits))]
+        arguments = [str(_keep_us(claim)), str(len(claim.limits))]
         for limit in claim.limits:
             window = "" if limit.window is None else str(limit.window)
             arguments += (limit.resource, window, str(limit.amount))
-        written = self._written[claim.key] = (claim.limits, self._keys(claim), arguments)
+        written = self._written[claim.key] = (claim.limits, self._key(claim), arguments)
         return written
 
-    def _keys(self, claim: Claim) -> list[str]:
-        return [f"{self._prefix}{claim.key}", f"{self._prefix}{claim.key}:leases"]
+    def _key(self, claim: Claim) -> str:
+        return f"{self._prefix}{claim.key}"
 
 
-def _slices(told: list[str]) -> Slices:
+def _keep_us(claim: Claim) -> int:
+    return shared.keep_s(claim) * SECOND_US
+
+
+def _slices(told: list[int]) -> Slices:
+    """Of each its number, then used, reserved, expired in two parts."""
     return [
-        (int(told[at]), int(told[at + 1]), int(told[at + 2]), int(told[at + 3]))
-        for at in range(0, len(told), 4)
+        (
+            told[at],
+            told[at + 1] * BILLION + told[at + 2],
+            told[at + 3] * BILLION + told[at + 4],
+            told[at + 5] * BILLION + told[at + 6],
+        )
+        for at in range(0, len(told), 7)
     ]
