@@ -37,7 +37,7 @@ def ci(*limits: Limit, policy: FailurePolicy = "local-share", name: str = "ci") 
 async def guarding(server: RedisServer, clock: FakeClock, *, replicas: int = 2) -> AsyncIterator[Guarded]:
     store = RedisLedger(server.url, prefix="guarded", timeout_s=TIMEOUT_S * 2)
     server.resume()
-    await store._redis.flushall()
+    await store._connections.ask("FLUSHALL")
     ledger = Guarded(store, clock, replicas=replicas, timeout_s=TIMEOUT_S)
     try:
         yield ledger

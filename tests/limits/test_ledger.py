@@ -625,13 +625,14 @@ async def test_keys_in_redis_expire_and_stay_few(places: Places, redis: RedisSer
         for _ in range(300):
             await it.settle(await it.hold([ci], Cost(1, 10)))
             it.clock.advance(1.7)
-        keys = await it.ledger._redis.keys("*")
-        assert keys == ["{told}:ledger:2:key:ci"]
-        assert await it.ledger._redis.hlen(keys[0]) <= 40
-        assert 86_400 < await it.ledger._redis.ttl(keys[0]) <= 2.25 * 86_400
+        ask = it.ledger._connections.ask
+        key = "{told}:ledger:2:key:ci"
+        assert await ask("KEYS", "*") == [key]
+        assert await ask("HLEN", key) <= 40
+        assert 86_400 < await ask("TTL", key) <= 2.25 * 86_400
         forever = claim("forever", Limit("pico_usd", 10**6, "total"))
         await it.hold([forever])
-        assert await it.ledger._redis.ttl("{told}:ledger:2:key:forever") == -1
+        assert await ask("TTL", "{told}:ledger:2:key:forever") == -1
 
 
 async def test_idle_accounts_are_forgotten_in_memory(places: Places) -> None:

@@ -12,12 +12,14 @@ booked whole.
 A lost connection leaves open whether a script ran. A lease reserved without our hearing of it expires.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, Final
 
-import redis.asyncio as client
+from hiredis import pack_command
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
@@ -52,23 +54,56 @@ class Script:
 RESERVE, SETTLE, HEARTBEAT, REPORT = (Script(name) for name in ("reserve", "settle", "heartbeat", "report"))
 
 
+class Connections:
+    """`most` of them, each for one question at a time; who finds none free waits, `timeout_s` at most in all.
+
+    They are redis-py's, so that a URL means what it means there. Its client and its pool are left out: for
+    each question they make a task, take locks and pack the words one by one, which takes longer than the script.
+    """
+
+    def __init__(self, url: str, most: int, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._pool: Any = ConnectionPool.from_url(  # makes and checks them, and holds none
+            url,
+            socket_timeout=None,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),  # what may have been done is not done again
+            decode_responses=True,
+            protocol=2,
+            driver_info=None,  # to find its own version it reads files, for each connection
+        )
+        self._free = asyncio.Semaphore(most)
+        self._made: list[Any] = []
+        self._idle: list[Any] = []
+
+    async def ask(self, *words: str | int) -> Any:
+        """Raises RedisError, OSError, TimeoutError."""
+        async with asyncio.timeout(self._timeout_s), self._free:
+            if self._idle:
+                connection = self._idle.pop()
+            else:
+                connection = self._pool.make_connection()
+                self._made.append(connection)
+            try:
+                await self._pool.ensure_connection(connection)
+                packed = pack_command(words)  # type: ignore[arg-type]  # hiredis says: of one word
+                await connection.send_packed_command([packed], check_health=False)
+                return await connection.read_response()  # one that is not waited for closes the connection
+            finally:
+                self._idle.append(connection)
+
+    async def close(self) -> None:
+        for connection in self._made:
+            await connection.disconnect()
+
+
 class RedisLedger(SharedLedger):
-    """`connections` bounds the pool; a call that finds none free waits, `timeout_s` at most."""
+    """`connections` bounds how many questions are asked at once."""
 
     def __init__(
         self, url: str, *, prefix: str = "penstock", connections: int = 32, timeout_s: float = 5.0
     ) -> None:
-        pool = client.BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),  # what may have been done is not done again
-            decode_responses=True,
-            driver_info=None,  # to find its own version it reads files, for each connection
-        )
-        self._redis = client.Redis.from_pool(pool)
+        self._connections = Connections(url, connections, timeout_s)
         self._prefix = f"{{{prefix}}}:ledger:{VERSION}:"
         self._written: dict[str, tuple[object, str, list[str]]] = {}
 
@@ -119,15 +154,14 @@ class RedisLedger(SharedLedger):
         ]
 
     async def close(self) -> None:
-        await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        await self._connections.close()
 
     async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
         try:
             try:
-                return await self._redis.evalsha(script.hash, len(keys), *keys, *arguments)
+                return await self._connections.ask("EVALSHA", script.hash, len(keys), *keys, *arguments)
             except NoScriptError:
-                return await self._redis.eval(script.text, len(keys), *keys, *arguments)
+                return await self._connections.ask("EVAL", script.text, len(keys), *keys, *arguments)
         except (RedisError, OSError, TimeoutError) as exc:
             raise LedgerUnavailable(f"Redis: {exc}") from exc
 
