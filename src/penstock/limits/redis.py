@@ -58,7 +58,8 @@ class Connections:
     """`most` of them, each for one question at a time; who finds none free waits, `timeout_s` at most in all.
 
     They are redis-py's, so that a URL means what it means there. Its client and its pool are left out: for
-    each question they make a task, take locks and pack the words one by one, which takes longer than the script.
+    each question they make a task, take locks and pack the words one by one, which takes longer than the
+    script.
     """
 
     def __init__(self, url: str, most: int, timeout_s: float) -> None:
