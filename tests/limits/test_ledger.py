@@ -340,6 +340,20 @@ async def test_a_call_that_runs_after_all_has_its_slot_again(kind: str, places: 
         assert await it.sums(ci) == [(0, 0, 0), (5, 0, 0)]
 
 
+async def test_a_call_that_runs_after_all_takes_no_slot_of_a_limit_that_came_later(
+    kind: str, places: Places
+) -> None:
+    before = claim("ci", Limit("tokens", 100, "day"))
+    after = claim("ci", Limit("tokens", 100, "day"), Limit("concurrency", 1))
+    async with places.case(kind) as it:
+        slow = await it.hold([before], Cost(1, 10), ttl_s=5)
+        await it.settle(await it.hold([after]))
+        it.clock.advance(6)
+        await it.beat(slow)
+        await it.settle(slow, Cost(1, 5))
+        assert await it.sums(after) == [(5, 0, 0), (0, 0, 0)]
+
+
 # -- extending
 
 

@@ -317,8 +317,8 @@ class MemoryLedger:
     def _prolong(self, lease: Held, now_us: int) -> None:
         """A lease that had expired takes its slots again, whoever has them: its call runs."""
         if lease.expires_us <= now_us:
-            for account in lease.accounts:
-                for row in account.rows:
+            for claim, account in zip(lease.claims, lease.accounts, strict=True):
+                for row in self._rows(claim, account, now_us):
                     if row.resource == CONCURRENCY:
                         row.current.reserved += 1
                         row.total += 1
