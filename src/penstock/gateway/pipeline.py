@@ -94,7 +94,7 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
             responder.keep_alive()
         emit: Emit = responder.emit
         if call.lease is not None and request.stream:
-            emit = deps.reservations.extending(call, call.lease, emit)
+            emit = deps.reservations.extending(call, request, call.lease, emit)
         await failover.run(call, request, target, route=route, deps=deps, emit=emit)
         await responder.end()
     except ClientLeft:

@@ -21,6 +21,7 @@ import structlog
 
 from penstock.gateway.alerts import Alerts
 from penstock.gateway.billing import cost_of_call
+from penstock.gateway.consumed import size_of
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.telemetry.metrics import LedgerRow
@@ -41,9 +42,11 @@ from penstock.types.requests import ChatRequest, Request
 
 TTL_S = 60.0  # a lease that nobody hears of for so long is that of a process that died
 BEAT_S = TTL_S / 4
+BEAT_TOGETHER = 250  # leases: a store does nothing else meanwhile, and has to answer in time
 BYTES_PER_TOKEN = 4
 USUAL_ANSWER = 256.0  # tokens, until a route has had answers
 MORE_TOKENS = 256  # that a stream reserves at a time
+OPENAI = "openai"  # a dialect
 QUANTILE = 0.95
 STEP = 0.1  # of the learned quantile, by which one answer moves it
 UP, DOWN = 1 + STEP * QUANTILE, 1 - STEP * (1 - QUANTILE)
@@ -108,19 +111,28 @@ class Reservations:
             raise refused(found)
         call.lease, call.needs, call.reserved = found, needs, reserved.answer
 
-    def extending(self, call: Call, lease: Lease, emit: Emit) -> Emit:
-        """`emit`, after what it tells was reserved. A piece of an answer is a token at least."""
+    def extending(self, call: Call, request: Request, lease: Lease, emit: Emit) -> Emit:
+        """`emit`, after what it tells was reserved.
+
+        A piece of an answer is a token at least. Targets that do not speak as OpenAI does put many into one:
+        of those the text is counted, too.
+        """
         needs: Needs = call.needs
         if not any(limit.resource in ("tokens", "pico_usd") for one in lease.claims for limit in one.limits):
             return emit
-        reserved, told = call.reserved, 0
+        reserved, told, size_bytes = call.reserved, 0, 0
+        dialect: str = getattr(request, "dialect", OPENAI)
 
         async def told_to(deltas: Sequence[Delta]) -> None:
-            nonlocal reserved, told
+            nonlocal reserved, told, size_bytes
             is_first = not told
             told += len(deltas)
-            if told > reserved:
-                more = max(MORE_TOKENS, told - reserved)
+            tokens, spoken = told, call.dialect or dialect
+            if spoken != OPENAI:
+                size_bytes += sum(size_of(delta, spoken) for delta in deltas)
+                tokens = max(told, math.ceil(size_bytes / BYTES_PER_TOKEN))
+            if tokens > reserved:
+                more = max(MORE_TOKENS, tokens - reserved)
                 try:
                     await self._extend(lease, Cost(tokens=more, pico_usd=more * needs.answer_price))
                 except PenstockError:
@@ -174,11 +186,11 @@ class Reservations:
         """Keeps the leases of running calls alive."""
         while True:
             await asyncio.sleep(BEAT_S)
-            if self._held:
-                try:
-                    await self._ledger.heartbeat([*self._held], self._clock.monotonic())
-                except LedgerUnavailable:
-                    continue  # the ledger has said so in the log
+            held = [*self._held]
+            for first in range(0, len(held), BEAT_TOGETHER):
+                some = [lease for lease in held[first : first + BEAT_TOGETHER] if lease in self._held]
+                with contextlib.suppress(LedgerUnavailable):  # the ledger has said so in the log
+                    await self._ledger.heartbeat(some, self._clock.monotonic())
 
     async def close(self) -> None:
         """Everything is settled, as far as the store answers."""
