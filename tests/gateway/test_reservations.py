@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import structlog
 
 from penstock.config.compile import compile_settings
 from penstock.config.load import load_text
@@ -17,7 +18,7 @@ from penstock.testing.clock import FakeClock
 from penstock.types.call import Call
 from penstock.types.errors import RateLimitExceeded
 from penstock.types.events import Chunk, Delta, Events, Text
-from penstock.types.ledger import Lease
+from penstock.types.ledger import Lease, LedgerUnavailable
 from penstock.types.requests import ChatRequest
 
 CONFIG = """
@@ -122,3 +123,14 @@ async def test_many_calls_are_kept_alive_some_at_a_time(
     assert max(ledger.sizes) <= reservations.BEAT_TOGETHER
     assert sum(ledger.sizes[:4]) == 1000
     await it.close()
+
+
+class Full(MemoryLedger):
+    async def close(self) -> None:
+        raise LedgerUnavailable("database or disk is full")
+
+
+async def test_a_full_disk_at_the_end_is_told_to_the_log() -> None:
+    with structlog.testing.capture_logs() as lines:
+        await Reservations(Full(FakeClock()), FakeClock()).close()
+    assert lines[0]["error"] == "database or disk is full"

@@ -508,6 +508,25 @@ async def test_a_reservation_that_is_cancelled_is_given_back_in_sqlite(places: P
         assert await it.sums(ci) == [(0, 0, 0), (0, 0, 0)]
 
 
+async def test_a_full_disk_is_told_and_over_when_there_is_room(places: Places) -> None:
+    async with places.case("sqlite") as it:
+        assert isinstance(it.ledger, SqliteLedger)
+        run = it.ledger._file.run
+        users = [claim(f"u{number}", Limit("requests", 9, 60), kind="user") for number in range(200)]
+        await run(lambda connection: connection.execute("PRAGMA max_page_count=12"))
+
+        async def hold_all() -> None:
+            for user in users:
+                await it.hold([user])
+
+        with pytest.raises(LedgerUnavailable, match="disk is full"):
+            await hold_all()
+        await run(lambda connection: connection.execute("PRAGMA max_page_count=100000"))
+        await hold_all()
+        held = [await it.sums(user) for user in users]
+        assert {tuple(sums) for sums in held} == {((0, 1, 0),), ((0, 2, 0),)}
+
+
 # -- numbers, and what clients are told
 
 

@@ -196,7 +196,10 @@ class Reservations:
         """Everything is settled, as far as the store answers."""
         if self._settling:
             await asyncio.wait(self._settling, timeout=_SETTLED_IN_S)
-        await self._ledger.close()
+        try:
+            await self._ledger.close()
+        except LedgerUnavailable as exc:
+            _log.warning("what is left of budgets was not given back", error=str(exc))
 
     async def _ask(self, claims: Sequence[Claim], needs: Needs) -> tuple[Lease | Refusal, Needs]:
         """Also what was reserved: not the answer, where no limit has ever room for it."""
