@@ -189,8 +189,12 @@ class Reservations:
             held = [*self._held]
             for first in range(0, len(held), BEAT_TOGETHER):
                 some = [lease for lease in held[first : first + BEAT_TOGETHER] if lease in self._held]
-                with contextlib.suppress(LedgerUnavailable):  # the ledger has said so in the log
+                try:
                     await self._ledger.heartbeat(some, self._clock.monotonic())
+                except LedgerUnavailable:
+                    continue  # the ledger has said so in the log
+                except Exception:  # noqa: BLE001 - a bug in there must not stop the gateway
+                    _log.exception("bug in the heartbeat of leases")
 
     async def close(self) -> None:
         """Everything is settled, as far as the store answers."""
