@@ -153,9 +153,9 @@ async def _calls(bench: Bench) -> dict[str, Any]:
             call.key = await authenticate(snapshot, exchange, unused)
             if call.key.claims or call.key.model_claims or route.claims:
                 await reservations.reserve(call, asked, route)
+            account(call, ended_s=now_s + 0.5, metrics=metrics)
             if call.lease is not None:
                 await reservations.settle(call, call.lease)
-            account(call, ended_s=now_s + 0.5, metrics=metrics)
 
         return whole
 

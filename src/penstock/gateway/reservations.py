@@ -20,7 +20,6 @@ import msgspec
 import structlog
 
 from penstock.gateway.alerts import Alerts
-from penstock.gateway.billing import cost_of_call
 from penstock.gateway.consumed import size_of
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
@@ -146,10 +145,8 @@ class Reservations:
         return told_to
 
     async def settle(self, call: Call, lease: Lease) -> None:
-        """Once, however the call ended. A call of unknown cost takes what was expected of its money."""
+        """Once, after it was accounted. A call of unknown cost takes what was expected of its money."""
         call.lease = None
-        if call.cost is None:
-            call.cost = cost_of_call(call)
         usage = call.usage
         if usage is not None and usage.completion_tokens:
             self._learn(call.labels.route, usage.completion_tokens)

@@ -164,7 +164,7 @@ class RedisLedger(SharedLedger):
             except NoScriptError:
                 return await self._connections.ask("EVAL", script.text, len(keys), *keys, *arguments)
         except (RedisError, OSError, TimeoutError) as exc:
-            raise LedgerUnavailable(f"Redis: {exc}") from exc
+            raise LedgerUnavailable(f"Redis: {str(exc) or 'no answer'}") from exc
 
     def _scopes(self, claims: Sequence[Claim]) -> tuple[list[str], list[str]]:
         """Keys and arguments of scopes, as `open` in common.lua reads them."""
