@@ -262,6 +262,32 @@ async def test_what_is_pending_is_told_though_nobody_calls(monkeypatch: pytest.M
     await ledger.close()
 
 
+@pytest.mark.parametrize("steps", range(8))
+async def test_what_comes_as_the_last_one_is_told_is_told_too(
+    monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    monkeypatch.setattr(guarded, "RETRY_S", 0.001)
+    store = Broken()
+    ledger = Guarded(store, FakeClock())
+    store.works = True
+    first, second = [await hold(ledger, ci(Limit("requests", 10**9, 1))) for _ in range(2)]
+    store.works = False
+    await ledger.settle(first, Cost(1, 1), NOW_S)
+    store.works = True
+    while ledger.pending:
+        await asyncio.sleep(0)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    store.works = False
+    await ledger.settle(second, Cost(1, 2), NOW_S)
+    store.works = True
+    async with asyncio.timeout(20.0):
+        while ledger.pending:
+            await asyncio.sleep(0.001)
+    assert [cost.tokens for _, cost in store.ended] == [1, 2]
+    await ledger.close()
+
+
 async def test_a_store_that_is_back_at_the_end_is_told(redis: RedisServer) -> None:
     clock = FakeClock()
     claim = ci(Limit("tokens", 1_000, "total"))
