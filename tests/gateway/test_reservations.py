@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
@@ -24,8 +25,12 @@ from penstock.types.requests import ChatRequest
 CONFIG = """
 builtin: off
 providers: {up: {kind: openai-compatible, base_url: "http://127.0.0.1:9/v1", api_key: none}}
-deployments: {m: {provider: up, model: m}}
-keys: {ci: {secret: sk-test, limits: {tokens: 1000/min, requests: 1M/min}}}
+deployments:
+  m: {provider: up, model: m}
+  small: {provider: up, model: m, limits: {tokens: 1000/min}}
+keys:
+  ci: {secret: sk-test, limits: {tokens: 1000/min, requests: 1M/min}}
+  free: {secret: sk-free}
 """
 LONG = "word " * 80  # 100 tokens, as they are counted
 
@@ -35,9 +40,9 @@ def snapshot() -> Snapshot:
     return compile_settings(load_text(CONFIG), secret=b"tests" * 8)
 
 
-def a_call(snapshot: Snapshot) -> Call:
+def a_call(snapshot: Snapshot, key: str = "sk-test") -> Call:
     call = Call("req_1", "/v1/chat/completions", "chat", 0.0, 1_800_000_000, is_stream=True)
-    call.key = snapshot.authenticate(b"sk-test")
+    call.key = snapshot.authenticate(key.encode())
     return call
 
 
@@ -91,6 +96,35 @@ async def test_a_stream_of_large_pieces_ends_where_the_limit_is(
     with pytest.raises(RateLimitExceeded):
         await stream()
     assert pieces - 256 <= len(told) <= pieces
+    await it.close()
+
+
+def with_an_image(size_bytes: int) -> dict[str, Any]:
+    url = "data:image/png;base64," + "iVBORw0KGgo" * (size_bytes // 11)
+    parts = [{"type": "text", "text": "what is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    return {"model": "m", "messages": [{"role": "user", "content": parts}]}
+
+
+async def test_an_image_is_not_reserved_as_if_it_were_text(snapshot: Snapshot) -> None:
+    it = Reservations(MemoryLedger(FakeClock()), FakeClock())
+    body = with_an_image(1_000_000)
+    small = snapshot.routes["small"].targets[0].deployment
+    for key in ("sk-test", "sk-free"):
+        call = a_call(snapshot, key)
+        call.body_bytes = len(msgspec.json.encode(body))
+        request = ChatRequest("m", body)
+        await it.reserve(call, request, snapshot.routes["m"])
+        assert (call.lease is None) == (key == "sk-free")
+        async with it.of_attempt(call, request, small):
+            assert it.report().leases == (2 if call.lease is not None else 1)
+        if call.lease is not None:
+            assert call.needs.cost.tokens < 1000
+            await it.settle(call, call.lease)
+    text = {"model": "m", "messages": [{"role": "user", "content": LONG * 1000}]}
+    call = a_call(snapshot)
+    call.body_bytes = len(msgspec.json.encode(text))
+    with pytest.raises(RateLimitExceeded):
+        await it.reserve(call, ChatRequest("m", text), snapshot.routes["m"])
     await it.close()
 
 

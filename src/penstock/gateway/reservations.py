@@ -5,10 +5,10 @@
     extending     a stream that says more than was reserved reserves more, or ends by the same errors
     settle        what was used: what the upstream said, else what was counted
 
-How much a call will take is not known before it ends. Reserved are the prompt, estimated by its bytes, and as
-many tokens as 95 % of the route's answers stay below, or the client wants at most: so a client that asks for
-64k tokens under a limit of 20k is served, and the limit holds all the same. An answer that is not streamed
-may take more than was reserved for it: that is booked, and the next call waits for it.
+How much a call will take is not known before it ends. Reserved are the prompt, estimated by the bytes of
+its text, and as many tokens as 95 % of the route's answers stay below, or the client wants at most: so a
+client that asks for 64k tokens under a limit of 20k is served, and the limit holds all the same. An answer
+that is not streamed may take more than was reserved for it: that is booked, and the next call waits for it.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from penstock.gateway.alerts import Alerts
 from penstock.gateway.consumed import size_of
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
+from penstock.providers.openai_completions import media_bytes
 from penstock.telemetry.metrics import LedgerRow
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
@@ -43,6 +44,7 @@ TTL_S = 60.0  # a lease that nobody hears of for so long is that of a process th
 BEAT_S = TTL_S / 4
 BEAT_TOGETHER = 250  # leases: a store does nothing else meanwhile, and has to answer in time
 BYTES_PER_TOKEN = 4
+LARGE_BYTES = 8 * 1024  # a body above it may be large for the media in it
 USUAL_ANSWER = 256.0  # tokens, until a route has had answers
 MORE_TOKENS = 256  # that a stream reserves at a time
 OPENAI = "openai"  # a dialect
@@ -159,9 +161,9 @@ class Reservations:
     # -- of a target
 
     @contextlib.asynccontextmanager
-    async def of_attempt(self, call: Call, deployment: Deployment) -> AsyncIterator[None]:
+    async def of_attempt(self, call: Call, request: Request, deployment: Deployment) -> AsyncIterator[None]:
         """Raises UpstreamRateLimited: another target may have room."""
-        needs = call.needs or Needs(Cost(1, call.body_bytes // BYTES_PER_TOKEN + round(USUAL_ANSWER)))
+        needs = call.needs or Needs(Cost(1, _prompt_tokens(call, request) + round(USUAL_ANSWER)))
         found, _ = await self._ask(deployment.claims, needs)
         if isinstance(found, Refusal):
             self._count(found)
@@ -248,9 +250,9 @@ class Reservations:
     # -- what is expected
 
     def _needs(self, call: Call, request: Request, route: Route) -> Needs:
-        prompt = call.body_bytes // BYTES_PER_TOKEN
         if request.__class__ is ChatRequest and request.counts_only:
             return _NOTHING
+        prompt = _prompt_tokens(call, request)
         answer = 0
         if request.operation in _ANSWERS:
             usual = self._answers.get(route.name, USUAL_ANSWER)
@@ -276,6 +278,14 @@ class Reservations:
         self._refused[key] = self._refused.get(key, 0) + 1
         if self._alerts is not None:
             self._alerts.refused(refusal)
+
+
+def _prompt_tokens(call: Call, request: Request) -> int:
+    """By the bytes of its text; what images, sounds and files take is known when it is answered."""
+    size_bytes = call.body_bytes
+    if size_bytes > LARGE_BYTES:
+        size_bytes = max(0, size_bytes - media_bytes(getattr(request, "body", None)))
+    return size_bytes // BYTES_PER_TOKEN
 
 
 def refused(refusal: Refusal) -> PenstockError:
