@@ -154,13 +154,13 @@ def limit_lines(call: Call) -> str:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, OpenAI's names: of the tightest limits."""
     lines = ""
     resources: tuple[Resource, ...] = ("requests", "tokens")
+    refusal = call.refusal
+    rests = call.lease.rests() if call.lease is not None and refusal is None else ()
     for resource in resources:
-        rest = None
-        if call.refusal is not None:
-            if call.refusal.limit.resource == resource:
-                rest = call.refusal.rest()
-        elif call.lease is not None:
-            rest = tightest(call.lease.rests(), resource)
+        if refusal is None:
+            rest = tightest(rests, resource)
+        else:
+            rest = refusal.rest() if refusal.limit.resource == resource else None
         if rest is not None:
             lines += (
                 f"x-ratelimit-limit-{resource}: {rest.limit.amount}\r\n"
