@@ -155,7 +155,10 @@ class Reservations:
         tokens = 0 if usage is None else usage.total_tokens
         pico = call.needs.cost.pico_usd if call.cost is None else call.cost.total
         if self._alerts is not None:
-            self._alerts.settled(lease, self._held[lease], pico)
+            try:
+                self._alerts.settled(lease, self._held[lease], pico)
+            except Exception:  # noqa: BLE001 - a bug there may not keep what the call reserved
+                _log.exception("bug in the alerts of budgets", id=call.id)
         await self._settle(lease, Cost(1, tokens, pico))
 
     # -- of a target
