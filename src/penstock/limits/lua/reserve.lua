@@ -31,9 +31,10 @@ end
 for _, scope in ipairs(scopes) do
   local hold = scope.hold or {expires = now + ttl, entries = {}}
   for _, limit in ipairs(scope.limits) do
-    local amount, key, number = limit.needed, limit.key, limit.number
+    local amount, key, number, head = limit.needed, limit.key, limit.number, limit.head
     if not is_zero(amount) then
-      change(scope, key, number, 'reserved', amount, NONE)
+      head.reserved, head.total = add(head.reserved, amount), add(head.total, amount)
+      put(scope, HEAD, key, head)
       local last
       for _, entry in ipairs(hold.entries) do
         if entry.limit == key then last = entry end
@@ -45,7 +46,7 @@ for _, scope in ipairs(scopes) do
       end
     end
     if limit.resource ~= 'concurrency' then
-      local total, at = limit.head.total, #answer
+      local total, at = head.total, #answer
       answer[at + 1], answer[at + 2], answer[at + 3] = total[1], total[2], number
     end
   end
