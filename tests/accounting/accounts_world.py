@@ -184,7 +184,7 @@ def config(urls: Mapping[str, str], *, ledger: str, budget_usd: int = 1_000_000,
             f"  {key.name}: {{secret: {key.secret}, {team}limits: {{{limits}}}, budget: [{budgets}]}}"
         )
     lines.append(f"  boss: {{secret: {BOSS}, role: operator}}")
-    lines.append(f"limits: {{store: {ledger}}}")
+    lines.append(f'limits: {{store: "{ledger}"}}')
     return "\n".join(lines) + "\n"
 
 

@@ -12,9 +12,23 @@ import pytest
 import uvloop
 from accounts_deaths import Deaths
 from accounts_proof import Proof
+from redis import Redis
+
+from penstock.testing.servers import RedisServer
 
 LEDGERS = ("memory", "sql")
-GATEWAYS = [("memory", 1), ("sql", 1), ("sql", 2)]  # ledger and workers
+GATEWAYS = [("memory", 1), ("sql", 1), ("sql", 2), ("redis", 2)]  # ledger and workers
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, ledger: str) -> str:
+    """`limits.store`; in Redis nothing is left of other tests."""
+    if ledger != "redis":
+        return ledger
+    server: RedisServer = request.getfixturevalue("redis")
+    with Redis.from_url(server.url) as client:
+        client.flushall()
+    return server.url
 
 
 def proved(folder: Path, ledger: str, workers: int, *, calls: int, lap: int, seed: int) -> Proof:
@@ -37,8 +51,8 @@ def told(capsys: pytest.CaptureFixture[str], report: str) -> None:
 @pytest.mark.e2e
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(("ledger", "workers"), GATEWAYS)
-def test_the_books_agree(ledger: str, workers: int, tmp_path: Path) -> None:
-    proof = proved(tmp_path, ledger, workers, calls=1500, lap=1500, seed=1)
+def test_the_books_agree(store: str, workers: int, tmp_path: Path) -> None:
+    proof = proved(tmp_path, store, workers, calls=1500, lap=1500, seed=1)
     assert not proof.wrong, proof.report()
     assert proof.laps[0].told.pico > 0
 
@@ -55,10 +69,10 @@ def test_a_killed_gateway_forgets_little(ledger: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(10_000)
 @pytest.mark.parametrize(("ledger", "workers"), GATEWAYS)
 def test_the_books_agree_for_long(
-    ledger: str, workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: str, workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = int(os.environ.get("PENSTOCK_ACCOUNTING_CALLS", "100000"))
-    proof = proved(tmp_path, ledger, workers, calls=calls, lap=20_000, seed=2)
+    proof = proved(tmp_path, store, workers, calls=calls, lap=20_000, seed=2)
     told(capsys, proof.report())
     assert not proof.wrong, proof.report()
     kinds = set().union(*(lap.kinds for lap in proof.laps))
