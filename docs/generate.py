@@ -99,7 +99,7 @@ def _default(one: inspect.Field) -> str:
             return "none"
         case bool():
             return "`on`" if value else "`off`"
-        case (str(), *_):
+        case (str() | float(), *_):
             return ", ".join(f"`{one}`" for one in value)
         case schema.Parallel():
             return "the engine's"
@@ -188,7 +188,7 @@ def _command(command: Any, name: str) -> Iterator[str]:
             yield f"    {command.epilog.removeprefix('Example: ')}\n"
         rows = [
             (
-                ", ".join(f"`{option}`" for option in one.opts)
+                ", ".join(f"`{option}`" for option in (*one.opts, *one.secondary_opts))
                 if one.opts[0][0] == "-"
                 else f"`{one.opts[0].upper()}`",
                 _plain(getattr(one, "help", "") or ""),

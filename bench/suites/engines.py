@@ -42,7 +42,6 @@ CONTEXT = "2048"  # of each: what the model was trained for, and what the worker
 SEQUENCES = 16  # so that 16 streams are decoded together
 TOKENS = (128, 96, 160, 112, 144)  # of the answers: of one length, 16 streams would end and begin as one
 ANSWERS_PER_S = {1: 20, 4: 30, 16: 34}  # about what two cores give; decides only how long a trial lasts
-REPEATS = 2  # short trials, more of them: what else the machine does then falls on few of the ratios
 EMBEDDINGS = {"one text, 8 at once": (1, 8, 200), "32 texts": (32, 1, 10)}  # texts, connections, requests/s
 DOCUMENTS, RERANK_CONNECTIONS, RERANKS_PER_S = 32, 2, 10
 SUBJECTS = ("direct", "http", "penstock")
@@ -81,7 +80,7 @@ def run(bench: Bench) -> dict[str, Any]:
         for case in cases:
             case.once()  # warm: allocations, caches, connections
         rounds: dict[str, list[dict[str, dict[str, float]]]] = {case.name: [] for case in cases}
-        for _ in range(1 if bench.is_quick else bench.rounds * REPEATS):
+        for _ in range(1 if bench.is_quick else bench.rounds):
             for case in cases:
                 rounds[case.name].append(case.once())
         arguments = {name: worker.said() for name, worker in penstock.workers.items()}

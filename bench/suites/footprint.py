@@ -28,7 +28,7 @@ NAME = "footprint"
 TITLE = "Start-up and memory"
 IS_LONG = False
 
-STARTS = 5
+STARTS = 3
 SOME_REQUESTS = 1_000  # after which caches and buffers have their size
 MANY_REQUESTS, MOST_REQUESTS = 200_000, 1_000_000  # the latter in `make bench-all`
 CONNECTIONS = 64

@@ -3,9 +3,9 @@
 In memory it is CPU time against a call that does nothing, alone and as the gateway does it: the key is looked up,
 its limits and its team's are reserved, settled by what was used, and the call is accounted, with its cost, its
 metrics and its log line (written elsewhere). In the shared stores it is the time until the answer, one call after
-the other, against a PING through the same client in the same round; and how often Redis is asked. Two scopes with
-two limits each, unless a row says otherwise. This script is pinned to one core; the servers are on this machine,
-Redis with its append-only file, SQLite and PostgreSQL as the ledger and Debian have them.
+the other, against a PING by redis-py in the same round; and how often Redis is asked. Two scopes with two limits
+each, unless a row says otherwise. This script is pinned to one core; the servers are on this machine, Redis with its
+append-only file, SQLite and PostgreSQL as the ledger and Debian have them.
 """
 
 import asyncio
@@ -153,9 +153,9 @@ async def _calls(bench: Bench) -> dict[str, Any]:
             call.key = await authenticate(snapshot, exchange, unused)
             if call.key.claims or call.key.model_claims or route.claims:
                 await reservations.reserve(call, asked, route)
+            account(call, ended_s=now_s + 0.5, metrics=metrics)
             if call.lease is not None:
                 await reservations.settle(call, call.lease)
-            account(call, ended_s=now_s + 0.5, metrics=metrics)
 
         return whole
 

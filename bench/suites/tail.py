@@ -19,7 +19,7 @@ TITLE = "Hedging: one of four replicas is slow at times"
 IS_LONG = False
 
 FACTOR = 10.0
-SPAN_S = 450.0
+SPAN_S = 300.0
 RATE = 4.0  # requests a second
 GOOD_S = 1.0
 INPUT_TOKENS = 800

@@ -16,7 +16,7 @@ from bench.subjects import PENSTOCK, Setup
 
 NAME = "workers"
 TITLE = "Workers: two processes against one"
-IS_LONG = False
+IS_LONG = True
 
 WORKERS = (1, 2)
 CONNECTIONS = 64

@@ -19,7 +19,10 @@ import structlog
 import uvloop
 
 from penstock import serve
+from penstock.config.errors import ConfigError
 from penstock.telemetry import log
+from penstock.types.errors import PenstockError
+from penstock.types.ledger import LedgerUnavailable
 from penstock.workers.link import Link
 from penstock.workers.messages import Accepting, Any_, Begin
 from penstock.workers.part import Part
@@ -61,6 +64,9 @@ async def work(control: socket.socket, door: socket.socket) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, part.drain)
     try:
         await serve.serve(dataclasses.replace(options, on_ready=lambda _: link.send(Accepting())), part)
+    except (ConfigError, PenstockError, LedgerUnavailable) as exc:  # somebody can mend it
+        _log.error("the worker cannot serve", worker=begin.number, reason=str(exc))
+        raise SystemExit(1) from None
     except Exception:  # noqa: BLE001 - the border: the supervisor learns the status, people the log
         _log.exception("the worker cannot serve", worker=begin.number)
         raise SystemExit(1) from None

@@ -30,6 +30,7 @@ DEC_S = 1_796_083_200
         ("/teams", {"name": "a", "budget": [{"usd": "25.5", "period": "year"}]}, 400, "budget[0].period"),
         ("/teams", {"name": "a", "budget": [{"usd": "much"}]}, 400, "budget[0].usd"),
         ("/teams", {"name": "a", "budget": [{"usd": 1}, {"usd": 2}]}, 400, "budget[1]"),
+        ("/teams", {"name": "a", "budget": [{"usd": 1, "rolling": "7d", "period": "day"}]}, 400, None),
         ("/users", {"email": "nobody"}, 400, "email"),
         ("/keys", {"name": "a", "networks": ["10.0.0.0/33"]}, 400, "networks[0]"),
         ("/keys", {"name": "a", "expires": 1}, 400, "expires"),
@@ -223,6 +224,50 @@ async def test_what_is_used_of_limits(tmp_path: Path) -> None:
         for query in (f"team={team['id']}", f"key={key['id']}", "route=fixed", "user=user_1"):
             assert (await desk.ask(other, "GET", f"/limits?{query}"))[0] == 404
         assert (await desk.see("/limits", other))["data"] == []
+
+
+async def test_a_key_without_a_team_sees_its_own_limits(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        assert await desk.see("/limits", VirtualKey("alone", role="developer")) == {
+            "data": [],
+            "cursor": None,
+        }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://127.0.0.1/x", "http://localhost/x", "http://10.1.2.3/x", "https://[::1]/x"),
+        *("https://hooks.example.com:8443/x", "https://hooks.example.com:99999/x", "http://169.254.169.254/"),
+    ],
+)
+async def test_a_webhook_that_would_never_be_told_is_refused(tmp_path: Path, url: str) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        made = await desk.make("/webhooks", url="https://hooks.example.com:443/x")
+        for method, path in (("POST", "/webhooks"), ("PATCH", f"/webhooks/{made['id']}")):
+            status, answer = await desk.ask(OWNER, method, path, {"url": url})
+            assert (status, answer["param"]) == (400, "url")
+
+
+async def test_an_id_that_no_database_takes(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        for method, path in (("GET", "/keys/a\0b"), ("POST", "/keys/\0/revoke"), ("DELETE", "/routes/\0")):
+            assert (await desk.ask(OWNER, method, path))[0] == 404
+
+
+async def test_where_the_database_is_concerns_operators_only(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        await desk.store.aclose()
+        assert "is closed" in (await desk.ask(OWNER, "GET", "/keys"))[1]["message"]
+        other = VirtualKey("dev", role="developer", team="filed")
+        status, answer = await desk.ask(other, "GET", "/keys")
+        assert (status, answer["message"]) == (503, "The database does not answer; try again.")
+
+
+async def test_a_team_of_the_file_is_named(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        _, answer = await desk.ask(OWNER, "POST", "/teams", {"name": "other", "id": "filed"})
+        assert "a team 'filed' in the configuration file" in answer["message"]
 
 
 async def used(desk: Office, at_s: float, team: str, route: str, pico: int | None) -> None:

@@ -11,7 +11,7 @@ from penstock.providers.profiles import PROFILES
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty machine: no file, no keys, no cache, no Ollama to ask."""
-    for name in ("HOST", "PORT", "CONFIG", "LOG_LEVEL", "READY_FILE"):
+    for name in ("HOST", "PORT", "CONFIG", "LOG_LEVEL", "READY_FILE", "WORKERS", "URL", "KEY"):
         monkeypatch.delenv(f"PENSTOCK_{name}", raising=False)
     for profile in PROFILES.values():
         for name in profile.env:

@@ -2,13 +2,17 @@
 
 import asyncio
 import csv
+import http.server
 import io
 import json
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from penstock_fixture import Penstock
@@ -157,9 +161,154 @@ def test_where_the_server_is_and_who_asks(penstock: Penstock, server: str, home:
     assert (none.exit_code, "Start one" in none.output) == (1, True)
     assert penstock("keys", "list", "--data-dir", elsewhere, "--url", server, "--key", OWNER).exit_code == 0
     wrong = penstock("keys", "list", "--key", "sk-wrong")
-    assert (wrong.exit_code, wrong.output.splitlines()[-1]) == (1, "error: The API key is not valid.")
+    assert wrong.exit_code == 1
+    assert "error: The API key is not valid. It was that of --key;" in wrong.output
     gone = penstock("keys", "list", "--url", "http://127.0.0.1:9")
     assert (gone.exit_code, "does not answer" in gone.output) == (1, True)
+    assert penstock("keys", "list", "--url", f"{server}/v1").exit_code == 0  # as clients of models have it
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--url", "http://127.0.0.1:99999"), "this is no address"),
+        (("--url", "ftp://127.0.0.1"), "this is no address"),
+        (("--key", "sk-\u00fc"), "This is no key"),
+        (("--key", "sk-\na"), "This is no key"),
+    ],
+)
+def test_what_is_no_address_and_no_key(
+    penstock: Penstock, server: str, words: tuple[str, ...], said: str
+) -> None:
+    result = penstock("keys", "list", *words)
+    assert (result.exit_code, said in result.output) == (1, True), result.output
+
+
+def test_a_server_that_speaks_no_tls(penstock: Penstock, server: str) -> None:
+    result = penstock("keys", "list", "--url", server.replace("http:", "https:"))
+    assert (result.exit_code, "is it http:// there?" in result.output) == (1, True), result.output
+
+
+def test_a_server_that_is_no_penstock(penstock: Penstock, home: Path) -> None:
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *_: object) -> None:
+            """Not among what the command prints."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as page:
+        thread = threading.Thread(target=page.handle_request)
+        thread.start()
+        result = penstock("keys", "list", "--url", f"http://127.0.0.1:{page.server_port}", "--key", "sk-a")
+        thread.join()
+    assert (result.exit_code, "is no Penstock" in result.output) == (1, True), result.output
+
+
+def test_tables_have_names(penstock: Penstock, server: str) -> None:
+    team = run(penstock, "teams", "create", "search", "--requests", "60/min")["id"]
+    run(penstock, "users", "create", "ann@example.com")
+    run(penstock, "teams", "add", "search", "ann@example.com")
+    run(penstock, "accounts", "create", "nightly", "--team", "search")
+    call(penstock, server, "--team", "search", "--requests", "5/10s")
+    for words in (("keys", "list"), ("accounts", "list")):
+        listed = penstock(*words).stdout
+        assert (" search " in listed, team in listed) == (True, False)
+    assert "ann@example.com" in penstock("teams", "members", "search").stdout
+    for words in (("--team", "search"), ("--team", team), ()):
+        lines = penstock("usage", "--by", "team,key", *words).stdout.splitlines()
+        assert lines[-1].split()[:2] == ["search", "ci"]
+    assert run(penstock, "usage", "--team", "filed")[0]["calls"] == 0
+    assert (
+        run(penstock, "usage", "--team", "gone-by-now")[0]["calls"] == 0
+    )  # a row that is no more has its usage
+    (line,) = run(penstock, "statements", "--team", "search")["data"]
+    assert line["team"] == team
+    assert penstock("limits", "--team", "search").stdout.splitlines()[-1].split()[:5] == [
+        *("team", "search", "-", "requests", "1m")
+    ]
+    assert "requests  10s" in penstock("limits", "--of-key", "ci").stdout
+    assert "made (search)" in penstock("changes").stdout
+
+
+def test_webhooks(penstock: Penstock, server: str) -> None:
+    run(penstock, "teams", "create", "search")
+    made = penstock("webhooks", "create", "https://hooks.example.com/a", "--team", "search")
+    assert made.stdout.startswith("whsec_")
+    assert run(penstock, "webhooks", "create", "https://hooks.example.com/b")["team"] is None
+    table = penstock("webhooks", "list").stdout
+    assert ("https://hooks.example.com/a" in table, " search " in table) == (True, True)
+    assert "public address" in penstock("webhooks", "create", "http://10.0.0.1/").output
+    assert penstock("webhooks", "delete", "https://hooks.example.com/a").exit_code == 0
+    assert "No webhook is called" in penstock("webhooks", "delete", "https://hooks.example.com/a").output
+    (left,) = run(penstock, "webhooks", "list")
+    assert left["url"] == "https://hooks.example.com/b"
+
+
+def test_what_two_keys_are_called(penstock: Penstock, server: str) -> None:
+    for _ in range(2):
+        call(penstock, server)
+    ids = {row["id"] for row in run(penstock, "keys", "list") if row["name"] == "ci"}
+    listed = penstock("usage", "--by", "key").stdout
+    assert all(f"ci ({one})" in listed for one in ids)
+
+
+def test_what_is_typed_wrong_is_said(penstock: Penstock, server: str) -> None:
+    run(penstock, "teams", "create", "search")
+    for words, said in (
+        (("teams", "set", "search"), "Say what is to change"),
+        (("teams", "set", "serch", "--budget", "5"), "No team is called 'serch'; `penstock teams list`"),
+        (("keys", "create", "ci", "--budget", "5/fortnight"), "a budget is for a day, week, month, total"),
+        (("keys", "create", "ci", "--expires", "tomorrow"), "--expires tomorrow: write a time from now"),
+        (("routes", "set", "r", "--target", "m=nan"), "'nan' is no number"),
+        (("routes", "set", "r", "--target", "m", "--strategy", "fast"), "did you mean 'fastest'?\n"),
+        (("usage", "--since", "2999-01-01"), "`since` is in the future"),
+        (("usage", "--by", "key,key"), "provider, operation\n"),
+    ):
+        result = penstock(*words)
+        assert (result.exit_code, said in result.output) == (1, True), result.output
+    assert run(penstock, "teams", "list")[-1]["version"] == 1
+    nothing = penstock("limits", "--team", "search")
+    assert (nothing.exit_code, nothing.output) == (0, "(none)\n")
+
+
+def test_the_last_good_day_of_a_key(penstock: Penstock, server: str) -> None:
+    made = run(penstock, "keys", "create", "ci", "--expires", "2030-12-31", "--network", "10.0.0.0/8")
+    assert made["expires"] == 1924992000  # when the day is over, as `expires` of the file has it
+    assert "until 2030-12-31" in penstock("keys", "list").stdout
+    assert run(penstock, "keys", "set", "ci", "--all-networks")["networks"] == []
+    shown = {
+        line.split()[0]: line.split()[1:] for line in penstock("keys", "show", "root").stdout.splitlines()
+    }
+    assert (shown["created"], shown["version"], shown["routes"]) == (["-"], ["-"], ["all"])
+
+
+def call(penstock: Penstock, url: str, *words: str) -> None:
+    """One call with a new key, until it is among the usage."""
+    made = run(penstock, "keys", "create", "ci", *words)
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    headers = {"authorization": f"Bearer {made['secret']}", "content-type": "application/json"}
+
+    def is_served() -> bool:  # within a second
+        try:
+            urlopen(Request(f"{url}/v1/chat/completions", body, headers), timeout=10).close()  # noqa: S310 - ours
+        except HTTPError as refused:
+            refused.close()
+            return False
+        return True
+
+    until(is_served)
+    until(lambda: bool(run(penstock, "usage", "--of-key", made["id"])[0]["calls"]))
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if is_so():
+            return
+        time.sleep(0.05)
+    raise AssertionError("not within 10 s")
 
 
 def test_a_setting_is_explained(penstock: Penstock, server: str, home: Path) -> None:
@@ -174,6 +323,9 @@ def test_a_setting_is_explained(penstock: Penstock, server: str, home: Path) -> 
     (line,) = explain("teams.search.limits.tokens")
     assert (line["value"], line["changed_by"]) == (["1k/min"], "root")
     assert line["source"].startswith("store (teams/team_")
+    run(penstock, "keys", "create", "ci", "--expires", "2030-12-31")
+    (line,) = explain("keys.ci.expires")
+    assert line["value"] == "2031-01-01T00:00:00Z"  # as a key of the file is shown
     (line,) = explain("routes.r")
     assert (line["setting"], line["value"]) == ("routes.r.targets[0].deployment", "m")
     (line,) = explain("routes.fixed.targets[0].deployment")

@@ -46,6 +46,7 @@ def test_the_commands_of_this_release() -> None:
         *(f"teams {word}" for word in ("create", "list", "set", "delete", "members", "add", "remove")),
         *(f"{noun} {word}" for noun in ("users", "accounts") for word in ("create", "list", "set", "delete")),
         *(f"routes {word}" for word in ("list", "set", "delete")),
+        *(f"webhooks {word}" for word in ("create", "list", "delete")),
         "import litellm",
         "usage",
         "usage rerate",

@@ -49,6 +49,24 @@ def test_it_shows_no_secret_and_writes_nothing(config: Path, penstock: Penstock,
     assert not (home / "data").exists()
 
 
+def test_passwords_in_urls_are_not_shown(home: Path, penstock: Penstock) -> None:
+    path = home / "redis.yaml"
+    path.write_text("builtin: off\nlimits: {store: 'redis://me:hush@10.0.0.5:6379/0'}\n")
+    for words in ((), ("--json",), ("--explain", "limits.store")):
+        output = penstock("check", "-c", path, *words).output
+        assert ("hush" in output, "redis://(set)@10.0.0.5:6379/0" in output) == (False, True), output
+
+
+def test_where_the_data_folder_was_said(
+    home: Path, penstock: Penstock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_DATA_DIR", "~/of-the-variable")
+    assert penstock("check").output.count("of-the-variable   [PENSTOCK_DATA_DIR]") == 1
+    assert "of-the-flag   [--data-dir]" in penstock("check", "--data-dir", home / "of-the-flag").output
+    monkeypatch.delenv("PENSTOCK_DATA_DIR")
+    assert "penstock   [default]" in penstock("check").output
+
+
 def test_no_field_of_a_provider_that_is_secret_is_shown(home: Path, penstock: Penstock) -> None:
     """Every one, whatever is added: a setting is secret by its type."""
     secrets = sorted(schema.secret_fields(schema.Provider) - {"headers", "api_keys", "api_key"})

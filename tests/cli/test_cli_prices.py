@@ -35,6 +35,7 @@ def test_prices_are_listed(folder: list[str]) -> None:
     code, out = run("list", "claude-haiku-4-5", *folder)
     assert code == 0
     assert "claude-haiku-4-5-20251001" in out
+    assert " anthropic.claude-haiku-4-5-20251001-v1:0 " in out  # whole, for who pipes it
     assert run("list", "no-such-model", *folder)[0] == 1
 
 

@@ -36,9 +36,10 @@ def test_without_a_database_it_is_said_and_none_is_made(home: Path, penstock: Pe
 def test_status_says_what_is_there(database: Path, penstock: Penstock) -> None:
     result = penstock("store", "status")
     assert result.exit_code == 0, result.output
-    lines = {line[:12].strip(): line[13:] for line in result.output.splitlines()}
+    lines = {line[:16].strip(): line[18:] for line in result.output.splitlines()}
     assert lines["database"] == str(database)
     assert (lines["schema"], lines["pending"], lines["teams"]) == ("0001, 0002, 0003", "none", "1")
+    assert lines["service accounts"] == "0"
     found = json.loads(penstock("store", "status", "--json").output)
     assert (found["backend"], found["counts"]["teams"], found["usage_calls"]) == ("sqlite", 1, 0)
 
@@ -50,6 +51,8 @@ def test_a_copy_is_made_and_restored(database: Path, penstock: Penstock, tmp_pat
     assert f"{copy} written" in result.output
     assert penstock("store", "backup", copy).exit_code == 1
     assert json.loads(penstock("store", "backup", copy, "--force", "--json").output)["file"] == str(copy)
+    itself = penstock("store", "backup", database, "--force")
+    assert (itself.exit_code, "is the database itself" in itself.output) == (1, True)
     result = penstock("store", "restore", copy)
     assert result.exit_code == 1
     assert "is not empty: it has teams. Type --force" in result.output

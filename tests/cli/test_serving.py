@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import trustme
+from penstock_fixture import Penstock
 
 from penstock.testing.upstream import DEFAULT_TEXT
 
@@ -125,6 +127,26 @@ def test_serve_takes_the_files_keys_and_mints_none(config: Path, home: Path, sta
     assert said["key"] is None
     assert ask(said["url"], "sk-mine")["model"] == "m"
     assert not (home / "data" / "key").exists()
+    out, err = start("limits", "--key", "sk-mine", "--json").communicate(timeout=10)  # it is found
+    assert json.loads(out) == [], err
+    process.terminate()
+    process.communicate(timeout=10)
+    assert not (home / "data" / "up.json").exists()
+
+
+def test_workers_that_cannot_serve_say_why_in_words(
+    config: Path, home: Path, penstock: Penstock, start: Start
+) -> None:
+    assert penstock("store", "migrate").exit_code == 0
+    with sqlite3.connect(home / "data" / "penstock.db") as database:
+        row = ("team_1", 1, "ann", 1, "research", '{"requests": ["5/min"]}', "[]", "0", "0")
+        database.execute("INSERT INTO teams VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    database.close()
+    several = start("serve", "-c", config, "--port", "0", "--workers", "2")
+    _, err = several.communicate(timeout=15)
+    assert several.returncode == 1
+    assert "would hold for each of the workers alone" in err
+    assert "Traceback" not in err
 
 
 def test_run_uses_a_running_up(config: Path, home: Path, start: Start) -> None:

@@ -111,6 +111,8 @@ def test_what_is_asked_has_limits_too() -> None:
         ("budget: {usd: 99999999}", "money is from 0 to 9000000"),
         ("budget: {period: month}", "usd is missing"),
         ("budget: [{usd: 1}, {usd: 2}]", r"budget\[1\]: is over the same time and models"),
+        ("budget: {usd: 1, rolling: 7d, period: day}", r"budget\[0\]\.rolling: stands beside `period`"),
+        ("budget: {usd: 1, models: [x/p]}", r"keys\.k\.budget: there is no route or deployment 'x/p'"),
     ],
 )
 def test_limits_that_make_no_sense_stop_the_start(key: str, problem: str) -> None:

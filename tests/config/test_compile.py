@@ -198,6 +198,10 @@ def test_a_door_open_to_others_needs_a_key() -> None:
     compiled("{builtin: off, server: {host: 0.0.0.0}, keys: {a: {secret: s}}}")
 
 
+NO_REDIS = (
+    *("redis://", "redis://:6379", "redis://h:abc/0", "redis://h:99999", "redis://h/name", "redis://[::1"),
+    "http://h:6379",
+)
 REFERENCES = [
     ("providers: {p: {kind: openai-compatible}}", "providers.p: base_url is missing"),
     ("providers: {p: {kind: openai}}", 'providers.p: api_key is missing; write api_key: "${OPENAI_API_KEY}"'),
@@ -207,6 +211,10 @@ REFERENCES = [
     ('providers: {p: {kind: vllm, headers: {a: "x\\ny"}}}', "providers.p.headers.a: holds characters"),
     ('providers: {p: {kind: vllm, api_key: "a\\nb"}}', "providers.p.api_key: holds characters"),
     ("deployments: {d: {provider: nope, model: x}}", "there is no provider 'nope'; there are: none"),
+    (
+        "deployments: {d: {provider: groq, model: x}}",
+        'there are: none; write providers: {groq: {kind: groq, api_key: "${GROQ_API_KEY}"}}',
+    ),
     (
         "{providers: {vllm-a: {kind: vllm}}, deployments: {d: {provider: vllm-b, model: x}}}",
         "did you mean 'vllm-a'?",
@@ -228,6 +236,9 @@ REFERENCES = [
     ("keys: {k: {secret: a}, l: {secret: a}}", "keys.l.secret: is the same as that of keys.k"),
     ("keys: {k: {secret: a, routes: [r]}}", "keys.k.routes[0]: there is no route or deployment 'r'"),
     ("store: {url: 'mysql://x'}", "store.url: is neither sqlite:///path"),
+    ("store: {url: 'postgresql://u:p/w@host/db'}", "store.url: is neither"),
+    ("store: {url: 'postgresql://host:54x2/db'}", "store.url: is neither"),
+    *((f"limits: {{store: '{url}'}}", "limits.store: is memory, sql, or the URL") for url in NO_REDIS),
     ("store: {usage: {keep_sums: 1d}}", "store.usage.keep_sums: must be at least `keep`"),
 ]
 
@@ -241,6 +252,7 @@ def test_what_does_not_fit_together_is_refused(text: str, expected: str) -> None
         routes=settings.routes,
         keys=settings.keys,
         store=settings.store,
+        limits=settings.limits,
         builtin=False,
     )
     with pytest.raises(ConfigError) as raised:

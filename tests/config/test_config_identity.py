@@ -68,7 +68,7 @@ keys:
 def test_issuers() -> None:
     policy = compiled("""
 keys: {k: {secret: s}}
-deployments: {}
+deployments: {small: {model: qwen3:0.6b}}
 teams: {search: {limits: {requests: 50/min}}}
 identity:
   oidc:
@@ -80,7 +80,7 @@ identity:
       teams: {g-1: search}
       require: {tid: t-1, azp: [a, b]}
       limits: {requests: 5/min}
-      budget: {usd: 2, period: day, models: [builtin:chat]}
+      budget: {usd: 2, period: day, models: [small]}
       client_id: penstock
       client_secret: hidden
     machines: {issuer: https://idp.example.com/, audience: machines, leeway: 5s, algorithms: [ES256]}
@@ -94,7 +94,7 @@ identity:
     assert (people.roles, people.default_role) == ({"penstock-admin": "admin"}, None)
     assert people.require == {"tid": {"t-1"}, "azp": {"a", "b"}}
     assert [claim.key for claim in people.each.always] == ["user:"]
-    assert [claim.key for claim in people.each.by_model["builtin:chat"]] == ["user: builtin:chat"]
+    assert [claim.key for claim in people.each.by_model["small"]] == ["user: small"]
     assert [claim.key for claim in people.of_teams["search"].always] == ["team:search"]
     assert people.login == Login("penstock", "hidden")
     assert (machines.default_role, machines.leeway_s, machines.login) == ("developer", 5.0, None)

@@ -139,6 +139,31 @@ def test_servers_of_one_s_own() -> None:
     assert "num_retries" in told
 
 
+def test_a_pattern_of_a_vendor_that_is_there_keeps_its_names() -> None:
+    def row(name: str, model: str) -> dict[str, Any]:
+        return {
+            "model_name": name,
+            "litellm_params": {"model": model, "api_key": "os.environ/ANTHROPIC_API_KEY"},
+        }
+
+    rows = [row("claude", "anthropic/claude-x"), row("anthropic/*", "anthropic/*"), row("b", "anthropic/b")]
+    found = imported({"model_list": rows})
+    assert found.settings["providers"] == {
+        "anthropic": {"kind": "anthropic", "api_key": "${ANTHROPIC_API_KEY}", "models": "*"}
+    }
+    assert found.notes == []
+
+
+def test_a_timeout_that_would_cut_streams_is_told() -> None:
+    theirs = {
+        "model_list": [{"model_name": "a", "litellm_params": {"model": "openai/a", "timeout": 30}}],
+        "litellm_settings": {"request_timeout": 600},
+    }
+    told = notes(imported(theirs))
+    assert "whole streams" in told["model_list[0].litellm_params.timeout"]
+    assert "litellm_settings.request_timeout" not in told  # as long as ours
+
+
 def test_what_has_no_equivalent_is_told() -> None:
     told = notes(of("enterprise"))
     assert {

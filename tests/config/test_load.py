@@ -68,6 +68,19 @@ def test_bad_sources_are_named(
     assert expected in str(raised.value)
 
 
+def test_a_variable_that_is_missing_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.yaml"
+    path.write_text(
+        "providers: {openai: {kind: openai, api_key: '${OPENAI_API_KEY}'}, other: {kind: openai}}"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(Flags(path), env={})
+    assert [problem.path for problem in caught.value.problems] == [
+        "providers.openai.api_key",
+        "providers.other",
+    ]
+
+
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_bytes(b"\xff\xfe\x00")

@@ -1,7 +1,11 @@
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
 
+import pytest
+
+from penstock.control import webhooks as webhooks_module
 from penstock.control.webhooks import Webhooks, signed
 from penstock.lib import http1
 from penstock.lib.clock import SystemClock
@@ -56,6 +60,23 @@ async def test_what_is_not_taken_is_sent_again_and_no_more_than_that() -> None:
     async with sending(receiver) as webhooks:
         webhooks.tell(EVENT)
     assert receiver.got.qsize() == 3
+
+
+async def test_the_end_waits_for_what_is_sent_and_not_for_another_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(webhooks_module, "CLOSED_IN_S", 3600.0)
+    receiver = Receiver(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    async with receiver as url, http1.Client() as client:
+        hook = Hook("ops", f"{url}/in", SECRET)
+        webhooks = Webhooks(client, SystemClock(), lambda: [hook], pauses_s=(3600.0,))
+        webhooks.tell(EVENT)
+        await receiver.got.get()
+        while not webhooks._pausing:
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(20.0):
+            await webhooks.aclose()
+    assert receiver.got.empty()
 
 
 async def test_who_is_gone_is_not_asked_again() -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -19,13 +19,26 @@ class Told:
         self.limit = Limit("pico_usd", 100 * USD, window, shares)
         self.alerts = Alerts(self.clock, self.events.append)
 
-    def used(self, usd: int, *, before: int = 0, reserved: int = 0) -> Sequence[float]:
+    def used(self, usd: int, *, before: int = 0, reserved: int = 0, budget: int = 100) -> Sequence[float]:
         """A call took so much, after others had; the shares that were told of by now."""
-        left = max(0, 100 - before - reserved)
+        left = max(0, budget - before - reserved)
         rests = [Rest(TEAM, self.limit, left * USD, None)]
         lease = Lease("l", [Claim(TEAM, (self.limit,))], 60.0, rests)
         self.alerts.settled(lease, reserved * USD, usd * USD)
         return [event.data["share"] for event in self.events]
+
+
+class Others:
+    """The other workers: what they are told, and what they tell."""
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+
+    def hears(self, subject: str, hear: Callable[[bytes], None]) -> None:
+        self.hear = hear
+
+    def tell(self, subject: str, body: bytes) -> None:
+        self.told.append(body)
 
 
 def test_each_share_is_told_once() -> None:
@@ -36,6 +49,39 @@ def test_each_share_is_told_once() -> None:
     assert told.used(30, before=56) == [0.5, 0.8]
     assert told.used(30, before=86) == [0.5, 0.8, 1.0]
     assert told.used(1, before=90) == [0.5, 0.8, 1.0], "others were given back what they had reserved"
+
+
+@pytest.mark.parametrize("window", ["day", "total"])
+def test_what_others_give_back_tells_nothing_again(window: Period) -> None:
+    told = Told(window)
+    assert told.used(85) == [0.8]
+    assert told.used(1, before=60) == [0.8], "85 were there with what others had reserved"
+    assert told.used(25, before=61) == [0.8]
+    told.clock.advance(DAY_S)
+    assert told.used(85) == ([0.8, 0.8] if window == "day" else [0.8])
+
+
+def test_a_budget_that_was_raised_is_told_of_anew() -> None:
+    told = Told()
+    assert told.used(100) == [1.0]
+    told.limit = Limit("pico_usd", 200 * USD, "month", told.limit.alerts)
+    assert told.used(25, before=100, budget=200) == [1.0, 0.5]
+    assert told.used(40, before=125, budget=200) == [1.0, 0.5, 0.8]
+    assert len({event.id for event in told.events}) == 3
+
+
+def test_workers_that_find_a_share_at_once_forget_no_higher_one() -> None:
+    told, other = Told(), Others()
+    told.alerts.join(other)
+    assert told.used(85) == [0.8]
+    late = Told()
+    late.alerts.join(lower := Others())
+    assert late.used(55) == [0.5]
+    other.hear(lower.told[0])
+    assert told.used(1, before=85) == [0.8]
+    assert late.used(30, before=55) == [0.5, 0.8]
+    lower.hear(other.told[0])
+    assert late.used(1, before=85) == [0.5, 0.8]
 
 
 def test_a_leap_over_several_is_one_event() -> None:
@@ -82,6 +128,18 @@ def test_a_refusal_means_that_all_is_used() -> None:
     told = Told()
     told.alerts.refused(Refusal(TEAM, told.limit, 100 * USD, 0, 5.0))
     assert [event.data["share"] for event in told.events] == [1.0]
+
+
+def test_a_refusal_of_a_call_that_is_too_large_does_not() -> None:
+    told = Told()
+    told.alerts.refused(Refusal(TEAM, told.limit, 10 * USD, 5 * USD, None))
+    assert told.events == []
+    told.alerts.refused(Refusal(TEAM, told.limit, 40 * USD, 20 * USD, 5.0))
+    told.alerts.refused(Refusal(TEAM, told.limit, 90 * USD, 5 * USD, 5.0))
+    assert [(event.data["share"], event.data["used_usd"]) for event in told.events] == [
+        (0.5, "60"),
+        (1.0, "95"),
+    ]
 
 
 @pytest.mark.parametrize("limit", [Limit("tokens", 10, 60), Limit("pico_usd", USD, "total")])

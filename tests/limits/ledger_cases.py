@@ -122,7 +122,7 @@ class Places:
             return SqliteLedger(SqliteFile(self._folder / f"{self._cases}.db"), clock)
         if kind == "redis":
             redis = ToldRedis(self.url(kind), prefix="told")
-            await redis._redis.flushall()
+            await redis._connections.ask("FLUSHALL")
             redis.clock = clock
             return redis
         connection = await asyncpg.connect(self.url(kind))

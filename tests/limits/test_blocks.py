@@ -16,7 +16,7 @@ from penstock.limits.memory import MemoryLedger
 from penstock.limits.rows import BLOCKS
 from penstock.limits.sqlite import SqliteBlocks, SqliteFile
 from penstock.testing.clock import FakeClock
-from penstock.types.ledger import Cost, Lease, Limit, Refusal
+from penstock.types.ledger import Cost, Lease, LedgerUnavailable, Limit, Refusal, Scope
 
 USD = 10**12
 BUDGET = 25 * USD
@@ -124,6 +124,45 @@ async def begun(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
     """It has got as far as it gets at once."""
     await asyncio.sleep(0)
     return task
+
+
+class Disk(SqliteBlocks):
+    """That may be full."""
+
+    is_full = False
+
+    async def take(self, scope: Scope, limit_key: str, period: int, amount: int) -> None:
+        if self.is_full:
+            raise LedgerUnavailable("database or disk is full")
+        await super().take(scope, limit_key, period, amount)
+
+
+async def test_a_disk_that_is_full_for_a_while_forfeits_nothing(tmp_path: Path) -> None:
+    clock = clock_at()
+    disk = Disk(SqliteFile(tmp_path / "p.db"))
+    it = Case(MemoryLedger(clock, disk), clock)
+    lease = await it.hold([CI], Cost(1, 0, 10 * USD))
+    disk.is_full = True
+    await it.settle(lease, Cost(1, 0, USD))
+    assert await left(it) == BUDGET - USD
+    with pytest.raises(LedgerUnavailable):
+        await it.hold([CI], Cost(1, 0, 11 * USD))
+    await spend(it, USD)  # what is promised already may be used
+    disk.is_full = False
+    await it.ledger.close()
+    async with process(tmp_path / "p.db", clock) as it:
+        assert await left(it) == BUDGET - 2 * USD
+
+
+async def test_a_disk_that_is_full_at_the_end_leaves_no_thread(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "p.db")
+    disk = Disk(file)
+    it = Case(MemoryLedger(clock_at(), disk), clock_at())
+    await spend(it, USD)
+    disk.is_full = True
+    with pytest.raises(LedgerUnavailable):
+        await it.ledger.close()
+    assert not file._thread.is_alive()
 
 
 async def test_each_period_has_its_own_promises(tmp_path: Path) -> None:

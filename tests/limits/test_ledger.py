@@ -340,6 +340,20 @@ async def test_a_call_that_runs_after_all_has_its_slot_again(kind: str, places: 
         assert await it.sums(ci) == [(0, 0, 0), (5, 0, 0)]
 
 
+async def test_a_call_that_runs_after_all_takes_no_slot_of_a_limit_that_came_later(
+    kind: str, places: Places
+) -> None:
+    before = claim("ci", Limit("tokens", 100, "day"))
+    after = claim("ci", Limit("tokens", 100, "day"), Limit("concurrency", 1))
+    async with places.case(kind) as it:
+        slow = await it.hold([before], Cost(1, 10), ttl_s=5)
+        await it.settle(await it.hold([after]))
+        it.clock.advance(6)
+        await it.beat(slow)
+        await it.settle(slow, Cost(1, 5))
+        assert await it.sums(after) == [(5, 0, 0), (0, 0, 0)]
+
+
 # -- extending
 
 
@@ -494,6 +508,25 @@ async def test_a_reservation_that_is_cancelled_is_given_back_in_sqlite(places: P
         assert await it.sums(ci) == [(0, 0, 0), (0, 0, 0)]
 
 
+async def test_a_full_disk_is_told_and_over_when_there_is_room(places: Places) -> None:
+    async with places.case("sqlite") as it:
+        assert isinstance(it.ledger, SqliteLedger)
+        run = it.ledger._file.run
+        users = [claim(f"u{number}", Limit("requests", 9, 60), kind="user") for number in range(200)]
+        await run(lambda connection: connection.execute("PRAGMA max_page_count=12"))
+
+        async def hold_all() -> None:
+            for user in users:
+                await it.hold([user])
+
+        with pytest.raises(LedgerUnavailable, match="disk is full"):
+            await hold_all()
+        await run(lambda connection: connection.execute("PRAGMA max_page_count=100000"))
+        await hold_all()
+        held = [await it.sums(user) for user in users]
+        assert {tuple(sums) for sums in held} == {((0, 1, 0),), ((0, 2, 0),)}
+
+
 # -- numbers, and what clients are told
 
 
@@ -595,6 +628,7 @@ async def test_tidying_drops_what_counts_no_more(kind: str, places: Places) -> N
             lease = await it.hold([user], ttl_s=5)
             if number % 2:
                 await it.settle(lease)
+        assert [await ledger.tidy() for _ in range(4)] == [True, True, False, True], "some at a time"
         it.clock.advance(5)
         await it.beat()
         assert await it.sums(budget) == [(7, 0, 7), (5, 0, 5)]
@@ -625,13 +659,14 @@ async def test_keys_in_redis_expire_and_stay_few(places: Places, redis: RedisSer
         for _ in range(300):
             await it.settle(await it.hold([ci], Cost(1, 10)))
             it.clock.advance(1.7)
-        keys = await it.ledger._redis.keys("*")
-        assert keys == ["{told}:ledger:1:key:ci"]
-        assert await it.ledger._redis.hlen(keys[0]) <= 40
-        assert 86_400 < await it.ledger._redis.ttl(keys[0]) <= 2 * 86_400
+        ask = it.ledger._connections.ask
+        key = "{told}:ledger:2:key:ci"
+        assert await ask("KEYS", "*") == [key]
+        assert await ask("HLEN", key) <= 40
+        assert 86_400 < await ask("TTL", key) <= 2.25 * 86_400
         forever = claim("forever", Limit("pico_usd", 10**6, "total"))
         await it.hold([forever])
-        assert await it.ledger._redis.ttl("{told}:ledger:1:key:forever") == -1
+        assert await ask("TTL", "{told}:ledger:2:key:forever") == -1
 
 
 async def test_idle_accounts_are_forgotten_in_memory(places: Places) -> None:

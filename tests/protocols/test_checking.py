@@ -21,6 +21,7 @@ class Root(Struct):
     flag: bool | None = None
     levels: dict[str, Annotated[float, Meta(ge=0, le=5)]] | None = None
     level_or_flag: bool | float | None = None
+    share: Annotated[float, Meta(gt=0, le=1)] | None = None
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,8 @@ class Root(Struct):
         ({"choice": "zzz"}, "choice", "`choice` is 'zzz'; allowed: one, two (or an object)."),
         ({"choice": []}, "choice", "`choice` must be one of: one, two or an object, not an array."),
         ({"level": 2}, "level", "`level` is 2; it must be from 0.5 to 1.5."),
+        ({"share": 0}, "share", "`share` is 0; it must be above 0 and at most 1."),
+        ({"share": 2}, "share", "`share` is 2; it must be above 0 and at most 1."),
         ({"text": "x"}, "text", "`text` must have at least 3 characters."),
         ({"flag": 1}, "flag", "`flag` must be a boolean, not an integer."),
         (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from gateways import KEY, Answer, Gateway, chat, gateway
 
 from penstock.lib import tasks
@@ -205,6 +206,21 @@ async def test_more_at_once_than_the_key_may_have() -> None:
             assert (await asked(gate, "sk-other")).status == 200
         assert {one.result().status for one in under_way} == {200}
         assert (await until_free(gate)).status == 200
+
+
+@pytest.mark.parametrize(
+    "where", ["penstock.gateway.pipeline.account", "penstock.gateway.alerts.Alerts.settled"]
+)
+async def test_a_bug_at_the_end_of_a_call_keeps_no_place(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError
+
+    async with limited("limits: {concurrency: 1}") as (_, gate):
+        with monkeypatch.context() as patched, structlog.testing.capture_logs() as lines:
+            patched.setattr(where, broken)
+            assert (await asked(gate)).status == 200
+        assert (await until_free(gate)).status == 200
+    assert [line for line in lines if line["event"].startswith("bug")]
 
 
 # -- budgets
@@ -407,6 +423,7 @@ async def test_the_words_while_limits_cannot_be_checked(redis: RedisServer) -> N
         try:
             answer = await asked(gate)
             assert answer.error[:2] == (503, "limits_unavailable")
+            assert answer.headers["retry-after"] == "1"
             assert str(redis.port) not in answer.json["error"]["message"]
         finally:
             await asyncio.to_thread(redis.start)

@@ -27,8 +27,14 @@ from penstock.admin.things import Things
 from penstock.lib.clock import Clock
 from penstock.types.control import Configuration, DeploymentLine
 from penstock.types.door import Answer, Asked
-from penstock.types.errors import InvalidRequest, MethodNotAllowed, NotFound, PermissionDenied
-from penstock.types.identity import VirtualKey
+from penstock.types.errors import (
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PermissionDenied,
+    StoreUnavailable,
+)
+from penstock.types.identity import OPERATORS, VirtualKey
 from penstock.types.others import Others
 from penstock.types.store import Store
 
@@ -79,6 +85,14 @@ class Api:
                 f"This takes one of the roles {', '.join(sorted(row.who))}; yours is {said}."
             )
         request = _request(asked, row, id_, caller)
+        try:
+            return await self._answered(row, request, asked)
+        except StoreUnavailable as exc:
+            if caller.role in OPERATORS:
+                raise
+            raise StoreUnavailable("The database does not answer; try again.") from exc  # nor where it is
+
+    async def _answered(self, row: Endpoint, request: Request, asked: Asked) -> Answer:
         name = asked.headers.get(b"idempotency-key", b"").decode("latin-1")
         if row.method != "POST" or not name or row.is_read:
             return await _done(row, request)
@@ -88,7 +102,7 @@ class Api:
                 param="idempotency-key",
             )
         same = b"%b\0%b" % (asked.path.encode(errors="surrogateescape"), asked.body)
-        return await self._idempotency.once(caller.name, name, same, lambda: _done(row, request))
+        return await self._idempotency.once(request.caller.name, name, same, lambda: _done(row, request))
 
     def _find(self, asked: Asked) -> tuple[Endpoint, str]:
         allowed: list[str] = []
@@ -96,8 +110,11 @@ class Api:
             found = row.pattern.fullmatch(asked.path)
             if found is None:
                 continue
+            id_ = found.groupdict().get("id", "")
+            if "\0" in id_:  # PostgreSQL takes no such text
+                continue
             if row.method == asked.method:
-                return row, found.groupdict().get("id", "")
+                return row, id_
             allowed.append(row.method)
         shown = asked.path[:_SHOWN_CHARS]
         if not allowed:

@@ -55,8 +55,9 @@ class People(Desk):
     async def new_team(self, request: Request) -> TeamView:
         body: NewTeam = request.body
         fields = _with_terms(self.bounded(said(body)))
-        if {body.name, fields.get("id")} & self.configuration.file_teams().keys():
-            raise Conflict(f"There is a team {body.name!r} in the configuration file, and the file wins.")
+        taken = {body.name, fields.get("id")} & self.configuration.file_teams().keys()
+        if taken:
+            raise Conflict(f"There is a team {taken.pop()!r} in the configuration file, and the file wins.")
         return shown(TeamView, await self.create(request, Team(**fields)))
 
     async def edit_team(self, request: Request) -> TeamView:

@@ -85,7 +85,8 @@ class Reports(Desk):
     async def limits(self, request: Request) -> Paged[LimitLine]:
         """Raises LimitsUnavailable, NotFoundRow."""
         query: LimitQuery = request.query
-        own = rights.scope(request.caller) if request.caller.role not in rights.WHOLE else None
+        is_own = not (query.key or query.team or query.user or query.route)
+        own = None if is_own else rights.scope(request.caller)
         asked: list[tuple[ScopeKind, str]] = []
         if query.key is not None:
             if own is not None or query.key not in self.configuration.file_keys():
@@ -127,6 +128,8 @@ class Reports(Desk):
         now_s = self.clock.wall()
         since_us = moment_us(query.since, now_s, "since")
         until_us = moment_us(query.until or f"{int(now_s) + 1}", now_s, "until")
+        if until_us < since_us and query.until is None:
+            raise InvalidRequest("`since` is in the future.", param="since")
         if until_us < since_us:
             raise InvalidRequest("`until` is before `since`.", param="until")
         asked: dict[str, Any] = {name: getattr(query, name) for name in DIMENSIONS}
@@ -164,7 +167,7 @@ def _dimensions(by: str) -> tuple[Dimension, ...]:
     known: dict[str, Dimension] = {one: one for one in DIMENSIONS}
     for name in filter(None, by.split(",")):
         if name not in known or known[name] in found:
-            near = hint(name, known)
+            near = "" if name in known else hint(name, known)
             raise InvalidRequest(
                 f"`by` names {name!r}; allowed, each once: {', '.join(DIMENSIONS)}{near}", param="by"
             )

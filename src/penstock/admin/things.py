@@ -3,6 +3,9 @@
 import base64
 import secrets
 from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import UNSET
 
 from penstock.admin.bodies import (
     CreatedWebhook,
@@ -15,6 +18,8 @@ from penstock.admin.bodies import (
     WebhookView,
 )
 from penstock.admin.desk import Desk, Paged, Request, missing, of_the_file, said, shown, switched
+from penstock.control.webhooks import PUBLIC_PORTS
+from penstock.lib.addresses import is_public
 from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
 from penstock.types.store import StoredRoute, Team, Webhook
 
@@ -70,7 +75,8 @@ class Things(Desk):
             path, what = found[0]
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             param = f"route.{path}" if path else "route"
-            raise InvalidRequest(f"`{param}`: {what}{more}.", param=param)
+            end = "" if what.endswith("?") and not more else "."
+            raise InvalidRequest(f"`{param}`: {what}{more}{end}", param=param)
 
     def _shown(self, row: StoredRoute) -> RouteView:
         path = f"routes/{row.id}"
@@ -102,6 +108,7 @@ class Things(Desk):
 
     async def new_webhook(self, request: Request) -> CreatedWebhook:
         body: NewWebhook = request.body
+        _require_public(body.url)
         await self.require_place(request.caller, Team, body.team, "team")
         secret = f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}"  # as Standard Webhooks has it
         row = await self.create(request, Webhook(**said(body), secret=secret))
@@ -110,6 +117,8 @@ class Things(Desk):
     async def edit_webhook(self, request: Request) -> WebhookView:
         body: EditWebhook = request.body
         self._require_stored(request.id)
+        if body.url is not UNSET:
+            _require_public(body.url)
         row = await self.seen(request, Webhook, request.id)
         return shown(WebhookView, await self.edit(request, row, switched(row, said(body), self.now_s())))
 
@@ -133,6 +142,27 @@ class Things(Desk):
             )
             for name, written in self.configuration.file_webhooks().items()
         ]
+
+
+def _require_public(url: str) -> None:
+    """What a name leads to is looked at with every event; this much now. Raises InvalidRequest."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "localhost", parts.port
+    except ValueError:
+        raise InvalidRequest(
+            "`url` is no address such as https://hooks.example.com/penstock.", param="url"
+        ) from None
+    try:
+        is_good = host != "localhost" and is_public(host)
+    except ValueError:  # a name
+        is_good = host != "localhost"
+    if not is_good or port not in {None, *PUBLIC_PORTS}:
+        raise InvalidRequest(
+            "`url` must be at a public address, port 80 or 443; those of your own network stand in the"
+            " configuration file (`webhooks`).",
+            param="url",
+        )
 
 
 def _of_the_file(name: str) -> Conflict:

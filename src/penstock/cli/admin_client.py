@@ -7,12 +7,15 @@
 import http.client
 import json
 import os
+import re
 import secrets
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from penstock.cli import minted
 from penstock.config.load import DEFAULT_DATA_DIR
@@ -20,21 +23,37 @@ from penstock.types.errors import InvalidRequest, NotFoundRow, UpstreamUnavailab
 
 WAIT_S: Final = 60
 PAGE: Final = 500
+_KEY: Final = re.compile(r"[!-~]+")
+# path -> what one row is called, and the command that lists them
+_KINDS: Final = {
+    "/teams": ("team", "teams list"),
+    "/users": ("user", "users list"),
+    "/service-accounts": ("service account", "accounts list"),
+    "/keys": ("key", "keys list"),
+    "/webhooks": ("webhook", "webhooks list"),
+}
 
 Row = dict[str, Any]
 
 
 class AdminClient:
-    """Methods raise PenstockError with the server's own words."""
+    """Methods raise PenstockError with the server's own words. whose: where the key is from."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, whose: str) -> None:
         self._parts = urlsplit(url if "://" in url else f"http://{url}")
-        if self._parts.scheme not in {"http", "https"} or not self._parts.hostname:
+        if (
+            self._parts.scheme not in {"http", "https"}
+            or not self._parts.hostname
+            or not _has_port(self._parts)
+        ):
             raise InvalidRequest(f"--url {url}: this is no address such as http://127.0.0.1:8600.")
-        self._key = key
+        if not _KEY.fullmatch(key):
+            raise InvalidRequest(f"This is no key: it holds characters that none has ({whose}).")
+        self._folder = self._parts.path.rstrip("/").removesuffix("/v1")  # clients of models want it so
+        self._key, self._whose = key, whose
 
     def get(self, path: str, /, **query: str | None) -> Any:
-        return json.loads(self.text(path, **query))
+        return self._json(self.text(path, **query))
 
     def text(self, path: str, /, **query: str | None) -> str:
         asked = urlencode({name: value for name, value in query.items() if value is not None})
@@ -51,19 +70,19 @@ class AdminClient:
                 return
 
     def post(self, path: str, body: Mapping[str, Any]) -> Row:
-        return dict(json.loads(self._ask("POST", path, body)))
+        return dict(self._json(self._ask("POST", path, body)))
 
     def post_for_text(self, path: str, body: Mapping[str, Any]) -> str:
         return self._ask("POST", path, body).decode()
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Row:
-        return dict(json.loads(self._ask("PATCH", path, body)))
+        return dict(self._json(self._ask("PATCH", path, body)))
 
     def put(self, path: str, body: Mapping[str, Any]) -> Row:
-        return dict(json.loads(self._ask("PUT", path, body)))
+        return dict(self._json(self._ask("PUT", path, body)))
 
     def delete(self, path: str) -> Row:
-        return dict(json.loads(self._ask("DELETE", path)))
+        return dict(self._json(self._ask("DELETE", path)))
 
     def named(self, path: str, word: str, *fields: str) -> Row:
         """The one row with this id, or with this value of one of the fields. Raises NotFoundRow."""
@@ -71,9 +90,19 @@ class AdminClient:
         by_id = [row for row in found if row["id"] == word]
         if len(by_id or found) == 1:
             return (by_id or found)[0]
+        kind, command = _KINDS[path]
         if not found:
-            raise NotFoundRow(f"There is none of {path.strip('/')} called {word!r}.")
+            raise NotFoundRow(f"No {kind} is called {word!r}; `penstock {command}` shows them.")
         raise InvalidRequest(f"Several are called {word!r}: {', '.join(row['id'] for row in found)}.")
+
+    def known(self, path: str, word: str | None, *fields: str) -> str | None:
+        """The id of `named`; the word itself where there is no such row: usage outlives rows."""
+        if word is None:
+            return None
+        try:
+            return str(self.named(path, word, *fields)["id"])
+        except NotFoundRow:
+            return word
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
@@ -84,14 +113,36 @@ class AdminClient:
         try:
             with closing(connection):
                 data = None if body is None else json.dumps(body)
-                connection.request(method, f"{self._parts.path.rstrip('/')}/admin/v1{path}", data, headers)
+                connection.request(method, f"{self._folder}/admin/v1{path}", data, headers)
                 response = connection.getresponse()
                 answer = response.read()
+        except ssl.SSLCertVerificationError as exc:
+            raise UpstreamUnavailable(
+                f"{self._url}: its certificate is not trusted ({exc.verify_message}). Say --url with a name"
+                " that is in it; SSL_CERT_FILE names an authority of your own."
+            ) from exc
+        except ssl.SSLError as exc:
+            raise UpstreamUnavailable(
+                f"{self._url} does not speak TLS, or not as we do ({exc.reason}); is it http:// there?"
+            ) from exc
         except (OSError, http.client.HTTPException) as exc:
-            raise UpstreamUnavailable(f"{self._parts.geturl()} does not answer: {exc}.") from exc
-        if response.status >= 400:
+            raise UpstreamUnavailable(f"{self._url} does not answer: {exc}.") from exc
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            said = _message(answer, response.status)
+            raise InvalidRequest(f"{said} It was {self._whose}; name another one with --key.")
+        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise InvalidRequest(_message(answer, response.status))
         return answer
+
+    def _json(self, answer: str | bytes) -> Any:
+        try:
+            return json.loads(answer)
+        except ValueError as exc:
+            raise UpstreamUnavailable(f"{self._url} is no Penstock: what it answers is no JSON.") from exc
+
+    @property
+    def _url(self) -> str:
+        return self._parts.geturl()
 
 
 def opened(url: str | None, key: str | None, data_dir: Path | None) -> AdminClient:
@@ -105,15 +156,27 @@ def opened(url: str | None, key: str | None, data_dir: Path | None) -> AdminClie
                 f"No server of {folder} runs here. Start one (`penstock up`), or name one with --url."
             )
         said = running.url
-    secret = key or os.environ.get("PENSTOCK_KEY") or minted.read_key(folder)
-    if secret is None:
-        raise InvalidRequest("No key is known. Name one with --key; it needs a role that may do this.")
-    return AdminClient(said, secret)
+    for secret, whose in (
+        (key, "that of --key"),
+        (os.environ.get("PENSTOCK_KEY"), "that of PENSTOCK_KEY"),
+        (minted.read_key(folder), f"that of {folder / 'key'}"),
+    ):
+        if secret:
+            return AdminClient(said, secret.strip(), whose)
+    raise InvalidRequest("No key is known. Name one with --key; it needs a role that may do this.")
 
 
 def step(word: str) -> str:
     """A part of a path."""
     return quote(word, safe="")
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """A port is looked at only when it is asked for."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _message(body: bytes, status: int) -> str:

@@ -20,6 +20,7 @@ from penstock.cli import (
     serve,
     store,
     up,
+    webhooks,
 )
 
 app = typer.Typer(
@@ -60,6 +61,7 @@ app.add_typer(people.teams, name="teams")
 app.add_typer(people.users, name="users")
 app.add_typer(people.accounts, name="accounts")
 app.add_typer(routes.app, name="routes")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(importing.app, name="import")
 app.add_typer(reports.usage_app, name="usage")
 app.command("limits", epilog=reports.LIMITS_EXAMPLE)(reports.limits)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from penstock.cli.output import say
+from penstock.cli.output import note, say
 from penstock.types.errors import InvalidRequest
 
 _BUDGET: Final = re.compile(r"\$?(?P<usd>[0-9.]+)(/(?P<window>[0-9a-z.]+))?(:(?P<models>.+))?")
@@ -49,12 +49,18 @@ def budgets(written: Iterable[str] | None) -> list[dict[str, Any]]:
 
 
 def _budget(text: str) -> dict[str, Any]:
+    from penstock.config.units import DURATION_PATTERN
+
     found = _BUDGET.fullmatch(text)
     if found is None:
         raise InvalidRequest(f"--budget {text}: write 25, 25/day, 100/30d or 100/month:chat,smart.")
     said: dict[str, Any] = {"usd": found["usd"]}
     window = found["window"]
     if window is not None:
+        if window not in _PERIODS and not re.fullmatch(DURATION_PATTERN, window):
+            raise InvalidRequest(
+                f"--budget {text}: a budget is for a {', '.join(_PERIODS)}, or so long: 30d."
+            )
         said["period" if window in _PERIODS else "rolling"] = window
     if found["models"]:
         said["models"] = found["models"].split(",")
@@ -78,6 +84,12 @@ def merged(
     return fields
 
 
+def require_said(fields: Mapping[str, Any]) -> None:
+    """An edit of nothing is a word that was forgotten. Raises InvalidRequest."""
+    if not fields:
+        raise InvalidRequest("Say what is to change; --help lists what can.")
+
+
 def shown(row: Mapping[str, Any]) -> str:
     """Limits and budgets of a row, as they are written."""
     said = row.get("limits") or {}
@@ -93,6 +105,9 @@ def shown(row: Mapping[str, Any]) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Columns as wide as what is in them; numbers to the right."""
     texts = [list(head), *([_text(cell) for cell in row] for row in rows)]
+    if not texts[1:]:
+        note("(none)")
+        return
     kinds = [all(re.fullmatch(r"-?[0-9.,]*", row[at]) for row in texts[1:]) for at in range(len(head))]
     widths = [max(len(row[at]) for row in texts) for at in range(len(head))]
     for row in texts:
@@ -126,13 +141,18 @@ def second(stamp: int) -> str:
 
 
 def moment(text: str, now_s: float) -> int:
-    """A time from now (90d), a date or RFC 3339 -> Unix seconds. Raises InvalidRequest."""
-    from penstock.config.units import parse_duration
+    """A time from now (90d), a day (the last good one, as in penstock.yaml) or RFC 3339 -> Unix seconds.
+
+    Raises InvalidRequest.
+    """
+    from penstock.config.units import parse_duration, parse_moment
 
     try:
         if re.fullmatch(r"[0-9.]+[a-z]+", text):
             return int(now_s + parse_duration(text))
-        said = datetime.fromisoformat(text)
-        return int((said if said.tzinfo is not None else said.replace(tzinfo=UTC)).timestamp())
+        return int(parse_moment(text))
     except ValueError:
-        raise InvalidRequest(f"{text}: write a time from now (90d) or a date (2027-01-31).") from None
+        raise InvalidRequest(
+            f"--expires {text}: write a time from now (90d), the last good day (2027-01-31) or a time of one"
+            " (2027-01-31T18:00:00Z)."
+        ) from None

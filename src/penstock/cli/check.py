@@ -1,8 +1,10 @@
 """penstock check: what would run, and where each value comes from. Starts and writes nothing."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +15,7 @@ from penstock.cli.output import say, say_json, told
 
 EXAMPLE = "Example: penstock check -c penstock.yaml"
 HIDDEN = "(set)"
+_PASSWORD = re.compile(r"(?<=://)[^/?#\s]*:[^/?#\s]*(?=@)")
 
 
 def check(
@@ -47,7 +50,7 @@ def check(
         is_up = config is None and not os.environ.get("PENSTOCK_CONFIG")
         prepared = prepare.prepare(flags, is_up=is_up, is_dry=True)
         if explain is not None:
-            explained = explaining.explain(prepared.loaded, list(_settings(prepared)), explain)
+            explained = explaining.explain(prepared.loaded, list(_settings(prepared, data_dir)), explain)
             if as_json:
                 say_json(explained)
             else:
@@ -56,7 +59,7 @@ def check(
             return
         report = {
             "config": prepared.loaded.origin,
-            "settings": list(_settings(prepared)),
+            "settings": list(_settings(prepared, data_dir)),
             "adopted": dict(prepared.adopted),
             "models": [
                 {"id": row.id, **{name: value for name, value in row.extras.items() if value is not None}}
@@ -83,24 +86,27 @@ def check(
                 say(line)
 
 
-def _settings(prepared: Any) -> Iterator[dict[str, Any]]:
+def _settings(prepared: Any, flag: Path | None) -> Iterator[dict[str, Any]]:
     """Every leaf of the settings, defaults included; secrets only as present."""
     for path, value, is_secret in leaves(prepared.settings):
-        shown = HIDDEN if is_secret and value not in (None, []) else value
+        shown = HIDDEN if is_secret and value not in (None, []) else _without_passwords(value)
         yield {"setting": path, "value": shown, "source": prepared.loaded.source(path)}
     yield {
         "setting": "data folder",
         "value": str(prepared.loaded.data_dir),
-        "source": _data_dir_source(prepared),
+        "source": _data_dir_source(flag),
     }
 
 
-def _data_dir_source(prepared: Any) -> str:
-    from penstock.config.load import DEFAULT_DATA_DIR
+def _without_passwords(value: Any) -> Any:
+    """A URL may hold one: redis://:hunter2@host."""
+    return _PASSWORD.sub(HIDDEN, value) if isinstance(value, str) else value
 
-    if os.environ.get("PENSTOCK_DATA_DIR") == str(prepared.loaded.data_dir):
-        return "PENSTOCK_DATA_DIR"
-    return "default" if str(prepared.loaded.data_dir).endswith(DEFAULT_DATA_DIR[1:]) else "--data-dir"
+
+def _data_dir_source(flag: Path | None) -> str:
+    if flag is not None:
+        return "--data-dir"
+    return "PENSTOCK_DATA_DIR" if os.environ.get("PENSTOCK_DATA_DIR") else "default"
 
 
 def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
@@ -156,7 +162,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"{operation} requests that name no model get {name}"
     yield f"keys: {', '.join(report['keys']) or 'none'}"
     if report["unpriced"]:
-        what = "are refused" if report["refused"] else "have an unknown cost"
+        what = "are refused" if report["refused"] else "have an unknown cost, and budgets do not see them"
         yield f"no price is known of {', '.join(report['unpriced'])}: calls {what} (`prices.models`)"
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock.config.load import Loaded
+from penstock.config.units import format_moment
 from penstock.types.errors import NotFoundRow, StoreUnavailable
 from penstock.types.page import MAX_PAGE
 from penstock.types.store import (
@@ -44,6 +45,8 @@ _KINDS: Final[dict[str, tuple[type[Entity], tuple[str, ...]]]] = {
 }
 _TABLES: Final = {"accounts": "service_accounts"}
 _UNTOLD: Final = frozenset({"id", "created", "created_by", "version", "hash", "old_hash"})
+
+_MOMENTS: Final = frozenset({"expires", "revoked", "overlap_ends", "disabled"})
 
 Line = dict[str, Any]
 
@@ -174,8 +177,11 @@ def _values(row: Entity) -> Iterator[tuple[str, Any]]:
         yield from _leaves(row.body, "")
         return
     for name in row.__struct_fields__:
-        if name not in _UNTOLD:
-            yield from _leaves(msgspec.to_builtins(getattr(row, name)), name)
+        value = getattr(row, name)
+        if name in _MOMENTS and value is not None:
+            yield name, format_moment(value)
+        elif name not in _UNTOLD:
+            yield from _leaves(msgspec.to_builtins(value), name)
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,14 @@ Account = Annotated[str | None, typer.Option(help="Name or id of its service acc
 Role = Annotated[
     str | None, typer.Option(help="owner, admin, operator, developer or viewer. \\[default: developer]")
 ]
+NewRole = Annotated[str | None, typer.Option("--role", help="owner, admin, operator, developer or viewer.")]
+NewRoute = Annotated[
+    list[str] | None, typer.Option("--route", metavar="NAME", help="A model it may use. Repeatable.")
+]
+NewNetwork = Annotated[
+    list[str] | None,
+    typer.Option("--network", metavar="CIDR", help="Where it may be used from. Repeatable."),
+]
 Priority = Annotated[str | None, typer.Option(help="system, interactive, default or bulk.")]
 Route = Annotated[
     list[str] | None,
@@ -31,7 +39,9 @@ Network = Annotated[
         "--network", metavar="CIDR", help="Where it may be used from. Repeatable; default: anywhere."
     ),
 ]
-Expires = Annotated[str | None, typer.Option(metavar="WHEN", help="In 90d, or on 2027-01-31.")]
+Expires = Annotated[
+    str | None, typer.Option(metavar="WHEN", help="In 90d, or after 2027-01-31, its last good day (UTC).")
+]
 
 
 @app.command("create", epilog="Example: penstock keys create ci --team search --requests 60/min --budget 25")
@@ -85,6 +95,7 @@ def list_keys(
 ) -> None:
     """List keys, those of the configuration file first."""
     from penstock.cli.admin_client import opened
+    from penstock.cli.names import named
 
     with told():
         client = opened(url, key, data_dir)
@@ -97,6 +108,7 @@ def list_keys(
         if as_json:
             say_json(rows)
             return
+        teams = named(client, "team", (row["team"] for row in rows))
         head = ("id", "name", "secret", "team", "role", "models", "limits", "state", "source")
         bounds.table(
             head,
@@ -105,7 +117,7 @@ def list_keys(
                     row["id"],
                     row["name"],
                     f"{row['prefix']}..." if row["prefix"] else "",
-                    row["team"],
+                    teams.get(row["team"]),
                     row["role"],
                     "all" if row["routes"] is None else row["routes"],
                     bounds.shown(row),
@@ -136,7 +148,9 @@ def show(
         else:
             stamps = ("created", "expires", "revoked", "overlap_ends")
             said = {**row, "version": str(row["version"]), "limits": bounds.shown(row)}
-            said |= {name: bounds.second(row[name]) for name in stamps if row[name]}
+            said |= {name: bounds.second(row[name]) if row[name] else None for name in stamps}
+            said |= {"version": said["version"] if row["version"] else None}
+            said |= {"routes": "all" if row["routes"] is None else row["routes"]}
             del said["budget"]
             bounds.table(("field", "value"), said.items())
 
@@ -146,11 +160,14 @@ def change(
     name: KeyName,
     *,
     rename: Annotated[str | None, typer.Option(metavar="NAME", help="Call it otherwise.")] = None,
-    role: Role = None,
+    role: NewRole = None,
     priority: Priority = None,
-    route: Route = None,
+    route: NewRoute = None,
     all_routes: Annotated[bool, typer.Option("--all-routes", help="It may use every model.")] = False,
-    network: Network = None,
+    network: NewNetwork = None,
+    all_networks: Annotated[
+        bool, typer.Option("--all-networks", help="It may be used from anywhere.")
+    ] = False,
     expires: Expires = None,
     no_expiry: Annotated[bool, typer.Option("--no-expiry", help="It does not expire.")] = False,
     requests: bounds.Requests = None,
@@ -173,6 +190,7 @@ def change(
         body: dict[str, Any] = _said(role, priority, route, network, expires)
         body |= {"name": rename} if rename else {}
         body |= {"routes": None} if all_routes else {}
+        body |= {"networks": []} if all_networks else {}
         body |= {"expires": None} if no_expiry else {}
         body |= bounds.merged(
             row,
@@ -181,6 +199,7 @@ def change(
             is_free=no_limits,
             is_unbudgeted=no_budget,
         )
+        bounds.require_said(body)
         changed = client.patch(f"/keys/{step(row['id'])}", {**body, "version": row["version"] or 1})
         if as_json:
             say_json(changed)
@@ -268,4 +287,4 @@ def _state(row: dict[str, Any]) -> str:
     if row["expires"] is None:
         return "active"
     word = "expired" if row["expires"] <= SystemClock().wall() else "until"
-    return f"{word} {bounds.day(row['expires'])}"
+    return f"{word} {bounds.day(row['expires'] - 1)}"  # the last day on which it is good

@@ -2,7 +2,7 @@
 
 key      sk-penstock-...  what `penstock up` prints and accepts
 secret   hashes all keys; hosts that share keys share it (or set server.secret)
-up.json  {"url", "pid", "started"} of the running `penstock up`, so that `penstock run` finds it
+up.json  {"url", "pid", "started"} of the server that runs, so that other commands find it
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def announce(data_dir: Path, url: str) -> None:
 
 
 def withdraw(data_dir: Path) -> None:
-    """Only our own: another `up` may have started since."""
+    """Only our own: another server may have started since."""
     found = _announced(data_dir)
     if found is not None and found.pid == os.getpid():
         (data_dir / "up.json").unlink(missing_ok=True)

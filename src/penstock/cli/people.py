@@ -121,6 +121,7 @@ def change_team(
             is_free=no_limits,
             is_unbudgeted=no_budget,
         )
+        bounds.require_said(body)
         _changed(
             client.patch(f"/teams/{step(row['id'])}", {**body, "version": row["version"] or 1}),
             as_json=as_json,
@@ -160,6 +161,7 @@ def members(
 ) -> None:
     """List who is in a team."""
     from penstock.cli.admin_client import opened
+    from penstock.cli.names import named
 
     with told():
         client = opened(url, key, data_dir)
@@ -167,7 +169,8 @@ def members(
         if as_json:
             say_json(rows)
             return
-        bounds.table(("id", "user", "role"), ((row["id"], row["user"], row["role"]) for row in rows))
+        users = named(client, "user", (row["user"] for row in rows))
+        bounds.table(("id", "user", "role"), ((row["id"], users[row["user"]], row["role"]) for row in rows))
 
 
 @teams.command("add", epilog="Example: penstock teams add search ann@example.com --role developer")
@@ -308,6 +311,7 @@ def change_user(
             is_free=no_limits,
             is_unbudgeted=no_budget,
         )
+        bounds.require_said(body)
         _changed(
             client.patch(f"/users/{step(row['id'])}", {**body, "version": row["version"]}), as_json=as_json
         )
@@ -362,13 +366,16 @@ def list_accounts(
 ) -> None:
     """List service accounts."""
     from penstock.cli.admin_client import opened
+    from penstock.cli.names import named
 
     with told():
-        rows = list(opened(url, key, data_dir).every("/service-accounts"))
+        client = opened(url, key, data_dir)
+        rows = list(client.every("/service-accounts"))
         if as_json:
             say_json(rows)
             return
-        lines = ((row["id"], row["name"], row["team"], row["role"], _state(row)) for row in rows)
+        called = named(client, "team", (row["team"] for row in rows))
+        lines = ((row["id"], row["name"], called.get(row["team"]), row["role"], _state(row)) for row in rows)
         bounds.table(("id", "name", "team", "role", "state"), lines)
 
 
@@ -390,9 +397,13 @@ def change_account(
     with told():
         client = opened(url, key, data_dir)
         row = client.named("/service-accounts", account, "name")
-        said = {"name": rename, "role": role, "disabled": disabled, "version": row["version"]}
+        said = {"name": rename, "role": role, "disabled": disabled}
         body = {field: value for field, value in said.items() if value is not None}
-        _changed(client.patch(f"/service-accounts/{step(row['id'])}", body), as_json=as_json)
+        bounds.require_said(body)
+        _changed(
+            client.patch(f"/service-accounts/{step(row['id'])}", {**body, "version": row["version"]}),
+            as_json=as_json,
+        )
 
 
 @accounts.command("delete", epilog="Example: penstock accounts delete nightly")

@@ -1,6 +1,7 @@
 """penstock prices: what models cost, and a newer table."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_URL = "https://raw.githubusercontent.com/penstock/penstock/main/src/penstock/models/prices.yaml"
 MAX_BYTES = 8 * 1024 * 1024
 PER_USD = 1_000_000
+PIPE_WIDTH = 200
 
 app = typer.Typer(
     help="What models cost, and a newer table of prices.",
@@ -192,7 +194,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         shown = ["?" if row[name] is None else f"{row[name]:g}" for name in columns]
         table.add_row(row["vendor"], row["model"], *shown, str(row["context"] or "?"))
-    console = Console()
+    console = Console(
+        width=None if sys.stdout.isatty() else PIPE_WIDTH
+    )  # names that are cut cannot be pasted
     console.print(table)
     for origin in origins:
         console.print(f"configured in {origin}", highlight=False)

@@ -1,5 +1,6 @@
 """penstock usage, statements, changes: what a running server was used for, and who changed it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,8 +43,10 @@ def usage(
     since: Annotated[str, typer.Option(help="A time ago (7d), a date or RFC 3339.")] = "30d",
     until: Annotated[str | None, typer.Option(help="Likewise; default: now.")] = None,
     step: Annotated[str | None, typer.Option(help="hour or day: a series.")] = None,
-    team: Annotated[str | None, typer.Option(help="Only this team's (id).")] = None,
-    of_key: Annotated[str | None, typer.Option("--of-key", help="Only this key's (id).")] = None,
+    team: Annotated[str | None, typer.Option(help="Only this team's (name or id).")] = None,
+    of_key: Annotated[
+        str | None, typer.Option("--of-key", help="Only this key's (id, name or prefix).")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
     url: options.Url = None,
     key: options.ApiKey = None,
@@ -52,6 +55,7 @@ def usage(
 ) -> None:
     """Show calls, tokens and cost, grouped as you like. Sums are exact."""
     from penstock.cli.admin_client import opened
+    from penstock.cli.names import named
 
     if context.invoked_subcommand is not None:
         return
@@ -62,8 +66,8 @@ def usage(
             "since": since,
             "until": until,
             "step": step,
-            "team": team,
-            "key": of_key,
+            "team": client.known("/teams", team, "name"),
+            "key": client.known("/keys", of_key, "name", "prefix"),
             "model": model,
         }
         rows = list(client.every("/usage/series" if step else "/usage", **asked))
@@ -72,7 +76,8 @@ def usage(
             return
         names = [name for name in by.split(",") if name]
         head = (*(["time"] if step else []), *names, *_HEAD)
-        bounds.table(head, ((*_place(row, names, step), *(row[name] for name in _COLUMNS)) for row in rows))
+        called = {name: named(client, name, (row["by"][name] for row in rows)) for name in names}
+        bounds.table(head, ((*_place(row, called, step), *(row[name] for name in _COLUMNS)) for row in rows))
 
 
 @usage_app.command("rerate", epilog=RERATE_EXAMPLE)
@@ -140,6 +145,7 @@ def limits(
 ) -> None:
     """Show limits and budgets, and what is used of them. Nothing said: those of the key that asks."""
     from penstock.cli.admin_client import opened
+    from penstock.cli.names import named
 
     with told():
         client = opened(url, key, data_dir)
@@ -153,9 +159,20 @@ def limits(
         if as_json:
             say_json(rows)
             return
-        head = ("of", "id", "models", "what", "in", "limit", "used", "reserved", "remaining")
-        names = ("scope", "id", "models", "resource", "window", "limit", "used", "reserved", "remaining")
-        bounds.table(head, ([row[name] for name in names] for row in rows))
+        head = ("of", "name", "models", "what", "in", "limit", "used", "reserved", "remaining")
+        fields = ("models", "resource", "window", "limit", "used", "reserved", "remaining")
+        kinds = {row["scope"] for row in rows}
+        called = {
+            kind: named(client, kind, (row["id"] for row in rows if row["scope"] == kind)) for kind in kinds
+        }
+        shown = ({**row, "window": _window(row["window"])} for row in rows)
+        bounds.table(
+            head,
+            (
+                (row["scope"], called[row["scope"]].get(row["id"]), *(row[name] for name in fields))
+                for row in shown
+            ),
+        )
 
 
 @statements_app.callback(epilog=STATEMENTS_EXAMPLE)
@@ -163,7 +180,7 @@ def statements(
     context: typer.Context,
     *,
     month: Annotated[str | None, typer.Option(help="Such as 2026-11, of UTC; default: this one.")] = None,
-    team: Annotated[str | None, typer.Option(help="Only this team's (id).")] = None,
+    team: Annotated[str | None, typer.Option(help="Only this team's (name or id).")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV for a spreadsheet.")] = False,
     url: options.Url = None,
     key: options.ApiKey = None,
@@ -177,11 +194,11 @@ def statements(
         return
     with told():
         client = opened(url, key, data_dir)
+        asked = {"month": month, "team": client.known("/teams", team, "name")}
         if as_csv:
-            text = client.text("/statements", month=month, team=team, format="csv")
-            typer.echo(text, nl=False)
+            typer.echo(client.text("/statements", **asked, format="csv"), nl=False)
             return
-        found = client.get("/statements", month=month, team=team)
+        found = client.get("/statements", **asked)
         if as_json:
             say_json(found)
             return
@@ -192,6 +209,15 @@ def statements(
             for line in [*map(_named, one["lines"]), {**one, "route": "all", "provider": ""}]
         ]
         bounds.table(("team", "model", "provider", *_BILL_HEAD), lines)
+
+
+def _window(window: str | None) -> str:
+    """60 -> 1m, as durations are written; null -> at once."""
+    from penstock.config.units import format_duration
+
+    if window is None:
+        return "at once"
+    return format_duration(float(window)) if window.isdigit() else window
 
 
 MAX_INVOICE_BYTES = 8_000_000
@@ -314,7 +340,8 @@ def change(row: dict[str, Any]) -> str:
     """One line of what a change did."""
     old, new = row["old"], row["new"]
     if old is None:
-        return "made"
+        called = new.get("name") or new.get("email") or new.get("url")
+        return f"made ({called})" if called else "made"
     if new is None:
         return "deleted"
     said = (
@@ -323,6 +350,8 @@ def change(row: dict[str, Any]) -> str:
     return ", ".join(said) or "written anew"
 
 
-def _place(row: dict[str, Any], names: list[str], step: str | None) -> list[str]:
+def _place(
+    row: dict[str, Any], called: Mapping[str, Mapping[str | None, str]], step: str | None
+) -> list[str | None]:
     time = [bounds.second(row["start"])[: 16 if step == "hour" else 10]] if step else []
-    return [*time, *(row["by"][name] for name in names)]
+    return [*time, *(names.get(row["by"][dimension]) for dimension, names in called.items())]

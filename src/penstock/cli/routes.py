@@ -1,5 +1,6 @@
 """penstock routes: public model names of a running server, over those of its file."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -129,9 +130,12 @@ def _target(text: str) -> dict[str, Any]:
     if not equals:
         return {"deployment": text}
     try:
-        return {"deployment": name, "weight": float(weight)}
+        number = float(weight)
     except ValueError:
-        raise InvalidRequest(f"--target {text}: {weight!r} is no number.") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidRequest(f"--target {text}: {weight!r} is no number.")
+    return {"deployment": name, "weight": number}
 
 
 def _read(file: Path) -> dict[str, Any]:

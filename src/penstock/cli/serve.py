@@ -39,4 +39,4 @@ def serve(
             if prepared.has_minted:
                 note(f"key: in {prepared.loaded.data_dir / 'key'}, because the file has no keys")
 
-        serve_prepared(prepared, ready_path=path, on_ready=on_ready, is_announced=False)
+        serve_prepared(prepared, ready_path=path, on_ready=on_ready, workers=prepared.settings.server.workers)

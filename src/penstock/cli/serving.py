@@ -13,19 +13,19 @@ from penstock.cli.watching import Watch
 
 
 def serve_prepared(
-    prepared: Prepared, *, ready_path: Path | None, on_ready: Callable[[str], None], is_announced: bool
+    prepared: Prepared, *, ready_path: Path | None, on_ready: Callable[[str], None], workers: int
 ) -> None:
     """Serves until a signal; exits 1 when the address cannot be had."""
     from penstock import serve, supervisor
     from penstock.telemetry import log
+    from penstock.types.ledger import LedgerUnavailable
     from penstock.workers.crew import WorkerFailed
 
     watch = Watch(is_open=False)
 
     def ready(url: str) -> None:
         on_ready(url)
-        if is_announced:
-            _announce(prepared.loaded.data_dir, url)
+        _announce(prepared.loaded.data_dir, url)
         watch.is_open = True
         if ready_path is not None:
             said = minted.Ready(url, os.getpid(), prepared.key)
@@ -41,7 +41,7 @@ def serve_prepared(
                 port=server.port,
                 live=serve.Live(prepared.source, prepared.settings, prepared.loaded.store_url),
                 data_dir=prepared.loaded.data_dir,
-                workers=1 if is_announced else server.workers,
+                workers=workers,
                 log_level=prepared.settings.telemetry.log_level,
                 on_ready=ready,
                 on_status=watch,
@@ -50,19 +50,21 @@ def serve_prepared(
                 serve.run(options)
             else:
                 supervisor.run(options)
-    except (serve.CannotListen, WorkerFailed) as exc:
+    except (serve.CannotListen, WorkerFailed, LedgerUnavailable) as exc:
         fail(f"error: {exc}")
     finally:
         writer.close()
-        if is_announced:
-            minted.withdraw(prepared.loaded.data_dir)
+        minted.withdraw(prepared.loaded.data_dir)
         if ready_path is not None:
             ready_path.unlink(missing_ok=True)
 
 
 def _announce(data_dir: Path, url: str) -> None:
-    """A server that `penstock run` cannot find is a server all the same."""
+    """A server that other commands cannot find is a server all the same."""
     try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         minted.announce(data_dir, url)
     except OSError as exc:
-        note(f"{data_dir / 'up.json'} cannot be written ({exc.strerror}): `penstock run` will not find this")
+        note(
+            f"{data_dir / 'up.json'} cannot be written ({exc.strerror}): other commands here need --url {url}"
+        )

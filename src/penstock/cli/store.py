@@ -80,8 +80,10 @@ def status(
         if as_json:
             say_json(found)
             return
-        for name, value in _lines(found):
-            say(f"{name:12} {value}")
+        lines = list(_lines(found))
+        width = max(len(name) for name, _ in lines)
+        for name, value in lines:
+            say(f"{name:{width}}  {value}")
 
 
 @app.command("backup", epilog="Example: penstock store backup penstock-2026-11-21.db")

@@ -43,7 +43,7 @@ def up(
             for line in banner(prepared, url):
                 say(line)
 
-        serve_prepared(prepared, ready_path=path, on_ready=on_ready, is_announced=True)
+        serve_prepared(prepared, ready_path=path, on_ready=on_ready, workers=1)
 
 
 def banner(prepared: "Prepared", url: str) -> Iterator[str]:

@@ -73,6 +73,8 @@ def limit_problems(
             yield Problem(f"{path}.limits.{name}", "holds two rates over the same time; write the lower one")
     seen: set[object] = set()
     for at, one in enumerate(budgets):
+        if one.rolling is not None and one.period != "month":
+            yield Problem(f"{path}.budget[{at}].rolling", "stands beside `period`; write one of the two")
         what = (tuple(sorted(one.models)), _window(one))
         if what in seen:
             yield Problem(

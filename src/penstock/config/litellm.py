@@ -34,6 +34,7 @@ from penstock.config.litellm_words import (
     TAKEN,
     WHY,
 )
+from penstock.config.schema import Timeouts
 from penstock.providers.profiles import PROFILES
 
 Json = dict[str, Any]
@@ -223,7 +224,7 @@ class _Work:
         elsewhere = kind == "openai" and isinstance(base, str) and "api.openai.com" not in base
         return "openai-compatible" if elsewhere else kind
 
-    def provider(self, entry: _Entry, kind: str, **more: Any) -> str:
+    def provider(self, entry: _Entry, kind: str) -> str:
         """Its name; one that says the same is used again."""
         params = entry.params
         made: Json = {"kind": kind}
@@ -248,13 +249,12 @@ class _Work:
             made["api_key"] = self.text(secret)
         elif env and not base:
             made["api_key"] = self.text(f"os.environ/{env[0]}")
-        made |= more
         if kind == "bedrock" and not {"access_key_id", "api_key"} & made.keys():
             self.note(
                 f"{entry.path}.litellm_params", "takes its credentials from AWS_ACCESS_KEY_ID and the like"
             )
         for name, other in self.providers.items():
-            if other == made:
+            if {key: value for key, value in other.items() if key != "models"} == made:
                 return name
         name, number = kind, 2
         while name in self.providers:
@@ -266,7 +266,8 @@ class _Work:
         if model != "*":
             self.note(f"{entry.path}.model_name", "a pattern is for all models of a provider; left out")
             return
-        name = self.provider(entry, kind, models="*")
+        name = self.provider(entry, kind)
+        self.providers[name]["models"] = "*"
         if entry.said != f"{name}/*":
             self.note(
                 f"{entry.path}.model_name", f"{entry.said}: these models are called {name}/<model> here"
@@ -304,6 +305,8 @@ class _Work:
         for key, ours in (("timeout", "total"), ("stream_timeout", "first_token")):
             if (seconds := _seconds(entry.params.get(key))) is not None:
                 route.setdefault("timeouts", {}).setdefault(ours, seconds)
+                if ours == "total":
+                    self.told_of_streams(f"{entry.path}.litellm_params.{key}", entry.params[key])
         if _is_count(entry.params.get("num_retries")):
             route.setdefault("retries", min(int(entry.params["num_retries"]), 5))
 
@@ -364,12 +367,21 @@ class _Work:
             shared["retries"] = min(int(retries), 5)
             if retries > 5:
                 self.note("num_retries", f"{retries} is 5 here, the most there is")
-        total = _seconds(self.router.get("timeout", self.library.get("request_timeout")))
+        where = "router_settings.timeout" if "timeout" in self.router else "litellm_settings.request_timeout"
+        longest = self.router.get("timeout", self.library.get("request_timeout"))
+        total = _seconds(longest)
+        if total is not None and longest is not None:
+            self.told_of_streams(where, longest)
         first = _seconds(self.router.get("stream_timeout"))
         timeouts = {
             name: value for name, value in (("total", total), ("first_token", first)) if value is not None
         }
         return shared | ({"timeouts": timeouts} if timeouts else {})
+
+    def told_of_streams(self, path: str, seconds: float) -> None:
+        """Theirs is for silence within a stream, `total` for all of it."""
+        if seconds < Timeouts().total:
+            self.note(path, "is for whole streams, too, here: raise `timeouts.total` where these take longer")
 
     def fallbacks(self) -> tuple[dict[str, list[str]], list[str]]:
         found: dict[str, list[str]] = {}
@@ -429,7 +441,8 @@ class _Work:
         if self.general.get("database_url"):
             self.note(
                 "general_settings.database_url",
-                "is used for a schema of our own; keys and spend are not taken over",
+                "is used for tables of our own (`penstock store migrate` makes them); keys and spend are not"
+                " taken over",
             )
 
     def text(self, value: Any) -> str:

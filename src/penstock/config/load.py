@@ -33,6 +33,8 @@ VARIABLES: Final[dict[str, str]] = {
     "PENSTOCK_CONFIG": "the configuration file",
     "PENSTOCK_READY_FILE": "the file that says when the server is ready",
     "PENSTOCK_CACHE_DIR": "the folder that holds fetched models",
+    "PENSTOCK_URL": "the server that administrative commands ask",
+    "PENSTOCK_KEY": "the key with which they ask it",
 }
 
 
@@ -118,7 +120,15 @@ def _read(
         named = {section: set(names) for section, names in reading.names.items()}
         named.setdefault("providers", set()).update(adopted)
         named.setdefault("keys", set()).add("")  # whether keys suffice is asked of a readable file
-        dangling = ConfigError(problems(reading.settings, also_named=named)).located(reading.lines, origin)
+        unread = [problem.path for problem in reading.problems]
+        more = [
+            problem
+            for problem in problems(reading.settings, also_named=named)
+            if not any(
+                path.startswith(f"{problem.path}.") for path in unread
+            )  # what it lacks is written, wrongly
+        ]
+        dangling = ConfigError(more).located(reading.lines, origin)
         raise ConfigError([*reading.problems, *dangling.problems], origin)
     return reading.settings, reading.lines
 

@@ -72,6 +72,7 @@ def problems(
         *_store_problems(settings.store),
         *identity.problems(settings, extra.get("keys", set()), extra.get("teams", set()), no_such_route),
         *_limit_problems(settings, extra.get("teams", set())),
+        *_budget_problems(settings, no_such_route),
         *_webhook_problems(settings, extra.get("teams", set())),
     ]
     has_keys = bool(settings.keys or settings.identity.oidc or extra.get("keys")) or has_minted_key
@@ -89,7 +90,9 @@ def problems(
 def _store_problems(written: schema.Store) -> Iterator[Problem]:
     if written.url is not None and not is_store_url(written.url):
         yield Problem(
-            "store.url", "is neither sqlite:///path/to/penstock.db nor postgresql://user@host/database"
+            "store.url",
+            "is neither sqlite:///path/to/penstock.db nor postgresql://user:password@host:5432/database (a /"
+            " or @ of a password is written %2F, %40)",
         )
     if written.usage.keep_sums < written.usage.keep:
         yield Problem(
@@ -159,7 +162,14 @@ def _deployment_problems(settings: Settings, also: set[str]) -> Iterator[Problem
             yield from _local_problems(path, name, written)
             continue
         if written.provider not in known:
-            yield Problem(f"{path}.provider", _no_such("provider", written.provider, known))
+            profile = PROFILES.get(written.provider)
+            row = (
+                f'{{kind: {written.provider}, api_key: "${{{profile.env[0]}}}"}}'
+                if profile and profile.env
+                else ""
+            )
+            remedy = f"; write providers: {{{written.provider}: {row}}}" if row else ""
+            yield Problem(f"{path}.provider", _no_such("provider", written.provider, known) + remedy)
         for field in _LOCAL_FIELDS:
             if getattr(written, field) != getattr(defaults, field):
                 yield Problem(
@@ -271,8 +281,12 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
 
 def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
     store = settings.limits.store
-    if store not in ("memory", "sql") and not store.startswith(("redis://", "rediss://")):
-        yield Problem("limits.store", "is memory, sql, or the URL of a Redis: redis://host:6379/0")
+    if store not in ("memory", "sql") and not _is_redis(store):
+        yield Problem(
+            "limits.store",
+            "is memory, sql, or the URL of a Redis: redis://:password@host:6379/0 (a / or @ of a password is"
+            " written %2F, %40)",
+        )
     if settings.limits.processes > 1 and store == "memory":
         yield Problem("limits.processes", "needs a store that they share: sql, or redis://host:6379/0")
     elif counts_apart(settings) and (limited := _limited(settings)):
@@ -291,6 +305,33 @@ def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
     ):
         for name, one in bound.items():
             yield from limit_problems(f"{section}.{name}", one.limits)
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("redis", "rediss")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and re.fullmatch(r"(/[0-9]*)?", parts.path, re.ASCII) is not None
+        )
+    except ValueError:  # its port is asked for last
+        return False
+
+
+def _budget_problems(settings: Settings, no_such_route: Callable[[str], str]) -> Iterator[Problem]:
+    """A budget of models that there are not would never be used up."""
+    for section, owners in (
+        ("keys", settings.keys),
+        ("teams", settings.teams),
+        ("identity.oidc", settings.identity.oidc),
+    ):
+        for name, owner in owners.items():
+            for budget in budgets_of(owner):
+                for model in budget.models:
+                    if said := no_such_route(model):
+                        yield Problem(f"{section}.{name}.budget", said)
 
 
 APART: Final = (

@@ -58,6 +58,7 @@ class Webhooks:
         self._hooks = hooks
         self._pauses_s = pauses_s
         self._sending: tasks.Tasks = set()
+        self._pausing: set[asyncio.Task[None] | None] = set()  # of those, what waits for another try
 
     def tell(self, event: Event) -> None:
         """Sends it to all who want it; waits for none."""
@@ -71,15 +72,15 @@ class Webhooks:
 
     async def aclose(self) -> None:
         """What is being sent has a moment; what waits for another try is given up."""
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=CLOSED_IN_S)
+        if sending := self._sending - self._pausing:
+            await asyncio.wait(sending, timeout=CLOSED_IN_S)
         for task in list(self._sending):
             await tasks.cancel_and_wait(task)
 
     async def _deliver(self, hook: Hook, event: Event) -> None:
         failure = ""
         for pause_s in (0.0, *self._pauses_s):
-            await asyncio.sleep(pause_s)
+            await self._pause(pause_s)
             try:
                 status = await self._send(hook, event)
             except (http1.HTTPClientError, TimeoutError, OSError, ValueError) as exc:
@@ -94,6 +95,16 @@ class Webhooks:
             if status == GONE:
                 break
         _log.warning("webhook not delivered", webhook=hook.name, event_id=event.id, detail=failure)
+
+    async def _pause(self, seconds: float) -> None:
+        if not seconds:
+            return
+        task: asyncio.Task[None] | None = asyncio.current_task()
+        self._pausing.add(task)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._pausing.discard(task)
 
     async def _send(self, hook: Hook, event: Event) -> int:
         parts = urlsplit(hook.url)

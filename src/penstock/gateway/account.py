@@ -1,6 +1,6 @@
-"""The end of every call: its cost, metrics, a row of usage and one log line. Later also leases and audit.
+"""The end of every call: its cost, metrics, a row of usage and one log line. Leases are settled after that.
 
-`account` runs exactly once per call, whatever raised where; it never raises itself and never waits.
+`account` runs exactly once per call, whatever raised where, and never waits; a second time is a bug.
 """
 
 import datetime as dt

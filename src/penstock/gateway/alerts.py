@@ -1,9 +1,10 @@
 """Budgets that are nearly used up: an event at each share of them that the configuration names.
 
 A call is seen when it is settled: what was used of the budget before it, and what it took. Each share is
-told once in a period; of a rolling budget again, when less of it was used in between. A refusal means all
-of it is used. Workers tell each other what they told. Several servers, or one after a restart, may find the
-same: the event's id is the same, too.
+told once in a period, though others may give back what they had reserved; of a rolling budget again, when
+less of it was used in between; of a budget that was changed, anew. A refusal means that all of it is used,
+unless the call alone would have taken much of it. Workers tell each other what they told. Several servers, or
+one after a restart, may find the same: the event's id is the same, too.
 """
 
 from collections.abc import Callable
@@ -19,12 +20,17 @@ from penstock.types.webhooks import Event
 
 SECOND_US = 1_000_000
 SUBJECT = "alerts"
+ROLLING = -1  # is no period
+NEARLY = 0.9  # of a budget counts: who is refused then finds none left
+
+_Key = tuple[Scope, str, int]  # a budget: its limit's key and amount
 
 
 class _Told(msgspec.Struct, frozen=True, array_like=True):
     kind: ScopeKind
     id: str
     limit: str
+    amount: int
     period: int
     share: float
 
@@ -39,8 +45,7 @@ class Alerts:
     def __init__(self, clock: Clock, tell: Callable[[Event], None]) -> None:
         self._clock = clock
         self._tell = tell
-        self._told: dict[tuple[Scope, str], tuple[int, float]] = {}  # (period, highest share told)
-
+        self._told: dict[_Key, tuple[int, float]] = {}  # period, and the highest share told in it
         self._others: Others | None = None
 
     def join(self, others: Others) -> None:
@@ -50,43 +55,46 @@ class Alerts:
 
     def _hear(self, body: bytes) -> None:
         told = _decode(body)
-        self._told[Scope(told.kind, told.id), told.limit] = (told.period, told.share)
+        self._note((Scope(told.kind, told.id), told.limit, told.amount), told.period, told.share)
 
     def settled(self, lease: Lease, reserved: int, actual: int) -> None:
         """Of a call that reserved and took so many pico-USD."""
+        if not any(claim.has_alerts for claim in lease.claims):
+            return
         for rest in lease.rests():
             limit = rest.limit
             if limit.alerts:
-                used = limit.amount - rest.remaining - reserved + actual
-                self._used(rest.scope, limit, max(0, used))
+                used = max(0, limit.amount - rest.remaining - reserved + actual)
+                self._used(rest.scope, limit, used, used)
 
     def refused(self, refusal: Refusal) -> None:
         limit = refusal.limit
         if limit.alerts:
-            self._used(refusal.scope, limit, max(limit.amount, refusal.used))
+            used = refusal.used + refusal.reserved
+            is_all = used >= NEARLY * limit.amount
+            self._used(refusal.scope, limit, used, max(used, limit.amount) if is_all else used)
 
-    def _used(self, scope: Scope, limit: Limit, used: int) -> None:
-        reached = max((share for share in limit.alerts if used >= share * limit.amount), default=0.0)
+    def _used(self, scope: Scope, limit: Limit, used: int, counts_as: int) -> None:
+        reached = max((share for share in limit.alerts if counts_as >= share * limit.amount), default=0.0)
         now_us = int(self._clock.wall() * SECOND_US)
         is_rolling = isinstance(limit.window, int)
-        period = 0 if is_rolling else windows.index(limit.window, now_us)
-        key = (scope, limit.key)
-        told_in, told = self._told.get(key, (period, 0.0))
-        if told_in != period:
-            told = 0.0
-        if reached == told:
+        period = ROLLING if is_rolling else windows.index(limit.window, now_us)
+        key = (scope, limit.key, limit.amount)
+        before = self._share_told(key, period)
+        if not self._note(key, period, reached):
             return
-        self._told[key] = (period, reached)
         if self._others is not None:
-            self._others.tell(SUBJECT, _encode(_Told(scope.kind, scope.id, limit.key, period, reached)))
-        if reached < told:
+            told = _Told(scope.kind, scope.id, limit.key, limit.amount, period, reached)
+            self._others.tell(SUBJECT, _encode(told))
+        if reached < before:
             return
         name, *models = scope.id.split(" ")  # config.claims writes it so
         at_s = now_us // SECOND_US
         number = at_s // limit.window if isinstance(limit.window, int) else period
         self._tell(
             Event(
-                f"budget_{scope.kind}_{'_'.join((name, *models))}_{limit.window}_{number}_{reached:g}",
+                f"budget_{scope.kind}_{'_'.join((name, *models))}_{format_usd(limit.amount)}"
+                f"_{limit.window}_{number}_{reached:g}",
                 "budget.alert",
                 at_s,
                 {
@@ -101,3 +109,15 @@ class Alerts:
                 team=name if scope.kind == "team" else None,
             )
         )
+
+    def _share_told(self, key: _Key, period: int) -> float:
+        told_in, share = self._told.get(key, (period, 0.0))
+        return share if told_in == period else 0.0
+
+    def _note(self, key: _Key, period: int, share: float) -> bool:
+        """Whether that is news."""
+        before = self._share_told(key, period)
+        if share == before or (share < before and period != ROLLING):
+            return False
+        self._told[key] = (period, share)
+        return True

@@ -34,11 +34,11 @@ class Counting(Protocol):
 class Volume:
     """How much text has come. `events` takes the place of the function that reads them."""
 
-    __slots__ = ("_parse", "_size", "size_bytes")
+    __slots__ = ("_dialect", "_parse", "size_bytes")
 
     def __init__(self, dialect: str, parse: Parse) -> None:
         self._parse = parse
-        self._size = _NATIVE.get(dialect, _of_none)
+        self._dialect = dialect
         self.size_bytes = 0
 
     def events(
@@ -50,10 +50,7 @@ class Volume:
         return deltas, failure
 
     def saw(self, delta: Delta) -> None:
-        if delta.__class__ is Events:
-            self.size_bytes += _of_events(delta)
-        elif isinstance(delta, Chunk | Answer):
-            self.size_bytes += self._size(delta.body)
+        self.size_bytes += size_of(delta, self._dialect)
 
 
 def consumed(said: Usage | None, request: Request, reader: Reader, volume: Volume | None) -> Usage | None:
@@ -73,6 +70,13 @@ def consumed(said: Usage | None, request: Request, reader: Reader, volume: Volum
 
 
 # -- the text of one delta, or of a whole answer
+
+
+def size_of(delta: Delta, dialect: str) -> int:
+    """Its bytes; `dialect`: of the target, one that is not OpenAI's."""
+    if delta.__class__ is Events:
+        return _of_events(delta)
+    return _NATIVE.get(dialect, _of_none)(delta.body) if isinstance(delta, Chunk | Answer) else 0
 
 
 def _of_events(delta: Events) -> int:

@@ -201,5 +201,5 @@ async def _send(
     if not deployment.claims:
         await deps.batcher.run(call, request, deployment=deployment, route=route, emit=emit, send=send)
         return
-    async with deps.reservations.of_attempt(call, deployment):
+    async with deps.reservations.of_attempt(call, request, deployment):
         await deps.batcher.run(call, request, deployment=deployment, route=route, emit=emit, send=send)

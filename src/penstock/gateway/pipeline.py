@@ -94,7 +94,7 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
             responder.keep_alive()
         emit: Emit = responder.emit
         if call.lease is not None and request.stream:
-            emit = deps.reservations.extending(call, call.lease, emit)
+            emit = deps.reservations.extending(call, request, call.lease, emit)
         await failover.run(call, request, target, route=route, deps=deps, emit=emit)
         await responder.end()
     except ClientLeft:
@@ -128,7 +128,10 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
         if call.error is not None or call.client_left:
             forget_untold(call)
         # before the settlement, which may wait, and be cancelled there when the server ends
-        account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics, usage=deps.usage)
+        try:
+            account(call, ended_s=deps.clock.monotonic(), metrics=deps.metrics, usage=deps.usage)
+        except Exception:  # noqa: BLE001 - a bug there may not keep what the call reserved, nor its connection
+            _log.exception("bug in the accounting of a call", id=call.id)
         if call.lease is not None:
             await deps.reservations.settle(call, call.lease)
 

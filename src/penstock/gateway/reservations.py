@@ -5,10 +5,10 @@
     extending     a stream that says more than was reserved reserves more, or ends by the same errors
     settle        what was used: what the upstream said, else what was counted
 
-How much a call will take is not known before it ends. Reserved are the prompt, estimated by its bytes, and as
-many tokens as 95 % of the route's answers stay below, or the client wants at most: so a client that asks for
-64k tokens under a limit of 20k is served, and the limit holds all the same. An answer that is not streamed
-may take more than was reserved for it: that is booked, and the next call waits for it.
+How much a call will take is not known before it ends. Reserved are the prompt, estimated by the bytes of
+its text, and as many tokens as 95 % of the route's answers stay below, or the client wants at most: so a
+client that asks for 64k tokens under a limit of 20k is served, and the limit holds all the same. An answer
+that is not streamed may take more than was reserved for it: that is booked, and the next call waits for it.
 """
 
 import asyncio
@@ -20,9 +20,10 @@ import msgspec
 import structlog
 
 from penstock.gateway.alerts import Alerts
-from penstock.gateway.billing import cost_of_call
+from penstock.gateway.consumed import size_of
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
+from penstock.providers.openai_completions import media_bytes
 from penstock.telemetry.metrics import LedgerRow
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
@@ -41,9 +42,12 @@ from penstock.types.requests import ChatRequest, Request
 
 TTL_S = 60.0  # a lease that nobody hears of for so long is that of a process that died
 BEAT_S = TTL_S / 4
+BEAT_TOGETHER = 250  # leases: a store does nothing else meanwhile, and has to answer in time
 BYTES_PER_TOKEN = 4
+LARGE_BYTES = 8 * 1024  # a body above it may be large for the media in it
 USUAL_ANSWER = 256.0  # tokens, until a route has had answers
 MORE_TOKENS = 256  # that a stream reserves at a time
+OPENAI = "openai"  # a dialect
 QUANTILE = 0.95
 STEP = 0.1  # of the learned quantile, by which one answer moves it
 UP, DOWN = 1 + STEP * QUANTILE, 1 - STEP * (1 - QUANTILE)
@@ -108,19 +112,28 @@ class Reservations:
             raise refused(found)
         call.lease, call.needs, call.reserved = found, needs, reserved.answer
 
-    def extending(self, call: Call, lease: Lease, emit: Emit) -> Emit:
-        """`emit`, after what it tells was reserved. A piece of an answer is a token at least."""
+    def extending(self, call: Call, request: Request, lease: Lease, emit: Emit) -> Emit:
+        """`emit`, after what it tells was reserved.
+
+        A piece of an answer is a token at least. Targets that do not speak as OpenAI does put many into one:
+        of those the text is counted, too.
+        """
         needs: Needs = call.needs
         if not any(limit.resource in ("tokens", "pico_usd") for one in lease.claims for limit in one.limits):
             return emit
-        reserved, told = call.reserved, 0
+        reserved, told, size_bytes = call.reserved, 0, 0
+        dialect: str = getattr(request, "dialect", OPENAI)
 
         async def told_to(deltas: Sequence[Delta]) -> None:
-            nonlocal reserved, told
+            nonlocal reserved, told, size_bytes
             is_first = not told
             told += len(deltas)
-            if told > reserved:
-                more = max(MORE_TOKENS, told - reserved)
+            tokens, spoken = told, call.dialect or dialect
+            if spoken != OPENAI:
+                size_bytes += sum(size_of(delta, spoken) for delta in deltas)
+                tokens = max(told, math.ceil(size_bytes / BYTES_PER_TOKEN))
+            if tokens > reserved:
+                more = max(MORE_TOKENS, tokens - reserved)
                 try:
                     await self._extend(lease, Cost(tokens=more, pico_usd=more * needs.answer_price))
                 except PenstockError:
@@ -134,25 +147,26 @@ class Reservations:
         return told_to
 
     async def settle(self, call: Call, lease: Lease) -> None:
-        """Once, however the call ended. A call of unknown cost takes what was expected of its money."""
+        """Once, after it was accounted. A call of unknown cost takes what was expected of its money."""
         call.lease = None
-        if call.cost is None:
-            call.cost = cost_of_call(call)
         usage = call.usage
         if usage is not None and usage.completion_tokens:
             self._learn(call.labels.route, usage.completion_tokens)
         tokens = 0 if usage is None else usage.total_tokens
         pico = call.needs.cost.pico_usd if call.cost is None else call.cost.total
         if self._alerts is not None:
-            self._alerts.settled(lease, self._held[lease], pico)
+            try:
+                self._alerts.settled(lease, self._held[lease], pico)
+            except Exception:  # noqa: BLE001 - a bug there may not keep what the call reserved
+                _log.exception("bug in the alerts of budgets", id=call.id)
         await self._settle(lease, Cost(1, tokens, pico))
 
     # -- of a target
 
     @contextlib.asynccontextmanager
-    async def of_attempt(self, call: Call, deployment: Deployment) -> AsyncIterator[None]:
+    async def of_attempt(self, call: Call, request: Request, deployment: Deployment) -> AsyncIterator[None]:
         """Raises UpstreamRateLimited: another target may have room."""
-        needs = call.needs or Needs(Cost(1, call.body_bytes // BYTES_PER_TOKEN + round(USUAL_ANSWER)))
+        needs = call.needs or Needs(Cost(1, _prompt_tokens(call, request) + round(USUAL_ANSWER)))
         found, _ = await self._ask(deployment.claims, needs)
         if isinstance(found, Refusal):
             self._count(found)
@@ -174,17 +188,24 @@ class Reservations:
         """Keeps the leases of running calls alive."""
         while True:
             await asyncio.sleep(BEAT_S)
-            if self._held:
+            held = [*self._held]
+            for first in range(0, len(held), BEAT_TOGETHER):
+                some = [lease for lease in held[first : first + BEAT_TOGETHER] if lease in self._held]
                 try:
-                    await self._ledger.heartbeat([*self._held], self._clock.monotonic())
+                    await self._ledger.heartbeat(some, self._clock.monotonic())
                 except LedgerUnavailable:
                     continue  # the ledger has said so in the log
+                except Exception:  # noqa: BLE001 - a bug in there must not stop the gateway
+                    _log.exception("bug in the heartbeat of leases")
 
     async def close(self) -> None:
         """Everything is settled, as far as the store answers."""
         if self._settling:
             await asyncio.wait(self._settling, timeout=_SETTLED_IN_S)
-        await self._ledger.close()
+        try:
+            await self._ledger.close()
+        except LedgerUnavailable as exc:
+            _log.warning("what is left of budgets was not given back", error=str(exc))
 
     async def _ask(self, claims: Sequence[Claim], needs: Needs) -> tuple[Lease | Refusal, Needs]:
         """Also what was reserved: not the answer, where no limit has ever room for it."""
@@ -232,9 +253,9 @@ class Reservations:
     # -- what is expected
 
     def _needs(self, call: Call, request: Request, route: Route) -> Needs:
-        prompt = call.body_bytes // BYTES_PER_TOKEN
         if request.__class__ is ChatRequest and request.counts_only:
             return _NOTHING
+        prompt = _prompt_tokens(call, request)
         answer = 0
         if request.operation in _ANSWERS:
             usual = self._answers.get(route.name, USUAL_ANSWER)
@@ -262,12 +283,20 @@ class Reservations:
             self._alerts.refused(refusal)
 
 
+def _prompt_tokens(call: Call, request: Request) -> int:
+    """By the bytes of its text; what images, sounds and files take is known when it is answered."""
+    size_bytes = call.body_bytes
+    if size_bytes > LARGE_BYTES:
+        size_bytes = max(0, size_bytes - media_bytes(getattr(request, "body", None)))
+    return size_bytes // BYTES_PER_TOKEN
+
+
 def refused(refusal: Refusal) -> PenstockError:
     """In words for the caller: which limit, how much of it is used, and when there is room again."""
     scope, limit = refusal.scope, refusal.limit
     name, *models = scope.id.split(" ")  # config.claims writes it so
     whose = f"the {scope.kind} {name!r}" + (f" for {', '.join(models)}" if models else "")
-    room = "" if refusal.retry_after_s is None else f" There is room in {_seconds(refusal.retry_after_s)}."
+    room = "" if refusal.retry_after_s is None else f" There is room in {_time(refusal.retry_after_s)}."
     if limit.resource == "concurrency":
         return ConcurrencyLimitExceeded(
             f"Too many calls at once: {whose} has {refusal.used + refusal.reserved} under way"
@@ -288,11 +317,19 @@ def refused(refusal: Refusal) -> PenstockError:
     return RateLimitExceeded(f"The limit is reached: {said}", retry_after_s=refusal.retry_after_s)
 
 
+_UNITS = (("days", 86_400), ("hours", 3_600))
+
+
 def _within(window: int | str | None) -> str:
     if isinstance(window, int):
-        return f"in any {_seconds(window)}"
+        exact = [(unit, length) for unit, length in _UNITS if window % length == 0]
+        return f"in any {_time(window, exact)}"
     return "in all" if window == "total" else f"a {window}"
 
 
-def _seconds(seconds: float) -> str:
+def _time(seconds: float, units: Sequence[tuple[str, int]] = _UNITS) -> str:
+    """Rounded up: 59.2 -> 60 s, 811071 -> 10 days."""
+    for unit, length in units:
+        if seconds >= 2 * length:
+            return f"{math.ceil(seconds / length)} {unit}"
     return f"{max(1, math.ceil(seconds))} s"

@@ -23,6 +23,7 @@ from penstock.types.money import format_usd
 from penstock.types.wire import Encoder
 
 PING_S = 15.0
+SOON_S = 1.0
 MAX_DROPPED_CHARS = 2_000  # of names that the client made up
 
 
@@ -153,13 +154,13 @@ def limit_lines(call: Call) -> str:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, OpenAI's names: of the tightest limits."""
     lines = ""
     resources: tuple[Resource, ...] = ("requests", "tokens")
+    refusal = call.refusal
+    rests = call.lease.rests() if call.lease is not None and refusal is None else ()
     for resource in resources:
-        rest = None
-        if call.refusal is not None:
-            if call.refusal.limit.resource == resource:
-                rest = call.refusal.rest()
-        elif call.lease is not None:
-            rest = tightest(call.lease.rests(), resource)
+        if refusal is None:
+            rest = tightest(rests, resource)
+        else:
+            rest = refusal.rest() if refusal.limit.resource == resource else None
         if rest is not None:
             lines += (
                 f"x-ratelimit-limit-{resource}: {rest.limit.amount}\r\n"
@@ -197,8 +198,14 @@ def header_value(text: str) -> str:
 
 
 def retry_lines(error: PenstockError) -> str:
-    """`retry-after` (whole seconds, rounded up) and `retry-after-ms`, which the OpenAI SDKs prefer."""
-    if error.retry_after_s is None:
-        return ""
-    seconds = max(0.0, error.retry_after_s)
+    """`retry-after` (whole seconds, rounded up) and `retry-after-ms`, which the OpenAI SDKs prefer.
+
+    Every 429 and 503 that is worth a retry has them; where nobody knows how long it takes, soon.
+    """
+    seconds = error.retry_after_s
+    if seconds is None:
+        if not error.retryable or error.status not in {429, 503}:
+            return ""
+        seconds = SOON_S
+    seconds = max(0.0, seconds)
     return f"retry-after: {-int(-seconds // 1)}\r\nretry-after-ms: {round(seconds * 1000)}\r\n"

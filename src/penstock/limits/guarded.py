@@ -238,7 +238,7 @@ class Guarded:
             lost, cost = self._pending.pop(next(iter(self._pending)))
             _log.error("a settled call is lost to the limits: %s, %s", lost.id, cost)
         self._pending[lease.id] = lease, actual
-        if not self._tasks:
+        if all(task.done() for task in self._tasks):  # one that has just ended is still in there
             spawn(self._tasks, self._tell(), "settle what is pending")
 
     def _remember(self, lease: Lease) -> None:

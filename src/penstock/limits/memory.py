@@ -10,6 +10,7 @@ slice runs and keeps its total, so nothing is summed; a lease points at the slic
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from itertools import islice
 from typing import Final, Protocol
@@ -20,7 +21,7 @@ from penstock.lib.clock import Clock
 from penstock.limits import rows as counting
 from penstock.limits import windows
 from penstock.limits.rows import BLOCKS, CONCURRENCY, NEVER_US, Entry, Row, amounts
-from penstock.types.ledger import FREE, PERIODS, Claim, Cost, Lease, Refusal, Rest, Scope
+from penstock.types.ledger import FREE, PERIODS, Claim, Cost, Lease, LedgerUnavailable, Refusal, Rest, Scope
 from penstock.types.ledger import Row as Line
 
 KEPT_S: Final = 3600.0  # an expired lease is known so long, and can still be settled exactly
@@ -262,12 +263,14 @@ class MemoryLedger:
         ]
 
     async def close(self) -> None:
-        """Gives back what was promised and is not used, and closes `blocks`."""
-        for account in self._accounts.values():
-            for row in account.all_rows.values():
-                await self._give(account.scope, row, row.total)
-        if self._blocks is not None:
-            await self._blocks.close()
+        """Gives back what was promised and is not used, and closes `blocks`. Raises LedgerUnavailable."""
+        try:
+            for account in self._accounts.values():
+                for row in account.all_rows.values():
+                    await self._give(account.scope, row, row.total)
+        finally:
+            if self._blocks is not None:
+                await self._blocks.close()
 
     # -- accounts
 
@@ -317,8 +320,8 @@ class MemoryLedger:
     def _prolong(self, lease: Held, now_us: int) -> None:
         """A lease that had expired takes its slots again, whoever has them: its call runs."""
         if lease.expires_us <= now_us:
-            for account in lease.accounts:
-                for row in account.rows:
+            for claim, account in zip(lease.claims, lease.accounts, strict=True):
+                for row in self._rows(claim, account, now_us):
                     if row.resource == CONCURRENCY:
                         row.current.reserved += 1
                         row.total += 1
@@ -414,14 +417,19 @@ class MemoryLedger:
         for account in accounts:
             for row in account.rows:
                 if row.taken is not None and row.taken - row.total > row.spare:
-                    await self._give(account.scope, row, row.total + row.limit.amount // BLOCKS)
+                    with contextlib.suppress(LedgerUnavailable):  # a later call does it
+                        await self._give(account.scope, row, row.total + row.limit.amount // BLOCKS)
 
     async def _give(self, scope: Scope, row: Row, needed: int) -> None:
         if self._blocks is None or row.taken is None or needed >= row.taken:
             return
         number, spare, row.taken = row.current.number, row.taken - needed, needed
         row.set_limit(row.limit)  # before it is given: what is asked meanwhile is promised anew
-        await self._blocks.take(scope, row.limit.key, number, -spare)
+        try:
+            await self._blocks.take(scope, row.limit.key, number, -spare)
+        except LedgerUnavailable:
+            self._took(row, number, spare)
+            raise
 
     async def _take(self, scope: Scope, row: Row, needed: int) -> None:
         if self._blocks is None or row.taken is None or needed <= row.taken:

@@ -7,15 +7,19 @@ redis://, rediss://     Redis or Valkey
 
 import asyncio
 import importlib
+import logging
 from pathlib import Path
 from typing import Final
 
 from penstock.lib.clock import Clock
 from penstock.limits.guarded import Guarded
 from penstock.limits.memory import MemoryLedger
-from penstock.types.ledger import Ledger
+from penstock.types.ledger import Claim, Ledger, LedgerUnavailable, Limit, Scope
 
 FILE: Final = "limits.db"
+_NOBODY: Final = Claim(Scope("key", ""), (Limit("requests", 1, 1),))
+
+_log = logging.getLogger(__name__)
 
 
 async def open_ledger(
@@ -32,7 +36,12 @@ async def open_ledger(
     await _load("redis")
     from penstock.limits.redis import RedisLedger
 
-    return Guarded(RedisLedger(store), clock, replicas=processes)
+    ledger = Guarded(RedisLedger(store), clock, replicas=processes)
+    try:
+        await ledger.report([_NOBODY], clock.monotonic())
+    except LedgerUnavailable as exc:  # a wrong password is known now, not when the first call is refused
+        _log.warning("the store of the limits does not answer yet; each scope's policy decides: %s", exc)
+    return ledger
 
 
 async def _memory(clock: Clock, data_dir: Path | None) -> Ledger:
@@ -67,5 +76,7 @@ async def _load(backend: str) -> None:
 def _file(data_dir: Path | None) -> Path:
     if data_dir is None:
         raise ValueError("a ledger in a file needs a data folder")
-    data_dir.mkdir(parents=True, exist_ok=True)
-    return data_dir / FILE
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = data_dir / FILE
+    file.touch(mode=0o600)  # who spends how much concerns its owner alone
+    return file

@@ -32,6 +32,7 @@ class PostgresLedger(SharedLedger):
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self._tidied = ""  # up to this scope, in their order
 
     @classmethod
     async def open(cls, url: str, *, connections: int = 16, timeout_s: float = 5.0) -> Self:
@@ -84,7 +85,9 @@ class PostgresLedger(SharedLedger):
         return [shared.row(scope, limit, slices) for (scope, limit), slices in zip(limits, told, strict=True)]
 
     async def tidy(self) -> bool:
-        return bool(await self._call("SELECT ledger_tidy($1, $2)", KEPT_US, TIDIED) == TIDIED)
+        last = await self._call("SELECT ledger_tidy($1, $2, $3)", KEPT_US, self._tidied, TIDIED)
+        self._tidied = last or ""
+        return last is not None
 
     async def close(self) -> None:
         await self._pool.close()

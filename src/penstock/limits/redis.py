@@ -1,7 +1,8 @@
 """The ledger in Redis 7 or Valkey, for several processes: one script, one round trip, the server's clock.
 
-    scope      two hashes that expire by themselves; at most 33 slices for each limit, whatever its traffic
-    lease      one field for each of its scopes, while it runs
+    scope      a hash that expires by itself
+    limit      of it at most 33 fields, one for each slice that holds something, whatever the traffic
+    lease      one field in each of its scopes, while it runs
 
 Scripts are sent once and called by their hash. All keys lie in one slot of a cluster, for a reservation takes
 several at once. The server must neither evict keys (`maxmemory-policy noeviction`) nor set its clock by
@@ -11,21 +12,25 @@ booked whole.
 A lost connection leaves open whether a script ran. A lease reserved without our hearing of it expires.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, Final
 
-import redis.asyncio as client
+from hiredis import pack_command
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from penstock.limits import shared
 from penstock.limits.shared import KEPT_US, Seal, SharedLedger, Slices, ttl_us
+from penstock.limits.windows import SECOND_US
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
 
-VERSION: Final = 1  # of what is stored
+VERSION: Final = 2  # of what is stored
+BILLION: Final = 10**9  # amounts come in two parts
 KNOWN: Final = 10_000  # scopes whose arguments are kept ready
 
 
@@ -49,25 +54,59 @@ class Script:
 RESERVE, SETTLE, HEARTBEAT, REPORT = (Script(name) for name in ("reserve", "settle", "heartbeat", "report"))
 
 
+class Connections:
+    """`most` of them, each for one question at a time; who finds none free waits, `timeout_s` at most in all.
+
+    They are redis-py's, so that a URL means what it means there. Its client and its pool are left out: for
+    each question they make a task, take locks and pack the words one by one, which takes longer than the
+    script.
+    """
+
+    def __init__(self, url: str, most: int, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._pool: Any = ConnectionPool.from_url(  # makes and checks them, and holds none
+            url,
+            socket_timeout=None,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),  # what may have been done is not done again
+            decode_responses=True,
+            protocol=2,
+            driver_info=None,  # to find its own version it reads files, for each connection
+        )
+        self._free = asyncio.Semaphore(most)
+        self._made: list[Any] = []
+        self._idle: list[Any] = []
+
+    async def ask(self, *words: str | int) -> Any:
+        """Raises RedisError, OSError, TimeoutError."""
+        async with asyncio.timeout(self._timeout_s), self._free:
+            if self._idle:
+                connection = self._idle.pop()
+            else:
+                connection = self._pool.make_connection()
+                self._made.append(connection)
+            try:
+                await self._pool.ensure_connection(connection)
+                packed = pack_command(words)  # type: ignore[arg-type]  # hiredis says: of one word
+                await connection.send_packed_command([packed], check_health=False)
+                return await connection.read_response()  # one that is not waited for closes the connection
+            finally:
+                self._idle.append(connection)
+
+    async def close(self) -> None:
+        for connection in self._made:
+            await connection.disconnect()
+
+
 class RedisLedger(SharedLedger):
-    """`connections` bounds the pool; a call that finds none free waits, `timeout_s` at most."""
+    """`connections` bounds how many questions are asked at once."""
 
     def __init__(
         self, url: str, *, prefix: str = "penstock", connections: int = 32, timeout_s: float = 5.0
     ) -> None:
-        pool = client.BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),  # what may have been done is not done again
-            decode_responses=True,
-            driver_info=None,  # to find its own version it reads files, for each connection
-        )
-        self._redis = client.Redis.from_pool(pool)
+        self._connections = Connections(url, connections, timeout_s)
         self._prefix = f"{{{prefix}}}:ledger:{VERSION}:"
-        self._written: dict[str, tuple[object, list[str], list[str]]] = {}
+        self._written: dict[str, tuple[object, str, list[str]]] = {}
 
     async def ask(self, lease: Lease, cost: Cost) -> Refusal | None:
         keys, scopes = self._scopes(lease.claims)
@@ -81,7 +120,7 @@ class RedisLedger(SharedLedger):
                 for scope, limit, slices in told
             ]
             return shared.refused(standing, cost, now_us)
-        totals = [(int(told[at]), told[at + 1]) for at in range(0, len(told), 2)]
+        totals = [(told[at] * BILLION + told[at + 1], told[at + 2]) for at in range(0, len(told), 3)]
         lease.remaining = shared.rests(lease.claims, totals, now_us)
         return None
 
@@ -99,8 +138,8 @@ class RedisLedger(SharedLedger):
         keys: list[str] = []
         arguments: list[str | int] = [KEPT_US]
         for claim, beating in of_scope.values():
-            keys += self._keys(claim)
-            arguments += (shared.keep_s(claim) * 1000, len(beating))
+            keys.append(self._key(claim))
+            arguments += (_keep_us(claim), len(beating))
             for lease in beating:
                 arguments += (lease.id, ttl_us(lease))
         if keys:
@@ -116,17 +155,16 @@ class RedisLedger(SharedLedger):
         ]
 
     async def close(self) -> None:
-        await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        await self._connections.close()
 
     async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
         try:
             try:
-                return await self._redis.evalsha(script.hash, len(keys), *keys, *arguments)
+                return await self._connections.ask("EVALSHA", script.hash, len(keys), *keys, *arguments)
             except NoScriptError:
-                return await self._redis.eval(script.text, len(keys), *keys, *arguments)
+                return await self._connections.ask("EVAL", script.text, len(keys), *keys, *arguments)
         except (RedisError, OSError, TimeoutError) as exc:
-            raise LedgerUnavailable(f"Redis: {exc}") from exc
+            raise LedgerUnavailable(f"Redis: {str(exc) or 'no answer'}") from exc
 
     def _scopes(self, claims: Sequence[Claim]) -> tuple[list[str], list[str]]:
         """Keys and arguments of scopes, as `open` in common.lua reads them."""
@@ -136,26 +174,36 @@ class RedisLedger(SharedLedger):
             found = self._written.get(claim.key)
             if found is None or found[0] is not claim.limits:
                 found = self._write(claim)
-            keys += found[1]
+            keys.append(found[1])
             arguments += found[2]
         return keys, arguments
 
-    def _write(self, claim: Claim) -> tuple[object, list[str], list[str]]:
+    def _write(self, claim: Claim) -> tuple[object, str, list[str]]:
         if len(self._written) >= KNOWN:
             self._written.clear()
-        arguments = [str(shared.keep_s(claim) * 1000), str(len(claim.limits))]
+        arguments = [str(_keep_us(claim)), str(len(claim.limits))]
         for limit in claim.limits:
             window = "" if limit.window is None else str(limit.window)
             arguments += (limit.resource, window, str(limit.amount))
-        written = self._written[claim.key] = (claim.limits, self._keys(claim), arguments)
+        written = self._written[claim.key] = (claim.limits, self._key(claim), arguments)
         return written
 
-    def _keys(self, claim: Claim) -> list[str]:
-        return [f"{self._prefix}{claim.key}", f"{self._prefix}{claim.key}:leases"]
+    def _key(self, claim: Claim) -> str:
+        return f"{self._prefix}{claim.key}"
 
 
-def _slices(told: list[str]) -> Slices:
+def _keep_us(claim: Claim) -> int:
+    return shared.keep_s(claim) * SECOND_US
+
+
+def _slices(told: list[int]) -> Slices:
+    """Of each its number, then used, reserved, expired in two parts."""
     return [
-        (int(told[at]), int(told[at + 1]), int(told[at + 2]), int(told[at + 3]))
-        for at in range(0, len(told), 4)
+        (
+            told[at],
+            told[at + 1] * BILLION + told[at + 2],
+            told[at + 3] * BILLION + told[at + 4],
+            told[at + 5] * BILLION + told[at + 6],
+        )
+        for at in range(0, len(told), 7)
     ]

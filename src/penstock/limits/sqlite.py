@@ -128,7 +128,8 @@ def _transaction(
     try:
         results = [work(connection) for work in works]
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # of some errors SQLite rolls back by itself
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
     return results
@@ -399,12 +400,16 @@ def _end(
 
 
 def _heartbeat(connection: sqlite3.Connection, now_us: int, leases: Sequence[Lease]) -> None:
+    accounts: dict[str, _Account] = {}
     for lease in leases:
         for claim in lease.claims:
-            account = _Account(connection, claim, now_us)
+            account = accounts.get(claim.key)
+            if account is None:
+                account = accounts[claim.key] = _Account(connection, claim, now_us)
             if (held := account.held(lease.id)) is not None:
                 account.prolong(lease, held)
-            account.save()
+    for account in accounts.values():
+        account.save()
 
 
 def _report(connection: sqlite3.Connection, now_us: int, claims: Sequence[Claim]) -> list[Row]:

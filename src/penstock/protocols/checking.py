@@ -135,9 +135,12 @@ def _fits(type_: inspect.Type, value: Any) -> bool:
 
 
 def _in_range(type_: inspect.FloatType | inspect.IntType, value: float) -> bool:
-    low = type_.ge if type_.ge is not None else value
-    high = type_.le if type_.le is not None else value
-    return low <= value <= high
+    return (
+        (type_.ge is None or value >= type_.ge)
+        and (type_.gt is None or value > type_.gt)
+        and (type_.le is None or value <= type_.le)
+        and (type_.lt is None or value < type_.lt)
+    )
 
 
 def _alternatives(types: Sequence[inspect.Type]) -> Iterator[inspect.Type]:
@@ -182,9 +185,16 @@ def _sentence(param: str, value: Any, types: list[inspect.Type], what: str) -> s
 def _limit(type_: inspect.Type, value: Any) -> str | None:
     match type_:
         case inspect.IntType() | inspect.FloatType() if not _in_range(type_, value):
-            if type_.le is None:
-                return f"is {value}; it must be at least {_plain(type_.ge)}"
-            return f"is {value}; it must be from {_plain(type_.ge)} to {_plain(type_.le)}"
+            if type_.ge is not None and type_.le is not None:
+                return f"is {value}; it must be from {_plain(type_.ge)} to {_plain(type_.le)}"
+            bounds = (
+                ("at least", type_.ge),
+                ("above", type_.gt),
+                ("at most", type_.le),
+                ("below", type_.lt),
+            )
+            said = " and ".join(f"{word} {_plain(limit)}" for word, limit in bounds if limit is not None)
+            return f"is {value}; it must be {said}"
         case inspect.StrType() if type_.pattern and not re.search(type_.pattern, value):
             pattern = type_.pattern.removeprefix(r"\A").removesuffix(r"\Z")
             return f"is {quoted(value)}; it must match {pattern}"

@@ -354,18 +354,18 @@ def _estimated_tokens(choices: list[JSON]) -> int:
 def estimated_prompt_tokens(request: ChatRequest | CompletionRequest) -> int:
     """By the bytes of what it says; media that it carries are not text, and count nothing."""
     source = request.body.get("messages") or request.body.get("prompt") or request.body
-    return max(1, (len(_encode(source)) - _media_bytes(source)) // BYTES_PER_TOKEN)
+    return max(1, (len(_encode(source)) - media_bytes(source)) // BYTES_PER_TOKEN)
 
 
 _LEAST_MEDIA_BYTES = 512
 
 
-def _media_bytes(value: Any) -> int:
+def media_bytes(value: Any) -> int:
     """Of texts that are base64: a URL with the data in it, or one long word."""
     if value.__class__ is dict:
-        return sum(map(_media_bytes, value.values()))
+        return sum(map(media_bytes, value.values()))
     if value.__class__ is list:
-        return sum(map(_media_bytes, value))
+        return sum(map(media_bytes, value))
     if value.__class__ is not str or len(value) < _LEAST_MEDIA_BYTES:
         return 0
     is_media = value.startswith("data:") or (value.isascii() and " " not in value and "\n" not in value)

@@ -75,6 +75,8 @@ async def backup(store: ScriptedStore, target: Path, *, report: Report = lambda 
     """
     if not await store.read(migrations.applied):
         raise InvalidRequest(f"{store.place} is empty: there is nothing to copy.")
+    if isinstance(store, SQLiteStore) and await asyncio.to_thread(_is_same, target, Path(store.place)):
+        raise InvalidRequest(f"{target} is the database itself: name another file.")
     half = target.with_name(f"{target.name}.part")
     try:
         await asyncio.to_thread(_begin, half)
@@ -89,6 +91,10 @@ async def backup(store: ScriptedStore, target: Path, *, report: Report = lambda 
         await asyncio.to_thread(half.replace, target)
     finally:
         await asyncio.to_thread(half.unlink, missing_ok=True)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and one.samefile(other)
 
 
 def _begin(half: Path) -> None:

@@ -61,6 +61,7 @@ def configure(level: str, *, stream: TextIO | None = None) -> "LineWriter":
     )
     logging.basicConfig(level=number, handlers=[handler], force=True)
     logging.getLogger("uvicorn").setLevel(max(number, logging.WARNING))  # its notes repeat what we print
+    logging.getLogger("asyncpg").setLevel(logging.ERROR)  # a database that is down is told of by who asks it
     _write_call = writer.put if number <= logging.INFO else None
     return writer
 

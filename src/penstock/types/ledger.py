@@ -66,17 +66,20 @@ class Claim(msgspec.Struct, eq=False, frozen=True):
     """A scope and its limits. A ledger knows a claim again by `key` and the identity of `limits`.
 
     on_failure: what happens while a shared store does not answer.
+    key, has_alerts: of scope and limits; nobody gives them.
     """
 
     scope: Scope
     limits: tuple[Limit, ...]
     on_failure: FailurePolicy = "local-share"
     key: str = ""
+    has_alerts: bool = False
 
     def __post_init__(self) -> None:
         if len({limit.key for limit in self.limits}) < len(self.limits):
             raise ValueError(f"{self.scope.kind} {self.scope.id}: two limits of one resource and window")
         force_setattr(self, "key", f"{self.scope.kind}:{self.scope.id}")
+        force_setattr(self, "has_alerts", any(limit.alerts for limit in self.limits))
 
 
 class Cost(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ Rules
 - Stamps are Unix seconds. Those of leases are of the store's clock, which all processes share.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -27,13 +28,17 @@ Period = Literal["day", "week", "month", "total"]
 
 SQLITE = "sqlite:///"
 POSTGRES = ("postgresql://", "postgres://")
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:[0-9]{1,5})?")  # one of several, with commas between them
 
 
 def is_store_url(url: str) -> bool:
     """Whether it names a file or a server; a database in memory would be gone with its connection."""
     if url.startswith(SQLITE):
         return url.removeprefix(SQLITE) not in {"", ":memory:"}
-    return url.startswith(POSTGRES)
+    if not url.startswith(POSTGRES):
+        return False
+    hosts = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+    return all(_HOST.fullmatch(host) for host in hosts.split(","))
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,28 +1,26 @@
--- Version 1 of what is stored. Common to the scripts of the ledger: it stands before each of them.
+-- Version 2 of what is stored. Common to the scripts of the ledger: it stands before each of them.
 --
--- A scope is two hashes. KEYS[2i - 1] is its counts, KEYS[2i] the leases that hold something of it.
+-- A scope is one hash, a key of KEYS. Its fields are packed (MessagePack), amounts as two numbers each:
 --
---   counts  <limit>           "<running slice> <total>"
---           <limit>:<slice>   "<used> <reserved> <expired>"
---           due               no lease expires before, and none that expired is forgotten before
---   leases  <lease>           "<expires>;<limit>:<slice>:<amount>:<state>;..."
---                             state: r reserved, x expired, g the slot of an expired lease: given back
---                             "<expires>;over": settled for good; what was asked before and comes late is refused
+--   times            due, ends: no lease expires before `due`, and none that expired is forgotten before; the key
+--                    itself does not expire before `ends`
+--   <limit>          the number of the running slice, the total, and used, reserved, expired of that slice
+--   <limit>:<slice>  used, reserved, expired of an earlier one
+--   @<lease>         expires, whether it is over, {limit, slice, amount, state of each entry ...}
+--                    state: r reserved, x expired, g the slot of an expired lease: given back
+--                    over: settled for good; what was asked before and comes late is refused
 --
 -- What the words mean is told in rows.py and windows.py. Times are microseconds of this server. Lua's numbers
 -- are exact to 2^53 only, so amounts are pairs {billions, rest}.
 
 local SLICES = 32
 local BILLION = 1e9
+local FOREVER = -1
+local NONE = {0, 0}
 
 local function num(text)
   if #text <= 9 then return {0, tonumber(text)} end
   return {tonumber(string.sub(text, 1, -10)), tonumber(string.sub(text, -9))}
-end
-
-local function str(n)
-  if n[1] == 0 then return string.format('%d', n[2]) end
-  return string.format('%d%09d', n[1], n[2])
 end
 
 local function add(a, b)
@@ -37,7 +35,7 @@ end
 
 -- Never below nothing.
 local function minus(a, b)
-  if less(a, b) then return {0, 0} end
+  if less(a, b) then return NONE end
   local rest = a[2] - b[2]
   if rest < 0 then return {a[1] - b[1] - 1, rest + BILLION} end
   return {a[1] - b[1], rest}
@@ -75,248 +73,302 @@ local function slice_of(window, now)
   return 0
 end
 
--- Fields of the counts are read once and written at the end.
+-- What fields hold: how it is read, and written.
 
-local function parsed(field, text)
-  if not text then return nil end
-  if field == 'due' then return tonumber(text) end
-  if string.find(field, ':', 1, true) then
-    local used, reserved, expired = string.match(text, '^(%d+) (%d+) (%d+)$')
-    return {used = num(used), reserved = num(reserved), expired = num(expired)}
+local TIMES = {
+  read = function(text)
+    local due, ends = cmsgpack.unpack(text)
+    return {due = due, ends = ends}
+  end,
+  write = function(times) return cmsgpack.pack(times.due, times.ends) end,
+}
+
+local HEAD = {
+  read = function(text)
+    local number, t1, t2, u1, u2, r1, r2, x1, x2 = cmsgpack.unpack(text)
+    return {number = number, total = {t1, t2}, used = {u1, u2}, reserved = {r1, r2}, expired = {x1, x2}}
+  end,
+  write = function(head)
+    local total, used, reserved, expired = head.total, head.used, head.reserved, head.expired
+    return cmsgpack.pack(head.number, total[1], total[2], used[1], used[2], reserved[1], reserved[2],
+      expired[1], expired[2])
+  end,
+}
+
+local SLICE = {
+  read = function(text)
+    local u1, u2, r1, r2, x1, x2 = cmsgpack.unpack(text)
+    return {used = {u1, u2}, reserved = {r1, r2}, expired = {x1, x2}}
+  end,
+  write = function(slice)
+    local used, reserved, expired = slice.used, slice.reserved, slice.expired
+    return cmsgpack.pack(used[1], used[2], reserved[1], reserved[2], expired[1], expired[2])
+  end,
+}
+
+local HOLD = {
+  read = function(text)
+    local expires, is_over, flat = cmsgpack.unpack(text)
+    local entries = {}
+    for i = 1, #flat, 5 do
+      entries[#entries + 1] = {
+        limit = flat[i], number = flat[i + 1], amount = {flat[i + 2], flat[i + 3]}, state = flat[i + 4]}
+    end
+    return {expires = expires, is_over = is_over, entries = entries}
+  end,
+  write = function(hold)
+    local flat, at = {}, 0
+    for _, entry in ipairs(hold.entries) do
+      flat[at + 1], flat[at + 2] = entry.limit, entry.number
+      flat[at + 3], flat[at + 4], flat[at + 5] = entry.amount[1], entry.amount[2], entry.state
+      at = at + 5
+    end
+    return cmsgpack.pack(hold.expires, hold.is_over or false, flat)
+  end,
+}
+
+-- Fields are fetched together, read when they are asked for, and written together at the end.
+
+local function scope_of(key, keep)
+  return {key = key, keep = keep, limits = {}, texts = {}, values = {}, dirty = {}}
+end
+
+local MOST = 1000 -- of a command: Lua's stack is bounded
+
+local function fetch(scope, fields)
+  for first = 1, #fields, MOST do
+    local texts = redis.call('HMGET', scope.key, unpack(fields, first, math.min(#fields, first + MOST - 1)))
+    for i, text in ipairs(texts) do scope.texts[fields[first + i - 1]] = text end
   end
-  local number, total = string.match(text, '^(%d+) (%d+)$')
-  return {number = tonumber(number), total = num(total)}
 end
 
-local function written(field, value)
-  if field == 'due' then return string.format('%d', value) end
-  if value.total then return string.format('%d ', value.number) .. str(value.total) end
-  return str(value.used) .. ' ' .. str(value.reserved) .. ' ' .. str(value.expired)
-end
-
-local function read(scope, fields)
-  local unknown = {}
-  for _, field in ipairs(fields) do
-    if scope.cache[field] == nil then unknown[#unknown + 1] = field end
+local function get(scope, kind, field)
+  local value = scope.values[field]
+  if value == nil then
+    local text = scope.texts[field]
+    if text == nil then text = redis.call('HGET', scope.key, field) end
+    value = text and kind.read(text)
+    scope.values[field] = value
   end
-  if #unknown == 0 then return end
-  local texts = redis.call('HMGET', scope.key, unpack(unknown))
-  for i, field in ipairs(unknown) do scope.cache[field] = parsed(field, texts[i]) or false end
+  return value
 end
 
-local function get(scope, field)
-  if scope.cache[field] == nil then read(scope, {field}) end
-  return scope.cache[field] or nil
+-- false takes the field away.
+local function put(scope, kind, field, value)
+  scope.values[field] = value
+  scope.dirty[field] = kind
 end
 
-local function put(scope, field, value)
-  scope.cache[field] = value or false
-  scope.dirty[field] = true
-end
-
-local function field_of(limit, number)
-  return string.format('%s:%d', limit, number)
-end
-
-local function slice(scope, limit, number)
-  return get(scope, field_of(limit, number))
-end
-
--- Adds to a slice and to the total. Each of used, reserved, expired is {added, taken away}.
-local function change(scope, limit, number, changes)
-  local field = field_of(limit, number)
-  local found = get(scope, field) or {used = {0, 0}, reserved = {0, 0}, expired = {0, 0}}
-  local head = get(scope, limit) or {number = number, total = {0, 0}}
-  for name, by in pairs(changes) do
-    found[name] = minus(add(found[name], by[1]), by[2])
-    if name ~= 'expired' then head.total = minus(add(head.total, by[1]), by[2]) end
+local function write(scope)
+  local values, gone = {}, {}
+  for field, kind in pairs(scope.dirty) do
+    local value = scope.values[field]
+    if value then
+      values[#values + 1] = field
+      values[#values + 1] = kind.write(value)
+    else
+      gone[#gone + 1] = field
+    end
   end
-  put(scope, field, found)
-  put(scope, limit, head)
+  for first = 1, #values, MOST do
+    redis.call('HSET', scope.key, unpack(values, first, math.min(#values, first + MOST - 1)))
+  end
+  for first = 1, #gone, MOST do
+    redis.call('HDEL', scope.key, unpack(gone, first, math.min(#gone, first + MOST - 1)))
+  end
+end
+
+local function head_of(scope, key, number)
+  return get(scope, HEAD, key) or {number = number, total = NONE, used = NONE, reserved = NONE, expired = NONE}
+end
+
+local function field_of(key, number)
+  return string.format('%s:%d', key, number)
+end
+
+-- What a slice holds, and where; false: it does not exist.
+local function slice(scope, key, number)
+  local head = get(scope, HEAD, key)
+  if head and head.number == number then return head, HEAD, key end
+  local field = field_of(key, number)
+  return get(scope, SLICE, field), SLICE, field
+end
+
+-- Adds to what is used, reserved or expired of a slice, and to the total.
+local function change(scope, key, number, name, more, taken)
+  local head = head_of(scope, key, number)
+  put(scope, HEAD, key, head)
+  local found, kind, field = slice(scope, key, number)
+  found = found or {used = NONE, reserved = NONE, expired = NONE}
+  found[name] = minus(add(found[name], more), taken)
+  put(scope, kind, field, found)
+  if name ~= 'expired' then head.total = minus(add(head.total, more), taken) end
 end
 
 -- Goes on to the slice of now, never back; what counts no more is dropped.
 local function roll(scope, limit, now)
-  local number = slice_of(limit.window, now)
-  local head = get(scope, limit.key)
-  if not head then
-    put(scope, limit.key, {number = number, total = {0, 0}})
-  elseif number > head.number then
-    local old = {}
-    for past = math.max(0, head.number - limit.reach), math.min(head.number, number - limit.reach - 1) do
-      old[#old + 1] = field_of(limit.key, past)
+  local number, key = slice_of(limit.window, now), limit.key
+  local head = head_of(scope, key, number)
+  scope.values[key] = head
+  if number > head.number then
+    local oldest, old = number - limit.reach, {}
+    if head.number < oldest then
+      head.total = minus(minus(head.total, head.used), head.reserved)
+    elseif not (is_zero(head.used) and is_zero(head.reserved)) then
+      put(scope, SLICE, field_of(key, head.number), {
+        used = head.used, reserved = head.reserved, expired = head.expired})
     end
-    read(scope, old)
+    for past = math.max(0, head.number - limit.reach), math.min(head.number, oldest) - 1 do
+      old[#old + 1] = field_of(key, past)
+    end
+    fetch(scope, old)
     for _, field in ipairs(old) do
-      local found = get(scope, field)
+      local found = get(scope, SLICE, field)
       if found then
         head.total = minus(minus(head.total, found.used), found.reserved)
-        put(scope, field, nil)
+        put(scope, SLICE, field, false)
       end
     end
-    head.number = number
-    put(scope, limit.key, head)
+    head.number, head.used, head.reserved, head.expired = number, NONE, NONE, NONE
+    put(scope, HEAD, key, head)
   end
-  limit.number = get(scope, limit.key).number
+  limit.number, limit.head = head.number, head
 end
 
-local function read_hold(text)
-  local hold = {entries = {}}
-  for part in string.gmatch(text, '[^;]+') do
-    if part == 'over' then
-      hold.is_over = true
-    elseif hold.expires then
-      local limit, number, amount, state = string.match(part, '^([^:]+):(%d+):(%d+):(%a)$')
-      hold.entries[#hold.entries + 1] = {
-        limit = limit, number = tonumber(number), amount = num(amount), state = state}
-    else
-      hold.expires = tonumber(part)
-    end
-  end
-  return hold
-end
-
-local function write_hold(scope, lease, hold)
-  local parts = {string.format('%d', hold.expires), hold.is_over and 'over' or nil}
-  for _, entry in ipairs(hold.entries) do
-    parts[#parts + 1] = string.format(
-      '%s:%d:%s:%s', entry.limit, entry.number, str(entry.amount), entry.state)
-  end
-  redis.call('HSET', scope.leases, lease, table.concat(parts, ';'))
+local function times_of(scope)
+  return get(scope, TIMES, 'times') or {due = FOREVER, ends = 0}
 end
 
 local function due(scope, at)
-  local before = get(scope, 'due')
-  if not before or at < before then put(scope, 'due', at) end
+  local times = times_of(scope)
+  if times.due == FOREVER or at < times.due then
+    times.due = at
+    put(scope, TIMES, 'times', times)
+  end
 end
 
-local function end_hold(scope, lease, hold)
-  local is_changed = false
+local function lease_field(lease)
+  return '@' .. lease
+end
+
+local function end_hold(scope, field, hold)
   for _, entry in ipairs(hold.entries) do
     if entry.state == 'r' then
-      is_changed = true
       local is_slot = entry.limit == 'concurrency'
       entry.state = is_slot and 'g' or 'x'
+      put(scope, HOLD, field, hold)
       if slice(scope, entry.limit, entry.number) then
-        if is_slot then
-          change(scope, entry.limit, entry.number, {reserved = {{0, 0}, entry.amount}})
-        else
-          change(scope, entry.limit, entry.number, {
-            reserved = {{0, 0}, entry.amount},
-            used = {entry.amount, {0, 0}},
-            expired = {entry.amount, {0, 0}},
-          })
+        change(scope, entry.limit, entry.number, 'reserved', NONE, entry.amount)
+        if not is_slot then
+          change(scope, entry.limit, entry.number, 'used', entry.amount, NONE)
+          change(scope, entry.limit, entry.number, 'expired', entry.amount, NONE)
         end
       end
     end
   end
-  if is_changed then write_hold(scope, lease, hold) end
 end
 
 local function expire(scope, now, kept)
-  local at = get(scope, 'due')
-  if not at or now < at then return end
-  put(scope, 'due', nil)
-  local all = redis.call('HGETALL', scope.leases)
+  local times = times_of(scope)
+  if times.due == FOREVER or now < times.due then return end
+  times.due = FOREVER
+  put(scope, TIMES, 'times', times)
+  local all = redis.call('HGETALL', scope.key)
   for i = 1, #all, 2 do
-    local lease, hold = all[i], read_hold(all[i + 1])
-    if hold.expires > now then
-      due(scope, hold.expires)
-    else
-      end_hold(scope, lease, hold)
-      if hold.expires + kept <= now then
-        redis.call('HDEL', scope.leases, lease)
+    local field = all[i]
+    if string.sub(field, 1, 1) == '@' then
+      scope.texts[field] = all[i + 1]
+      local hold = get(scope, HOLD, field)
+      if hold.expires > now then
+        due(scope, hold.expires)
       else
-        due(scope, hold.expires + kept)
+        end_hold(scope, field, hold)
+        if hold.expires + kept <= now then
+          put(scope, HOLD, field, false)
+        else
+          due(scope, hold.expires + kept)
+        end
       end
     end
   end
 end
 
 -- A lease that had expired takes its slot again, whoever has it: its call runs.
-local function prolong(scope, hold, now, ttl)
+local function prolong(scope, field, hold, now, ttl)
   if hold.is_over then return end
   for _, entry in ipairs(hold.entries) do
     if entry.state == 'g' then
       entry.state = 'r'
-      change(scope, entry.limit, entry.number, {reserved = {entry.amount, {0, 0}}})
+      change(scope, entry.limit, entry.number, 'reserved', entry.amount, NONE)
     end
   end
   hold.expires = now + ttl
+  put(scope, HOLD, field, hold)
   due(scope, hold.expires)
 end
 
-local function hold_of(scope, lease)
-  local text = redis.call('HGET', scope.leases, lease)
-  return text and read_hold(text) or nil
-end
-
--- Scopes and their limits from ARGV[first] on: keep_ms, how many, then resource, window and amount of each.
-local function open(now, kept, first)
+-- Scopes and their limits from ARGV[first] on: keep_us, how many, then resource, window and amount of each. `field`
+-- is that of the lease in question, if there is one.
+local function open(now, kept, first, field)
   local scopes, at = {}, first
-  for i = 1, #KEYS, 2 do
-    local scope = {key = KEYS[i], leases = KEYS[i + 1], keep = tonumber(ARGV[at]), limits = {},
-      cache = {}, dirty = {}}
-    local fields = {'due'}
+  for i = 1, #KEYS do
+    local scope = scope_of(KEYS[i], tonumber(ARGV[at]))
+    local fields = {'times', field}
     local count = tonumber(ARGV[at + 1])
     at = at + 2
-    for _ = 1, count do
+    for l = 1, count do
       local resource, window = ARGV[at], ARGV[at + 1]
       local key = window == '' and resource or resource .. '/' .. window
-      scope.limits[#scope.limits + 1] = {
+      scope.limits[l] = {
         resource = resource, window = window, key = key, amount = num(ARGV[at + 2]),
         reach = tonumber(window) and SLICES or 0}
       fields[#fields + 1] = key
-      fields[#fields + 1] = field_of(key, slice_of(window, now))
       at = at + 3
     end
-    read(scope, fields)
+    fetch(scope, fields)
     for _, limit in ipairs(scope.limits) do roll(scope, limit, now) end
     expire(scope, now, kept)
-    scopes[#scopes + 1] = scope
+    scope.hold = field and get(scope, HOLD, field)
+    scopes[i] = scope
   end
   return scopes
 end
 
-local function close(scopes, least_keep)
+-- Writes what changed, and has the key live as long as that says something: an eighth longer, so that it need not
+-- be said each time.
+local function close(scopes, now, least)
   for _, scope in ipairs(scopes) do
-    local values, gone = {}, {}
-    for field in pairs(scope.dirty) do
-      local value = scope.cache[field]
-      if value then
-        values[#values + 1] = field
-        values[#values + 1] = written(field, value)
-      else
-        gone[#gone + 1] = field
+    if next(scope.dirty) then
+      local keep, times, command = math.max(scope.keep, least), times_of(scope), nil
+      if scope.keep == 0 and times.ends ~= FOREVER then
+        times.ends, command = FOREVER, {'PERSIST', scope.key}
+      elseif scope.keep > 0 and times.ends < now + keep then
+        times.ends = now + math.ceil(keep * 9 / 8)
+        command = {'PEXPIRE', scope.key, string.format('%d', math.ceil((times.ends - now) / 1000))}
       end
-    end
-    if #values > 0 then redis.call('HSET', scope.key, unpack(values)) end
-    if #gone > 0 then redis.call('HDEL', scope.key, unpack(gone)) end
-    for _, key in ipairs({scope.key, scope.leases}) do
-      if scope.keep > 0 then
-        redis.call('PEXPIRE', key, math.ceil(math.max(scope.keep, least_keep)))
-      else
-        redis.call('PERSIST', key)
-      end
+      if command then put(scope, TIMES, 'times', times) end
+      write(scope)
+      if command then redis.call(unpack(command)) end
     end
   end
 end
 
 -- number, used, reserved, expired of each slice that counts, for Python to tell what it means.
 local function slices(scope, limit)
-  local fields, numbers, told = {}, {}, {}
-  for number = math.max(0, limit.number - limit.reach), limit.number do
-    fields[#fields + 1] = field_of(limit.key, number)
-    numbers[#numbers + 1] = number
+  local fields, told = {}, {}
+  for number = math.max(0, limit.number - limit.reach), limit.number - 1 do
+    local field = field_of(limit.key, number)
+    if scope.values[field] == nil then fields[#fields + 1] = field end
   end
-  read(scope, fields)
-  for i, field in ipairs(fields) do
-    local found = get(scope, field)
+  fetch(scope, fields)
+  for number = math.max(0, limit.number - limit.reach), limit.number do
+    local found = slice(scope, limit.key, number)
     if found then
-      told[#told + 1] = string.format('%d', numbers[i])
-      told[#told + 1] = str(found.used)
-      told[#told + 1] = str(found.reserved)
-      told[#told + 1] = str(found.expired)
+      told[#told + 1] = number
+      for _, amount in ipairs({found.used, found.reserved, found.expired}) do
+        told[#told + 1] = amount[1]
+        told[#told + 1] = amount[2]
+      end
     end
   end
   return told

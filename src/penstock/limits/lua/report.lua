@@ -6,5 +6,5 @@ local answer = {now}
 for _, scope in ipairs(scopes) do
   for _, limit in ipairs(scope.limits) do answer[#answer + 1] = slices(scope, limit) end
 end
-close(scopes, kept / 1000)
+close(scopes, now, kept)
 return answer

@@ -322,34 +322,40 @@ BEGIN
 END
 $$;
 
--- Drops what counts no more of some scopes that nobody asks for; returns of how many. It never waits for a scope:
--- one that is locked is asked for.
-CREATE OR REPLACE FUNCTION ledger_tidy(kept_us bigint, most integer) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION ledger_is_past(key text, at_slice bigint, now_us bigint)
+RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT at_slice < ledger_slice(split_part(key, '/', 2), now_us) - ledger_reach(split_part(key, '/', 2))
+$$;
+
+-- Drops what counts no more of the next scopes after one, in their order; returns the last of them, or NULL when
+-- there are no more. It never waits for a scope: one that is locked is asked for.
+CREATE OR REPLACE FUNCTION ledger_tidy(kept_us bigint, after_scope text, most integer)
+RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     now_us bigint := ledger_now_us();
-    idle text;
-    tidied integer := 0;
+    one text;
+    last text;
+    seen integer := 0;
 BEGIN
-    FOR idle IN
-        SELECT scope FROM ledger_leases WHERE due_us <= now_us
+    FOR one IN
+        (SELECT DISTINCT scope FROM ledger_counts WHERE scope > after_scope ORDER BY scope LIMIT most)
         UNION
-        SELECT scope FROM ledger_counts
-        WHERE slice < ledger_slice(split_part(limit_key, '/', 2), now_us)
-                - ledger_reach(split_part(limit_key, '/', 2))
-            OR (used = 0 AND reserved = 0)
-        LIMIT most
+        (SELECT DISTINCT scope FROM ledger_leases WHERE scope > after_scope ORDER BY scope LIMIT most)
+        ORDER BY scope LIMIT most
     LOOP
-        IF pg_try_advisory_xact_lock(1886678900, hashtext(idle)) THEN
-            PERFORM ledger_expire(idle, now_us, kept_us);
+        last := one;
+        seen := seen + 1;
+        IF (
+            EXISTS (SELECT FROM ledger_leases WHERE scope = one AND due_us <= now_us)
+            OR EXISTS (
+                SELECT FROM ledger_counts
+                WHERE scope = one AND (ledger_is_past(limit_key, slice, now_us) OR (used = 0 AND reserved = 0)))
+        ) AND pg_try_advisory_xact_lock(1886678900, hashtext(one)) THEN
+            PERFORM ledger_expire(one, now_us, kept_us);
             DELETE FROM ledger_counts
-            WHERE scope = idle AND (
-                slice < ledger_slice(split_part(limit_key, '/', 2), now_us)
-                    - ledger_reach(split_part(limit_key, '/', 2))
-                OR (used = 0 AND reserved = 0)
-            );
-            tidied := tidied + 1;
+            WHERE scope = one AND (ledger_is_past(limit_key, slice, now_us) OR (used = 0 AND reserved = 0));
         END IF;
     END LOOP;
-    RETURN tidied;
+    RETURN CASE WHEN seen = most THEN last END;
 END
 $$;
