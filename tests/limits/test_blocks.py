@@ -93,6 +93,22 @@ async def test_all_of_it_can_be_spent_and_not_more(tmp_path: Path) -> None:
         await it.refusal([CI], Cost(1, 0, 1))
 
 
+async def test_processes_of_one_file_do_not_spend_it_twice(tmp_path: Path) -> None:
+    """As where one is started before the other has ended."""
+    clock = clock_at()
+    async with process(tmp_path / "p.db", clock) as one, process(tmp_path / "p.db", clock) as other:
+        spent, open_ = 0, [one, other]
+        while open_:
+            for it in [*open_]:
+                found = await it.ledger.reserve([CI], Cost(1, 0, USD // 5), clock.monotonic(), 60.0)
+                if isinstance(found, Refusal):
+                    open_.remove(it)
+                else:
+                    await it.settle(found, Cost(1, 0, USD // 5))
+                    spent += USD // 5
+        assert BUDGET - 4 * BLOCK <= spent <= BUDGET
+
+
 async def test_what_was_used_beyond_is_promised_too(tmp_path: Path) -> None:
     clock = clock_at()
     async with process(tmp_path / "p.db", clock, crashes=True) as it:
@@ -131,10 +147,10 @@ class Disk(SqliteBlocks):
 
     is_full = False
 
-    async def take(self, scope: Scope, limit_key: str, period: int, amount: int) -> None:
+    async def take(self, scope: Scope, limit_key: str, period: int, amount: int) -> int:
         if self.is_full:
             raise LedgerUnavailable("database or disk is full")
-        await super().take(scope, limit_key, period, amount)
+        return await super().take(scope, limit_key, period, amount)
 
 
 async def test_a_disk_that_is_full_for_a_while_forfeits_nothing(tmp_path: Path) -> None:

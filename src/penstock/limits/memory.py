@@ -43,8 +43,8 @@ class Blocks(Protocol):
 
     async def load(self) -> Sequence[Promised]: ...
 
-    async def take(self, scope: Scope, limit_key: str, period: int, amount: int) -> None:
-        """Adds to what is promised, durably; less than 0 gives back."""
+    async def take(self, scope: Scope, limit_key: str, period: int, amount: int) -> int:
+        """Adds to what is promised, durably; less than 0 gives back. Returns what is promised in all."""
 
     async def close(self) -> None: ...
 
@@ -428,7 +428,7 @@ class MemoryLedger:
         try:
             await self._blocks.take(scope, row.limit.key, number, -spare)
         except LedgerUnavailable:
-            self._took(row, number, spare)
+            self._took(row, number, spare, 0)
             raise
 
     async def _take(self, scope: Scope, row: Row, needed: int) -> None:
@@ -437,14 +437,18 @@ class MemoryLedger:
         number, limit = row.current.number, row.limit
         wanted = max(needed, min(limit.amount, needed + limit.amount // BLOCKS)) - row.taken
         try:
-            await self._blocks.take(scope, limit.key, number, wanted)
+            promised = await self._blocks.take(scope, limit.key, number, wanted)
         except asyncio.CancelledError:  # who asked has left; it was asked for, and is done all the same
-            self._took(row, number, wanted)
+            self._took(row, number, wanted, 0)
             raise
-        self._took(row, number, wanted)
+        self._took(row, number, wanted, promised)
 
     @staticmethod
-    def _took(row: Row, number: int, wanted: int) -> None:
+    def _took(row: Row, number: int, wanted: int, promised: int) -> None:
+        """promised: in all. What is none of ours another process has, of the same file: it counts as used."""
         if row.taken is not None and row.current.number == number:
             row.taken += wanted
+            if promised > row.taken:
+                row.use(promised - row.taken)
+                row.taken = promised
             row.set_limit(row.limit)

@@ -198,8 +198,8 @@ class SqliteBlocks:
             for scope, limit_key, period, amount in found
         ]
 
-    async def take(self, scope: Scope, limit_key: str, period: int, amount: int) -> None:
-        await self._file.run(
+    async def take(self, scope: Scope, limit_key: str, period: int, amount: int) -> int:
+        return await self._file.run(
             lambda connection: _take(connection, f"{scope.kind}:{scope.id}", limit_key, period, amount)
         )
 
@@ -207,7 +207,7 @@ class SqliteBlocks:
         await self._file.close()
 
 
-def _take(connection: sqlite3.Connection, scope: str, limit_key: str, period: int, amount: int) -> None:
+def _take(connection: sqlite3.Connection, scope: str, limit_key: str, period: int, amount: int) -> int:
     found = connection.execute(
         "SELECT amount FROM ledger_blocks WHERE scope = ? AND limit_key = ? AND period = ?",
         (scope, limit_key, period),
@@ -216,6 +216,7 @@ def _take(connection: sqlite3.Connection, scope: str, limit_key: str, period: in
     connection.execute(
         "INSERT OR REPLACE INTO ledger_blocks VALUES (?, ?, ?, ?)", (scope, limit_key, period, str(total))
     )
+    return total
 
 
 class _Held:
