@@ -17,10 +17,12 @@ from penstock.lib import tasks
 from penstock.limits.memory import MemoryLedger
 from penstock.testing.clock import FakeClock
 from penstock.types.call import Call
+from penstock.types.deployment import Labels
 from penstock.types.errors import RateLimitExceeded
 from penstock.types.events import Chunk, Delta, Events, Text
 from penstock.types.ledger import Lease, LedgerUnavailable
-from penstock.types.requests import ChatRequest
+from penstock.types.requests import ChatRequest, CompletionRequest
+from penstock.types.usage import Usage
 
 CONFIG = """
 builtin: off
@@ -174,3 +176,20 @@ async def test_a_full_disk_at_the_end_is_told_to_the_log() -> None:
     with structlog.testing.capture_logs() as lines:
         await Reservations(Full(FakeClock()), FakeClock()).close()
     assert lines[0]["error"] == "database or disk is full"
+
+
+async def test_every_answer_that_is_asked_for_is_reserved(snapshot: Snapshot) -> None:
+    it = Reservations(MemoryLedger(FakeClock()), FakeClock())
+    free = snapshot.routes["m"]
+    call = a_call(snapshot)
+    call.is_stream = False
+    await it.reserve(call, ChatRequest("m", {}, n=3, max_tokens=100), free)
+    assert call.lease is not None
+    assert (call.needs.answer, call.needs.choices) == (300, 3)
+    call.usage, call.labels = Usage(completion_tokens=150), Labels("m", "m")
+    await it.settle(call, call.lease)
+    call = a_call(snapshot)
+    prompts = CompletionRequest("m", {"prompt": ["a", "b"]}, n=2)
+    await it.reserve(call, prompts, free)
+    assert call.needs.answer == 4 * 50  # as long as each of the three was
+    await it.close()

@@ -23,7 +23,7 @@ from penstock.gateway.alerts import Alerts
 from penstock.gateway.consumed import size_of
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
-from penstock.providers.openai_completions import media_bytes
+from penstock.providers.openai_completions import expected_choices, media_bytes
 from penstock.telemetry.metrics import LedgerRow
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route
@@ -38,7 +38,7 @@ from penstock.types.errors import (
 from penstock.types.events import Delta
 from penstock.types.ledger import Claim, Cost, Lease, Ledger, LedgerUnavailable, Refusal
 from penstock.types.money import format_usd
-from penstock.types.requests import ChatRequest, Request
+from penstock.types.requests import ChatRequest, CompletionRequest, Request
 
 TTL_S = 60.0  # a lease that nobody hears of for so long is that of a process that died
 BEAT_S = TTL_S / 4
@@ -52,7 +52,6 @@ QUANTILE = 0.95
 STEP = 0.1  # of the learned quantile, by which one answer moves it
 UP, DOWN = 1 + STEP * QUANTILE, 1 - STEP * (1 - QUANTILE)
 
-_ANSWERS = ("chat", "completion")
 RETRY_S = 1.0  # after which a call of the same caller may have ended
 _SETTLED_IN_S = 5.0  # when the server stops
 
@@ -62,16 +61,20 @@ Emit = Callable[[Sequence[Delta]], Awaitable[None]]
 
 
 class Needs(msgspec.Struct, frozen=True, gc=False):
-    """What a call is expected to take, and what of that is its answer: tokens, and pico-USD for each."""
+    """What a call is expected to take, and what of that is its answer: tokens, and pico-USD for each.
+
+    choices: how many answers it asks for.
+    """
 
     cost: Cost
     answer: int = 0
     answer_price: int = 0
+    choices: int = 1
 
     def without_answer(self) -> "Needs":
         """The answer is reserved as it comes."""
         tokens, pico = self.cost.tokens - self.answer, self.cost.pico_usd - self.answer * self.answer_price
-        return Needs(Cost(1, tokens, pico), 0, self.answer_price)
+        return Needs(Cost(1, tokens, pico), 0, self.answer_price, self.choices)
 
 
 _NOTHING = Needs(Cost(1))
@@ -151,7 +154,7 @@ class Reservations:
         call.lease = None
         usage = call.usage
         if usage is not None and usage.completion_tokens:
-            self._learn(call.labels.route, usage.completion_tokens)
+            self._learn(call.labels.route, usage.completion_tokens // call.needs.choices)
         tokens = 0 if usage is None else usage.total_tokens
         pico = call.needs.cost.pico_usd if call.cost is None else call.cost.total
         if self._alerts is not None:
@@ -256,14 +259,13 @@ class Reservations:
         if request.__class__ is ChatRequest and request.counts_only:
             return _NOTHING
         prompt = _prompt_tokens(call, request)
-        answer = 0
-        if request.operation in _ANSWERS:
-            usual = self._answers.get(route.name, USUAL_ANSWER)
-            limit: int | None = getattr(request, "max_tokens", None)
-            answer = round(usual if limit is None else min(usual, limit))
+        answer, choices = 0, 1
+        if isinstance(request, ChatRequest | CompletionRequest):
+            usual, choices = self._answers.get(route.name, USUAL_ANSWER), expected_choices(request)
+            answer = round(usual if request.max_tokens is None else min(usual, request.max_tokens)) * choices
         prompt_price, answer_price = route.dearest
         pico = prompt * prompt_price + answer * answer_price
-        return Needs(Cost(1, prompt + answer, pico), answer, answer_price)
+        return Needs(Cost(1, prompt + answer, pico), answer, answer_price, choices)
 
     def _learn(self, route: str, tokens: int) -> None:
         """A step up for what is above, a small one down for what is below: it settles at the quantile."""

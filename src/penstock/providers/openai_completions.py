@@ -70,7 +70,7 @@ class CompletionReader:
         self._request = request
         self._name = name
         self._is_text = isinstance(request, CompletionRequest)
-        self._expected = _expected_choices(request)
+        self._expected = expected_choices(request)
         self._recount = recount and self._expected > 1
         self._seen: set[int] = set()
         self._finished: set[int] = set()
@@ -323,7 +323,7 @@ def _text(fields: JSON, key: str) -> str | None:
     return value
 
 
-def _expected_choices(request: ChatRequest | CompletionRequest) -> int:
+def expected_choices(request: ChatRequest | CompletionRequest) -> int:
     if isinstance(request, ChatRequest):
         return request.n
     prompt = request.body.get("prompt")
