@@ -32,6 +32,7 @@ from typing import Final, TypeVar
 
 from penstock.lib.clock import Clock
 from penstock.lib.ids import new_id
+from penstock.lib.patience import within
 from penstock.lib.tasks import Tasks, cancel_and_wait, spawn
 from penstock.limits.memory import MemoryLedger
 from penstock.limits.shared import SharedLedger, limited
@@ -181,7 +182,7 @@ class Guarded:
 
     async def _ask(self, question: Awaitable[T]) -> T:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with within(self._timeout_s):
                 answer = await question
         except TimeoutError as exc:
             why = f"no answer within {self._timeout_s} s"
