@@ -1,8 +1,10 @@
 """What the admin API promises of every request: checked, repeated, versioned, told, and the file wins."""
 
 import asyncio
+import base64
 import csv
 import io
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,23 @@ async def test_lists_come_in_pages(tmp_path: Path) -> None:
         assert (await desk.ask(OWNER, "GET", "/teams?cursor=none"))[1]["param"] == "cursor"
         assert (await desk.ask(OWNER, "GET", "/teams?limit=0"))[1]["param"] == "limit"
         assert (await desk.ask(OWNER, "GET", "/teams?lmit=3"))[1]["param"] == "lmit"
+
+
+@pytest.mark.parametrize("position", [[2**70, ""], [1, "\0"], [2**70, 2**70], [1, 2**70], [1, ["\0"]], {}])
+async def test_cursors_that_somebody_made_up(tmp_path: Path, position: Any) -> None:
+    text = base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
+    async with office(tmp_path / "store.db") as desk:
+        for path in ("/teams", "/keys", "/changes", "/usage", "/usage/calls", "/usage/series"):
+            status, answer = await desk.ask(OWNER, "GET", f"{path}?cursor={text}")
+            assert (status, answer["param"]) == (400, "cursor"), path
+
+
+async def test_no_path_holds_a_nul(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        for path in ("/keys/\0", "/teams/a\0b", "/routes/\0", "/keys/\0/rotate"):
+            for method in ("GET", "PATCH", "DELETE", "PUT", "POST"):
+                status, answer = await desk.ask(OWNER, method, path, {})
+                assert (status, "There is nothing at" in answer["message"]) == (404, True), path
 
 
 async def test_what_the_file_says_is_read_only(tmp_path: Path) -> None:

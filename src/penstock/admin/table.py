@@ -44,7 +44,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        steps = re.escape(self.path).replace(r"\{id\}", "(?P<id>[^/]+)").replace(r"\{name\}", "(?P<id>.+)")
+        steps = re.escape(self.path)
+        for mark, text in ((r"\{id\}", r"[^/\0]+"), (r"\{name\}", r"[^\0]+")):  # no database has a NUL
+            steps = steps.replace(mark, f"(?P<id>{text})")
         return re.compile(PREFIX + steps)
 
 
