@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from penstock.auth import jwks, tokens
 from penstock.auth.policy import Bounds, Claims, Issuer, Policy
 from penstock.auth.tokens import TokenRefused, Tokens
-from penstock.auth.web import Web
+from penstock.auth.web import Unreachable, Web
 from penstock.lib import http1
 from penstock.testing.clock import FakeClock
 from penstock.testing.oidc import OidcProvider, SigningKey, make_key
@@ -344,6 +344,24 @@ async def test_the_last_good_keys_serve_for_a_day(behaviour: dict[str, str]) -> 
         at.clock.advance(jwks.MAX_AGE_S - jwks.EVERY_S + 1)
         with pytest.raises(IdentityUnavailable):
             await at.who(at.idp.token("a third"))
+
+
+async def test_an_issuer_that_hangs_is_not_waited_for_by_one_after_the_other() -> None:
+    clock, asked = FakeClock(), 0
+
+    async def hang(*_: Any) -> tuple[int, bytes]:
+        nonlocal asked
+        asked += 1
+        clock.advance(15.0)  # longer than RETRY_S
+        raise Unreachable("nothing came")
+
+    keys = jwks.KeySet(Issuer("corp", "https://idp.example", frozenset({"penstock"})), hang, clock)
+    for _ in range(5):
+        with pytest.raises(Unreachable):
+            await keys.metadata()
+        await keys.renew()
+    assert asked == 2  # for a sign-in, and for keys
+    assert keys.due_s == clock.monotonic() + jwks.AFTER_FAILURE_S
 
 
 async def test_a_bug_of_a_fetch_ends_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
