@@ -154,6 +154,7 @@ WRONG = [
     ("identity: {client_certificates: {map: {a: k}}}", "'a' is no name of a certificate"),
     ("identity: {client_certificates: {map: {'cn:a': k}}}", "there is no key 'k'; there are: none"),
     ("identity: {public_url: 'https://x.example/app'}", "identity.public_url: must be as https://"),
+    ("identity: {public_url: 'http://x.example'}", "identity.public_url: must be as https://"),
     ("identity: {public_url: x.example}", "identity.public_url: must be as https://"),
 ]
 

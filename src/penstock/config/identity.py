@@ -117,8 +117,11 @@ def problems(
     yield from _certificate_problems(settings, also_keys)
     yield from _key_problems(settings)
     url = settings.identity.public_url
-    if url is not None and (not is_safe(url, is_insecure=True) or urlsplit(url).path.strip("/")):
-        yield Problem("identity.public_url", "must be as https://penstock.example.com, without a path")
+    if url is not None and (not is_safe(url, is_insecure=False) or urlsplit(url).path.strip("/")):
+        yield Problem(
+            "identity.public_url",
+            "must be as https://penstock.example.com, without a path; http is for this machine alone",
+        )
 
 
 def _tls_problems(settings: Settings) -> Iterator[Problem]:
