@@ -217,6 +217,20 @@ async def test_nobody_gives_more_than_they_have(tmp_path: Path) -> None:
         assert (await desk.ask(small, "POST", f"/keys/{wide['id']}/rotate", {}))[0] == 403
 
 
+@pytest.mark.parametrize("role", ["developer", "admin"])
+async def test_an_old_secret_gets_no_new_one(tmp_path: Path, role: RoleName) -> None:
+    """It works for a while beside the new one, and then it is over."""
+    async with office(tmp_path / "store.db") as desk:
+        team = (await desk.make("/teams", name="t"))["id"]
+        made = await desk.make("/keys", name="k", team=team, role=role)
+        path = f"/keys/{made['id']}/rotate"
+        await desk.ask(OWNER, "POST", path, {})
+        await desk.follow()
+        new, old = sorted((one for one in desk.callers() if one.name == made["id"]), key=lambda one: bool(one.terms))
+        assert (await desk.ask(old, "POST", path, {}))[1]["param"] == "expires"
+        assert (await desk.ask(new, "POST", path, {}))[0] == 200
+
+
 async def test_what_is_used_of_limits(tmp_path: Path) -> None:
     async with office(tmp_path / "store.db") as desk:
         budget = [{"usd": "10"}, {"usd": "1.5", "period": "day", "models": ["m", "n"]}]

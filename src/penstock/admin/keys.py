@@ -78,8 +78,7 @@ class Keys(Desk):
         body: RotateKey = request.body
         row = await self._own(request)
         require_version(request, row)
-        if row.id != request.caller.name:
-            rights.require_grantable(request.caller, row)  # the answer holds a secret that can do all of that
+        rights.require_rotatable(request.caller, row)
         now_s = self.now_s()
         if row.revoked is not None or (row.expires is not None and row.expires <= now_s):
             raise Conflict(f"The key {row.id!r} is off: make a new one.")

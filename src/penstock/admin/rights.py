@@ -67,13 +67,29 @@ def require_grantable(caller: VirtualKey, key: Key) -> None:
         raise PermissionDenied("You have limits: a key that you make is yours, too (`user`).", param="user")
     if caller.requires is not None:
         raise PermissionDenied("Your own key says where data may go: others are an admin's to make.")
+    _require_no_longer(caller, key)
     terms = caller.terms
     if terms is None:
         return
-    if terms.expires_s is not None and (key.expires is None or key.expires > terms.expires_s):
-        raise PermissionDenied("It would outlive your own key.", param="expires")
     if terms.networks and not _are_within(key.networks, terms.networks):
         raise PermissionDenied("Your own key is not good from all of these networks.", param="networks")
+
+
+def require_rotatable(caller: VirtualKey, key: Key) -> None:
+    """Raises PermissionDenied: whoever rotates a key has a secret that can do all it can.
+
+    A key may rotate itself, but not by its old secret: that one ends when the overlap does.
+    """
+    if key.id == caller.name:
+        _require_no_longer(caller, key)
+    else:
+        require_grantable(caller, key)
+
+
+def _require_no_longer(caller: VirtualKey, key: Key) -> None:
+    ends_s = None if caller.terms is None else caller.terms.expires_s
+    if ends_s is not None and (key.expires is None or key.expires > ends_s):
+        raise PermissionDenied("It would outlive your own key.", param="expires")
 
 
 def claims_of(caller: VirtualKey) -> Iterator[Claim]:
