@@ -226,7 +226,9 @@ async def test_an_old_secret_gets_no_new_one(tmp_path: Path, role: RoleName) -> 
         path = f"/keys/{made['id']}/rotate"
         await desk.ask(OWNER, "POST", path, {})
         await desk.follow()
-        new, old = sorted((one for one in desk.callers() if one.name == made["id"]), key=lambda one: bool(one.terms))
+        new, old = sorted(
+            (one for one in desk.callers() if one.name == made["id"]), key=lambda one: bool(one.terms)
+        )
         assert (await desk.ask(old, "POST", path, {}))[1]["param"] == "expires"
         assert (await desk.ask(new, "POST", path, {}))[0] == 200
 

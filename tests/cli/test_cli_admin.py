@@ -360,3 +360,13 @@ def test_budgets_are_short_to_write(written: str, said: dict[str, Any]) -> None:
 def test_what_is_no_budget_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         budgets(["much"])
+
+
+def test_another_machine_is_not_sent_the_minted_key(penstock: Penstock, server: str) -> None:
+    for url in ("https://penstock.invalid", "http://127.0.0.1.example.invalid", "localhost.invalid:8600"):
+        said = penstock("keys", "list", "--url", url)
+        assert (said.exit_code, "No key is known" in said.output) == (1, True)
+    assert "this is no address" in penstock("keys", "list", "--url", "http://[::1", "--key", "k").output
+    elsewhere = penstock("keys", "list", "--url", "http://penstock.invalid", "--key", "k")
+    assert "does not answer" in elsewhere.output
+    assert penstock("keys", "list", "--url", server.replace("127.0.0.1", "localhost")).exit_code == 0
