@@ -92,6 +92,15 @@ class Desk:
             raise InvalidRequest(f"`{path}`: {what}.", param=path)
         return fields
 
+    def own_team(self, caller: VirtualKey, asked: str | None) -> str | None:
+        """Of what a caller makes: theirs, where they see no other. Raises NotFoundRow."""
+        team = rights.scope(caller)
+        if team is None or asked is None:
+            return asked or team
+        if asked != team:
+            raise missing(Team, asked, "team")
+        return team
+
     async def require_place(
         self, caller: VirtualKey, kind: type[Entity], id_: str | None, param: str
     ) -> None:

@@ -27,7 +27,7 @@ from penstock.admin.desk import (
 )
 from penstock.admin.reading import networks_of
 from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
-from penstock.types.store import Key, ServiceAccount, Team, User
+from penstock.types.store import Key, Membership, ServiceAccount, Team, User
 
 
 class Keys(Desk):
@@ -52,12 +52,11 @@ class Keys(Desk):
         body: NewKey = request.body
         caller = request.caller
         fields = {**rights.inherited(caller), **self.bounded(said(body))}
-        team = rights.scope(caller)
-        if team is not None and fields.setdefault("team", team) != team:
-            raise missing(Team, str(fields["team"]), "team")
-        await self.require_place(caller, Team, fields.get("team"), "team")
+        team = fields["team"] = self.own_team(caller, fields.get("team"))
+        await self.require_place(caller, Team, team, "team")
         await self.require_place(caller, User, body.user, "user")
-        await self._require_account(body.account, fields.get("team"))
+        await self._require_member(body.user, team)
+        await self._require_account(body.account, team)
         secret = new_secret()
         row = self._made(fields, secret)
         self._require_future(row)
@@ -104,8 +103,18 @@ class Keys(Desk):
         if rights.scope(request.caller) is None and request.id in self.configuration.file_keys():
             raise Conflict(f"The key {request.id!r} is in the configuration file: change it there.")
         row = await self.seen(request, Key, request.id)
-        rights.require_rank(request.caller, row.role, "The key")
+        if row.id != request.caller.name:
+            rights.require_rank(request.caller.role, row.role, "The key")
         return row
+
+    async def _require_member(self, user: str | None, team: str | None) -> None:
+        """A user's key of a team is good while they are in it."""
+        if user is None or team is None:
+            return
+        if await self.store.find(Membership, team=team, user=user) is None:
+            raise InvalidRequest(
+                f"The user {user!r} is not in the team {team!r}: put them in first.", param="user"
+            )
 
     async def _require_account(self, account: str | None, team: str | None) -> None:
         """An account is of the same team as its keys, so that nobody counts on another team's."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from penstock.auth import certificates, tls
@@ -15,8 +14,6 @@ from penstock.config.errors import Problem
 from penstock.config.schema import Settings
 from penstock.lib.registry import hint
 from penstock.types.identity import Network, VirtualKey
-
-_FALLBACK_ROLE: Final = "developer"
 
 
 def policy_of(
@@ -65,9 +62,9 @@ def _issuer(name: str, written: schema.Oidc, settings: Settings, of_teams: Mappi
         written.jwks_url,
         frozenset(written.algorithms),
         written.leeway,
-        Claims(said.subject, said.email, said.team, said.role, said.routes),
+        Claims(said.subject, said.email, said.team, said.role, said.routes, said.user),
         written.roles,
-        written.default_role or (None if written.roles else _FALLBACK_ROLE),
+        written.default_role,
         written.teams,
         written.default_team,
         None if written.routes is None else frozenset(written.routes),
