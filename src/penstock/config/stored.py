@@ -195,7 +195,7 @@ def _bounds(around: Around, id_: str) -> Bounds:
 
 
 def _people(around: Around) -> dict[str, Person]:
-    """By id, and by e-mail address in lower case; where two have the same one, by ids alone."""
+    """By id, and by e-mail address in lower case. One that two have is nobody's: either might be disabled."""
     found: dict[str, Person] = {}
     spelt = Counter(email.lower() for email in around.emails.values())
     for id_, email in around.emails.items():
@@ -208,8 +208,8 @@ def _people(around: Around) -> dict[str, Person]:
             _bounds(around, id_),
             is_off=role is None or id_ in around.wrong,
         )
-        if spelt[email.lower()] == 1:
-            found[email.lower()] = found[id_]
+        is_one = spelt[email.lower()] == 1
+        found[email.lower()] = found[id_] if is_one else Person(id_, "viewer", is_off=True)
     return found
 
 
