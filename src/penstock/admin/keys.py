@@ -6,6 +6,7 @@
 Keys are never deleted: usage and changes name them.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -35,17 +36,18 @@ class Keys(Desk):
         """Those of the file come first, where all keys were asked for by who sees all."""
         query: KeyQuery = request.query
         asked = {"team": query.team, "user": query.user, "account": query.account}
-        found = await self.page(request, Key, KeyView, asked)
         is_whole = rights.scope(request.caller) is None and not any(asked.values())
-        if is_whole and query.cursor is None:
-            found.data[:0] = self._of_the_file()
-        return found
+        written = self.configuration.file_keys() if is_whole else {}
+
+        async def stored(request: Request) -> Paged[KeyView]:
+            return await self.page(request, Key, KeyView, asked)
+
+        return await self.after_the_file(request, written, _of_the_file, stored)
 
     async def key(self, request: Request) -> KeyView:
-        if rights.scope(request.caller) is None:
-            for one in self._of_the_file():
-                if one.id == request.id:
-                    return one
+        written = self.configuration.file_keys()
+        if rights.scope(request.caller) is None and request.id in written:
+            return _of_the_file(request.id, written[request.id])
         return shown(KeyView, await self.seen(request, Key, request.id))
 
     async def new_key(self, request: Request) -> CreatedKey:
@@ -141,23 +143,21 @@ class Keys(Desk):
             }
         )
 
-    def _of_the_file(self) -> list[KeyView]:
-        return [
-            KeyView(
-                **of_the_file(name),
-                **bounds_of_the_file(written),
-                name=name,
-                prefix="",
-                team=written.get("team"),
-                role=written.get("role", "developer"),
-                priority=written.get("priority", "default"),
-                routes=written.get("routes"),
-                networks=written.get("ips", []),
-                expires=_stamp(written.get("expires")),
-                overlap_ends=_stamp(written.get("previous", {}).get("until")),
-            )
-            for name, written in self.configuration.file_keys().items()
-        ]
+
+def _of_the_file(name: str, written: Mapping[str, Any]) -> KeyView:
+    return KeyView(
+        **of_the_file(name),
+        **bounds_of_the_file(written),
+        name=name,
+        prefix="",
+        team=written.get("team"),
+        role=written.get("role", "developer"),
+        priority=written.get("priority", "default"),
+        routes=written.get("routes"),
+        networks=written.get("ips", []),
+        expires=_stamp(written.get("expires")),
+        overlap_ends=_stamp(written.get("previous", {}).get("until")),
+    )
 
 
 def _stamp(moment: float | None) -> int | None:

@@ -36,12 +36,13 @@ class People(Desk):
                 return Paged([await self._team(request, own)])
             except NotFoundRow:  # an issuer of tokens knows it, and nobody here
                 return Paged([])
-        found = await self.page(request, Team, TeamView)
-        of_the_file = self.configuration.file_teams()
-        found.data[:] = [row for row in found.data if row.id not in of_the_file]
-        if request.query.cursor is None:
-            found.data[:0] = [team_of_the_file(name, written) for name, written in of_the_file.items()]
-        return found
+        written = self.configuration.file_teams()
+
+        async def stored(request: Request) -> Paged[TeamView]:
+            found = await self.page(request, Team, TeamView)
+            return Paged([row for row in found.data if row.id not in written], found.cursor)
+
+        return await self.after_the_file(request, written, team_of_the_file, stored)
 
     async def team(self, request: Request) -> TeamView:
         return await self._team(request, request.id)

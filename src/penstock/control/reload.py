@@ -28,7 +28,7 @@ from penstock.config.problems import APART, counts_apart
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
 from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_people, with_rows
-from penstock.config.writer import as_written
+from penstock.config.writer import Written
 from penstock.control.restart import needs_restart
 from penstock.control.rows import News, Rows
 from penstock.control.source import Source
@@ -110,16 +110,16 @@ class Reload:
         )
 
     def file_routes(self) -> Mapping[str, dict[str, Any]]:
-        return {name: as_written(route) for name, route in self._settings.routes.items()}
+        return Written(self._settings.routes)
 
     def file_teams(self) -> Mapping[str, dict[str, Any]]:
-        return {name: as_written(team) for name, team in self._settings.teams.items()}
+        return Written(self._settings.teams)
 
     def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
-        return {name: as_written(hook) for name, hook in self._settings.webhooks.items()}
+        return Written(self._settings.webhooks)
 
     def file_keys(self) -> Mapping[str, dict[str, Any]]:
-        return {name: as_written(key) for name, key in self._settings.keys.items()}
+        return Written(self._settings.keys)
 
     def check_route(self, name: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:
         try:
