@@ -81,6 +81,13 @@ def test_a_team_and_its_keys(penstock: Penstock, server: str) -> None:
     run(penstock, "teams", "add", "search", "ann@example.com")
     (member,) = run(penstock, "teams", "members", "search")
     assert member["team"] == team["id"]
+    assert run(penstock, "teams", "role", "search", "ann@example.com", "owner")["version"] == 2
+    chief = run(
+        penstock, "keys", "create", "c", "--team", "search", "--user", member["user"], "--role", "owner"
+    )
+    by_id = ("teams", "role", "search", member["user"], "developer", "--key", chief["secret"])
+    assert run(penstock, *by_id)["role"] == "developer"  # by the owner of the team, who gives it away
+    run(penstock, "keys", "revoke", chief["id"])
 
     said = penstock("keys", "create", "ci", "--team", "search", "--user", "ann@example.com", "--route", "m")
     assert said.exit_code == 0
