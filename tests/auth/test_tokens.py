@@ -228,6 +228,7 @@ async def test_shapes_that_are_none() -> None:
             assert await at.reason(one) in {"malformed_token", "bad_signature"}, one[:80]
 
 
+@pytest.mark.timeout(120)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_mutation_of_a_good_token_is_one(
