@@ -7,7 +7,7 @@ import pytest
 from desk_help import OWNER, Office, office
 
 from penstock.auth.policy import Claims, Issuer, Policy
-from penstock.config.stored import with_people
+from penstock.config.stored import with_teams
 from penstock.types.identity import ROLES, RoleName, VirtualKey, standing
 from penstock.types.store import Key
 
@@ -196,11 +196,11 @@ async def test_users_that_tokens_can_be_of(tmp_path: Path) -> None:
         await desk.make("/memberships", team=other.team, user=at.user, role="developer")
         await desk.follow()
         around = desk.reload._rows.around
-        users = with_people(Policy({"i": (issuer,)}), around).users
+        users = with_teams(Policy({"i": (issuer,)}), around).users
         assert users["t@example.com"] is users[at.user]  # however it is spelt
         assert users[at.user].teams == {at.team: "admin", other.team: "developer"}
         assert (users["u@example.com"].is_off, users[at.user].is_off) == (True, False)
         assert users["ann@x.y"].is_off  # of whom would it be
         assert users.keys() >= set(twins)
-        plain = with_people(Policy({"i": (Issuer("i", "i", frozenset()),)}), around)
+        plain = with_teams(Policy({"i": (Issuer("i", "i", frozenset()),)}), around)
         assert plain.users == {}

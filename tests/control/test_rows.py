@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.auth import policy
 from penstock.config.claims import Claims
-from penstock.config.stored import Around, with_people
+from penstock.config.stored import Around, with_teams
 from penstock.control.rows import Rows
 from penstock.store import open_store
 from penstock.store.base import ScriptedStore
@@ -47,7 +47,7 @@ def plain(key: VirtualKey) -> dict[str, Any]:
 
 def people(around: Around) -> Any:
     """With the order of their teams."""
-    users = with_people(POLICY, around).users
+    users = with_teams(POLICY, around).users
     return {word: (msgspec.to_builtins(one), list(one.teams)) for word, one in users.items()}
 
 

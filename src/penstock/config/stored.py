@@ -5,7 +5,7 @@
     bounds_of(limits, budget)             what limits and budgets mean, or ConfigError
     keys_of(row, around)                  whom the secrets of a key stand for; none for one that is off
     hook_of(row)                          where events go; None for one that is off
-    with_people(policy, around)           who callers with tokens are, with the teams and users of the store
+    with_teams(policy, around)            who callers with tokens are, with the teams and users of the store
     with_rows(snapshot, keys, hooks, ...) the snapshot with these keys and webhooks beside the file's
 
 The file wins: a row that names what the file names is left out, and so is a row that is wrong. Both are told
@@ -176,7 +176,7 @@ def hook_of(row: Webhook) -> Hook | None:
     return Hook(row.id, row.url, row.secret, frozenset(row.events), row.team, is_trusted=False)
 
 
-def with_people(policy: Policy, around: Around) -> Policy:
+def with_teams(policy: Policy, around: Around) -> Policy:
     """Tokens may be of the store's teams and users, too. One without them is returned as it is."""
     own = {name: _bounds(around, name) for name in around.teams - around.wrong}
     users = _people(around) if policy.names_users else {}
@@ -216,7 +216,7 @@ def _people(around: Around) -> dict[str, Person]:
 def with_rows(
     snapshot: Snapshot, keys: Mapping[bytes, VirtualKey], hooks: Iterable[Hook], policy: Policy
 ) -> Snapshot:
-    """`snapshot` holds the file's alone. policy: its own, by `with_people`; while it is the same one, tokens
+    """`snapshot` holds the file's alone. policy: its own, by `with_teams`; while it is the same one, tokens
     that were verified need not be again.
     """
     both = dict(keys)

@@ -3,7 +3,6 @@
     what happened                    what follows
     -------------------------------  --------------------------------------------------------------------
     a key or its owner changed       the key map is copied with it; of a key that is off, running calls end
-    who is in which team changed     likewise; callers with tokens are looked up anew
     a webhook changed                likewise
     a stored route changed           all is compiled anew, in a thread
     the file changed, or SIGHUP      it is read and compiled in a thread
@@ -27,7 +26,7 @@ from penstock.config.errors import ConfigError, Problem
 from penstock.config.problems import APART, counts_apart
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
-from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_people, with_rows
+from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows, with_teams
 from penstock.config.writer import Written
 from penstock.control.restart import needs_restart
 from penstock.control.rows import News, Rows
@@ -67,7 +66,7 @@ class Reload:
         self._take: Take = _nobody
         self._clock = clock
         self._core: Snapshot | None = None  # with the file's keys alone
-        self._policy = Policy()  # of `_core`, with the teams of the store
+        self._policy = Policy()  # of `_core`, with the teams and users of the store
         self._since = 0
         self._trouble: Trouble | None = None
         self._needs_restart: tuple[str, ...] = ()
@@ -191,10 +190,8 @@ class Reload:
             news = await self._rows.follow()
             if news.has_routes:
                 await self._recompile(self._settings)  # of settings that run: their routes alone may be wrong
-            if self._core is not None and (
-                news.has_teams or news.has_routes or (news.has_people and self._core.identity.names_users)
-            ):
-                self._policy = with_people(self._core.identity, self._rows.around)
+            if (news.has_teams or news.has_routes) and self._core is not None:
+                self._policy = with_teams(self._core.identity, self._rows.around)
             if news != News() and self._core is not None:
                 self._take(self._whole(self._core), news.ended)
 
@@ -241,7 +238,7 @@ class Reload:
             if settings.teams != old_teams:
                 await self._take_teams(settings)
             self._trouble = None
-            self._policy = with_people(self._core.identity, self._rows.around)
+            self._policy = with_teams(self._core.identity, self._rows.around)
             self._take(
                 self._whole(self._core),
                 old_keys - set(settings.keys),

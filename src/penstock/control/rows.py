@@ -32,13 +32,12 @@ _NEIGHBOURS: Final[dict[str, tuple[type[_Neighbour], str]]] = {
 class News(msgspec.Struct):
     """What `follow` found: what is another than before, and the keys that are good no more.
 
-    has_people: users, or who is in which team.
+    has_teams: teams, users, and who is in which.
     """
 
     has_keys: bool = False
     has_hooks: bool = False
     has_teams: bool = False
-    has_people: bool = False
     has_routes: bool = False
     ended: set[str] = msgspec.field(default_factory=set)
 
@@ -88,9 +87,9 @@ class Rows:
             cursor = page.cursor
             if cursor is None:
                 break
+        self._members = members
         self.revision, self.keys, self.routes, self.around = revision, keys, routes, around
         self._hashes, self._wrong, self._is_torn, self.hooks = hashes, wrong, False, hooks
-        self._members = members
 
     async def follow(self) -> News:
         """Raises StoreUnavailable; then all of it is found again the next time."""
@@ -103,7 +102,6 @@ class Rows:
                 has_keys=True,
                 has_hooks=True,
                 has_teams=True,
-                has_people=True,
                 has_routes=True,
                 ended=before - set(self._hashes),
             )
@@ -127,8 +125,7 @@ class Rows:
         news = News(
             has_routes=bool(routes),
             has_hooks=bool(hooks),
-            has_teams="teams" in named,
-            has_people=not named.keys().isdisjoint(("users", "memberships")),
+            has_teams=not named.keys().isdisjoint(("teams", "users", "memberships")),
         )
         for id_, row in changed.items():
             self._take(id_, row, news)
