@@ -85,6 +85,8 @@ def test_a_team_and_its_keys(penstock: Penstock, server: str) -> None:
     chief = run(
         penstock, "keys", "create", "c", "--team", "search", "--user", member["user"], "--role", "owner"
     )
+    while penstock("teams", "members", "search", "--key", chief["secret"]).exit_code:
+        pass  # it serves within a second
     by_id = ("teams", "role", "search", member["user"], "developer", "--key", chief["secret"])
     assert run(penstock, *by_id)["role"] == "developer"  # by the owner of the team, who gives it away
     run(penstock, "keys", "revoke", chief["id"])
