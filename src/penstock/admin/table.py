@@ -43,9 +43,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        steps = re.escape(self.path)
-        for mark, text in ((r"\{id\}", r"[^/\0]+"), (r"\{name\}", r"[^\0]+")):  # no database has a NUL
-            steps = steps.replace(mark, f"(?P<id>{text})")
+        steps = re.escape(self.path).replace(r"\{id\}", "(?P<id>[^/]+)").replace(r"\{name\}", "(?P<id>.+)")
         return re.compile(PREFIX + steps)
 
 
