@@ -209,12 +209,13 @@ def admin() -> str:
     rows = (
         (
             f"`{row.method} {PREFIX}{row.path}`",
-            ", ".join(role for role in ROLES if role in row.who),
+            ", ".join(role for role in ROLES if role in row.who.everywhere),
+            ", ".join(role for role in ROLES if role in row.who.over_team),
             row.title,
         )
         for row in described()
     )
-    return table(("endpoint", "roles", ""), rows)
+    return table(("endpoint", "roles", "roles over a team, for what is its own", ""), rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {

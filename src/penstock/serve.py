@@ -382,7 +382,9 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 cast("Any", app),  # never called by uvicorn: it is no ASGI application
-                http=cast("Any", functools.partial(Listener, app)),
+                http=cast(
+                    "Any", functools.partial(Listener, app, lambda: bool(app.snapshot.identity.proxies))
+                ),
                 loop="none",
                 ws="none",
                 lifespan="off",

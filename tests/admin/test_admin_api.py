@@ -1,16 +1,19 @@
 """What the admin API promises of every request: checked, repeated, versioned, told, and the file wins."""
 
 import asyncio
+import base64
 import csv
 import io
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from desk_help import OWNER, Office, office
+from desk_help import CONFIG, OWNER, Office, office
 
 from penstock.admin.rights import ADMINS
+from penstock.config import writer
 from penstock.config.errors import ConfigError
 from penstock.types.identity import ROLES, Requirements, RoleName, VirtualKey
 from penstock.types.usage_store import UsageRow
@@ -97,6 +100,69 @@ async def test_lists_come_in_pages(tmp_path: Path) -> None:
         assert (await desk.ask(OWNER, "GET", "/teams?cursor=none"))[1]["param"] == "cursor"
         assert (await desk.ask(OWNER, "GET", "/teams?limit=0"))[1]["param"] == "limit"
         assert (await desk.ask(OWNER, "GET", "/teams?lmit=3"))[1]["param"] == "lmit"
+
+
+MANY = CONFIG + "".join(f"  k{number}: {{secret: sk-{number}}}\n" for number in range(7))
+MANY += "webhooks: {h1: {url: 'https://x.example/1'}, h2: {url: 'https://x.example/2'}}\n"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_what_the_file_says_comes_in_pages_too(tmp_path: Path, limit: int) -> None:
+    async with office(tmp_path / "store.db", MANY) as desk:
+        await desk.make("/keys", name="a")
+        await desk.make("/keys", name="b", team="filed")  # the team has a row now, and is listed once
+        await desk.make("/teams", name="t")
+        await desk.make("/routes", name="r", route={"targets": [{"deployment": "m"}]})
+        await desk.make("/webhooks", url="https://x.example/3")
+        for path, count, first in (("keys", 11, 9), ("teams", 2, 1), ("routes", 2, 1), ("webhooks", 3, 2)):
+            rows: list[Any] = []
+            cursor: str | None = ""
+            while cursor is not None:
+                page = await desk.see(f"/{path}?limit={limit}" + (f"&cursor={cursor}" if cursor else ""))
+                assert len(page["data"]) <= limit
+                rows += page["data"]
+                cursor = page["cursor"]
+            names = [row.get("id", row.get("name")) for row in rows]
+            assert len(names) == len(set(names)) == count, path
+            assert [row["source"] for row in rows] == ["file"] * first + ["store"] * (count - first), path
+
+
+async def test_one_key_of_the_file_is_written_when_one_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be 100,000, and the loop that answers models is the same."""
+    async with office(tmp_path / "store.db", MANY) as desk:
+        made = await desk.make("/keys", name="a")
+        asked: list[Any] = []
+        real = writer.as_written
+        monkeypatch.setattr(writer, "as_written", lambda group: asked.append(group) or real(group))
+        for method, path, count in (
+            ("GET", "/keys/k3", 1),
+            ("GET", f"/keys/{made['id']}", 0),
+            ("POST", f"/keys/{made['id']}/rotate", 0),
+            ("GET", "/keys?limit=2", 2),
+            ("GET", "/limits?key=k3", 0),
+        ):
+            asked.clear()
+            status, _ = await desk.ask(OWNER, method, path, {})
+            assert (status, len(asked)) == (200, count), path
+
+
+@pytest.mark.parametrize("position", [[2**70, ""], [1, "\0"], [2**70, 2**70], [1, 2**70], [1, ["\0"]], {}])
+async def test_cursors_that_somebody_made_up(tmp_path: Path, position: Any) -> None:
+    text = base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
+    async with office(tmp_path / "store.db") as desk:
+        for path in ("/teams", "/keys", "/changes", "/usage", "/usage/calls", "/usage/series"):
+            status, answer = await desk.ask(OWNER, "GET", f"{path}?cursor={text}")
+            assert (status, answer["param"]) == (400, "cursor"), path
+
+
+async def test_no_path_holds_a_nul(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        for path in ("/keys/\0", "/teams/a\0b", "/routes/\0", "/keys/\0/rotate"):
+            for method in ("GET", "PATCH", "DELETE", "PUT", "POST"):
+                status, answer = await desk.ask(OWNER, method, path, {})
+                assert (status, "There is nothing at" in answer["message"]) == (404, True), path
 
 
 async def test_what_the_file_says_is_read_only(tmp_path: Path) -> None:
@@ -196,6 +262,22 @@ async def test_nobody_gives_more_than_they_have(tmp_path: Path) -> None:
         assert (await desk.ask(admin, "POST", "/users", {"email": "o@x.y", "role": "owner"}))[0] == 403
         wide = await desk.make("/keys", name="wide", team=team)
         assert (await desk.ask(small, "POST", f"/keys/{wide['id']}/rotate", {}))[0] == 403
+
+
+@pytest.mark.parametrize("role", ["developer", "admin"])
+async def test_an_old_secret_gets_no_new_one(tmp_path: Path, role: RoleName) -> None:
+    """It works for a while beside the new one, and then it is over."""
+    async with office(tmp_path / "store.db") as desk:
+        team = (await desk.make("/teams", name="t"))["id"]
+        made = await desk.make("/keys", name="k", team=team, role=role)
+        path = f"/keys/{made['id']}/rotate"
+        await desk.ask(OWNER, "POST", path, {})
+        await desk.follow()
+        new, old = sorted(
+            (one for one in desk.callers() if one.name == made["id"]), key=lambda one: bool(one.terms)
+        )
+        assert (await desk.ask(old, "POST", path, {}))[1]["param"] == "expires"
+        assert (await desk.ask(new, "POST", path, {}))[0] == 200
 
 
 async def test_what_is_used_of_limits(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """No sequence of requests by one tenant reads or changes anything of another.
 
 Two teams with everything a team can have, and a user who is in both. One side sends random requests to every
-endpoint, naming its own ids, the other's, and ids of nobody, as its developer, its viewer, and with keys that
-it makes on the way. After each request the other side's rows are as they were, no answer holds a word of
-theirs, and a refusal that names theirs is in the words of one that names nobody's.
+endpoint, naming its own ids, the other's, and ids of nobody, as its developer, its viewer, its owner, and
+with keys that it makes on the way. After each request the other side's rows are as they were, no answer holds
+a word of theirs, and a refusal that names theirs is in the words of one that names nobody's.
 """
 
 import json
@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.admin.table import Endpoint
-from penstock.config.stored import Around, keys_of
+from penstock.config.stored import Around, Member, keys_of
 from penstock.types.identity import VirtualKey
 from penstock.types.store import Entity, Key, Membership, ServiceAccount, StoredRoute, Team, User, Webhook
 from penstock.types.usage_store import UsageRow
@@ -63,6 +63,7 @@ class Side:
         self.callers = [
             VirtualKey(f"{mark}-dev", role="developer", team=team),
             VirtualKey(f"{mark}-look", role="viewer", team=team),
+            VirtualKey(f"{mark}-chief", role="developer", team=team, team_role="owner"),
         ]
         now_us = desk.reload.view().since * 1_000_000
         await desk.store.add_usage(
@@ -84,7 +85,10 @@ class Side:
     async def adopt(self, desk: Office, key_id: str) -> None:
         """A key that it made asks, too."""
         row = await desk.store.get(Key, key_id)
-        pairs = keys_of(row, Around(roles={one: "owner" for one in (row.user, row.account) if one}))
+        around = Around(roles={one: "owner" for one in (row.user, row.account) if one})
+        if row.user is not None and row.team is not None:
+            around.members[row.user] = {row.team: Member(row.team, "owner", (0, ""))}
+        pairs = keys_of(row, around)
         self.callers += [key for _, key in pairs[:1]]
         self.made.append(key_id)
 

@@ -59,6 +59,9 @@ def test_neighbours() -> None:
 
 def test_ranges() -> None:
     assert is_within("192.0.2.7", (parse_network("192.0.2.7"),))
+    assert is_within("192.0.2.7", (parse_network("::ffff:192.0.2.0/120"),))  # as some systems write it
+    assert is_within("::ffff:192.0.2.7", (parse_network("192.0.2.0/24"),))
+    assert not is_within("192.0.2.7", (parse_network("::/0"), parse_network("::ffff:198.51.100.0/120")))
     with pytest.raises(ValueError, match=r"did you mean 10\.0\.0\.0/8"):
         parse_network("10.0.0.1/8")
     with pytest.raises(ValueError, match="no address range"):

@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.auth import jwks, tokens
-from penstock.auth.policy import Bounds, Claims, Issuer, Policy
+from penstock.auth.policy import Bounds, Claims, Issuer, Person, Policy
 from penstock.auth.tokens import TokenRefused, Tokens
-from penstock.auth.web import Web
+from penstock.auth.web import Unreachable, Web
 from penstock.lib import http1
 from penstock.testing.clock import FakeClock
 from penstock.testing.oidc import OidcProvider, SigningKey, make_key
 from penstock.types.errors import IdentityUnavailable
-from penstock.types.identity import VirtualKey
+from penstock.types.identity import RoleName, VirtualKey
 from penstock.types.ledger import Claim, Limit, Scope
 
 
@@ -228,6 +228,7 @@ async def test_shapes_that_are_none() -> None:
             assert await at.reason(one) in {"malformed_token", "bad_signature"}, one[:80]
 
 
+@pytest.mark.timeout(120)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_mutation_of_a_good_token_is_one(
@@ -346,6 +347,24 @@ async def test_the_last_good_keys_serve_for_a_day(behaviour: dict[str, str]) -> 
             await at.who(at.idp.token("a third"))
 
 
+async def test_an_issuer_that_hangs_is_not_waited_for_by_one_after_the_other() -> None:
+    clock, asked = FakeClock(), 0
+
+    async def hang(*_: Any) -> tuple[int, bytes]:
+        nonlocal asked
+        asked += 1
+        clock.advance(15.0)  # longer than RETRY_S
+        raise Unreachable("nothing came")
+
+    keys = jwks.KeySet(Issuer("corp", "https://idp.example", frozenset({"penstock"})), hang, clock)
+    for _ in range(5):
+        with pytest.raises(Unreachable):
+            await keys.metadata()
+        await keys.renew()
+    assert asked == 2  # for a sign-in, and for keys
+    assert keys.due_s == clock.monotonic() + jwks.AFTER_FAILURE_S
+
+
 async def test_a_bug_of_a_fetch_ends_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     async def fetch(*_: Any) -> tuple[int, bytes]:
         raise RuntimeError
@@ -412,9 +431,9 @@ def test_keys_that_cannot_verify_are_passed_over() -> None:
 # -- what claims mean ------------------------------------------------------------------------------------
 
 
-def meaning(said: dict[str, Any], **fields: Any) -> VirtualKey:
+def meaning(said: dict[str, Any], users: dict[str, Person] | None = None, **fields: Any) -> VirtualKey:
     issuer = Issuer("corp", "https://idp.example", frozenset({"p"}), **fields)
-    return tokens.principal(issuer, {"sub": "ada", **said})
+    return tokens.caller_of(issuer, tokens.said_by(issuer, {"sub": "ada", **said}), users or {})
 
 
 def test_the_most_powerful_of_the_roles() -> None:
@@ -484,3 +503,70 @@ def test_what_is_required() -> None:
         tokens.checked(issuer, {**claims, "tid": "t-3"}, 0.0)
     with pytest.raises(TokenRefused, match="malformed_token"):
         tokens.checked(issuer, {**claims, "exp": float("inf")}, 0.0)
+
+
+# -- users of the store ----------------------------------------------------------------------------------
+
+LIMIT = Claim(Scope("user", "user_1"), (Limit("requests", 5, 60),))
+
+
+def of_a_user(said: dict[str, Any], *, role: RoleName = "developer", **fields: Any) -> VirtualKey:
+    """Of Ann, who is an admin of search, and looks on in ads."""
+    teams: dict[str, RoleName] = {"search": "admin", "ads": "viewer"}
+    ann = Person("user_1", role, teams, Bounds((LIMIT,)))
+    claims = Claims(user="email", team="group", role="level")
+    users = {"ann@example.com": ann, "user_1": ann, "off@example.com": Person("user_2", "owner", is_off=True)}
+    told = {"email": "Ann@example.com", **said}
+    return meaning(
+        told, users, **{"claims": claims, "of_teams": {"ads": Bounds(), "lab": Bounds()}, **fields}
+    )
+
+
+def test_a_token_of_a_user_is_of_their_team_with_their_role_there() -> None:
+    key = of_a_user({})
+    assert (key.user, key.team, key.role, key.over_team) == ("user_1", "search", "developer", "admin")
+    assert key.claims == (LIMIT,)
+    assert key.name.startswith("oidc:corp:")  # what it keeps is the subject's, as before
+    looks_on = of_a_user({"group": "ads"})
+    assert (looks_on.team, looks_on.role, looks_on.over_team) == ("ads", "viewer", "viewer")
+    elsewhere = of_a_user({"group": "lab"})  # the issuer says so; they are no member
+    assert (elsewhere.team, elsewhere.role, elsewhere.over_team) == ("lab", "developer", "developer")
+
+
+def test_a_token_gives_no_more_than_its_user_has_and_its_user_no_more_than_it_says() -> None:
+    levels = {"roles": {"chief": "admin", "guest": "viewer"}}
+    assert of_a_user({"level": "chief"}, **levels).role == "developer"
+    assert of_a_user({"level": "chief"}, role="owner", **levels).role == "admin"
+    guest = of_a_user({"level": "guest"}, role="owner", **levels)
+    assert (guest.role, guest.over_team) == ("viewer", "viewer")
+    assert of_a_user({}, role="owner").role == "owner"  # the issuer gives no roles
+    assert of_a_user({}, role="owner", default_role="developer").role == "developer"
+
+
+def test_a_user_who_is_off_has_no_tokens() -> None:
+    with pytest.raises(TokenRefused, match="disabled_user"):
+        of_a_user({"email": "off@example.com"})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"email": "bob@example.com"},
+        {"email": None},
+        {"email_verified": False},
+        {"email": ["", "ann@example.com"]},
+    ],
+    ids=str,
+)
+def test_who_is_no_user_is_what_the_issuer_says(said: dict[str, Any]) -> None:
+    key = of_a_user(said, default_team="lab")
+    is_ann = isinstance(said.get("email"), list)  # of several texts the first that is one
+    assert (key.user == "user_1", key.team) == (is_ann, "search" if is_ann else "lab")
+    if not is_ann:
+        assert (key.role, key.team_role, key.claims) == ("developer", None, ())
+
+
+def test_without_the_claim_no_token_is_a_user_s() -> None:
+    assert of_a_user({}, claims=Claims()).user == "Ann@example.com"
+    by_id = of_a_user({"uid": "user_1", "email_verified": False}, claims=Claims(user="uid"))
+    assert by_id.user == "user_1"

@@ -81,6 +81,15 @@ def test_a_team_and_its_keys(penstock: Penstock, server: str) -> None:
     run(penstock, "teams", "add", "search", "ann@example.com")
     (member,) = run(penstock, "teams", "members", "search")
     assert member["team"] == team["id"]
+    assert run(penstock, "teams", "role", "search", "ann@example.com", "owner")["version"] == 2
+    chief = run(
+        penstock, "keys", "create", "c", "--team", "search", "--user", member["user"], "--role", "owner"
+    )
+    while penstock("teams", "members", "search", "--key", chief["secret"]).exit_code:
+        pass  # it serves within a second
+    by_id = ("teams", "role", "search", member["user"], "developer", "--key", chief["secret"])
+    assert run(penstock, *by_id)["role"] == "developer"  # by the owner of the team, who gives it away
+    run(penstock, "keys", "revoke", chief["id"])
 
     said = penstock("keys", "create", "ci", "--team", "search", "--user", "ann@example.com", "--route", "m")
     assert said.exit_code == 0
@@ -360,3 +369,13 @@ def test_budgets_are_short_to_write(written: str, said: dict[str, Any]) -> None:
 def test_what_is_no_budget_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         budgets(["much"])
+
+
+def test_another_machine_is_not_sent_the_minted_key(penstock: Penstock, server: str) -> None:
+    for url in ("https://penstock.invalid", "http://127.0.0.1.example.invalid", "localhost.invalid:8600"):
+        said = penstock("keys", "list", "--url", url)
+        assert (said.exit_code, "No key is known" in said.output) == (1, True)
+    assert "this is no address" in penstock("keys", "list", "--url", "http://[::1", "--key", "k").output
+    elsewhere = penstock("keys", "list", "--url", "http://penstock.invalid", "--key", "k")
+    assert "does not answer" in elsewhere.output
+    assert penstock("keys", "list", "--url", server.replace("127.0.0.1", "localhost")).exit_code == 0

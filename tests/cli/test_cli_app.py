@@ -43,7 +43,10 @@ def test_the_commands_of_this_release() -> None:
         "store backup",
         "store restore",
         *(f"keys {word}" for word in ("create", "list", "show", "set", "rotate", "revoke")),
-        *(f"teams {word}" for word in ("create", "list", "set", "delete", "members", "add", "remove")),
+        *(
+            f"teams {word}"
+            for word in ("create", "list", "set", "delete", "members", "add", "remove", "role")
+        ),
         *(f"{noun} {word}" for noun in ("users", "accounts") for word in ("create", "list", "set", "delete")),
         *(f"routes {word}" for word in ("list", "set", "delete")),
         *(f"webhooks {word}" for word in ("create", "list", "delete")),

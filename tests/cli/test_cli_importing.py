@@ -14,6 +14,7 @@ def test_the_result_passes_check(
     out = home / "penstock.yaml"
     done = penstock("import", "litellm", FOLDER / f"{name}.yaml", "--out", out)
     assert done.exit_code == 0, done.output
+    assert out.stat().st_mode & 0o777 == 0o600  # credentials may be in it
     said = json.loads(penstock("import", "litellm", FOLDER / f"{name}.yaml", "--json").stdout)
     for variable in said["variables"]:
         monkeypatch.setenv(variable, f"value-of-{variable}")

@@ -97,7 +97,7 @@ identity:
     assert [claim.key for claim in people.each.by_model["small"]] == ["user: small"]
     assert [claim.key for claim in people.of_teams["search"].always] == ["team:search"]
     assert people.login == Login("penstock", "hidden")
-    assert (machines.default_role, machines.leeway_s, machines.login) == ("developer", 5.0, None)
+    assert (machines.default_role, machines.leeway_s, machines.login) == (None, 5.0, None)
     assert (policy.public_url, policy.session_s) == ("https://ai.example.com", 8 * 3600.0)
     assert policy.login("people") is people
     assert policy.login("machines") is None
@@ -154,6 +154,7 @@ WRONG = [
     ("identity: {client_certificates: {map: {a: k}}}", "'a' is no name of a certificate"),
     ("identity: {client_certificates: {map: {'cn:a': k}}}", "there is no key 'k'; there are: none"),
     ("identity: {public_url: 'https://x.example/app'}", "identity.public_url: must be as https://"),
+    ("identity: {public_url: 'http://x.example'}", "identity.public_url: must be as https://"),
     ("identity: {public_url: x.example}", "identity.public_url: must be as https://"),
 ]
 

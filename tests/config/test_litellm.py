@@ -226,3 +226,17 @@ def _service_account() -> str:
     )
     said = {"client_email": "a@b.iam.gserviceaccount.com", "private_key": key.decode(), "project_id": "p"}
     return json.dumps({"type": "service_account", "token_uri": "https://oauth2.googleapis.com/token", **said})
+
+
+def test_credentials_that_are_written_out_stay_what_they_are() -> None:
+    theirs = {
+        "model_list": [
+            {"model_name": "m", "litellm_params": {"model": "openai/gpt-4o", "api_key": "sk-a${b}$c"}},
+        ],
+        "router_settings": {"redis_host": "redis", "redis_password": "p@ss/w#rd"},
+    }
+    found = imported(theirs)
+    assert found.settings["providers"]["openai"]["api_key"] == "sk-a$${b}$c"  # our reader's way to say ${
+    assert found.settings["limits"] == {"store": "redis://:p%40ss%2Fw%23rd@redis:6379/0"}
+    read = load_text(yaml.safe_dump(found.settings), env={})
+    assert read.providers["openai"].api_key == "sk-a${b}$c"

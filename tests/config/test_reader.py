@@ -51,7 +51,9 @@ def test_all_problems_of_a_file_are_reported_at_once_in_its_order() -> None:
 
 TABLE = [
     ("[]", "the file must be a mapping of settings, not a list"),
-    ("a", "the file must be a mapping of settings, not 'a'"),
+    ("a", "the file must be a mapping of settings, not a single value"),
+    ("keys: {ci: sk-secret}", "keys.ci: this must be a mapping of settings, not a single value"),
+    ("providers: {o: {kind: openai, api_keys: sk-secret}}", "o.api_keys: must be a list, not a single value"),
     ("a: {", "not YAML"),
     ("\tserver: {}", "not YAML"),
     ("nope: 1", "nope: there is no such setting; allowed: server, providers"),
@@ -91,7 +93,7 @@ TABLE = [
     ),
     ("deployments: {d: {model: m, operations: [sing]}}", "'sing' is not one of"),
     ("routes: {r: {targets: []}}", "routes.r.targets: must not be empty"),
-    ("routes: {r: {targets: x}}", "routes.r.targets: must be a list, not 'x'"),
+    ("routes: {r: {targets: x}}", "routes.r.targets: must be a list, not a single value"),
     ("routes: {r: {targets: [{}]}}", "routes.r.targets[0]: deployment is missing"),
     ("routes: {r: {targets: [{deployment: a, weight: 0}]}}", "weight: must be above 0"),
     (

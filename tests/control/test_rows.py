@@ -10,20 +10,33 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from penstock.auth import policy
 from penstock.config.claims import Claims
-from penstock.config.stored import Around
+from penstock.config.stored import Around, with_teams
 from penstock.control.rows import Rows
 from penstock.store import open_store
 from penstock.store.base import ScriptedStore
 from penstock.types.errors import Conflict, StoreUnavailable
 from penstock.types.identity import VirtualKey
-from penstock.types.store import Budget, Key, Limits, ServiceAccount, StoredRoute, Team, User, Webhook
+from penstock.types.store import (
+    Budget,
+    Key,
+    Limits,
+    Membership,
+    ServiceAccount,
+    StoredRoute,
+    Team,
+    User,
+    Webhook,
+)
 
 LIMITS = (Limits(), Limits(requests=("5/min",)), Limits(concurrency=2, tokens=("1k/min", "1M/day")))
 ROLES = ("viewer", "developer", "admin")
 STEPS = st.tuples(
-    st.sampled_from(["key", "revoke", "rotate", "team", "user", "account", "route"]), st.integers(0, 11)
+    st.sampled_from(["key", "revoke", "rotate", "team", "user", "member", "account", "route"]),
+    st.integers(0, 11),
 )
+POLICY = policy.Policy({"i": (policy.Issuer("i", "i", frozenset(), claims=policy.Claims(user="email")),)})
 
 
 def plain(key: VirtualKey) -> dict[str, Any]:
@@ -32,10 +45,17 @@ def plain(key: VirtualKey) -> dict[str, Any]:
     return said
 
 
+def people(around: Around) -> Any:
+    """With the order of their teams."""
+    users = with_teams(POLICY, around).users
+    return {word: (msgspec.to_builtins(one), list(one.teams)) for word, one in users.items()}
+
+
 async def settle(store: ScriptedStore) -> None:
     for at in range(2):
         await store.create(Team(id=f"t{at}", name=f"t{at}"), actor="a")
         await store.create(User(id=f"u{at}", email=f"u{at}@x.y", role="admin"), actor="a")
+        await store.create(Membership(team=f"t{at}", user=f"u{at}", role="admin"), actor="a")
         await store.create(ServiceAccount(id=f"a{at}", name=f"a{at}", team=f"t{at}", role="admin"), actor="a")
 
 
@@ -66,6 +86,15 @@ async def step(store: ScriptedStore, what: str, number: int, at: int) -> None:
                 user, disabled=half % 2 or None, role=ROLES[half % 3], limits=LIMITS[number % 3]
             )
             await store.update(new_user, actor="a")
+        case "member":
+            member = await store.find(Membership, team=f"t{which}", user=f"u{half % 2}")
+            if member is None:
+                row_ = Membership(team=f"t{which}", user=f"u{half % 2}", role=ROLES[half % 3])
+                await store.create(row_, actor="a")
+            elif half % 3:
+                await store.update(msgspec.structs.replace(member, role=ROLES[half % 3]), actor="a")
+            else:
+                await store.delete(member, actor="a")
         case "account":
             account = await store.get(ServiceAccount, f"a{which}")
             await store.update(msgspec.structs.replace(account, disabled=half % 2 or None), actor="a")
@@ -104,6 +133,7 @@ def test_what_is_followed_is_what_would_be_loaded(
                         hash_: plain(key) for hash_, key in fresh.keys.items()
                     }
                     assert rows.routes == fresh.routes
+                    assert people(rows.around) == people(fresh.around)
                     assert rows.revision == fresh.revision
                     gone = good - {key.name for key in rows.keys.values()}
                     assert gone <= news.ended

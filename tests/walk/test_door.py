@@ -281,6 +281,8 @@ async def test_deep_nesting_is_never_a_500(depth: int) -> None:
         assert answer.status in (200, 400)
         body = b'{"model": "m", "query": "x", "documents": [{"text": "a", "more": ' + nested + b"}]}"
         assert (await gate.post("/v1/rerank", body)).status in (200, 400)
+        body = b'{"model": "m", "more": ' + nested + b"}"
+        assert (await gate.post("/api/show", body)).status in (200, 400)
 
 
 async def test_a_made_up_name_is_not_echoed_whole() -> None:

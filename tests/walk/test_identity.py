@@ -287,6 +287,26 @@ async def test_metrics_are_for_operators_elsewhere() -> None:
         assert statuses == [200, 200, 200, 403, 403]
 
 
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["192.0.2.7", "127.0.0.1"], 200),  # each proxy adds a line, as HAProxy does
+        (["198.51.100.1", "127.0.0.1"], 401),  # not of the range, though the proxy between is
+        (["192.0.2.7", "198.51.100.1", "127.0.0.1"], 401),  # the first line is the client's own
+    ],
+)
+async def test_proxies_that_add_a_line_each(lines: list[str], status: int) -> None:
+    written = keys("k: {secret: sk-k, ips: [192.0.2.0/24, 127.0.0.0/8]}")
+    written += "identity: {trusted_proxies: [127.0.0.1]}"
+    async with Upstream() as up, gateway(remote(up.url, written)) as gate:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        said = "".join(f"X-Forwarded-For: {line}\r\n" for line in lines)
+        head = f"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-k\r\n{said}\r\n"
+        writer.write(head.encode())
+        assert (await reader.read(64)).startswith(b"HTTP/1.1 %d " % status)
+        writer.close()
+
+
 async def test_what_a_proxy_added_is_not_hidden_by_another_spelling() -> None:
     """Of two lines of one spelling the last counts, which is the proxy's; of two spellings neither."""
     async with Upstream() as up, gateway(remote(up.url)) as gate:

@@ -14,6 +14,7 @@ from pairs import crowd, hub_of, joined, pair, until
 from penstock import serve
 from penstock.admin.idempotency import Idempotency
 from penstock.auth.login import Logins, Session
+from penstock.auth.tokens import Said
 from penstock.config import problems
 from penstock.engines import ENGINES
 from penstock.gateway import probes
@@ -367,7 +368,7 @@ async def test_who_signs_out_at_one_is_out_at_the_other() -> None:
         doors: list[Any] = [Logins(None, None, SystemClock(), b"s" * 32) for _ in parts]  # type: ignore[arg-type]
         for door, part in zip(doors, parts, strict=True):
             door.join(part)
-        doors[0].end(Session("id", "sso", "ann", "developer", 2e9))
+        doors[0].end(Session("id", "sso", 2e9, Said("ann")))
         await until(lambda: doors[1]._ended)
         assert doors[1]._ended == doors[0]._ended == {"id": 2e9}
 

@@ -9,54 +9,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import trustme
-from gateways import Answer, Gateway, chat, gateway, remote
+from browsers import Browser
+from gateways import KEY, chat, gateway, remote
 
 from penstock.auth import attempts
 from penstock.auth.login import is_local_path
-from penstock.lib import http1
 from penstock.testing.oidc import OidcProvider
 from penstock.testing.upstream import Upstream
-
-
-class Browser:
-    """Cookies, and redirects one by one."""
-
-    def __init__(self, gate: Gateway, idp: OidcProvider) -> None:
-        self.gate = gate
-        self.idp = idp
-        self.cookies: dict[str, str] = {}
-        self.attributes: dict[str, str] = {}
-
-    async def go(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
-        kept = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        sent = {"authorization": "", "cookie": kept, **headers}
-        response = await self.gate.open(path, headers=sent, method=method)
-        for name, value in response.headers:
-            if name.lower() == b"set-cookie":
-                pair, _, rest = value.decode().partition("; ")
-                key, _, content = pair.partition("=")
-                self.attributes[key] = rest
-                self.cookies[key] = content
-                if "Max-Age=0" in rest:
-                    del self.cookies[key]
-        found = {name.decode(): value.decode() for name, value in response.headers}
-        return Answer(response.status, found, await response.read(1_000_000))
-
-    async def authorize(self, url: str) -> str:
-        """The path and query that the issuer sends us back with."""
-        origin, _ = http1.Origin.parse(self.idp.url)
-        parts = urlsplit(url)
-        response = await self.gate.client.request(origin, "GET", f"{parts.path}?{parts.query}")
-        await response.read(10_000)
-        assert response.status == 302
-        back = urlsplit(next(value.decode() for name, value in response.headers if name == b"location"))
-        return f"{back.path}?{back.query}"
-
-    async def sign_in(self, after: str = "/") -> Answer:
-        begun = await self.go(f"/auth/login/corp?next={after}")
-        assert begun.status == 302, begun.body
-        return await self.go(await self.authorize(begun.headers["location"]))
-
 
 FIELDS = (
     "audience: api, client_id: penstock, client_secret: client-secret,"
@@ -84,7 +43,7 @@ async def test_signing_in_and_out() -> None:
         me = (await at.go("/auth/me")).json
         assert (me["user"], me["role"], me["provider"]) == ("ada@example.com", "admin", "corp")
         kept = dict(at.cookies)
-        assert (await at.go("/auth/logout", method="POST")).json == {"signed_in": False}
+        assert (await at.go("/auth/logout", method="POST", origin=at.gate.url)).json == {"signed_in": False}
         assert at.cookies == {}
         assert (await at.go("/auth/me")).status == 401
         at.cookies = kept  # somebody has a copy of it
@@ -235,6 +194,21 @@ async def test_off_loopback_it_needs_https() -> None:
         assert at.attributes["__Host-penstock_login"].endswith("; Secure")
         spoilt = await at.go("/auth/login/corp", **(headers | {"x-forwarded-host": "a b/c"}))
         assert spoilt.error[0] == 400
+
+
+async def test_a_query_of_too_many_fields() -> None:
+    async with browser() as at:
+        many = "&".join(["a=b"] * 60)
+        for path in ("/auth/login/corp", "/auth/callback/corp"):
+            assert (await at.go(f"{path}?{many}")).error[:2] == (400, "invalid_request")
+
+
+async def test_a_key_says_who_it_is_over_plain_http_too() -> None:
+    async with browser("trusted_proxies: [127.0.0.1]") as at:
+        await at.sign_in()
+        elsewhere = {"x-forwarded-host": "penstock.example.com", "x-forwarded-proto": "http"}
+        assert (await at.go("/auth/me", authorization=f"Bearer {KEY}", **elsewhere)).json["name"] == "test"
+        assert (await at.go("/auth/me", **elsewhere)).status == 401  # no place for sessions
 
 
 async def test_the_configured_address_is_where_browsers_come_back() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from penstock.admin import openapi
+from penstock.admin import openapi, rights
 from penstock.admin.books import Books
 from penstock.admin.desk import Request
 from penstock.admin.idempotency import Idempotency
@@ -79,11 +79,9 @@ class Api:
             return Answer(body=self._document)
         row, id_ = self._find(asked)
         caller = asked.caller
-        if caller is None or caller.role not in row.who:
-            said = caller.role if caller is not None else "none"
-            raise PermissionDenied(
-                f"This takes one of the roles {', '.join(sorted(row.who))}; yours is {said}."
-            )
+        if caller is None:
+            raise PermissionDenied("This takes a caller.")
+        rights.require_one_of(caller, row.who)
         request = _request(asked, row, id_, caller)
         try:
             return await self._answered(row, request, asked)

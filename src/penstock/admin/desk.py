@@ -3,8 +3,9 @@
 A row that the caller may not see is answered as one that is not there, in the same words.
 """
 
+import bisect
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -21,6 +22,7 @@ T = TypeVar("T")
 V = TypeVar("V", bound=msgspec.Struct)
 
 KEY_PREFIX: Final = "sk-penstock-"
+_FILE_CURSOR: Final = "file:"  # no cursor of the store has a colon
 SHOWN_CHARS: Final = len(KEY_PREFIX) + 6
 
 
@@ -68,6 +70,27 @@ class Desk:
         found = await self.store.page(kind, cursor=request.query.cursor, limit=request.query.limit, **asked)
         return Paged([shown(view, row) for row in found.rows], found.cursor)
 
+    async def after_the_file(
+        self,
+        request: Request,
+        written: Mapping[str, Any],
+        view: Callable[[str, Any], T],
+        page: Callable[[Request], Awaitable[Paged[T]]],
+    ) -> Paged[T]:
+        """A page of what the file says, by name, and after that of the store."""
+        query = request.query
+        cursor, names, is_first = query.cursor or "", sorted(written), query.cursor is None
+        if not is_first and not cursor.startswith(_FILE_CURSOR):
+            return await page(request)
+        at = 0 if is_first else bisect.bisect_right(names, cursor.removeprefix(_FILE_CURSOR))
+        some = names[at : at + query.limit]
+        rows = [view(name, written[name]) for name in some]
+        if len(rows) == query.limit:
+            return Paged(rows, f"{_FILE_CURSOR}{some[-1]}")
+        rest = msgspec.structs.replace(query, cursor=None, limit=query.limit - len(rows))
+        found = await page(msgspec.structs.replace(request, query=rest))
+        return Paged(rows + found.data, found.cursor)
+
     async def create(self, request: Request, row: E) -> E:
         return await self.store.create(row, actor=request.caller.name)
 
@@ -91,6 +114,15 @@ class Desk:
             path, what = found[0]
             raise InvalidRequest(f"`{path}`: {what}.", param=path)
         return fields
+
+    def own_team(self, caller: VirtualKey, asked: str | None) -> str | None:
+        """Of what a caller makes: theirs, where they see no other. Raises NotFoundRow."""
+        team = rights.scope(caller)
+        if team is None or asked is None:
+            return asked or team
+        if asked != team:
+            raise missing(Team, asked, "team")
+        return team
 
     async def require_place(
         self, caller: VirtualKey, kind: type[Entity], id_: str | None, param: str

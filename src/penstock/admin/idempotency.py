@@ -9,7 +9,7 @@
                               goes ahead, and the other waits for its answer
 
 Answers hold secrets, which are shown once and kept nowhere else, so they are kept by the process that made
-them: a restart forgets them, and so does the 10,000th newer one.
+them: a restart forgets them, and so do 10,000 newer ones, or 32 MiB of them.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from penstock.types.others import Others
 
 KEPT_S: Final = 86_400.0
 MOST: Final = 10_000
+MOST_BYTES: Final = 32 << 20  # a key that lists its routes is 100 KB, and any developer makes them
 SUBJECT: Final = "idempotency"
 ASK_S: Final = 30.0  # as long as another may take for it
 
@@ -35,6 +36,7 @@ class _Kept(msgspec.Struct):
     digest: bytes
     until_s: float
     answer: "asyncio.Future[Answer]"
+    size: int = 0  # of the answer, once it is there
     is_asking: bool = False  # the others; nothing was done yet
     has_yielded: bool = False  # to one that goes first
 
@@ -63,6 +65,7 @@ class Idempotency:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._bytes = 0  # of the answers that are kept
         self._others: Others | None = None
 
     def join(self, others: Others) -> None:
@@ -84,20 +87,36 @@ class Idempotency:
             if not found.answer.cancelled():
                 return _again(found.answer.result())
         kept = _Kept(digest, now_s + KEPT_S, asyncio.get_running_loop().create_future())
+        self._forget(place)
         self._kept[place] = kept
-        self._kept.move_to_end(place)
-        while len(self._kept) > MOST:
-            self._kept.popitem(last=False)
         try:
             elsewhere = await self._elsewhere(kept, _Question(caller, name, digest, self._number))
             answer = elsewhere or await act()
         except BaseException:
             if self._kept.get(place) is kept:
-                del self._kept[place]
+                self._forget(place)
             kept.answer.cancel()
             raise
         kept.answer.set_result(answer)
+        if self._kept.get(place) is kept:
+            kept.size = len(answer.body)
+            self._bytes += kept.size
+            self._make_room(place)
         return answer if elsewhere is None else _again(answer)
+
+    def _make_room(self, newest: tuple[str, str]) -> None:
+        """What is under way has no answer yet, and is nothing to forget."""
+        while len(self._kept) > MOST or self._bytes > MOST_BYTES:
+            done = (place for place, kept in self._kept.items() if kept.answer.done() and place != newest)
+            oldest = next(done, None)
+            if oldest is None:
+                return
+            self._forget(oldest)
+
+    def _forget(self, place: tuple[str, str]) -> None:
+        found = self._kept.pop(place, None)
+        if found is not None:
+            self._bytes -= found.size
 
     # -- of several processes
 

@@ -6,6 +6,7 @@
 Keys are never deleted: usage and changes name them.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from penstock.admin.desk import (
 )
 from penstock.admin.reading import networks_of
 from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
-from penstock.types.store import Key, ServiceAccount, Team, User
+from penstock.types.store import Key, Membership, ServiceAccount, Team, User
 
 
 class Keys(Desk):
@@ -35,29 +36,29 @@ class Keys(Desk):
         """Those of the file come first, where all keys were asked for by who sees all."""
         query: KeyQuery = request.query
         asked = {"team": query.team, "user": query.user, "account": query.account}
-        found = await self.page(request, Key, KeyView, asked)
         is_whole = rights.scope(request.caller) is None and not any(asked.values())
-        if is_whole and query.cursor is None:
-            found.data[:0] = self._of_the_file()
-        return found
+        written = self.configuration.file_keys() if is_whole else {}
+
+        async def stored(request: Request) -> Paged[KeyView]:
+            return await self.page(request, Key, KeyView, asked)
+
+        return await self.after_the_file(request, written, _of_the_file, stored)
 
     async def key(self, request: Request) -> KeyView:
-        if rights.scope(request.caller) is None:
-            for one in self._of_the_file():
-                if one.id == request.id:
-                    return one
+        written = self.configuration.file_keys()
+        if rights.scope(request.caller) is None and request.id in written:
+            return _of_the_file(request.id, written[request.id])
         return shown(KeyView, await self.seen(request, Key, request.id))
 
     async def new_key(self, request: Request) -> CreatedKey:
         body: NewKey = request.body
         caller = request.caller
         fields = {**rights.inherited(caller), **self.bounded(said(body))}
-        team = rights.scope(caller)
-        if team is not None and fields.setdefault("team", team) != team:
-            raise missing(Team, str(fields["team"]), "team")
-        await self.require_place(caller, Team, fields.get("team"), "team")
+        team = fields["team"] = self.own_team(caller, fields.get("team"))
+        await self.require_place(caller, Team, team, "team")
         await self.require_place(caller, User, body.user, "user")
-        await self._require_account(body.account, fields.get("team"))
+        await self._require_member(body.user, team)
+        await self._require_account(body.account, team)
         secret = new_secret()
         row = self._made(fields, secret)
         self._require_future(row)
@@ -78,8 +79,7 @@ class Keys(Desk):
         body: RotateKey = request.body
         row = await self._own(request)
         require_version(request, row)
-        if row.id != request.caller.name:
-            rights.require_grantable(request.caller, row)  # the answer holds a secret that can do all of that
+        rights.require_rotatable(request.caller, row)
         now_s = self.now_s()
         if row.revoked is not None or (row.expires is not None and row.expires <= now_s):
             raise Conflict(f"The key {row.id!r} is off: make a new one.")
@@ -105,8 +105,18 @@ class Keys(Desk):
         if rights.scope(request.caller) is None and request.id in self.configuration.file_keys():
             raise Conflict(f"The key {request.id!r} is in the configuration file: change it there.")
         row = await self.seen(request, Key, request.id)
-        rights.require_rank(request.caller, row.role, "The key")
+        if row.id != request.caller.name:
+            rights.require_rank(request.caller.role, row.role, "The key")
         return row
+
+    async def _require_member(self, user: str | None, team: str | None) -> None:
+        """A user's key of a team is good while they are in it."""
+        if user is None or team is None:
+            return
+        if await self.store.find(Membership, team=team, user=user) is None:
+            raise InvalidRequest(
+                f"The user {user!r} is not in the team {team!r}: put them in first.", param="user"
+            )
 
     async def _require_account(self, account: str | None, team: str | None) -> None:
         """An account is of the same team as its keys, so that nobody counts on another team's."""
@@ -133,23 +143,21 @@ class Keys(Desk):
             }
         )
 
-    def _of_the_file(self) -> list[KeyView]:
-        return [
-            KeyView(
-                **of_the_file(name),
-                **bounds_of_the_file(written),
-                name=name,
-                prefix="",
-                team=written.get("team"),
-                role=written.get("role", "developer"),
-                priority=written.get("priority", "default"),
-                routes=written.get("routes"),
-                networks=written.get("ips", []),
-                expires=_stamp(written.get("expires")),
-                overlap_ends=_stamp(written.get("previous", {}).get("until")),
-            )
-            for name, written in self.configuration.file_keys().items()
-        ]
+
+def _of_the_file(name: str, written: Mapping[str, Any]) -> KeyView:
+    return KeyView(
+        **of_the_file(name),
+        **bounds_of_the_file(written),
+        name=name,
+        prefix="",
+        team=written.get("team"),
+        role=written.get("role", "developer"),
+        priority=written.get("priority", "default"),
+        routes=written.get("routes"),
+        networks=written.get("ips", []),
+        expires=_stamp(written.get("expires")),
+        overlap_ends=_stamp(written.get("previous", {}).get("until")),
+    )
 
 
 def _stamp(moment: float | None) -> int | None:

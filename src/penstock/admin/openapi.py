@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock.admin.table import PREFIX, Endpoint
+from penstock.types.identity import ROLES
 
 JSON = dict[str, Any]
 
@@ -45,9 +46,12 @@ def document(rows: Sequence[Endpoint], version: str) -> JSON:
         "paths": paths,
         "components": {
             "schemas": {"Error": _ERROR, **components},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "__Host-penstock_session"},
+            },
         },
-        "security": [{"key": []}],
+        "security": [{"key": []}, {"session": []}],
     }
 
 
@@ -55,7 +59,7 @@ def _operation(row: Endpoint, by_kind: dict[str, JSON], parameters: list[JSON]) 
     statuses = sorted({*_ALWAYS, *(_WRITES if row.method != "GET" else ())})
     operation: JSON = {
         "summary": row.title,
-        "description": f"Roles: {', '.join(sorted(row.who))}.",
+        "description": _roles(row),
         "parameters": [*_path(row), *parameters, *_headers(row)],
         "responses": {
             str(row.status): _content(row.title, by_kind[str(row.answer)], row.other_type),
@@ -66,6 +70,12 @@ def _operation(row: Endpoint, by_kind: dict[str, JSON], parameters: list[JSON]) 
         schema = by_kind[str(row.body)]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
+
+
+def _roles(row: Endpoint) -> str:
+    said = f"Roles: {', '.join(role for role in ROLES if role in row.who.everywhere)}."
+    over = [role for role in ROLES if role in row.who.over_team]
+    return f"{said} Over their own team: {', '.join(over)}." if over else said
 
 
 def _content(title: str, schema: JSON, other: str | None = None) -> JSON:

@@ -36,12 +36,13 @@ class People(Desk):
                 return Paged([await self._team(request, own)])
             except NotFoundRow:  # an issuer of tokens knows it, and nobody here
                 return Paged([])
-        found = await self.page(request, Team, TeamView)
-        of_the_file = self.configuration.file_teams()
-        found.data[:] = [row for row in found.data if row.id not in of_the_file]
-        if request.query.cursor is None:
-            found.data[:0] = [team_of_the_file(name, written) for name, written in of_the_file.items()]
-        return found
+        written = self.configuration.file_teams()
+
+        async def stored(request: Request) -> Paged[TeamView]:
+            found = await self.page(request, Team, TeamView)
+            return Paged([row for row in found.data if row.id not in written], found.cursor)
+
+        return await self.after_the_file(request, written, team_of_the_file, stored)
 
     async def team(self, request: Request) -> TeamView:
         return await self._team(request, request.id)
@@ -85,20 +86,20 @@ class People(Desk):
 
     async def new_user(self, request: Request) -> UserView:
         body: NewUser = request.body
-        rights.require_rank(request.caller, body.role, "The user")
+        rights.require_rank(request.caller.role, body.role, "The user")
         return shown(UserView, await self.create(request, User(**self.bounded(said(body)))))
 
     async def edit_user(self, request: Request) -> UserView:
         body: EditUser = request.body
         row = await self.seen(request, User, request.id)
         fields = switched(row, self.bounded(said(body)), self.now_s())
-        rights.require_rank(request.caller, row.role, "The user")
-        rights.require_rank(request.caller, fields.get("role", row.role), "The user")
+        rights.require_rank(request.caller.role, row.role, "The user")
+        rights.require_rank(request.caller.role, fields.get("role", row.role), "The user")
         return shown(UserView, await self.edit(request, row, fields))
 
     async def delete_user(self, request: Request) -> Gone:
         row = await self.seen(request, User, request.id)
-        rights.require_rank(request.caller, row.role, "The user")
+        rights.require_rank(request.caller.role, row.role, "The user")
         await self.delete(request, row)
         return Gone(request.id)
 
@@ -113,7 +114,7 @@ class People(Desk):
 
     async def new_membership(self, request: Request) -> MembershipView:
         body: NewMembership = request.body
-        rights.require_rank(request.caller, body.role, "The membership")
+        rights.require_rank(request.caller.role, body.role, "The membership")
         await self.require_place(request.caller, Team, body.team, "team")
         await self.require_place(request.caller, User, body.user, "user")
         return shown(MembershipView, await self.create(request, Membership(**said(body))))
@@ -121,13 +122,13 @@ class People(Desk):
     async def edit_membership(self, request: Request) -> MembershipView:
         body: EditMembership = request.body
         row = await self.seen(request, Membership, request.id)
-        rights.require_rank(request.caller, row.role, "The membership")
-        rights.require_rank(request.caller, body.role, "The membership")
+        rights.require_rank(request.caller.over_team, row.role, "The membership")
+        rights.require_rank(request.caller.over_team, body.role, "The membership")
         return shown(MembershipView, await self.edit(request, row, said(body)))
 
     async def delete_membership(self, request: Request) -> Gone:
         row = await self.seen(request, Membership, request.id)
-        rights.require_rank(request.caller, row.role, "The membership")
+        rights.require_rank(request.caller.over_team, row.role, "The membership")
         await self.delete(request, row)
         return Gone(request.id)
 
@@ -141,21 +142,24 @@ class People(Desk):
 
     async def new_account(self, request: Request) -> AccountView:
         body: NewAccount = request.body
-        rights.require_rank(request.caller, body.role, "The service account")
-        await self.require_place(request.caller, Team, body.team, "team")
-        return shown(AccountView, await self.create(request, ServiceAccount(**said(body))))
+        caller = request.caller
+        rights.require_rank(caller.role, body.role, "The service account")
+        team = self.own_team(caller, body.team)
+        await self.require_place(caller, Team, team, "team")
+        row = ServiceAccount(name=body.name, team=team, role=body.role)
+        return shown(AccountView, await self.create(request, row))
 
     async def edit_account(self, request: Request) -> AccountView:
         body: EditAccount = request.body
         row = await self.seen(request, ServiceAccount, request.id)
         fields = switched(row, said(body), self.now_s())
-        rights.require_rank(request.caller, row.role, "The service account")
-        rights.require_rank(request.caller, fields.get("role", row.role), "The service account")
+        rights.require_rank(request.caller.role, row.role, "The service account")
+        rights.require_rank(request.caller.role, fields.get("role", row.role), "The service account")
         return shown(AccountView, await self.edit(request, row, fields))
 
     async def delete_account(self, request: Request) -> Gone:
         row = await self.seen(request, ServiceAccount, request.id)
-        rights.require_rank(request.caller, row.role, "The service account")
+        rights.require_rank(request.caller.role, row.role, "The service account")
         await self.delete(request, row)
         return Gone(request.id)
 

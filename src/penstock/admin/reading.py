@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from penstock.auth.addresses import unmapped
 from penstock.config.units import parse_duration
 from penstock.lib.registry import hint
 from penstock.protocols.checking import Checker
@@ -77,7 +78,7 @@ def networks_of(written: Sequence[str]) -> tuple[str, ...]:
     found: list[str] = []
     for index, text in enumerate(written):
         try:
-            found.append(str(ip_network(text, strict=False)))
+            found.append(str(unmapped(ip_network(text, strict=False))))
         except ValueError as exc:
             param = f"networks[{index}]"
             raise InvalidRequest(f"`{param}` is no address or CIDR range: {exc}.", param=param) from exc

@@ -9,6 +9,17 @@
                  their usage
     viewer       the same                     nothing
 
+    as a member  sees                         may change
+    -----------  ---------------------------  ---------------------------------------------------------------
+    owner        the team, as a developer     its keys and service accounts; roles of members, and who stays
+    admin        the same                     the same, but what an owner of the team is
+    operator     the same                     nothing
+    developer    the same                     keys of the team
+    viewer       the same                     nothing
+
+Below operator it is the role as a member that counts; which users there are, who joins a team and what limits
+it is for admins of the platform.
+
 Nobody gives more than they have: no higher role, and below admin no further routes, priority, time or
 networks than those of the key that asks. Who has limits of their own makes keys for themselves only; a key
 that has limits, or says where data may go, makes none. What another team has does not exist for a developer
@@ -17,43 +28,61 @@ or a viewer.
 
 from collections.abc import Collection, Iterator, Sequence
 from ipaddress import ip_network
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 from penstock.types.errors import PermissionDenied
 from penstock.types.identity import OPERATORS, ROLES, Network, PriorityName, RoleName, VirtualKey
 from penstock.types.ledger import Claim
 from penstock.types.store import Key
 
-EVERYBODY: Final = frozenset[RoleName](get_args(RoleName))
-WHOLE: Final = OPERATORS  # who sees everything
 ADMINS: Final = frozenset[RoleName]({"owner", "admin"})
-MAKERS: Final = frozenset[RoleName]({*ADMINS, "developer"})  # of keys
+
+
+class Who(NamedTuple):
+    """May call an endpoint: with one of these roles everywhere, or over the caller's own team."""
+
+    everywhere: frozenset[RoleName]
+    over_team: frozenset[RoleName] = frozenset()
+
+
+EVERYBODY: Final = Who(OPERATORS, frozenset(ROLES))  # and sees what is theirs
+OVERSEERS: Final = Who(OPERATORS)
+MANAGERS: Final = Who(ADMINS)
+TEAM_MANAGERS: Final = Who(ADMINS, ADMINS)
+KEY_MAKERS: Final = Who(ADMINS, frozenset[RoleName]({*ADMINS, "developer"}))
 
 _PRIORITIES: Final[Sequence[str]] = get_args(PriorityName)
 
 
 def scope(caller: VirtualKey) -> str | None:
     """The only team that the caller sees; None: everything. Raises PermissionDenied for who has no team."""
-    if caller.role in WHOLE:
+    if caller.is_operator:
         return None
     if not caller.team:
         raise PermissionDenied("Your key belongs to no team: there is nothing for it to see here.")
     return caller.team
 
 
-def require_rank(caller: VirtualKey, role: RoleName, what: str) -> None:
-    """Raises PermissionDenied where `role` is above the caller's."""
-    if ROLES.index(role) < ROLES.index(caller.role):
+def require_one_of(caller: VirtualKey, who: Who) -> None:
+    """Raises PermissionDenied for who has none of these roles."""
+    own, allowed = (caller.role, who.everywhere) if caller.is_operator else (caller.over_team, who.over_team)
+    if own not in allowed:
+        said = ", ".join(role for role in ROLES if role in who.everywhere | who.over_team)
+        raise PermissionDenied(f"This takes one of the roles {said}; yours is {own}.")
+
+
+def require_rank(own: RoleName, role: RoleName, what: str) -> None:
+    """Raises PermissionDenied where `role` is above one's own."""
+    if ROLES.index(role) < ROLES.index(own):
         raise PermissionDenied(
-            f"{what} has the role {role}; yours is {caller.role}, and nobody gives or changes more than they"
-            " have.",
+            f"{what} has the role {role}; yours is {own}, and nobody gives or changes more than they have.",
             param="role",
         )
 
 
 def require_grantable(caller: VirtualKey, key: Key) -> None:
     """Raises PermissionDenied where `key` can do what the caller cannot."""
-    require_rank(caller, key.role, "The key")
+    require_rank(caller.role, key.role, "The key")
     if caller.role in ADMINS:
         return
     if _PRIORITIES.index(key.priority) < _PRIORITIES.index(caller.priority):
@@ -67,13 +96,29 @@ def require_grantable(caller: VirtualKey, key: Key) -> None:
         raise PermissionDenied("You have limits: a key that you make is yours, too (`user`).", param="user")
     if caller.requires is not None:
         raise PermissionDenied("Your own key says where data may go: others are an admin's to make.")
+    _require_no_longer(caller, key)
     terms = caller.terms
     if terms is None:
         return
-    if terms.expires_s is not None and (key.expires is None or key.expires > terms.expires_s):
-        raise PermissionDenied("It would outlive your own key.", param="expires")
     if terms.networks and not _are_within(key.networks, terms.networks):
         raise PermissionDenied("Your own key is not good from all of these networks.", param="networks")
+
+
+def require_rotatable(caller: VirtualKey, key: Key) -> None:
+    """Raises PermissionDenied: whoever rotates a key has a secret that can do all it can.
+
+    A key may rotate itself, but not by its old secret: that one ends when the overlap does.
+    """
+    if key.id == caller.name:
+        _require_no_longer(caller, key)
+    else:
+        require_grantable(caller, key)
+
+
+def _require_no_longer(caller: VirtualKey, key: Key) -> None:
+    ends_s = None if caller.terms is None else caller.terms.expires_s
+    if ends_s is not None and (key.expires is None or key.expires > ends_s):
+        raise PermissionDenied("It would outlive your own key.", param="expires")
 
 
 def claims_of(caller: VirtualKey) -> Iterator[Claim]:

@@ -17,24 +17,23 @@ from penstock.admin.desk import Paged, Request
 from penstock.admin.keys import Keys
 from penstock.admin.people import People
 from penstock.admin.reports import Reports
-from penstock.admin.rights import ADMINS, EVERYBODY, MAKERS, WHOLE
+from penstock.admin.rights import EVERYBODY, KEY_MAKERS, MANAGERS, OVERSEERS, TEAM_MANAGERS, Who
 from penstock.admin.statements import Monthly
 from penstock.admin.things import Things
 from penstock.types.control import ConfigurationView, DeploymentLine
-from penstock.types.identity import RoleName
 
 PREFIX: Final = "/admin/v1"
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """who: the roles that may call it; what they see of it is the handler's to say."""
+class Endpoint(msgspec.Struct, frozen=True, dict=True):
+    """who: may call it; what they see of it is the handler's to say."""
 
     method: Method
     path: str
     title: str
     handle: Callable[[Request], Awaitable[Any]]
-    who: frozenset[RoleName]
+    who: Who
     answer: Any
     body: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
@@ -52,236 +51,286 @@ def table(
     people: People, keys: Keys, things: Things, reports: Reports, monthly: Monthly, *, books: Books
 ) -> Sequence[Endpoint]:
     return (
-        *_entities(
-            "/teams", "team", b.TeamView, query=b.ListQuery, who=EVERYBODY, page=people.teams, get=people.team
+        # teams and who is in them
+        Endpoint(
+            "GET", "/teams", "A page of teams", people.teams, EVERYBODY, Paged[b.TeamView], query=b.ListQuery
         ),
-        *_made(
-            "/teams",
-            "team",
-            b.TeamView,
-            new=b.NewTeam,
-            edit=b.EditTeam,
-            make=people.new_team,
-            change=people.edit_team,
+        Endpoint("GET", "/teams/{id}", "One team", people.team, EVERYBODY, b.TeamView),
+        Endpoint(
+            "POST", "/teams", "Make a team", people.new_team, MANAGERS, b.TeamView, body=b.NewTeam, status=201
         ),
-        _deleted("/teams/{id}", "team", people.delete_team),
-        *_entities(
-            "/users", "user", b.UserView, query=b.ListQuery, who=WHOLE, page=people.users, get=people.user
+        Endpoint(
+            "PATCH", "/teams/{id}", "Change a team", people.edit_team, MANAGERS, b.TeamView, body=b.EditTeam
         ),
-        *_made(
-            "/users",
-            "user",
-            b.UserView,
-            new=b.NewUser,
-            edit=b.EditUser,
-            make=people.new_user,
-            change=people.edit_user,
+        Endpoint("DELETE", "/teams/{id}", "Delete a team", people.delete_team, MANAGERS, b.Gone),
+        Endpoint(
+            "GET", "/users", "A page of users", people.users, OVERSEERS, Paged[b.UserView], query=b.ListQuery
         ),
-        _deleted("/users/{id}", "user", people.delete_user),
-        *_entities(
+        Endpoint("GET", "/users/{id}", "One user", people.user, OVERSEERS, b.UserView),
+        Endpoint(
+            "POST", "/users", "Make a user", people.new_user, MANAGERS, b.UserView, body=b.NewUser, status=201
+        ),
+        Endpoint(
+            "PATCH", "/users/{id}", "Change a user", people.edit_user, MANAGERS, b.UserView, body=b.EditUser
+        ),
+        Endpoint("DELETE", "/users/{id}", "Delete a user", people.delete_user, MANAGERS, b.Gone),
+        Endpoint(
+            "GET",
             "/memberships",
-            "membership",
-            b.MembershipView,
+            "A page of memberships",
+            people.memberships,
+            EVERYBODY,
+            Paged[b.MembershipView],
             query=b.MemberQuery,
-            who=EVERYBODY,
-            page=people.memberships,
-            get=people.membership,
         ),
-        *_made(
+        Endpoint(
+            "GET", "/memberships/{id}", "One membership", people.membership, EVERYBODY, b.MembershipView
+        ),
+        Endpoint(
+            "POST",
             "/memberships",
-            "membership",
+            "Make a membership",
+            people.new_membership,
+            MANAGERS,
             b.MembershipView,
-            new=b.NewMembership,
-            edit=b.EditMembership,
-            make=people.new_membership,
-            change=people.edit_membership,
+            body=b.NewMembership,
+            status=201,
         ),
-        _deleted("/memberships/{id}", "membership", people.delete_membership),
-        *_entities(
-            "/service-accounts",
-            "service account",
-            b.AccountView,
-            query=b.TeamQuery,
-            who=EVERYBODY,
-            page=people.accounts,
-            get=people.account,
-        ),
-        *_made(
-            "/service-accounts",
-            "service account",
-            b.AccountView,
-            new=b.NewAccount,
-            edit=b.EditAccount,
-            make=people.new_account,
-            change=people.edit_account,
-        ),
-        _deleted("/service-accounts/{id}", "service account", people.delete_account),
-        *_entities("/keys", "key", b.KeyView, query=b.KeyQuery, who=EVERYBODY, page=keys.keys, get=keys.key),
         Endpoint(
-            method="POST",
-            path="/keys",
-            title="Make a key; its secret is shown this once",
-            handle=keys.new_key,
-            who=MAKERS,
+            "PATCH",
+            "/memberships/{id}",
+            "Change a membership",
+            people.edit_membership,
+            TEAM_MANAGERS,
+            b.MembershipView,
+            body=b.EditMembership,
+        ),
+        Endpoint(
+            "DELETE",
+            "/memberships/{id}",
+            "Delete a membership",
+            people.delete_membership,
+            TEAM_MANAGERS,
+            b.Gone,
+        ),
+        Endpoint(
+            "GET",
+            "/service-accounts",
+            "A page of service accounts",
+            people.accounts,
+            EVERYBODY,
+            Paged[b.AccountView],
+            query=b.TeamQuery,
+        ),
+        Endpoint(
+            "GET", "/service-accounts/{id}", "One service account", people.account, EVERYBODY, b.AccountView
+        ),
+        Endpoint(
+            "POST",
+            "/service-accounts",
+            "Make a service account",
+            people.new_account,
+            TEAM_MANAGERS,
+            b.AccountView,
+            body=b.NewAccount,
+            status=201,
+        ),
+        Endpoint(
+            "PATCH",
+            "/service-accounts/{id}",
+            "Change a service account",
+            people.edit_account,
+            TEAM_MANAGERS,
+            b.AccountView,
+            body=b.EditAccount,
+        ),
+        Endpoint(
+            "DELETE",
+            "/service-accounts/{id}",
+            "Delete a service account",
+            people.delete_account,
+            TEAM_MANAGERS,
+            b.Gone,
+        ),
+        # keys
+        Endpoint("GET", "/keys", "A page of keys", keys.keys, EVERYBODY, Paged[b.KeyView], query=b.KeyQuery),
+        Endpoint("GET", "/keys/{id}", "One key", keys.key, EVERYBODY, b.KeyView),
+        Endpoint(
+            "POST",
+            "/keys",
+            "Make a key; its secret is shown this once",
+            keys.new_key,
+            KEY_MAKERS,
+            b.CreatedKey,
             body=b.NewKey,
-            answer=b.CreatedKey,
             status=201,
         ),
+        Endpoint("PATCH", "/keys/{id}", "Change a key", keys.edit_key, KEY_MAKERS, b.KeyView, body=b.EditKey),
         Endpoint(
-            method="PATCH",
-            path="/keys/{id}",
-            title="Change a key",
-            handle=keys.edit_key,
-            who=MAKERS,
-            body=b.EditKey,
-            answer=b.KeyView,
-        ),
-        Endpoint(
-            method="POST",
-            path="/keys/{id}/rotate",
-            title="Give a key a new secret; the old one works for a while beside it",
-            handle=keys.rotate,
-            who=MAKERS,
+            "POST",
+            "/keys/{id}/rotate",
+            "Give a key a new secret; the old one works for a while beside it",
+            keys.rotate,
+            KEY_MAKERS,
+            b.CreatedKey,
             body=b.RotateKey,
-            answer=b.CreatedKey,
         ),
         Endpoint(
-            method="POST",
-            path="/keys/{id}/revoke",
-            title="Switch a key off, and end what runs with it",
-            handle=keys.revoke,
-            who=MAKERS,
+            "POST",
+            "/keys/{id}/revoke",
+            "Switch a key off, and end what runs with it",
+            keys.revoke,
+            KEY_MAKERS,
+            b.KeyView,
             body=b.Nothing,
-            answer=b.KeyView,
         ),
-        *_entities(
-            "/routes",
-            "route",
-            b.RouteView,
-            query=b.ListQuery,
-            who=WHOLE,
-            page=things.routes,
-            get=things.route,
-            one="{name}",
-        ),
+        # routes
         Endpoint(
-            method="POST",
-            path="/routes",
-            title="Make a route",
-            handle=things.new_route,
-            who=WHOLE,
+            "GET",
+            "/routes",
+            "A page of routes",
+            things.routes,
+            OVERSEERS,
+            Paged[b.RouteView],
+            query=b.ListQuery,
+        ),
+        Endpoint("GET", "/routes/{name}", "One route", things.route, OVERSEERS, b.RouteView),
+        Endpoint(
+            "POST",
+            "/routes",
+            "Make a route",
+            things.new_route,
+            OVERSEERS,
+            b.RouteView,
             body=b.NewRoute,
-            answer=b.RouteView,
             status=201,
         ),
         Endpoint(
-            method="PUT",
-            path="/routes/{name}",
-            title="Say what a route is",
-            handle=things.edit_route,
-            who=WHOLE,
+            "PUT",
+            "/routes/{name}",
+            "Say what a route is",
+            things.edit_route,
+            OVERSEERS,
+            b.RouteView,
             body=b.EditRoute,
-            answer=b.RouteView,
         ),
-        msgspec.structs.replace(_deleted("/routes/{name}", "route", things.delete_route), who=WHOLE),
-        *_entities(
+        Endpoint("DELETE", "/routes/{name}", "Delete a route", things.delete_route, OVERSEERS, b.Gone),
+        # webhooks
+        Endpoint(
+            "GET",
             "/webhooks",
-            "webhook",
-            b.WebhookView,
+            "A page of webhooks",
+            things.webhooks,
+            OVERSEERS,
+            Paged[b.WebhookView],
             query=b.TeamQuery,
-            who=WHOLE,
-            page=things.webhooks,
-            get=things.webhook,
         ),
-        *_made(
+        Endpoint("GET", "/webhooks/{id}", "One webhook", things.webhook, OVERSEERS, b.WebhookView),
+        Endpoint(
+            "POST",
             "/webhooks",
-            "webhook",
+            "Make a webhook",
+            things.new_webhook,
+            MANAGERS,
             b.CreatedWebhook,
-            new=b.NewWebhook,
-            edit=b.EditWebhook,
-            make=things.new_webhook,
-            change=things.edit_webhook,
-            edited=b.WebhookView,
+            body=b.NewWebhook,
+            status=201,
         ),
-        _deleted("/webhooks/{id}", "webhook", things.delete_webhook),
-        _report(
+        Endpoint(
+            "PATCH",
+            "/webhooks/{id}",
+            "Change a webhook",
+            things.edit_webhook,
+            MANAGERS,
+            b.WebhookView,
+            body=b.EditWebhook,
+        ),
+        Endpoint("DELETE", "/webhooks/{id}", "Delete a webhook", things.delete_webhook, MANAGERS, b.Gone),
+        Endpoint(
+            "GET",
             "/changes",
             "Who changed what, newest first",
             reports.changes,
+            OVERSEERS,
+            Paged[b.ChangeView],
             query=b.ChangeQuery,
-            row=b.ChangeView,
         ),
-        _report("/usage", "Totals of usage", reports.totals, query=b.SumQuery, row=b.SumView, who=EVERYBODY),
-        _report(
+        # usage
+        Endpoint(
+            "GET", "/usage", "Totals of usage", reports.totals, EVERYBODY, Paged[b.SumView], query=b.SumQuery
+        ),
+        Endpoint(
+            "GET",
             "/usage/series",
             "Usage by time",
             reports.series,
+            EVERYBODY,
+            Paged[b.SumView],
             query=b.SeriesQuery,
-            row=b.SumView,
-            who=EVERYBODY,
         ),
-        _report(
+        Endpoint(
+            "GET",
             "/usage/calls",
             "Single calls, newest first",
             reports.calls,
+            EVERYBODY,
+            Paged[b.CallView],
             query=b.CallQuery,
-            row=b.CallView,
-            who=EVERYBODY,
         ),
         Endpoint(
-            method="POST",
-            path="/usage/rerate",
-            title="Give calls the cost that they have by the prices that hold now",
-            handle=books.rerate,
-            who=ADMINS,
+            "POST",
+            "/usage/rerate",
+            "Give calls the cost that they have by the prices that hold now",
+            books.rerate,
+            MANAGERS,
+            b.RerateAnswer,
             body=b.Rerate,
-            answer=b.RerateAnswer,
         ),
         Endpoint(
-            method="GET",
-            path="/limits",
-            title="Limits and budgets, and what is used of them",
-            handle=reports.limits,
-            who=EVERYBODY,
+            "GET",
+            "/limits",
+            "Limits and budgets, and what is used of them",
+            reports.limits,
+            EVERYBODY,
+            Paged[b.LimitLine],
             query=b.LimitQuery,
-            answer=Paged[b.LimitLine],
         ),
         Endpoint(
-            method="GET",
-            path="/statements",
-            title="What each team used in a month, as JSON or (`format=csv`) as CSV",
-            handle=monthly.statements,
-            who=EVERYBODY,
+            "GET",
+            "/statements",
+            "What each team used in a month, as JSON or (`format=csv`) as CSV",
+            monthly.statements,
+            EVERYBODY,
+            b.Statements,
             query=b.StatementQuery,
-            answer=b.Statements,
             other_type="text/csv",
         ),
         Endpoint(
-            method="POST",
-            path="/statements/reconcile",
-            title="Compare a provider's invoice with our usage, as JSON or (`format`: `csv`) as CSV",
-            handle=books.reconcile,
-            who=WHOLE,
+            "POST",
+            "/statements/reconcile",
+            "Compare a provider's invoice with our usage, as JSON or (`format`: `csv`) as CSV",
+            books.reconcile,
+            OVERSEERS,
+            b.Reconciliation,
             body=b.Reconcile,
-            answer=b.Reconciliation,
             other_type="text/csv",
             is_read=True,
         ),
         Endpoint(
-            method="GET",
-            path="/configuration",
-            title="What configuration runs, and why not a newer one",
-            handle=reports.configuration_view,
-            who=WHOLE,
-            answer=ConfigurationView,
+            "GET",
+            "/configuration",
+            "What configuration runs, and why not a newer one",
+            reports.configuration_view,
+            OVERSEERS,
+            ConfigurationView,
         ),
         Endpoint(
-            method="GET",
-            path="/deployments",
-            title="Deployments and their health",
-            handle=reports.deployments,
-            who=WHOLE,
-            answer=Paged[DeploymentLine],
+            "GET",
+            "/deployments",
+            "Deployments and their health",
+            reports.deployments,
+            OVERSEERS,
+            Paged[DeploymentLine],
         ),
     )
 
@@ -292,85 +341,4 @@ def described() -> Sequence[Endpoint]:
     parts = (nothing, nothing, nothing)
     return table(
         People(*parts), Keys(*parts), Things(*parts), Reports(*parts), Monthly(*parts), books=Books(*parts)
-    )
-
-
-def _entities(
-    path: str,
-    noun: str,
-    view: Any,
-    *,
-    query: type[msgspec.Struct],
-    who: frozenset[RoleName],
-    page: Callable[[Request], Awaitable[Any]],
-    get: Callable[[Request], Awaitable[Any]],
-    one: str = "{id}",
-) -> tuple[Endpoint, Endpoint]:
-    """The two that read."""
-    return (
-        Endpoint(
-            method="GET",
-            path=path,
-            title=f"A page of {noun}s",
-            handle=page,
-            who=who,
-            query=query,
-            answer=Paged[view],
-        ),
-        Endpoint(method="GET", path=f"{path}/{one}", title=f"One {noun}", handle=get, who=who, answer=view),
-    )
-
-
-def _made(
-    path: str,
-    noun: str,
-    view: Any,
-    *,
-    new: type[msgspec.Struct],
-    edit: type[msgspec.Struct],
-    make: Callable[[Request], Awaitable[Any]],
-    change: Callable[[Request], Awaitable[Any]],
-    edited: Any = None,
-) -> tuple[Endpoint, Endpoint]:
-    """The two that write, for admins."""
-    return (
-        Endpoint(
-            method="POST",
-            path=path,
-            title=f"Make a {noun}",
-            handle=make,
-            who=ADMINS,
-            body=new,
-            answer=view,
-            status=201,
-        ),
-        Endpoint(
-            method="PATCH",
-            path=f"{path}/{{id}}",
-            title=f"Change a {noun}",
-            handle=change,
-            who=ADMINS,
-            body=edit,
-            answer=edited or view,
-        ),
-    )
-
-
-def _deleted(path: str, noun: str, handle: Callable[[Request], Awaitable[Any]]) -> Endpoint:
-    return Endpoint(
-        method="DELETE", path=path, title=f"Delete a {noun}", handle=handle, who=ADMINS, answer=b.Gone
-    )
-
-
-def _report(
-    path: str,
-    title: str,
-    handle: Callable[[Request], Awaitable[Any]],
-    *,
-    query: type[msgspec.Struct],
-    row: Any,
-    who: frozenset[RoleName] = WHOLE,
-) -> Endpoint:
-    return Endpoint(
-        method="GET", path=path, title=title, handle=handle, who=who, query=query, answer=Paged[row]
     )

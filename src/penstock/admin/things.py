@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,19 +30,17 @@ class Things(Desk):
 
     async def routes(self, request: Request) -> Paged[RouteView]:
         """Those of the file come first."""
+        written = self.configuration.file_routes()
+        return await self.after_the_file(request, written, _route_of_the_file, self._stored_routes)
+
+    async def _stored_routes(self, request: Request) -> Paged[RouteView]:
         found = await self.store.page(StoredRoute, cursor=request.query.cursor, limit=request.query.limit)
-        rows = [self._shown(row) for row in found.rows]
-        if request.query.cursor is None:
-            rows[:0] = [
-                RouteView(name=name, route=body, source="file")
-                for name, body in self.configuration.file_routes().items()
-            ]
-        return Paged(rows, found.cursor)
+        return Paged([self._shown(row) for row in found.rows], found.cursor)
 
     async def route(self, request: Request) -> RouteView:
         body = self.configuration.file_routes().get(request.id)
         if body is not None:
-            return RouteView(name=request.id, route=body, source="file")
+            return _route_of_the_file(request.id, body)
         return self._shown(await self.store.get(StoredRoute, request.id))
 
     async def new_route(self, request: Request) -> RouteView:
@@ -95,15 +94,18 @@ class Things(Desk):
 
     async def webhooks(self, request: Request) -> Paged[WebhookView]:
         """Those of the file come first, where all were asked for."""
-        found = await self.page(request, Webhook, WebhookView, {"team": request.query.team})
-        if request.query.cursor is None and request.query.team is None:
-            found.data[:0] = self._webhooks_of_the_file()
-        return found
+        team = request.query.team
+        written = self.configuration.file_webhooks() if team is None else {}
+
+        async def stored(request: Request) -> Paged[WebhookView]:
+            return await self.page(request, Webhook, WebhookView, {"team": team})
+
+        return await self.after_the_file(request, written, _webhook_of_the_file, stored)
 
     async def webhook(self, request: Request) -> WebhookView:
-        for one in self._webhooks_of_the_file():
-            if one.id == request.id:
-                return one
+        written = self.configuration.file_webhooks().get(request.id)
+        if written is not None:
+            return _webhook_of_the_file(request.id, written)
         return shown(WebhookView, await self.seen(request, Webhook, request.id))
 
     async def new_webhook(self, request: Request) -> CreatedWebhook:
@@ -131,17 +133,19 @@ class Things(Desk):
         if id_ in self.configuration.file_webhooks():
             raise Conflict(f"The webhook {id_!r} is in the configuration file: change it there.")
 
-    def _webhooks_of_the_file(self) -> list[WebhookView]:
-        return [
-            WebhookView(
-                **of_the_file(name),
-                url=written["url"],
-                events=written.get("events", []),
-                team=written.get("team"),
-                disabled=None,
-            )
-            for name, written in self.configuration.file_webhooks().items()
-        ]
+
+def _route_of_the_file(name: str, body: dict[str, Any]) -> RouteView:
+    return RouteView(name=name, route=body, source="file")
+
+
+def _webhook_of_the_file(name: str, written: Mapping[str, Any]) -> WebhookView:
+    return WebhookView(
+        **of_the_file(name),
+        url=written["url"],
+        events=written.get("events", []),
+        team=written.get("team"),
+        disabled=None,
+    )
 
 
 def _require_public(url: str) -> None:

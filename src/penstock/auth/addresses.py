@@ -6,7 +6,7 @@ proxy's is the client's. What stands left of it was said by the client, who may 
 
 import functools
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from penstock.types.identity import Network
 
@@ -14,13 +14,14 @@ Address = IPv4Address | IPv6Address
 
 _MAX_HOPS = 32
 _MAX_CHARS = 64  # of an address, its scope included
+_MAPPED_BITS = 96  # of ::ffff:0:0/96
 _PREFIX_V6 = 64  # what one customer usually has
 
 
 def parse_network(text: str) -> Network:
     """`10.0.0.0/8`, `2001:db8::/32` or one address. Raises ValueError with a sentence for the user."""
     try:
-        return ip_network(text)
+        return unmapped(ip_network(text))
     except ValueError:
         pass
     try:
@@ -30,6 +31,14 @@ def parse_network(text: str) -> Network:
             f"{text!r} is no address range; write one such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7"
         ) from None
     raise ValueError(f"{text!r} has bits set beyond its prefix; did you mean {wide}?")
+
+
+def unmapped(network: Network) -> Network:
+    """IPv4 in IPv6's clothes is taken for what it is, as addresses are (`parse_address`)."""
+    first = network.network_address
+    if isinstance(first, IPv4Address) or first.ipv4_mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return IPv4Network((first.ipv4_mapped, network.prefixlen - _MAPPED_BITS))
 
 
 def parse_address(text: str) -> Address | None:

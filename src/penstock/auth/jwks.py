@@ -198,14 +198,13 @@ class KeySet:
         async with self._discovering:
             if self._metadata is not None and not again:
                 return self._metadata
-            now_s = self._clock.monotonic()
-            if not again and now_s - self._vain_s < RETRY_S:
+            if not again and self._clock.monotonic() - self._vain_s < RETRY_S:
                 raise Unreachable("it was asked just now, in vain")
             issuer = self._issuer
             try:
                 self._metadata = await discover(self._fetch, issuer.issuer, is_insecure=issuer.is_insecure)
             except Unreachable:
-                self._vain_s = now_s
+                self._vain_s = self._clock.monotonic()  # after it: one that hangs would else be due at once
                 raise
             return self._metadata
 
@@ -223,6 +222,7 @@ class KeySet:
             except ValueError as exc:
                 raise Unreachable(f"{url}: {exc}") from exc
         except Unreachable as exc:
+            self._tried_s = self._clock.monotonic()
             _log.warning(
                 "the keys of an issuer could not be fetched",
                 issuer=self._issuer.name,

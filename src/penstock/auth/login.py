@@ -3,7 +3,8 @@
     begin     the browser goes to the issuer; state, nonce and code verifier stay in a sealed cookie, LOGIN_S
     finish    it comes back: the state is that of the cookie; the code is exchanged for an ID token, which is
               verified like any token, and holds our nonce
-    who       the session's cookie -> who it is: until it expires, or `end`
+    who       the session's cookie -> who it is: until it expires, or `end`. What the issuer said is in it;
+              what users, teams and roles of ours make of that is looked up each time
 
 A session is its cookie: whoever has the server's secret can read it, so hosts share sessions without a store.
 Which were ended is remembered by this process, and the others of its server, until they would have expired:
@@ -24,11 +25,11 @@ import msgspec
 from penstock.auth.jwks import Metadata
 from penstock.auth.policy import Issuer, Login, Policy
 from penstock.auth.seal import MAX_CHARS, Sealer
-from penstock.auth.tokens import Tokens
+from penstock.auth.tokens import Said, TokenRefused, Tokens, caller_of
 from penstock.auth.web import Fetch, Headers, Unreachable
 from penstock.lib.clock import Clock
 from penstock.types.errors import IdentityUnavailable, InvalidRequest, PermissionDenied
-from penstock.types.identity import RoleName, VirtualKey
+from penstock.types.identity import VirtualKey
 from penstock.types.others import Others
 
 LOGIN_S: Final = 600.0
@@ -59,15 +60,8 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: str
     provider: str
-    name: str
-    role: RoleName
     expires_s: float
-    routes: frozenset[str] | None = None
-    team: str | None = None
-    user: str = ""
-
-    def key(self) -> VirtualKey:
-        return VirtualKey(self.name, self.routes, role=self.role, team=self.team, user=self.user)
+    said: Said
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -76,7 +70,7 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    session: Session
+    key: VirtualKey
     cookie: str
     after: str
 
@@ -142,30 +136,23 @@ class Logins:
         if answer.get("iss", issuer.issuer) != issuer.issuer:  # RFC 9207: another issuer's answer
             raise InvalidRequest("This answer is not of the issuer that was asked; begin again.", param="iss")
         if "error" in answer:
-            said = f"{answer['error']}: {answer.get('error_description', '')}"[:300]
-            raise PermissionDenied("The identity provider did not sign you in.", detail=said)
+            detail = f"{answer['error']}: {answer.get('error_description', '')}"[:300]
+            raise PermissionDenied("The identity provider did not sign you in.", detail=detail)
         code = answer.get("code", "")
         if not code:
             raise InvalidRequest("The identity provider sent no code; begin again.", param="code")
         token = await self._exchange(issuer, login, pending, code)
-        key = await self._tokens.verify_login(issuer, login.client_id, token, pending.nonce)
-        session = Session(
-            secrets.token_urlsafe(18),
-            issuer.name,
-            key.name,
-            key.role,
-            self._clock.wall() + policy.session_s,
-            key.routes,
-            key.team,
-            key.user,
-        )
+        said = await self._tokens.verify_login(issuer, login.client_id, token, pending.nonce)
+        key = caller_of(issuer, said, policy.users)
+        expires_s = self._clock.wall() + policy.session_s
+        session = Session(secrets.token_urlsafe(18), issuer.name, expires_s, said)
         cookie = self._sessions.seal(msgspec.json.encode(session))
         if len(cookie) > MAX_CHARS:
             raise PermissionDenied("Your identity provider lists more routes than a session can hold.")
-        return Finished(session, cookie, pending.after)
+        return Finished(key, cookie, pending.after)
 
-    def who(self, policy: Policy, cookie: str) -> Session | None:
-        """Whose session it is; None once it has ended, or its issuer is not configured any more."""
+    def who(self, policy: Policy, cookie: str) -> tuple[Session, VirtualKey] | None:
+        """Whose session it is. None once it has ended, or its user is off, or its issuer is gone."""
         content = self._sessions.open(cookie)
         if content is None:
             return None
@@ -174,7 +161,13 @@ class Logins:
         except msgspec.DecodeError:  # of another release
             return None
         is_over = self._clock.wall() >= session.expires_s or session.id in self._ended
-        return None if is_over or policy.login(session.provider) is None else session
+        issuer = policy.login(session.provider)
+        if is_over or issuer is None:
+            return None
+        try:
+            return session, caller_of(issuer, session.said, policy.users)
+        except TokenRefused:
+            return None
 
     def end(self, session: Session) -> None:
         if self._others is not None:

@@ -2,6 +2,7 @@
 
 Policy
 |- issuers        `iss` of a token -> whom we believe, and what their claims mean here
+|- users          what a token's claim calls a user of the store -> who that is
 |- proxies        networks whose word for a client's address and certificate is taken
 |- certificates   name of a client certificate -> the key it stands for
 `- session_s      how long a person stays signed in
@@ -28,6 +29,7 @@ class Claims(msgspec.Struct, frozen=True):
     team: str | None = None
     role: str | None = None
     routes: str | None = None
+    user: str | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -35,6 +37,19 @@ class Bounds(msgspec.Struct, frozen=True):
 
     always: tuple[ledger.Claim, ...] = ()
     by_model: Mapping[str, tuple[ledger.Claim, ...]] = {}
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A user of the store. teams: what they are in each, the one first that they have been in longest.
+
+    is_off: disabled, or limited by what makes no sense.
+    """
+
+    id: str
+    role: RoleName
+    teams: Mapping[str, RoleName] = {}
+    bounds: Bounds = Bounds()
+    is_off: bool = False
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -49,7 +64,7 @@ class Issuer(msgspec.Struct, frozen=True):
     """Whose tokens are believed, and what they mean.
 
     roles: value of the role claim -> role; the most powerful wins. default_role: who has none of them; None
-    refuses them. teams: value of the team claim -> team; empty: the value is the team.
+    refuses them, where there are roles. teams: value of the team claim -> team; empty: the value is the team.
     default_team: who has none. require: claim -> one of these values.
     each: what limits each caller; its scopes are named by what follows the caller's name.
     of_teams: the teams that there are, and what limits them.
@@ -63,7 +78,7 @@ class Issuer(msgspec.Struct, frozen=True):
     leeway_s: float = 60.0
     claims: Claims = Claims()
     roles: Mapping[str, RoleName] = {}
-    default_role: RoleName | None = "developer"
+    default_role: RoleName | None = None
     teams: Mapping[str, str] = {}
     default_team: str | None = None
     routes: frozenset[str] | None = None
@@ -76,11 +91,17 @@ class Issuer(msgspec.Struct, frozen=True):
 
 class Policy(msgspec.Struct, frozen=True):
     issuers: Mapping[str, tuple[Issuer, ...]] = {}
+    users: Mapping[str, Person] = {}
     proxies: tuple[Network, ...] = ()
     certificate_header: bytes = b""  # lower case; empty: none is read
     certificates: Mapping[str, VirtualKey] = {}
     public_url: str = ""  # where browsers find us; empty: where they asked
     session_s: float = DEFAULT_SESSION_S
+
+    @property
+    def names_users(self) -> bool:
+        """Whether tokens can be of users of the store."""
+        return any(issuer.claims.user is not None for those in self.issuers.values() for issuer in those)
 
     def login(self, name: str) -> Issuer | None:
         """The issuer of that name, if people can sign in with it."""

@@ -8,7 +8,8 @@
     signature    by a key of that issuer, of the right kind for the algorithm
     time         exp is there, and ahead; nbf and iat are not ahead; each with the leeway
     claims       what the configuration requires
-    mapping      claims -> role, team, routes; what limits the caller and the team
+    mapping      claims -> role, team, routes (`Said`); with the user of the store that they name, who it is
+                 of, and what limits the caller and the team
 
 The order is that of cost. A token that was good is remembered by its hash until it expires, its issuer's
 keys change, or an hour is over: the same token again is one lookup.
@@ -20,7 +21,6 @@ import base64
 import binascii
 import hashlib
 import re
-import typing
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
@@ -30,11 +30,11 @@ from jwt import PyJWS
 from jwt.exceptions import PyJWTError
 
 from penstock.auth.jwks import KeySet
-from penstock.auth.policy import Bounds, Issuer, Policy
+from penstock.auth.policy import Bounds, Issuer, Person, Policy
 from penstock.auth.web import Fetch
 from penstock.lib.clock import Clock
 from penstock.types.errors import IdentityUnavailable
-from penstock.types.identity import RoleName, VirtualKey
+from penstock.types.identity import ROLES, RoleName, VirtualKey, lowest, standing
 from penstock.types.ledger import Claim, Scope
 
 MAX_TOKEN_BYTES: Final = 16 * 1024
@@ -55,6 +55,7 @@ Reason = Literal[
     "early_token",
     "missing_claim",
     "bound_token",
+    "disabled_user",
     "no_role",
     "wrong_nonce",
     "keys_unavailable",
@@ -62,7 +63,7 @@ Reason = Literal[
 
 _SHAPE: Final = re.compile(rb"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}")
 _TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
-_ROLES: Final[tuple[RoleName, ...]] = typing.get_args(RoleName)  # the most powerful first
+_FALLBACK_ROLE: Final[RoleName] = "developer"
 _PROGRAMS: Final = ("client_id", "azp", "appid", "cid")  # who a token without a subject is of
 _WORDS: Final = frozenset({"scope", "scp"})  # claims that are lists in one text (RFC 8693 section 4.2)
 _DIGEST_BYTES: Final = 12
@@ -78,6 +79,21 @@ class TokenRefused(Exception):
         super().__init__(reason)
         self.reason: Reason = reason
         self.said = said  # more, for the log; nothing secret
+
+
+class Said(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What claims say of a caller, as the issuer's configuration reads them.
+
+    user: an e-mail address, else the subject; for people to read. role: None where the issuer gives none.
+    person: what a user of the store would be known by.
+    """
+
+    name: str
+    user: str = ""
+    role: RoleName | None = None
+    team: str | None = None
+    routes: frozenset[str] | None = None
+    person: str = ""
 
 
 class _Remembered(NamedTuple):
@@ -111,15 +127,15 @@ class Tokens:
         issuer = chosen(policy, unsure)
         claims = await self._signed(issuer, token, header)
         now_s = self._clock.wall()
-        key = principal(issuer, checked(issuer, claims, now_s))
+        key = caller_of(issuer, said_by(issuer, checked(issuer, claims, now_s)), policy.users)
         until_s = min(float(claims["exp"]), now_s + REMEMBERED_S)
         self._remembered[_digest(token)] = _Remembered(policy, key, until_s)
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
         return key
 
-    async def verify_login(self, issuer: Issuer, client_id: str, token: bytes, nonce: str) -> VirtualKey:
-        """Whose ID token it is, made for this client and login. Raises TokenRefused, IdentityUnavailable."""
+    async def verify_login(self, issuer: Issuer, client_id: str, token: bytes, nonce: str) -> Said:
+        """What an ID token says, made for this client and login. Raises TokenRefused, IdentityUnavailable."""
         header, unsure = parse(token)
         if unsure.get("iss") != issuer.issuer:
             raise TokenRefused("unknown_issuer")
@@ -129,7 +145,7 @@ class Tokens:
         claims = checked(issuer, await self._signed(issuer, token, header), self._clock.wall())
         if claims.get("nonce") != nonce:
             raise TokenRefused("wrong_nonce")
-        return principal(issuer, claims)
+        return said_by(issuer, claims)
 
     def keys_of(self, issuer: Issuer) -> KeySet:
         where = issuer.issuer, issuer.jwks_url, issuer.algorithms, issuer.is_insecure
@@ -229,16 +245,15 @@ def checked(issuer: Issuer, claims: Claims, now_s: float) -> Claims:
     return claims
 
 
-def principal(issuer: Issuer, claims: Claims) -> VirtualKey:
+def said_by(issuer: Issuer, claims: Claims) -> Said:
     """What the claims mean here. Raises TokenRefused."""
     mapping = issuer.claims
     named = ((name, one) for name in (mapping.subject, *_PROGRAMS) for one in values(claims, name))
     claim, subject = next(named, ("", ""))
     if not subject:
         raise TokenRefused("missing_claim", mapping.subject)
-    email = next(iter(values(claims, mapping.email)), "")
-    if claims.get("email_verified") in (False, "false"):
-        email = ""
+    is_unverified = claims.get("email_verified") in (False, "false")
+    email = "" if is_unverified else next(iter(values(claims, mapping.email)), "")
     # The name owns what is kept for a caller: an address can be given to another person, a subject cannot.
     # With the claim's own name: a program may be called as somebody's subject is (RFC 9068 section 5).
     whole = f"{claim}\0{subject}".encode("utf-8", "replace")
@@ -247,17 +262,44 @@ def principal(issuer: Issuer, claims: Claims) -> VirtualKey:
     if mapping.routes is not None:
         said = frozenset(values(claims, mapping.routes))
         routes = said if routes is None else routes & said
-    who = f"oidc:{issuer.name}:{digest}"
-    team = _team(issuer, claims)
-    bounds = _bounds(issuer, who, team)
-    return VirtualKey(
-        who,
+    person = "" if mapping.user is None else next(iter(values(claims, mapping.user)), "")
+    if "@" in person and is_unverified:
+        person = ""
+    return Said(
+        f"oidc:{issuer.name}:{digest}",
+        _plain(email or subject),
+        _role(issuer, claims),
+        _team(issuer, claims),
         routes,
+        person.lower(),
+    )
+
+
+def caller_of(issuer: Issuer, said: Said, users: Mapping[str, Person]) -> VirtualKey:
+    """Who that is, by what is known now. Raises TokenRefused for a user who is off.
+
+    A user is of the team that the token says, else of the one they have been in longest.
+    """
+    role, team, team_role = said.role or _FALLBACK_ROLE, said.team, None
+    person = users.get(said.person)
+    if person is not None:
+        if person.is_off:
+            raise TokenRefused("disabled_user", person.id)
+        role = person.role if said.role is None else lowest((said.role, person.role))
+        team = team or next(iter(person.teams), None)
+        if team is not None and team in person.teams:
+            role, team_role = standing(role, person.teams[team])
+    team = team or issuer.default_team
+    bounds = _bounds(issuer, said.name, team, Bounds() if person is None else person.bounds)
+    return VirtualKey(
+        said.name,
+        said.routes,
         team=team,
         claims=bounds.always,
         model_claims=bounds.by_model,
-        role=_role(issuer, claims),
-        user=_plain(email or subject),
+        role=role,
+        user=said.user if person is None else person.id,
+        team_role=team_role,
     )
 
 
@@ -274,11 +316,11 @@ def values(claims: Claims, name: str) -> list[str]:
     return _texts(found)
 
 
-def _role(issuer: Issuer, claims: Claims) -> RoleName:
+def _role(issuer: Issuer, claims: Claims) -> RoleName | None:
     said = values(claims, issuer.claims.role) if issuer.claims.role is not None else []
     found = {issuer.roles[one] for one in said if one in issuer.roles}
-    role = next((role for role in _ROLES if role in found), issuer.default_role)
-    if role is None:
+    role = next((role for role in ROLES if role in found), issuer.default_role)
+    if role is None and issuer.roles:
         raise TokenRefused("no_role", ", ".join(said)[:200])
     return role
 
@@ -286,19 +328,20 @@ def _role(issuer: Issuer, claims: Claims) -> RoleName:
 def _team(issuer: Issuer, claims: Claims) -> str | None:
     said = values(claims, issuer.claims.team) if issuer.claims.team is not None else []
     if issuer.teams:
-        return next((team for value, team in issuer.teams.items() if value in said), issuer.default_team)
-    return next((one for one in said if one in issuer.of_teams), issuer.default_team)
+        return next((team for value, team in issuer.teams.items() if value in said), None)
+    return next((one for one in said if one in issuer.of_teams), None)
 
 
-def _bounds(issuer: Issuer, who: str, team: str | None) -> Bounds:
+def _bounds(issuer: Issuer, who: str, team: str | None, person: Bounds) -> Bounds:
     def own(claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
         return tuple(Claim(Scope("user", who + one.scope.id), one.limits, one.on_failure) for one in claims)
 
-    each, shared = issuer.each, issuer.of_teams.get(team or "", Bounds())
-    names = {*each.by_model, *shared.by_model}
+    each = Bounds(own(issuer.each.always), {name: own(one) for name, one in issuer.each.by_model.items()})
+    all_ = (each, issuer.of_teams.get(team or "", Bounds()), person)
+    names = {name for one in all_ for name in one.by_model}
     return Bounds(
-        own(each.always) + shared.always,
-        {name: own(each.by_model.get(name, ())) + shared.by_model.get(name, ()) for name in names},
+        tuple(claim for one in all_ for claim in one.always),
+        {name: tuple(claim for one in all_ for claim in one.by_model.get(name, ())) for name in names},
     )
 
 

@@ -1,7 +1,7 @@
 """The admin API from a terminal: plain http.client, as nothing else waits.
 
 --url, PENSTOCK_URL, else the server that runs on this machine
---key, PENSTOCK_KEY, else the key that it minted
+--key, PENSTOCK_KEY, else the key that it minted; another machine is never sent that one
 """
 
 import http.client
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
+from penstock.auth.addresses import is_loopback
 from penstock.cli import minted
 from penstock.config.load import DEFAULT_DATA_DIR
 from penstock.types.errors import InvalidRequest, NotFoundRow, UpstreamUnavailable
@@ -156,14 +157,31 @@ def opened(url: str | None, key: str | None, data_dir: Path | None) -> AdminClie
                 f"No server of {folder} runs here. Start one (`penstock up`), or name one with --url."
             )
         said = running.url
+    host = _host(said)
     for secret, whose in (
         (key, "that of --key"),
         (os.environ.get("PENSTOCK_KEY"), "that of PENSTOCK_KEY"),
-        (minted.read_key(folder), f"that of {folder / 'key'}"),
+        (_minted(folder, host), f"that of {folder / 'key'}"),
     ):
         if secret:
             return AdminClient(said, secret.strip(), whose)
     raise InvalidRequest("No key is known. Name one with --key; it needs a role that may do this.")
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url if "://" in url else f"http://{url}").hostname or ""
+    except ValueError:  # half of an IPv6 address
+        raise InvalidRequest(f"--url {url}: this is no address such as http://127.0.0.1:8600.") from None
+
+
+def _minted(folder: Path, host: str) -> str | None:
+    """The key of the server that runs here, for that server, or whatever listens on this machine."""
+    running = minted.running(folder)
+    is_here = host == "localhost" or is_loopback(host)
+    if is_here or (running is not None and host == _host(running.url)):
+        return minted.read_key(folder)
+    return None
 
 
 def step(word: str) -> str:

@@ -39,6 +39,7 @@ def litellm(
     """
     import yaml
 
+    from penstock.cli import minted
     from penstock.config.litellm import imported
 
     with told():
@@ -67,7 +68,7 @@ def litellm(
         if out is None:
             say(text.rstrip())
         else:
-            out.write_text(text, "utf-8")
+            minted.write_atomically(out, text.encode())  # their credentials are in it
             note(f"{out} written: {len(found.settings.get('deployments', ()))} deployments")
         if found.notes:
             err.print(f"{len(found.notes)} without an equivalent, or different:", markup=False)

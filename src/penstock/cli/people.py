@@ -1,11 +1,14 @@
 """penstock teams, users, accounts: who may call a running server."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from penstock.cli import bounds, options
 from penstock.cli.output import say, say_json, told
+
+if TYPE_CHECKING:
+    from penstock.cli.admin_client import AdminClient
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 teams = typer.Typer(
@@ -207,20 +210,52 @@ def remove_member(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Take a user out of a team."""
+    """Take a user out of a team. Their keys of it are off then."""
     from penstock.cli.admin_client import opened, step
-    from penstock.types.errors import NotFoundRow
 
     with told():
         client = opened(url, key, data_dir)
-        asked = {
-            "team": client.named("/teams", team, "name")["id"],
-            "user": client.named("/users", user, "email")["id"],
-        }
-        found = list(client.every("/memberships", **asked))
-        if not found:
+        row = _member(client, team, user)
+        _gone(client.delete(f"/memberships/{step(row['id'])}"), as_json=as_json)
+
+
+@teams.command("role", epilog="Example: penstock teams role search ann@example.com owner")
+def change_member(
+    team: TeamName,
+    user: UserName,
+    role: Annotated[
+        str, typer.Argument(help="owner, admin, operator, developer or viewer.", show_default=False)
+    ],
+    *,
+    url: options.Url = None,
+    key: options.ApiKey = None,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say what a user may do in a team they are in."""
+    from penstock.cli.admin_client import opened, step
+
+    with told():
+        client = opened(url, key, data_dir)
+        row = _member(client, team, user)
+        body = {"role": role, "version": row["version"]}
+        _changed(client.patch(f"/memberships/{step(row['id'])}", body), as_json=as_json)
+
+
+def _member(client: "AdminClient", team: str, user: str) -> dict[str, Any]:
+    """Raises NotFoundRow. An owner of the team sees its members by their ids, and no other users."""
+    from penstock.types.errors import NotFoundRow
+
+    rows = {
+        row["user"]: row
+        for row in client.every("/memberships", team=client.named("/teams", team, "name")["id"])
+    }
+    if user not in rows:
+        user_id = client.named("/users", user, "email")["id"]
+        if user_id not in rows:
             raise NotFoundRow(f"{user} is not in {team}.")
-        _gone(client.delete(f"/memberships/{step(found[0]['id'])}"), as_json=as_json)
+        return rows[user_id]
+    return rows[user]
 
 
 @users.command("create", epilog="Example: penstock users create ann@example.com --role developer")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from penstock.auth import certificates, tls
@@ -15,8 +14,6 @@ from penstock.config.errors import Problem
 from penstock.config.schema import Settings
 from penstock.lib.registry import hint
 from penstock.types.identity import Network, VirtualKey
-
-_FALLBACK_ROLE: Final = "developer"
 
 
 def policy_of(
@@ -65,9 +62,9 @@ def _issuer(name: str, written: schema.Oidc, settings: Settings, of_teams: Mappi
         written.jwks_url,
         frozenset(written.algorithms),
         written.leeway,
-        Claims(said.subject, said.email, said.team, said.role, said.routes),
+        Claims(said.subject, said.email, said.team, said.role, said.routes, said.user),
         written.roles,
-        written.default_role or (None if written.roles else _FALLBACK_ROLE),
+        written.default_role,
         written.teams,
         written.default_team,
         None if written.routes is None else frozenset(written.routes),
@@ -117,8 +114,11 @@ def problems(
     yield from _certificate_problems(settings, also_keys)
     yield from _key_problems(settings)
     url = settings.identity.public_url
-    if url is not None and (not is_safe(url, is_insecure=True) or urlsplit(url).path.strip("/")):
-        yield Problem("identity.public_url", "must be as https://penstock.example.com, without a path")
+    if url is not None and (not is_safe(url, is_insecure=False) or urlsplit(url).path.strip("/")):
+        yield Problem(
+            "identity.public_url",
+            "must be as https://penstock.example.com, without a path; http is for this machine alone",
+        )
 
 
 def _tls_problems(settings: Settings) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 from penstock.config.litellm_words import (
     BARE,
@@ -421,7 +422,7 @@ class _Work:
             found["limits"] = {"store": self.text(self.router["redis_url"])}
         elif host:
             password = self.router.get("redis_password")
-            login = f":{self.text(password)}@" if password else ""
+            login = f":{self.in_url(password)}@" if password else ""
             port = self.text(self.router.get("redis_port", 6379))
             found["limits"] = {"store": f"redis://{login}{self.text(host)}:{port}/0"}
         return found
@@ -445,12 +446,15 @@ class _Work:
                 " taken over",
             )
 
+    def in_url(self, value: Any) -> str:
+        return self.text(value if _VARIABLE.fullmatch(str(value)) else quote(str(value), safe=""))
+
     def text(self, value: Any) -> str:
-        """`os.environ/NAME` -> `${NAME}`."""
+        """`os.environ/NAME` -> `${NAME}`; what looks like that in theirs is none."""
         text = str(value)
         found = _VARIABLE.fullmatch(text)
         if found is None:
-            return text
+            return text.replace("${", "$${")
         self.variables.add(found[1])
         return f"${{{found[1]}}}"
 

@@ -215,7 +215,7 @@ class _Walk:
 
     def _list(self, node: yaml.Node, kind: inspect.VarTupleType, path: str) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
-            self._note(node, path, f"must be a list, not {_shown(node)}")
+            self._note(node, path, f"must be a list, not {_sort(node)}")
             raise _Wrong
         if not node.value and kind.min_length:
             self._note(node, path, "must not be empty")
@@ -349,7 +349,7 @@ class _Walk:
         """key, its node, the value's node; `<<` merges first, each key once."""
         if not isinstance(node, yaml.MappingNode):
             place = "the file" if not path else "this"
-            self._note(node, path, f"{place} must be a mapping of {what}, not {_shown(node)}")
+            self._note(node, path, f"{place} must be a mapping of {what}, not {_sort(node)}")
             raise _Wrong
         seen: set[str] = set()
         merged: list[tuple[yaml.Node, yaml.Node]] = []
@@ -451,12 +451,19 @@ def _is_null(node: yaml.Node) -> bool:
     return bool(node.tag == f"{_TAG}null")
 
 
-def _shown(node: yaml.Node) -> str:
+def _sort(node: yaml.Node) -> str:
+    """For a place that takes no single value: the one that is there may be a secret, in a key's stead."""
     match node:
         case yaml.MappingNode():
             return "a mapping"
         case yaml.SequenceNode():
             return "a list"
+    return "nothing" if _is_null(node) else "a single value"
+
+
+def _shown(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        return _sort(node)
     if _has_variable(node):
         return "what its variable holds"
     text = str(node.value)

@@ -434,6 +434,12 @@ class Claims(Group, frozen=True):
     team: Annotated[str | None, Meta(description="default: no team")] = None
     role: Annotated[str | None, Meta(description="its values are looked up in `roles`")] = None
     routes: Annotated[str | None, Meta(description="lists the public names it may use; default: all")] = None
+    user: Annotated[
+        str | None,
+        Meta(
+            description="the e-mail address or the id of a user in the store; default: no token is a user's"
+        ),
+    ] = None
 
 
 class Oidc(Group, frozen=True):

@@ -5,7 +5,7 @@
     bounds_of(limits, budget)             what limits and budgets mean, or ConfigError
     keys_of(row, around)                  whom the secrets of a key stand for; none for one that is off
     hook_of(row)                          where events go; None for one that is off
-    with_teams(policy, around)            who callers with tokens are, with the teams of the store
+    with_teams(policy, around)            who callers with tokens are, with the teams and users of the store
     with_rows(snapshot, keys, hooks, ...) the snapshot with these keys and webhooks beside the file's
 
 The file wins: a row that names what the file names is left out, and so is a row that is wrong. Both are told
@@ -13,15 +13,16 @@ The file wins: a row that names what the file names is left out, and so is a row
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_network
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from penstock.auth.policy import Bounds, Policy
+from penstock.auth.policy import Bounds, Person, Policy
 from penstock.config import schema
 from penstock.config.claims import Claims, budgets_of, claims_of, limit_problems
 from penstock.config.errors import ConfigError, Problem
@@ -30,9 +31,9 @@ from penstock.config.reader import read_value
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
 from penstock.types.control import LeftOut
-from penstock.types.identity import Network, RoleName, Terms, VirtualKey, lowest
+from penstock.types.identity import Network, RoleName, Terms, VirtualKey, lowest, standing
 from penstock.types.ledger import FailurePolicy, ScopeKind
-from penstock.types.store import Budget, Key, Limits, StoredRoute, Team, User, Webhook
+from penstock.types.store import Budget, Key, Limits, Membership, StoredRoute, Team, User, Webhook
 from penstock.types.webhooks import Hook
 
 _NO_LIMITS: Final = Limits()
@@ -96,17 +97,32 @@ def claims_of_row(row: Team | User | Key, on_failure: FailurePolicy) -> Claims:
     return claims_of(kind, row.id, bounds.limits, budgets_of(bounds), on_failure=on_failure)
 
 
+class Member(NamedTuple):
+    """since: when, and the id of the membership: of two in the same second."""
+
+    team: str
+    role: RoleName
+    since: tuple[int, str]
+
+
+def member_of(row: Membership) -> Member:
+    return Member(row.team, row.role, (row.created, row.id))
+
+
 @dataclass
 class Around:
     """What a key depends on besides its own row, by id.
 
-    roles: of users and service accounts that are not disabled. teams: that there are. claims: of teams and
-    users that have limits; wrong: of whom they make no sense. file_teams: those of the file, which win.
+    roles: of users and service accounts that are not disabled. emails: of all users. members: of each user,
+    by team. teams: that there are. claims: of teams and users that have limits; wrong: of whom they make no
+    sense. file_teams: those of the file, which win.
     """
 
     on_failure: FailurePolicy = "local-share"
     file_teams: Mapping[str, Claims] = field(default_factory=dict)
     roles: dict[str, RoleName] = field(default_factory=dict)
+    emails: dict[str, str] = field(default_factory=dict)
+    members: dict[str, dict[str, Member]] = field(default_factory=dict)
     teams: set[str] = field(default_factory=set)
     claims: dict[str, Claims] = field(default_factory=dict)
     wrong: set[str] = field(default_factory=set)
@@ -115,12 +131,20 @@ class Around:
 def keys_of(row: Key, around: Around) -> tuple[tuple[bytes, VirtualKey], ...]:
     """By the hashes of its secrets: none of one that is off, two after a rotation.
 
+    A user's key of a team is good while they are in it, and can do there what they can.
+
     Raises ConfigError where its limits make no sense: a key without its limits would be another key.
     """
     owners = [one for one in (row.user, row.account) if one is not None]
     is_off = row.revoked is not None or any(one not in around.roles for one in owners)
     if is_off or (row.team in around.wrong and row.team not in around.file_teams) or row.user in around.wrong:
         return ()
+    role, team_role = lowest([row.role, *(around.roles[one] for one in owners)]), None
+    if row.user is not None and row.team is not None:
+        member = around.members.get(row.user, {}).get(row.team)
+        if member is None:
+            return ()
+        role, team_role = standing(role, lowest([row.role, member.role]))
     claims = claims_of_row(row, around.on_failure)
     team = around.file_teams.get(row.team or "") or around.claims.get(row.team or "")
     for further in (team, around.claims.get(row.user or "")):
@@ -133,9 +157,10 @@ def keys_of(row: Key, around: Around) -> tuple[tuple[bytes, VirtualKey], ...]:
         team=row.team,
         claims=claims.always,
         model_claims=claims.by_model,
-        role=lowest([row.role, *(around.roles[one] for one in owners)]),
+        role=role,
         user=row.user or "",
         terms=_terms(row.expires, row.networks),
+        team_role=team_role,
     )
     if row.old_hash is None or row.overlap_ends is None:
         return ((row.hash, key),)
@@ -152,18 +177,40 @@ def hook_of(row: Webhook) -> Hook | None:
 
 
 def with_teams(policy: Policy, around: Around) -> Policy:
-    """Tokens may be of the store's teams, too. One without them is returned as it is."""
-    own: dict[str, Bounds] = {}
-    for name in around.teams - around.wrong:
-        claims = around.claims.get(name, _NO_CLAIMS)
-        own[name] = Bounds(claims.always, claims.by_model)
-    if not own or not policy.issuers:
+    """Tokens may be of the store's teams and users, too. One without them is returned as it is."""
+    own = {name: _bounds(around, name) for name in around.teams - around.wrong}
+    users = _people(around) if policy.names_users else {}
+    if not policy.issuers or not (own or users):
         return policy
     issuers = {
         name: tuple(msgspec.structs.replace(one, of_teams={**own, **one.of_teams}) for one in those)
         for name, those in policy.issuers.items()
     }
-    return msgspec.structs.replace(policy, issuers=issuers)
+    return msgspec.structs.replace(policy, issuers=issuers, users=users)
+
+
+def _bounds(around: Around, id_: str) -> Bounds:
+    claims = around.claims.get(id_, _NO_CLAIMS)
+    return Bounds(claims.always, claims.by_model)
+
+
+def _people(around: Around) -> dict[str, Person]:
+    """By id, and by e-mail address in lower case. One that two have is nobody's: either might be disabled."""
+    found: dict[str, Person] = {}
+    spelt = Counter(email.lower() for email in around.emails.values())
+    for id_, email in around.emails.items():
+        role = around.roles.get(id_)
+        members = sorted(around.members.get(id_, {}).values(), key=lambda one: one.since)
+        found[id_] = Person(
+            id_,
+            role or "viewer",
+            {one.team: one.role for one in members},
+            _bounds(around, id_),
+            is_off=role is None or id_ in around.wrong,
+        )
+        is_one = spelt[email.lower()] == 1
+        found[email.lower()] = found[id_] if is_one else Person(id_, "viewer", is_off=True)
+    return found
 
 
 def with_rows(

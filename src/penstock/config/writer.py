@@ -1,5 +1,7 @@
 """Settings as a file might say them: units as text, defaults left out, secrets by their presence only."""
 
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -25,9 +27,31 @@ _UNITS: Final = {
 }
 
 
+class Written(Mapping[str, dict[str, Any]]):
+    """Groups as the file might say them: each is written when it is asked for, for there may be many."""
+
+    def __init__(self, groups: Mapping[str, msgspec.Struct]) -> None:
+        self._groups = groups
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        return as_written(self._groups[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._groups
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._groups)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+
+_info = functools.cache(inspect.type_info)
+
+
 def as_written(group: msgspec.Struct, *, hides: bool = True) -> dict[str, Any]:
     """hides: secrets are shown as `(set)`; else as they are."""
-    kind = inspect.type_info(type(group))
+    kind = _info(type(group))
     said: dict[str, Any] = {}
     for field in kind.fields if isinstance(kind, inspect.StructType) else ():
         value = getattr(group, field.name)

@@ -27,7 +27,7 @@ from penstock.config.problems import APART, counts_apart
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
 from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows, with_teams
-from penstock.config.writer import as_written
+from penstock.config.writer import Written
 from penstock.control.restart import needs_restart
 from penstock.control.rows import News, Rows
 from penstock.control.source import Source
@@ -66,7 +66,7 @@ class Reload:
         self._take: Take = _nobody
         self._clock = clock
         self._core: Snapshot | None = None  # with the file's keys alone
-        self._policy = Policy()  # of `_core`, with the teams of the store
+        self._policy = Policy()  # of `_core`, with the teams and users of the store
         self._since = 0
         self._trouble: Trouble | None = None
         self._needs_restart: tuple[str, ...] = ()
@@ -109,16 +109,16 @@ class Reload:
         )
 
     def file_routes(self) -> Mapping[str, dict[str, Any]]:
-        return {name: as_written(route) for name, route in self._settings.routes.items()}
+        return Written(self._settings.routes)
 
     def file_teams(self) -> Mapping[str, dict[str, Any]]:
-        return {name: as_written(team) for name, team in self._settings.teams.items()}
+        return Written(self._settings.teams)
 
     def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
-        return {name: as_written(hook) for name, hook in self._settings.webhooks.items()}
+        return Written(self._settings.webhooks)
 
     def file_keys(self) -> Mapping[str, dict[str, Any]]:
-        return {name: as_written(key) for name, key in self._settings.keys.items()}
+        return Written(self._settings.keys)
 
     def check_route(self, name: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:
         try:

@@ -12,12 +12,12 @@ import msgspec
 
 from penstock.config.claims import Claims
 from penstock.config.errors import ConfigError
-from penstock.config.stored import Around, claims_of_row, hook_of, keys_of
+from penstock.config.stored import Around, claims_of_row, hook_of, keys_of, member_of
 from penstock.types.control import LeftOut
 from penstock.types.errors import NotFoundRow
 from penstock.types.identity import RoleName, VirtualKey
 from penstock.types.page import MAX_PAGE
-from penstock.types.store import E, Key, ServiceAccount, Store, StoredRoute, Team, User, Webhook
+from penstock.types.store import E, Key, Membership, ServiceAccount, Store, StoredRoute, Team, User, Webhook
 from penstock.types.webhooks import Hook
 
 _MOST_CHANGES: Final = 5_000  # beyond that reading everything is the shorter way
@@ -30,7 +30,10 @@ _NEIGHBOURS: Final[dict[str, tuple[type[_Neighbour], str]]] = {
 
 
 class News(msgspec.Struct):
-    """What `follow` found: what is another than before, and the keys that are good no more."""
+    """What `follow` found: what is another than before, and the keys that are good no more.
+
+    has_teams: teams, users, and who is in which.
+    """
 
     has_keys: bool = False
     has_hooks: bool = False
@@ -50,6 +53,7 @@ class Rows:
         self.around = around
         self._store = store
         self._hashes: dict[str, tuple[bytes, ...]] = {}  # of the keys that are good, by id
+        self._members: dict[str, tuple[str, str]] = {}  # id of a membership -> user and team
         self._wrong: dict[str, LeftOut] = {}  # by path
         self._is_torn = False  # a `follow` did not come to its end
 
@@ -65,6 +69,9 @@ class Rows:
         for table, (kind, _) in _NEIGHBOURS.items():
             for row in await self._all(kind):
                 _settle(around, table, row.id, row, wrong)
+        members: dict[str, tuple[str, str]] = {}
+        for member in await self._all(Membership):
+            _join(around, members, member.id, member)
         routes = {row.id: row for row in await self._all(StoredRoute)}
         hooks = {row.id: hook for row in await self._all(Webhook) if (hook := hook_of(row)) is not None}
         keys: dict[bytes, VirtualKey] = {}
@@ -80,6 +87,7 @@ class Rows:
             cursor = page.cursor
             if cursor is None:
                 break
+        self._members = members
         self.revision, self.keys, self.routes, self.around = revision, keys, routes, around
         self._hashes, self._wrong, self._is_torn, self.hooks = hashes, wrong, False, hooks
 
@@ -107,9 +115,18 @@ class Rows:
             for id_ in named.get(table, ()):
                 if _settle(self.around, table, id_, await self._get(kind, id_), self._wrong):
                     changed |= {row.id: row for row in await self._all(Key, **{field: id_})}
+        for id_ in named.get("memberships", ()):
+            place = _join(self.around, self._members, id_, await self._get(Membership, id_))
+            if place is not None:
+                user, team = place
+                changed |= {row.id: row for row in await self._all(Key, user=user, team=team)}
         routes = {id_: await self._get(StoredRoute, id_) for id_ in named.get("routes", ())}
         hooks = {id_: await self._get(Webhook, id_) for id_ in named.get("webhooks", ())}
-        news = News(has_routes=bool(routes), has_hooks=bool(hooks), has_teams="teams" in named)
+        news = News(
+            has_routes=bool(routes),
+            has_hooks=bool(hooks),
+            has_teams=not named.keys().isdisjoint(("teams", "users", "memberships")),
+        )
         for id_, row in changed.items():
             self._take(id_, row, news)
         for id_, route in routes.items():
@@ -183,11 +200,14 @@ def _settle(around: Around, table: str, id_: str, row: _Neighbour | None, wrong:
     around.roles.pop(id_, None)
     around.claims.pop(id_, None)
     around.teams.discard(id_)
+    around.emails.pop(id_, None)
     around.wrong.discard(id_)
     path = f"{table}/{id_}"
     wrong.pop(path, None)
     if row is None:
         return True
+    if isinstance(row, User):
+        around.emails[id_] = row.email
     if isinstance(row, Team):
         around.teams.add(id_)
     elif row.disabled is None:
@@ -202,6 +222,21 @@ def _settle(around: Around, table: str, id_: str, row: _Neighbour | None, wrong:
         if claims != Claims():
             around.claims[id_] = claims
     return before != _about(around, id_)
+
+
+def _join(
+    around: Around, known: dict[str, tuple[str, str]], id_: str, row: Membership | None
+) -> tuple[str, str] | None:
+    """Takes a membership into `around`; user and team of it, or of what it was."""
+    place = known.pop(id_, None)
+    if place is not None:
+        user, team = place
+        if around.members[user][team].since[1] == id_:  # else they were put in again meanwhile
+            del around.members[user][team]
+    if row is not None:
+        place = known[id_] = row.user, row.team
+        around.members.setdefault(row.user, {})[row.team] = member_of(row)
+    return place
 
 
 def _about(around: Around, id_: str) -> tuple[RoleName | None, Claims | None, bool]:

@@ -28,6 +28,7 @@ from penstock.telemetry.metrics import PoolRow
 from penstock.types.door import Door
 from penstock.types.errors import (
     InternalError,
+    InvalidRequest,
     MethodNotAllowed,
     NotFound,
     PenstockError,
@@ -86,6 +87,9 @@ class App:
             await self._dispatch(exchange, known=known)
         except ClientLeft:
             return
+        except RecursionError:  # in a body
+            deep = InvalidRequest("The request is nested too deeply.")
+            await send_error(exchange, deep, error_body(deep, exchange.id))
         except PenstockError as error:
             await send_error(exchange, error, error_body(error, exchange.id))
         except Exception:  # noqa: BLE001 - the border: a bug becomes a 500 with an id, and a log line with the stack

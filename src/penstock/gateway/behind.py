@@ -5,10 +5,9 @@ Here who asks is found out and the body read; everything else is for whoever sta
 
 from typing import Final
 
-from penstock.config.snapshot import Snapshot
 from penstock.gateway import pipeline
-from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
+from penstock.gateway.signin import SignIn
 from penstock.types.door import Asked, Door
 
 PREFIX: Final = "/admin/v1/"
@@ -19,9 +18,9 @@ UPLOADS: Final = {f"{PREFIX}statements/reconcile": 16 << 20}  # an invoice, as t
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-async def answer(exchange: Exchange, snapshot: Snapshot, deps: Deps, door: Door) -> None:
+async def answer(exchange: Exchange, sign_in: SignIn, door: Door) -> None:
     """Raises PenstockError, ClientLeft."""
-    caller = None if exchange.path in OPEN else await pipeline.authenticate(snapshot, exchange, deps)
+    caller = None if exchange.path in OPEN else await sign_in.caller(exchange)
     limit = UPLOADS.get(exchange.path, MAX_BODY_BYTES)
     body = await exchange.read_body(limit) if exchange.method in _WITH_BODY else b""
     said = await door(

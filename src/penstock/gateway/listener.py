@@ -88,16 +88,22 @@ class Listener(asyncio.Protocol):
     )
 
     def __init__(
-        self, serve: Callable[[Exchange], Awaitable[None]], *, server_state: ServerState, **_: Any
+        self,
+        serve: Callable[[Exchange], Awaitable[None]],
+        has_proxies: Callable[[], bool],
+        *,
+        server_state: ServerState,
+        **_: Any,
     ) -> None:
+        """has_proxies: whether what proxies say of a client counts."""
         self._serve = serve
         self._state = server_state
         self._loop = asyncio.get_running_loop()
         self._url: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}  # as they came
-        # The parser calls these two straight: no Python function per header.
+        # The parser calls these two straight: no Python function per header, but behind proxies.
         self.on_url = self._url.append
-        self.on_header = self._headers.__setitem__
+        self.on_header = self._join if has_proxies() else self._headers.__setitem__
         self._parser: httptools.HttpRequestParser = httptools.HttpRequestParser(self)
         # As uvicorn: a client that pipelines after `connection: close` gets its first answer.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -259,6 +265,13 @@ class Listener(asyncio.Protocol):
         self._parser = cast(httptools.HttpRequestParser, None)
 
     # -- the parser's callbacks ------------------------------------------------------------------------
+
+    def _join(self, name: bytes, value: bytes) -> None:
+        """Each proxy may add a line of its own (RFC 9110 section 5.3); of another header the last counts."""
+        before = self._headers.get(name)
+        if before is not None and name.lower() == b"x-forwarded-for":
+            value = b"%b, %b" % (before, value)
+        self._headers[name] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False

@@ -220,7 +220,7 @@ class Pages:
 
     async def _behind(self, exchange: Exchange) -> None:
         if self._admin is not None:
-            await behind.answer(exchange, self._snapshot(), self._deps, self._admin)
+            await behind.answer(exchange, self._sign_in, self._admin)
 
     async def _openapi(self, exchange: Exchange) -> None:
         if not self._document:

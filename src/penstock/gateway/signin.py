@@ -4,10 +4,12 @@
     GET  /auth/callback/{name}           back from it: a session cookie, and on to `next`
     POST /auth/logout                    ends the session
     GET  /auth/me                        who one is, as JSON: by session, or by any other credential
+         /admin/v1/...                   takes a session, too (`caller`)
 
 Cookies are HttpOnly and SameSite=Lax, and Secure wherever the browser came over TLS: their names begin with
 `__Host-` then, so that no neighbour of our domain can set them. A session is no credential for model
-requests.
+requests, and changes something only for a page of ours: browsers say in `Origin` whose page asks, and
+SameSite alone would let the pages of our neighbours ask, too.
 """
 
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
+import structlog
 
 from penstock.auth.addresses import is_loopback
 from penstock.auth.login import LOGIN_S, Session
@@ -25,12 +28,17 @@ from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import Exchange, header_lines
 from penstock.types.errors import IdentityUnavailable, InvalidRequest, NotFound, PermissionDenied
+from penstock.types.identity import VirtualKey
 
 LOGIN_PATH: Final = "/auth/login/"
 CALLBACK_PATH: Final = "/auth/callback/"
 SESSION_COOKIE: Final = "penstock_session"
 LOGIN_COOKIE: Final = "penstock_login"
 MAX_COOKIES: Final = 32 * 1024
+MAX_FIELDS: Final = 50
+_READS: Final = frozenset({"GET", "HEAD"})
+
+_log = structlog.get_logger("penstock.auth")
 
 
 class SignIn:
@@ -63,6 +71,7 @@ class SignIn:
         except (InvalidRequest, PermissionDenied) as exc:
             said = exc.detail or exc.message
             raise await callers.failed(snapshot, exchange, "bad_login", said=said, error=exc) from exc
+        _log.info("signed in", id=exchange.id, name=done.key.name, user=done.key.user, role=done.key.role)
         await _redirect(
             exchange,
             303,
@@ -72,34 +81,63 @@ class SignIn:
         )
 
     async def logout(self, exchange: Exchange) -> None:
-        """SameSite=Lax keeps the cookie out of other sites' POSTs: they cannot sign anybody out."""
         is_secure = self._base_url(exchange).startswith("https:")
-        session = self._session(exchange, is_secure=is_secure)
-        if session is not None:
-            self._deps.callers.logins.end(session)
+        found = self._session(exchange)
+        if found is not None:
+            self._require_own_page(exchange)
+            self._deps.callers.logins.end(found[0])
         kept = _cookie(SESSION_COOKIE, "", 0, is_secure=is_secure)
         await _send(exchange, {"signed_in": False}, kept)
 
     async def me(self, exchange: Exchange) -> None:
-        session = self._session(exchange, is_secure=self._base_url(exchange).startswith("https:"))
-        if session is not None and not exchange.headers.get(b"authorization"):
-            key, expires_s = session.key(), session.expires_s
+        found = None if _has_credential(exchange) else self._session(exchange)
+        if found is not None:
+            session, key = found
         else:
-            key, expires_s = await pipeline.authenticate(self._snapshot(), exchange, self._deps), None
-            session = None
+            session, key = None, await pipeline.authenticate(self._snapshot(), exchange, self._deps)
         body = {
             "name": key.name,
             "user": key.user or None,
             "role": key.role,
             "team": key.team,
+            "team_role": key.over_team if key.team is not None else None,
             "routes": sorted(key.routes) if key.routes is not None else None,
             "provider": session.provider if session is not None else None,
-            "expires": int(expires_s) if expires_s is not None else None,
+            "expires": int(session.expires_s) if session is not None else None,
         }
         await _send(exchange, body)
 
-    def _session(self, exchange: Exchange, *, is_secure: bool) -> Session | None:
-        cookie = _cookies(exchange).get(_named(SESSION_COOKIE, is_secure=is_secure))
+    async def caller(self, exchange: Exchange) -> VirtualKey:
+        """Who asks for what is no model request: by session, where no other credential is sent.
+
+        Raises what pipeline.authenticate raises, and PermissionDenied for a change that a page of somebody
+        else asks for.
+        """
+        found = None if _has_credential(exchange) else self._session(exchange)
+        if found is None:
+            return await pipeline.authenticate(self._snapshot(), exchange, self._deps)
+        if exchange.method not in _READS:
+            self._require_own_page(exchange)
+        return found[1]
+
+    def _require_own_page(self, exchange: Exchange) -> None:
+        """A browser says whose page asks with every request that is no GET."""
+        if exchange.headers.get(b"origin", b"").lower() != self._base_url(exchange).lower().encode("latin-1"):
+            raise PermissionDenied(
+                "A session changes something only for a page of this server (the header Origin); programs"
+                " send a key."
+            )
+
+    def _session(self, exchange: Exchange) -> tuple[Session, VirtualKey] | None:
+        """None also where nobody could have signed in: over plain HTTP from another machine."""
+        cookies = _cookies(exchange)
+        if not cookies:
+            return None
+        try:
+            is_secure = self._base_url(exchange).startswith("https:")
+        except InvalidRequest:
+            return None
+        cookie = cookies.get(_named(SESSION_COOKIE, is_secure=is_secure))
         if not cookie:
             return None
         return self._deps.callers.logins.who(self._snapshot().identity, cookie)
@@ -131,7 +169,17 @@ class SignIn:
 
 
 def _query(exchange: Exchange) -> dict[str, str]:
-    return dict(parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True, max_num_fields=50))
+    try:
+        pairs = parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as exc:
+        raise InvalidRequest(f"The query has more than {MAX_FIELDS} fields.") from exc
+    return dict(pairs)
+
+
+def _has_credential(exchange: Exchange) -> bool:
+    """What a program sends on purpose; browsers send cookies and certificates by themselves."""
+    scheme = exchange.headers.get(b"authorization", b"").partition(b" ")[0]
+    return scheme.lower() == b"bearer" or bool(pipeline.other_credentials(exchange))
 
 
 def _cookies(exchange: Exchange) -> dict[str, str]:

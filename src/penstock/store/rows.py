@@ -39,6 +39,7 @@ P = TypeVar("P")
 REFERENCES: Final = frozenset({"key", "team", "user", "account"})
 JSON: Final = frozenset({"limits", "budget", "routes", "networks", "events", "body"})
 HIDDEN: Final = frozenset({"hash", "old_hash", "secret"})  # never in the list of changes
+_MAX_INT: Final = 2**63 - 1
 _UNTOLD: Final = frozenset({"version", "created", "created_by"})  # a change has its own
 
 
@@ -126,6 +127,20 @@ def position(text: str | None, shape: type[P], start: P) -> P:
     if text is None:
         return start
     try:
-        return msgspec.json.decode(base64.b64decode(text + "==", altchars=b"-_"), type=shape)
+        found = msgspec.json.decode(base64.b64decode(text + "==", altchars=b"-_"), type=shape)
     except (binascii.Error, ValueError, msgspec.MsgspecError) as exc:
-        raise InvalidRequest("The cursor is not one that a page of this list gave.", param="cursor") from exc
+        raise _no_cursor() from exc
+    if not _fits(found):
+        raise _no_cursor()
+    return found
+
+
+def _fits(value: Any) -> bool:
+    """Whether a database takes it: whoever asks may have made it up."""
+    if isinstance(value, tuple | list):
+        return all(map(_fits, value))
+    return -_MAX_INT <= value <= _MAX_INT if isinstance(value, int) else "\0" not in value
+
+
+def _no_cursor() -> InvalidRequest:
+    return InvalidRequest("The cursor is not one that a page of this list gave.", param="cursor")

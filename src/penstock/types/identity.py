@@ -3,6 +3,8 @@
 owner, admin, operator   run the platform: an error tells them of each attempt
 developer                uses models
 viewer                   looks on: lists of models, no calls
+
+A user has a role, and another one as a member of each team (`standing`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +24,21 @@ OPERATORS: Final = frozenset[RoleName]({"owner", "admin", "operator"})
 
 def lowest(roles: Iterable[RoleName]) -> RoleName:
     return max(roles, key=ROLES.index)
+
+
+def standing(own: RoleName, member: RoleName) -> tuple[RoleName, RoleName | None]:
+    """`role` and `team_role` (VirtualKey) of who is `own` everywhere and `member` in the team.
+
+    own          member       is
+    -----------  -----------  ----------------------------------------------------------
+    operator...  any          what they are everywhere
+    developer    viewer       a viewer
+    developer    any other    a developer; over the team, and it alone, what `member` says
+    viewer       any          a viewer
+    """
+    if own != "developer" or member == "developer":
+        return own, None
+    return ("viewer", None) if member == "viewer" else ("developer", member)
 
 
 Override = Literal["deployment", "timeout"]
@@ -60,8 +77,10 @@ class VirtualKey(msgspec.Struct, frozen=True):
     requires: of every deployment that one of its requests is sent to.
     overrides: what its requests may change by a header: take one deployment, have more time.
     team: the id of its team, or its name in the file.
-    user: the person or the program behind it: of a token an e-mail address, else what its issuer calls them.
+    user: the person or the program behind it: the id of a user; of a token that is no user's an e-mail
+    address, else what its issuer calls them.
     terms: None where it is good always and from everywhere.
+    team_role: what it is over its team, where that is more than `role`.
     """
 
     name: str
@@ -75,6 +94,11 @@ class VirtualKey(msgspec.Struct, frozen=True):
     role: RoleName = "developer"
     user: str = ""
     terms: Terms | None = None
+    team_role: RoleName | None = None
+
+    @property
+    def over_team(self) -> RoleName:
+        return self.team_role or self.role
 
     @property
     def is_operator(self) -> bool:
