@@ -138,7 +138,9 @@ def fill(path: Path, rows: int) -> int:
 CALLS_SQL: Final = f"""
 WITH RECURSIVE n(at) AS (SELECT 0 UNION ALL SELECT at + 1 FROM n WHERE at < :rows - 1),
 m AS (SELECT at, (at * 2654435761) & 4294967295 AS mixed FROM n)
-INSERT INTO usage
+INSERT INTO usage (time_us, seq, dim, id, status, error, is_stream, attempts, prompt_tokens, cached_tokens,
+  cache_write_tokens, completion_tokens, reasoning_tokens, images, cost_pico, price_version, is_estimated, ttft_us,
+  total_us, queue_us, dropped)
 SELECT :start + at * :step, 500000000000 + at,
   (mixed >> 8) % {KEYS * MODELS} * ((mixed >> 3) % 997) / 997 + 1,
   'req_' || printf('%024x', mixed * 65537 + at),

@@ -7,6 +7,7 @@ import pytest
 
 from bench import __main__ as command
 from bench import harness, prober, reach, report
+from bench.suites import usage
 
 
 def test_a_spread_is_median_minimum_and_maximum_in_four_digits() -> None:
@@ -116,3 +117,11 @@ def test_a_quick_run_gives_sane_figures(tmp_path: Path) -> None:
         assert 1 < row["cpu_us_per_request"]["median"] < 100_000
         assert row["requests_per_s"]["median"] > 0
     assert "nginx" in (tmp_path / "benchmarks.md").read_text()
+
+
+def test_the_suite_of_usage_fits_the_schema() -> None:
+    """It writes past the store, to be done in time."""
+    found = usage.run(harness.Bench(rounds=1, is_quick=True))
+    assert found["rows"] == usage.ROWS_QUICK
+    assert found["ms"].keys() == {*usage.QUESTIONS, usage.SCAN}
+    assert [one.bound for one in usage.reaches(found)] == [usage.STATEMENT_MS] * 2
