@@ -75,3 +75,20 @@ def test_every_field_has_what_its_name_says() -> None:
 def test_what_is_not_known_is_said_so(team: str | None) -> None:
     row = usage_row(call(), VirtualKey("ci", team=team), ended_s=1.5, ended_wall_s=100.0)
     assert (row.cost_pico, row.ttft_us, row.team, row.error, row.provider) == (None, None, "", "", "")
+
+
+def test_a_row_names_the_provider_of_who_answered() -> None:
+    """The attempt that lost a race is noted after the one that won it."""
+    ended = call()
+    ended.deployment = "fast"
+    ended.attempts = [
+        Attempt("fast", "near#2", 1.0, is_told=True),
+        Attempt("slow", "far", 1.0),
+    ]
+    row = usage_row(ended, VirtualKey("ci"), ended_s=2.0, ended_wall_s=100.0)
+    assert (row.deployment, row.provider, row.attempts) == ("fast", "near", 2)
+    ended.deployment = "ours"
+    ended.attempts.append(Attempt("ours", "ours-1", 1.5, is_remote=False))
+    assert usage_row(ended, VirtualKey("ci"), ended_s=2.0, ended_wall_s=100.0).provider == ""
+    ended.deployment = "never-asked"
+    assert usage_row(ended, VirtualKey("ci"), ended_s=2.0, ended_wall_s=100.0).provider == ""

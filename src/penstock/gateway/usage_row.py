@@ -13,7 +13,8 @@ def usage_row(call: Call, key: VirtualKey, *, ended_s: float, ended_wall_s: floa
     """ended_s: monotonic; ended_wall_s: the same moment in Unix seconds."""
     usage = call.usage or _NOTHING
     cost = call.cost
-    last = call.attempts[-1] if call.attempts else None
+    # Not the last one: a hedge that lost, or a better model that failed, may have come after who answered.
+    attempt = next((one for one in reversed(call.attempts) if one.deployment == call.deployment), None)
     total_us = round((ended_s - call.started_s) * _US)
     return UsageRow(  # by place: by name msgspec takes 2 us longer
         call.id,
@@ -24,7 +25,7 @@ def usage_row(call: Call, key: VirtualKey, *, ended_s: float, ended_wall_s: floa
         call.labels.route,
         call.model,
         call.deployment,
-        last.replica.partition("#")[0] if last is not None and last.is_remote else "",  # provider
+        attempt.replica.partition("#")[0] if attempt is not None and attempt.is_remote else "",  # provider
         call.operation,
         call.status,
         call.error.code if call.error is not None else "",
