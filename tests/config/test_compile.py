@@ -6,11 +6,14 @@ from penstock.config import schema
 from penstock.config.compile import adopt, compile_settings
 from penstock.config.errors import ConfigError
 from penstock.config.load import load_text
+from penstock.config.parts import compiled_price
 from penstock.config.problems import is_loopback
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot
 from penstock.models import prices
 from penstock.types.deployment import Batching, ProbePlan
+from penstock.types.money import Cost, cost_of
+from penstock.types.usage import Usage
 
 SECRET = b"0" * 32
 BASE = """
@@ -332,6 +335,16 @@ def test_what_a_cache_reads_costs_as_the_prompt_unless_it_is_said() -> None:
     price = said.targets[0].deployment.price
     assert price is not None
     assert (price.cached, price.at(1001).cached, price.cache_write) == (1_000_000, 1_000_000, 2_000_000)
+
+
+def test_a_search_that_has_a_price_pays_for_no_tokens() -> None:
+    """Cohere says both: how much was read, and what it bills by."""
+    price = compiled_price(schema.Price(query=2_000_000_000))
+    assert cost_of(price, Usage(500, search_units=1)) == Cost(
+        query=2_000_000_000, total=2_000_000_000, version=price.version
+    )
+    both = compiled_price(schema.Price(query=5, input=3))
+    assert cost_of(both, Usage(10, search_units=1)) == Cost(30, query=5, total=35, version=both.version)
 
 
 @pytest.mark.parametrize(

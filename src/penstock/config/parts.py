@@ -100,6 +100,8 @@ def compiled_price(written: Literal["free"] | schema.Price) -> Price:
 
     def said(rates: schema.Rates) -> dict[str, Any]:
         kinds = msgspec.structs.asdict(rates)
+        if written.query is not None and written.input is None:  # searches are paid, whatever they read
+            kinds["input"] = kinds["input"] or 0
         return kinds | {kind: kinds["input"] for kind in unsaid if kinds[kind] is None}
 
     tiers = tuple(Tier(**said(tier)) for tier in written.tiers)
