@@ -41,6 +41,7 @@ from penstock.control.leading import lead
 from penstock.control.reload import Reload
 from penstock.control.retention import forget
 from penstock.control.source import Source
+from penstock.control.terms import note_terms
 from penstock.control.webhooks import Webhooks
 from penstock.engines import ENGINES
 from penstock.gateway.alerts import Alerts
@@ -262,6 +263,7 @@ class _Plane:
         self.admin = Api(store, self.reload, self._deployments, self._used, clock, version=__version__)
         self._store, self._ledger, self._clock = store, ledger, clock
         self._forgetting = partial(forget, store, live.settings.store.usage, clock)
+        self._noting = partial(note_terms, store, self.reload)
         self._lines: Callable[[], list[DeploymentLine]] = list
 
     async def start(self, app: App, deps: Deps, fleet: Fleet | View) -> None:
@@ -282,7 +284,12 @@ class _Plane:
             tasks.spawn(group, _unending(self._lead, "what one does for all"), "what one does for all")
 
     async def _lead(self) -> None:
-        await lead(self._store, self._forgetting)
+        await lead(self._store, self._for_all)
+
+    async def _for_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks.spawn(group, self._forgetting(), "retention")
+            tasks.spawn(group, self._noting(), "terms of teams")
 
     async def _used(self, claims: Sequence[Claim]) -> list[Row]:
         return await self._ledger.report(claims, self._clock.monotonic())

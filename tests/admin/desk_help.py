@@ -12,7 +12,7 @@ from penstock.config.load import Flags, load_text
 from penstock.config.snapshot import Snapshot
 from penstock.control.reload import Reload
 from penstock.control.source import Source
-from penstock.lib.clock import SystemClock
+from penstock.lib.clock import Clock, SystemClock
 from penstock.store import open_store
 from penstock.store.base import ScriptedStore
 from penstock.types.door import Asked
@@ -96,12 +96,12 @@ async def used(claims: Sequence[Claim]) -> list[Row]:
 
 
 @asynccontextmanager
-async def office(path: Path, config: str = CONFIG) -> AsyncIterator[Office]:
+async def office(path: Path, config: str = CONFIG, clock: Clock | None = None) -> AsyncIterator[Office]:
     """path: of its store."""
-    store = await open_store(f"sqlite:///{path}")
+    clock = clock or SystemClock()
+    store = await open_store(f"sqlite:///{path}", clock=clock)
     try:
         settings = load_text(config, env={})
-        clock = SystemClock()
         reload = Reload(Source(Flags(), "penstock.yaml", secret=b"0" * 32), settings, store, clock)
         desk = Office(store, Api(store, reload, list, used, clock, version="test"), reload)
         await reload.start(desk.take)

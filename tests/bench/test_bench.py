@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.suites import usage
 
 from bench import __main__ as command
 from bench import harness, prober, reach, report
-from bench.suites import usage
 
 
 def test_a_spread_is_median_minimum_and_maximum_in_four_digits() -> None:

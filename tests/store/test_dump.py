@@ -18,7 +18,7 @@ from penstock.store.migrations import OURS, parse
 from penstock.store.sql import Ask, Script
 from penstock.store.sqlite import SQLiteStore
 from penstock.types.errors import Conflict, InvalidRequest, SchemaMismatch
-from penstock.types.store import Key, Membership, ServiceAccount, StoredRoute, Team, User, Webhook
+from penstock.types.store import Key, Membership, ServiceAccount, StoredRoute, Team, Terms, User, Webhook
 from penstock.types.usage_store import DAY_US, HOUR_US, UsageWhere
 
 EVER = UsageWhere(0, 2**60)
@@ -26,6 +26,7 @@ EVER = UsageWhere(0, 2**60)
 
 async def fill(one: ScriptedStore) -> None:
     team = await one.create(Team(name="a"), actor="ann")
+    await one.note_terms({"filed": Terms("filed", "2.5", "10")})
     user = await one.create(User(email="ann@example.com"), actor="ann")
     await one.create(Membership(team=team.id, user=user.id), actor="ann")
     account = await one.create(ServiceAccount(name="ci", team=team.id), actor="ann")

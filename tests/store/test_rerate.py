@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from store_help import NOON_US, Opened, call, opened
 
 from penstock.store.base import ScriptedStore
+from penstock.store.migrations import OURS
 from penstock.store.rerate import MAX_BATCH, rated
 from penstock.types.money import FREE, Cost, Price, cost_of, versioned
 from penstock.types.store import Team
@@ -241,7 +242,7 @@ async def test_calls_of_before_the_parts_were_kept(url: str) -> None:
     heard = versioned(Price(input=4, output=20, audio_input=9), "2026-11-02")
     async with opened(url) as one:
         await one.add_usage([used(1, Usage(5), PRICE, "d"), used(2, Usage(7), PRICE, "e")])
-        await one.revert(1)  # as it was before 0003
+        await one.revert(len(OURS) - 2)  # as it was before 0003
         await one.migrate("pre")
         assert {row.search_units for row in (await one.list_calls(ALL)).rows} == {None}
         found = await one.rerate_usage(EVER, {"d": DEARER, "e": heard}, actor="ann")

@@ -421,11 +421,14 @@ class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
     """due_usd = cost_usd + markup_usd, exact, as text; `unpriced` calls are not in it.
 
     item: `allowance` for the credit, which has no calls and no cost: its due_usd is below 0.
+    since: of the month, or of the terms that it was charged by where they changed within it.
     """
 
     item: Literal["usage", "allowance"] = "usage"
+    since: str
     route: str
     provider: str
+    markup_percent: str
     calls: int
     failed: int
     prompt_tokens: int
@@ -444,8 +447,8 @@ class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
     """Of one team; an empty `team` is of calls by keys without one. Its sums are those of its lines.
 
-    markup_percent: as it is now. allowance_usd: the credit, 0 or below. due_usd = cost_usd + markup_usd +
-    allowance_usd, never below 0.
+    markup_percent: at the end of the month; each line has its own. allowance_usd: the credit, 0 or below.
+    due_usd = cost_usd + markup_usd + allowance_usd, never below 0.
     """
 
     team: str
@@ -469,7 +472,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Statements(msgspec.Struct, frozen=True, kw_only=True):
-    """is_final: the month is over."""
+    """is_final: the month is over for a day, and so are the calls that began in it."""
 
     month: str
     since: str

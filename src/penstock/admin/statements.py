@@ -7,12 +7,16 @@
     due          the sum of these
 
 All of it is exact: the lines of a team add up to its total. A month is one of UTC; while it runs, the
-statement is of what was used so far. Terms are those that a team has when the statement is made.
+statement is of what was used so far.
+
+A call is charged by the terms of the hour in which it began (store/terms.py); where they changed within the
+month, what was used by each is charged by itself. The allowance is the one at the month's end.
 """
 
 import csv
 import datetime as dt
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -22,61 +26,91 @@ import msgspec
 from penstock.admin import rights
 from penstock.admin.bodies import Statement, StatementLine, StatementQuery, Statements
 from penstock.admin.desk import Desk, Request, missing
-from penstock.config.units import format_percent, parse_money, parse_percent
+from penstock.config.units import parse_money, parse_percent
+from penstock.store.terms import next_hour
 from penstock.types.door import Answer
 from penstock.types.errors import InvalidRequest, NotFoundRow
 from penstock.types.money import charges, format_usd
 from penstock.types.page import MAX_PAGE
-from penstock.types.store import Team
+from penstock.types.store import Team, Terms
 from penstock.types.usage_store import UsageSum, UsageWhere
+
+FINAL_AFTER_S: Final = (
+    86_400.0  # of a month: calls that began in it may run for a while, and are written later
+)
 
 _MONEY: Final = frozenset({"cost_usd", "markup_usd", "due_usd"})
 _SUMMED: Final = tuple(
-    name for name in StatementLine.__struct_fields__ if name not in {"item", "route", "provider"} | _MONEY
+    name
+    for name in StatementLine.__struct_fields__
+    if name not in {"item", "since", "route", "provider", "markup_percent"} | _MONEY
 )
 _NOTHING: Final[dict[str, Any]] = dict.fromkeys(_SUMMED, 0)
 _NUMBER: Final = re.compile(r"-[0-9.]+")
+_S: Final = 1_000_000
 
 
-class Terms(NamedTuple):
-    """Basis points and pico-USD."""
+class Part(NamedTuple):
+    """Of a month, with the terms that held in it, and what was used. Unix seconds."""
 
-    name: str
-    markup: int = 0
-    allowance: int = 0
+    since_s: int
+    until_s: int
+    terms: Terms
+    rows: Sequence[UsageSum] = ()
 
 
 class Monthly(Desk):
     async def statements(self, request: Request) -> Statements | Answer:
         query: StatementQuery = request.query
         team = self._team(request, query)
-        month, since, until = bounds(query.month, self.clock.wall())
         now_s = self.clock.wall()
-        lines: dict[str, list[UsageSum]] = {}
-        if team is not None:
+        month, since, until = bounds(query.month, now_s)
+        since_s, until_s = int(since.timestamp()), int(until.timestamp())
+        noted: dict[str, list[Terms]] = {}
+        for terms in await self.store.terms(until_s, team=team):
+            noted.setdefault(terms.team, []).append(terms)
+        if team is not None and team not in noted:
             await self._require_known(team)
-            lines[team] = []
-        where = UsageWhere(micros(since), micros(until), team=team)
+        used = await self._used(since_s, until_s, team)
+        if team is not None:
+            used.setdefault(team, [])
+        data: list[Statement] = []
+        for id_, rows in sorted(used.items()):
+            name, terms_now = await self._now(id_)
+            parts = parts_of(history(id_, noted.get(id_, []), terms_now, now_s), since_s, until_s)
+            if len(parts) == 1:
+                parts = [parts[0]._replace(rows=rows)]
+            else:
+                parts = [
+                    part._replace(rows=(await self._used(part.since_s, part.until_s, id_)).get(id_, ()))
+                    for part in parts
+                ]
+            data.append(statement(id_, name, parts))
+        found = Statements(
+            month=month,
+            since=since.isoformat(),
+            until=until.isoformat(),
+            is_final=now_s >= until_s + FINAL_AFTER_S,
+            data=data,
+        )
+        if query.format == "csv":
+            return Answer(body=_csv(found).encode(), content_type="text/csv; charset=utf-8")
+        return found
+
+    async def _used(self, since_s: int, until_s: int, team: str | None) -> dict[str, list[UsageSum]]:
+        """By team."""
+        where = UsageWhere(since_s * _S, until_s * _S, team=team)
+        found: dict[str, list[UsageSum]] = {}
         cursor: str | None = None
         while True:
             page = await self.store.sum_usage(
                 where, by=("team", "route", "provider"), cursor=cursor, limit=MAX_PAGE
             )
             for row in page.rows:
-                lines.setdefault(row.by["team"], []).append(row)
+                found.setdefault(row.by["team"], []).append(row)
             cursor = page.cursor
             if cursor is None:
-                break
-        found = Statements(
-            month=month,
-            since=since.isoformat(),
-            until=until.isoformat(),
-            is_final=now_s >= until.timestamp(),
-            data=[await self._statement(team_id, rows) for team_id, rows in sorted(lines.items())],
-        )
-        if query.format == "csv":
-            return Answer(body=_csv(found).encode(), content_type="text/csv; charset=utf-8")
-        return found
+                return found
 
     def _team(self, request: Request, query: StatementQuery) -> str | None:
         own = rights.scope(request.caller)
@@ -85,52 +119,82 @@ class Monthly(Desk):
         return own if own is not None else query.team
 
     async def _require_known(self, team: str) -> None:
-        if team not in self.configuration.file_teams():
+        if team not in self.configuration.file_terms():
             await self.store.get(Team, team)
 
-    async def _statement(self, team: str, rows: Sequence[UsageSum]) -> Statement:
-        return statement(team, await self._terms(team), rows)
-
-    async def _terms(self, team: str) -> Terms:
-        written = self.configuration.file_teams().get(team)
-        if written is not None:
-            markup, allowance = written.get("markup", "0"), written.get("allowance", "0")
-            return Terms(team, parse_percent(markup), parse_money(allowance))
-        if not team:
-            return Terms(team)
+    async def _now(self, team: str) -> tuple[str, Terms | None]:
+        """Its name and terms; None: there is no such team, or no more."""
+        written = self.configuration.file_terms().get(team)
+        if written is not None or not team:
+            return team, written
         try:
             row = await self.store.get(Team, team)
         except NotFoundRow:
-            return Terms(team)  # it was deleted; what it used stays
-        return Terms(row.name, parse_percent(row.markup), parse_money(row.allowance))
+            return team, None
+        return row.name, Terms(team, row.markup, row.allowance)
 
 
-def statement(team: str, terms: Terms, rows: Sequence[UsageSum]) -> Statement:
-    rows = sorted(rows, key=lambda row: (row.by["route"], row.by["provider"]))
-    due = charges([row.cost_pico for row in rows], terms.markup)
-    lines = [_line(row, charged) for row, charged in zip(rows, due, strict=True)]
-    credit = min(terms.allowance, sum(due))
-    if terms.allowance:
+def history(team: str, noted: Sequence[Terms], now: Terms | None, now_s: float) -> list[Terms]:
+    """At least one, in the order in which they hold. What was not noted yet holds as it is going to be."""
+    found = list(noted)
+    last = found[-1] if found else None
+    if last is None:
+        found.append(now or Terms(team))
+    elif now is not None and (last.markup, last.allowance) != (now.markup, now.allowance):
+        found.append(msgspec.structs.replace(now, since=max(next_hour(now_s), last.since)))
+    return found
+
+
+def parts_of(terms: Sequence[Terms], since_s: int, until_s: int) -> list[Part]:
+    """The range without a gap, cut where other terms began to hold."""
+    cuts = [one.since for one in terms if since_s < one.since < until_s]
+    edges = sorted({since_s, *cuts, until_s})
+    return [
+        Part(start, stop, next((one for one in reversed(terms) if one.since <= start), terms[0]))
+        for start, stop in itertools.pairwise(edges)
+    ]
+
+
+def statement(team: str, name: str, parts: Sequence[Part]) -> Statement:
+    lines: list[StatementLine] = []
+    cost = due = 0
+    for part in parts:
+        rows = sorted(part.rows, key=lambda row: (row.by["route"], row.by["provider"]))
+        charged = charges([row.cost_pico for row in rows], parse_percent(part.terms.markup))
+        lines += [_line(part, row, one) for row, one in zip(rows, charged, strict=True)]
+        cost += sum(row.cost_pico for row in rows)
+        due += sum(charged)
+    last = parts[-1].terms
+    allowance = parse_money(last.allowance)
+    credit = min(allowance, due)
+    if allowance:
         money: dict[str, Any] = {"cost_usd": "0", "markup_usd": "0", "due_usd": format_usd(-credit)}
-        lines.append(StatementLine(item="allowance", route="", provider="", **_NOTHING, **money))
-    cost = sum(row.cost_pico for row in rows)
+        since = moment(parts[0].since_s)
+        lines.append(
+            StatementLine(
+                item="allowance", since=since, route="", provider="", markup_percent="0", **_NOTHING, **money
+            )
+        )
+    rows = [row for part in parts for row in part.rows]
     return Statement(
         team=team,
-        name=terms.name,
-        markup_percent=format_percent(terms.markup),
+        name=name,
+        markup_percent=last.markup,
         lines=lines,
         cost_usd=format_usd(cost),
-        markup_usd=format_usd(sum(due) - cost),
+        markup_usd=format_usd(due - cost),
         allowance_usd=format_usd(-credit),
-        due_usd=format_usd(sum(due) - credit),
+        due_usd=format_usd(due - credit),
         **{name: sum(getattr(row, name) for row in rows) for name in _SUMMED},
     )
 
 
-def _line(row: UsageSum, charged: int) -> StatementLine:
+def _line(part: Part, row: UsageSum, charged: int) -> StatementLine:
     return StatementLine(
+        since=moment(part.since_s),
         route=row.by["route"],
         provider=row.by["provider"],
+        markup_percent=part.terms.markup,
         cost_usd=format_usd(row.cost_pico),
         markup_usd=format_usd(charged - row.cost_pico),
         due_usd=format_usd(charged),
@@ -149,7 +213,11 @@ def bounds(said: str | None, now_s: float) -> tuple[str, dt.datetime, dt.datetim
 
 
 def micros(moment: dt.datetime) -> int:
-    return int(moment.timestamp()) * 1_000_000
+    return int(moment.timestamp()) * _S
+
+
+def moment(unix_s: int) -> str:
+    return dt.datetime.fromtimestamp(unix_s, dt.UTC).isoformat()
 
 
 def _csv(found: Statements) -> str:

@@ -21,8 +21,8 @@ CHANGES_EXAMPLE = "Example: penstock changes --path keys/"
 
 _COLUMNS = ("calls", "failed", "prompt_tokens", "completion_tokens", "cost_usd", "unpriced")
 _HEAD = ("calls", "failed", "input", "output", "USD", "unpriced")
-_BILLED = (*_COLUMNS[:5], "markup_usd", "due_usd", "unpriced")
-_BILL_HEAD = (*_HEAD[:5], "markup", "due", "unpriced")
+_BILLED = (*_COLUMNS[:5], "markup_percent", "markup_usd", "due_usd", "unpriced")
+_BILL_HEAD = (*_HEAD[:5], "%", "markup", "due", "unpriced")
 
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}

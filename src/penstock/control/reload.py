@@ -27,6 +27,7 @@ from penstock.config.problems import APART, counts_apart
 from penstock.config.schema import Settings
 from penstock.config.snapshot import Snapshot, key_hash
 from penstock.config.stored import Around, bounds_of, check_route, routes_of, with_rows, with_teams
+from penstock.config.units import format_money, format_percent
 from penstock.config.writer import Written
 from penstock.control.restart import needs_restart
 from penstock.control.rows import News, Rows
@@ -37,7 +38,7 @@ from penstock.types.control import ConfigurationView, LeftOut, Trouble
 from penstock.types.deployment import Deployment
 from penstock.types.errors import StoreUnavailable
 from penstock.types.ledger import Claim, ScopeKind
-from penstock.types.store import Budget, Limits, Store
+from penstock.types.store import Budget, Limits, Store, Terms
 
 LOOK_S: Final = 0.4  # at the file; one that is the same twice has been written to its end
 PAUSE_S: Final = 0.1  # between two changes of the key map: a thousand keys in a second are ten copies
@@ -113,6 +114,12 @@ class Reload:
 
     def file_teams(self) -> Mapping[str, dict[str, Any]]:
         return Written(self._settings.teams)
+
+    def file_terms(self) -> Mapping[str, Terms]:
+        return {
+            name: Terms(name, format_percent(team.markup), format_money(team.allowance))
+            for name, team in self._settings.teams.items()
+        }
 
     def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
         return Written(self._settings.webhooks)

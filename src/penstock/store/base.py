@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from penstock.lib.clock import Clock
-from penstock.store import entities, migrations, rerate, usage
+from penstock.store import entities, migrations, rerate, terms, usage
 from penstock.store.migrations import Applied, Migration, Phase
 from penstock.store.rows import KINDS
 from penstock.store.sql import Ask, Dialect, Script
@@ -31,6 +31,7 @@ from penstock.types.store import (
     Store,
     StoreLease,
     StoreStatus,
+    Terms,
     Update,
 )
 from penstock.types.usage_store import (
@@ -112,6 +113,14 @@ class ScriptedStore(Store, abc.ABC):
         self, *, path: str = "", actor: str | None = None, cursor: str | None = None, limit: int = 100
     ) -> Page[ChangeRow]:
         return await self.read(lambda: entities.changes(path, actor, cursor, limit))
+
+    async def terms(self, before_s: int, /, *, team: str | None = None) -> tuple[Terms, ...]:
+        return await self.read(lambda: terms.listed(team, before_s))
+
+    async def note_terms(self, of_file: Mapping[str, Terms], /) -> None:
+        if await self.read(lambda: terms.unnoted(of_file)):
+            now_s = int(self._clock.wall())
+            await self.run(lambda: terms.note(of_file, now_s))
 
     async def revision(self) -> int:
         return await self.read(entities.revision)

@@ -40,6 +40,7 @@ _GZIP: Final = b"\x1f\x8b"
 # Each after those that it names, with its primary key.
 TABLES: Final[dict[str, tuple[str, ...]]] = {
     "teams": ("id",),
+    "team_terms": ("team", "since"),
     "users": ("id",),
     "memberships": ("id",),
     "service_accounts": ("id",),

@@ -52,6 +52,32 @@ ORDER BY revision DESC, seq DESC
 LIMIT :limit;
 
 
+-- Terms of teams (terms.py).
+
+-- name: terms.list
+SELECT team, since, markup, allowance FROM team_terms WHERE since < :before{where} ORDER BY team, since;
+
+-- name: terms.last
+SELECT since, markup, allowance FROM team_terms WHERE team = :team ORDER BY since DESC LIMIT 1;
+
+-- name: terms.unnoted
+SELECT t.id AS team, t.markup, t.allowance FROM teams t
+LEFT JOIN team_terms l
+  ON l.team = t.id AND l.since = (SELECT MAX(m.since) FROM team_terms m WHERE m.team = t.id)
+WHERE l.team IS NULL OR l.markup <> t.markup OR l.allowance <> t.allowance
+ORDER BY t.id;
+
+-- name: terms.hold (sqlite)
+SELECT 1 AS value;
+
+-- name: terms.hold (postgres)
+SELECT pg_advisory_xact_lock(7262115);
+
+-- name: terms.note
+INSERT INTO team_terms (team, since, markup, allowance) VALUES (:team, :since, :markup, :allowance)
+ON CONFLICT (team, since) DO UPDATE SET markup = excluded.markup, allowance = excluded.allowance;
+
+
 -- Leases. One that has ended stays as a row, so that its token goes on rising.
 
 -- name: lease.acquire

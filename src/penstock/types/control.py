@@ -7,7 +7,7 @@ import msgspec
 
 from penstock.types.deployment import Deployment
 from penstock.types.ledger import Claim, ScopeKind
-from penstock.types.store import Budget, Limits
+from penstock.types.store import Budget, Limits, Terms
 from penstock.types.usage_store import UsageRow
 
 
@@ -71,6 +71,10 @@ class Configuration(Protocol):
 
     def file_teams(self) -> Mapping[str, dict[str, Any]]:
         """Likewise."""
+        ...
+
+    def file_terms(self) -> Mapping[str, Terms]:
+        """What they pay."""
         ...
 
     def file_webhooks(self) -> Mapping[str, dict[str, Any]]:

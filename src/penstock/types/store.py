@@ -3,6 +3,7 @@
     Team, User, Membership, ServiceAccount, Key, StoredRoute, Webhook     entities
     Create, Update, Delete       changes of entities, written together or not at all
     ChangeRow                    who changed what when
+    Terms                        what a team pays, and since when
     StoreLease                   one holder at a time
 
 Rules
@@ -14,7 +15,7 @@ Rules
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -77,6 +78,15 @@ class Team(Entity, frozen=True, kw_only=True):
     budget: tuple[Budget, ...] = ()
     markup: str = "0"
     allowance: str = "0"
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What a team pays beside costs, as in Team, and since when: Unix seconds, of a full hour; 0: ever."""
+
+    team: str
+    markup: str = "0"
+    allowance: str = "0"
+    since: int = 0
 
 
 class User(Entity, frozen=True, kw_only=True):
@@ -228,6 +238,16 @@ class Store(UsageStore, Protocol):
         self, *, path: str = "", actor: str | None = None, cursor: str | None = None, limit: int = 100
     ) -> Page[ChangeRow]:
         """Newest first; of the paths that begin with `path`."""
+        ...
+
+    async def terms(self, before_s: int, /, *, team: str | None = None) -> tuple[Terms, ...]:
+        """Those noted that began before, by team and in the order in which they hold; also of teams gone."""
+        ...
+
+    async def note_terms(self, of_file: Mapping[str, Terms], /) -> None:
+        """Notes the terms that are others than the last noted. They hold from the next full hour on; a team's
+        first ones ever since. Of a team that the file has they are the file's, else those of its row.
+        """
         ...
 
     async def revision(self) -> int: ...
