@@ -596,7 +596,8 @@ class StoreUsage(Group, frozen=True):
 
     keep: Annotated[Duration, Meta(description="single calls, by whole days")] = 90 * 86400.0
     keep_sums: Annotated[
-        Duration, Meta(description="what they come to by hour and day, at least as long as the calls")
+        Duration,
+        Meta(description="what they come to by hour and day, by whole months; at least as long as the calls"),
     ] = 366 * 86400.0
     on_failure: Annotated[
         OnFailure,

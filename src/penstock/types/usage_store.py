@@ -179,5 +179,5 @@ class UsageStore(Protocol):
         ...
 
     async def drop_usage(self, *, calls_before_us: int, sums_before_us: int) -> int:
-        """Forgets whole days before the day of each; how many calls were dropped. Also makes days ahead."""
+        """Forgets whole days before the day of each; how many calls were dropped."""
         ...
