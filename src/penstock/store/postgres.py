@@ -123,8 +123,14 @@ class PostgresStore(ScriptedStore):
         with _told(self.place):
             async with self._pool.acquire(timeout=CONNECT_S) as connection:
                 isolation = "repeatable_read" if is_read else "read_committed"
-                async with connection.transaction(isolation=isolation, readonly=is_read):
-                    return await _drive(connection, make())
+                try:
+                    async with connection.transaction(isolation=isolation, readonly=is_read):
+                        return await _drive(connection, make())
+                except asyncpg.DataError:
+                    raise
+                except _LOST:
+                    connection.terminate()  # else the pool would clean it up, and find it gone
+                    raise
 
     # Revisions
 
