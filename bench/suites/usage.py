@@ -17,7 +17,7 @@ from typing import Any, Final
 from bench import harness
 from bench.harness import Bench
 from bench.reach import Reach
-from penstock.store import open_store
+from penstock.store import migrations, open_store
 from penstock.store.base import ScriptedStore
 from penstock.store.usage import MEASURES
 from penstock.store.usage_writer import UsageWriter
@@ -56,6 +56,7 @@ QUESTIONS: Final[dict[str, Question]] = {
     "one key's total": lambda store: store.sum_usage(of_key(7)),
     "series: 30 days by day and model": lambda store: store.sum_usage(EVER, by=("model",), step="day"),
     "series: 720 hours": lambda store: store.sum_usage(EVER, step="hour"),
+    "series: 720 hours by model": lambda store: store.sum_usage(EVER, by=("model",), step="hour"),
     "series: 720 hours of one key": lambda store: store.sum_usage(of_key(7), step="hour"),
     "page: the newest 100 calls": lambda store: store.list_calls(CallWhere(START_US, END_US)),
     "page: 100 of the middle": lambda store: store.list_calls(CallWhere(START_US, START_US + 15 * DAY_US)),
@@ -130,6 +131,11 @@ def fill(path: Path, rows: int) -> int:
                 f"INSERT INTO {table} SELECT time_us / {unit_us} AS {unit}, dim,"  # noqa: S608 - our own names
                 f" {', '.join(f'SUM({one})' for one in MEASURES.values())} FROM usage r GROUP BY 1, 2"
             )
+        for migration in migrations.OURS:  # those without keys, as of calls of before there were any
+            if migration.name == "team_sums":
+                for text in migrations.statements(migration.up, "sqlite"):
+                    if text.startswith("INSERT"):
+                        connection.execute(text)
         connection.execute("COMMIT")
         return int(connection.execute("SELECT COUNT(*) FROM usage_hours").fetchone()[0])
 

@@ -91,6 +91,15 @@ def summed(rows: Sequence[UsageRow], unit_us: int) -> dict[tuple[int, str, str],
     return groups
 
 
+def without_keys(sums: Sequence[UsageSum]) -> dict[tuple[int | None, str], tuple[int, int]]:
+    groups: dict[tuple[int | None, str], tuple[int, int]] = {}
+    for one in sums:
+        group = (one.start_us, one.by["deployment"])
+        pico, unpriced = groups.get(group, (0, 0))
+        groups[group] = (pico + one.cost_pico, unpriced + one.unpriced)
+    return groups
+
+
 def of_sums(sums: Sequence[UsageSum]) -> dict[tuple[int, str, str], tuple[int, int, int]]:
     return {
         (one.start_us or 0, one.by["deployment"], one.by["key"]): (one.calls, one.cost_pico, one.unpriced)
@@ -141,6 +150,11 @@ def test_rows_and_sums_are_what_the_new_prices_say(
                     assert by_seq[at].cost_pico == expected
                 assert of_sums(hours) == summed(now, HOUR_US)
                 assert of_sums(days) == summed(now, DAY_US)
+                by_team = (await one.sum_usage(EVER, by=("deployment",), step="hour")).rows
+                found = {
+                    (row.start_us, row.by["deployment"]): (row.cost_pico, row.unpriced) for row in by_team
+                }
+                assert found == without_keys(hours)
                 delta = sum(row.cost_pico or 0 for row in now) - sum(row.cost_pico or 0 for row in rows)
                 assert done.after_pico - done.before_pico == delta
                 left = done.same + done.no_price + done.no_usage + done.nothing_owed

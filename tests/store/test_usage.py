@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_help import NOON_US, Opened, call, opened
 
+from penstock.store.sql import Ask
 from penstock.store.usage import CALLS, MEASURES, Part, short, split, widened
 from penstock.types.errors import InvalidRequest, StoreUnavailable
 from penstock.types.usage_store import (
@@ -314,6 +315,10 @@ async def test_days_are_forgotten_whole(store: Opened) -> None:
         # The second half of an hour whose calls are gone is given whole.
         (hour,) = (await one.sum_usage(UsageWhere(days[2] + 5, days[2] + 6))).rows
         assert hour.calls == 1
+        by_hour = (await one.sum_usage(everything, step="hour")).rows
+        assert [row.start_us for row in by_hour] == days[1:]
+        (dims,) = await one.read(lambda: (yield Ask("entity.count", {}, (("table", "usage_dims"),))))
+        assert dims["value"] == 5 + 1  # those of the keys, and that of all of them
         assert await one.drop_usage(calls_before_us=days[3], sums_before_us=days[1]) == 0
         await one.add_usage([call(9, time_us=days[0], key="k0")])  # a late one makes its day anew
         assert len((await one.list_calls(everything)).rows) == 4

@@ -178,8 +178,14 @@ class ScriptedStore(Store, abc.ABC):
 
     async def drop_usage(self, *, calls_before_us: int, sums_before_us: int) -> int:
         dropped = await self._drop_calls(calls_before_us // DAY_US * DAY_US)
-        before_us = min(sums_before_us, calls_before_us) // DAY_US * DAY_US
-        await self.run(lambda: usage.drop_sums(before_us))
+        before = min(sums_before_us, calls_before_us) // DAY_US
+        oldest = await self.read(usage.oldest_sum)
+        if oldest is not None and oldest < before:
+            for day in range(
+                oldest + 1, before + 1
+            ):  # one by one: nobody who writes waits for a month of them
+                await self.run(partial(usage.drop_sums, day))
+            await self.run(usage.drop_dims)
         return dropped
 
     # The schema
@@ -190,12 +196,15 @@ class ScriptedStore(Store, abc.ABC):
         return self._known
 
     async def migrate(self, phase: Phase) -> list[Migration]:
-        """Applies what is pending of a phase; what it applied. Raises SchemaMismatch."""
+        """Applies what is pending of a phase; what it applied. Raises SchemaMismatch.
+
+        An empty database gets both phases: no older release uses it.
+        """
         done = await self.read(migrations.applied)
         migrations.check(done, self._known)
         return [
             one
-            for one in migrations.pending(done, self._known, phase)
+            for one in (migrations.pending(done, self._known, phase) if done else self._known)
             if await self.run(partial(migrations.apply_one, one, self._known, self.dialect))
         ]
 

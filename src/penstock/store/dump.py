@@ -52,6 +52,8 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     "usage": ("time_us", "seq"),
     "usage_hours": ("hour", "dim"),
     "usage_days": ("day", "dim"),
+    "usage_team_hours": ("hour", "dim"),
+    "usage_team_days": ("day", "dim"),
 }
 
 Report = Callable[[int], None]  # hears how many rows are done
@@ -166,7 +168,7 @@ def _dump(lines: _Lines, report: Report) -> Script[None]:
             ("order", ", ".join(order)),
             ("last", ", ".join(f":{one}" for one in order)),
         )
-        if not (yield Ask("copy.exists", {"table": table})):
+        if not (yield Ask("schema.has_table", {"table": table})):
             continue  # of a later migration
         rows = yield Ask("copy.first", {"limit": _AT_ONCE}, words)
         if rows:
@@ -317,7 +319,7 @@ def _make_room(store: ScriptedStore, force: bool) -> Script[int]:
     revision = yield from entities.revision()
     if not force:
         for table in TABLES:
-            is_there = yield Ask("copy.exists", {"table": table})
+            is_there = yield Ask("schema.has_table", {"table": table})
             if is_there and (yield Ask("copy.any", {}, (("table", table),))):
                 raise Conflict(
                     f"{store.place} is not empty: it has {table}. Type --force to replace all of it."

@@ -122,6 +122,12 @@ SELECT 1 AS value FROM sqlite_master WHERE type = 'table' AND name = 'schema_mig
 -- name: schema.exists (postgres)
 SELECT 1 AS value WHERE to_regclass('schema_migrations') IS NOT NULL;
 
+-- name: schema.has_table (sqlite)
+SELECT 1 AS value FROM sqlite_master WHERE type = 'table' AND name = :table;
+
+-- name: schema.has_table (postgres)
+SELECT 1 AS value WHERE to_regclass(:table) IS NOT NULL;
+
 -- name: schema.list
 SELECT number, name, phase, checksum FROM schema_migrations ORDER BY position;
 
@@ -146,12 +152,6 @@ SELECT * FROM {table} ORDER BY {order} LIMIT :limit;
 
 -- name: copy.next
 SELECT * FROM {table} WHERE ({order}) > ({last}) ORDER BY {order} LIMIT :limit;
-
--- name: copy.exists (sqlite)
-SELECT 1 AS value FROM sqlite_master WHERE type = 'table' AND name = :table;
-
--- name: copy.exists (postgres)
-SELECT 1 AS value WHERE to_regclass(:table) IS NOT NULL;
 
 -- name: copy.any
 SELECT 1 AS value FROM {table} LIMIT 1;

@@ -20,7 +20,7 @@ import msgspec
 
 from penstock.store.rows import cursor, position
 from penstock.store.sql import Ask, Load, Row, Script
-from penstock.store.usage import DAYS, HOURS, PARTS, among, dimensions, kept, worth_reading
+from penstock.store.usage import DIMS, PARTS, Source, among, dimensions, halved, kept, summed, worth_reading
 from penstock.types.money import Price, cost_of, format_usd
 from penstock.types.page import MAX_PAGE
 from penstock.types.usage import Usage
@@ -85,12 +85,32 @@ def write(asked: Asked, actor: str, now_s: int) -> Script[Rerated]:
     yield Ask("usage.empty_rerated")
     yield Load("usage_rerated", _Changed._fields, changed)
     yield Ask("usage.rerate", {"start": changed[0].time_us, "stop": changed[-1].time_us})
-    for source in (HOURS, DAYS):
-        words = (("table", source.table), ("unit", source.time), ("unit_us", str(source.unit_us)))
-        yield Ask("usage.rerate_sums", {}, words)
+    for source in (yield from summed()):
+        yield Ask("usage.rerate_sums", {}, _corrections(source))
     yield Ask("usage.empty_rerated")
     yield from _note(asked.where, changed, found, actor, now_s)
     return found
+
+
+def _corrections(source: Source) -> tuple[tuple[str, str], ...]:
+    more = {"cost_pico": "r.more_pico", "unpriced": "-r.less_unpriced"}
+    dim, join = "r.dim", ""
+    if source.is_of_teams:
+        more, dim = halved(more), "t.id"
+        same = " AND ".join(f"t.{name} = d.{name}" for name in DIMS if name not in ("key_id", "user_id"))
+        join = (
+            " JOIN usage_dims d ON d.id = r.dim"
+            f" JOIN usage_dims t ON t.key_id = '' AND t.user_id = '' AND {same}"
+        )
+    return (
+        ("table", source.table),
+        ("unit", source.time),
+        ("unit_us", str(source.unit_us)),
+        ("dim", dim),
+        ("join", join),
+        ("sums", ", ".join(f"CAST(SUM({one}) AS BIGINT) AS {name}" for name, one in more.items())),
+        ("additions", ", ".join(f"{name} = {source.table}.{name} + b.{name}" for name in more)),
+    )
 
 
 def _batch(asked: Asked) -> Script[_Batch]:

@@ -3,9 +3,13 @@
 A question about [since, until) is split: whole days from usage_days, whole hours around them from
 usage_hours, and what is left at both ends from the calls themselves. So 30 days of ten million calls are some
 thousand rows. Pages of calls look into usage_hours first, too: only hours that have such calls are read.
+
+One that names no key and no user is answered from usage_team_hours and usage_team_days, which have neither:
+however many keys there are, it costs the same. Their dimensions are rows of usage_dims without key and user.
+They are there once no older release writes (a post migration): it would write the others alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import add
 from typing import Any, Final, NamedTuple
 
@@ -66,17 +70,35 @@ MEASURES: Final[dict[str, str]] = {
 }
 
 
+def halved(measures: Mapping[str, str]) -> dict[str, str]:
+    """Money is summed in halves: the whole of a large company's may be above 2**63 pico-USD."""
+    cost = measures["cost_pico"]
+    halves = {"cost_high": f"{cost} >> 32", "cost_low": f"{cost} & 4294967295"}
+    return {name: one for name, one in measures.items() if name != "cost_pico"} | halves
+
+
 class Source(NamedTuple):
     """Where sums are read. `unit_us`: how long one unit of its time column is."""
 
     table: str
     time: str
     unit_us: int
+    is_of_teams: bool = False  # without keys and users, and its money in halves
 
 
 CALLS: Final = Source("usage", "time_us", 1)
 HOURS: Final = Source("usage_hours", "hour", HOUR_US)
 DAYS: Final = Source("usage_days", "day", DAY_US)
+TEAM_HOURS: Final = Source("usage_team_hours", "hour", HOUR_US, is_of_teams=True)
+TEAM_DAYS: Final = Source("usage_team_days", "day", DAY_US, is_of_teams=True)
+_WITHOUT_PEOPLE: Final = {HOURS: TEAM_HOURS, DAYS: TEAM_DAYS}
+
+
+def summed() -> Script[tuple[Source, ...]]:
+    """Where sums are kept. Asked while other writers, or the migration, are kept out."""
+    if (yield Ask("schema.has_table", {"table": TEAM_HOURS.table})):
+        return (HOURS, DAYS, TEAM_HOURS, TEAM_DAYS)
+    return (HOURS, DAYS)
 
 
 class Part(NamedTuple):
@@ -135,7 +157,11 @@ def sums(
     oldest = yield Ask("usage.oldest")
     since_us, until_us = widened(where.since_us, where.until_us, oldest[0]["value"] if oldest else None)
     totals: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+    names_people = {"key", "user"} & set(by) or where.key is not None or where.user is not None
+    is_of_teams = not names_people and TEAM_HOURS in (yield from summed())
     for part in split(since_us, until_us, step):
+        if is_of_teams:
+            part = part._replace(source=_WITHOUT_PEOPLE.get(part.source, part.source))  # noqa: PLW2901
         for row in (yield _sum_of(part, where, by, step)):
             if row["calls"]:
                 group = (row["start"] * _STEP_US[step] if step else 0, tuple(row[f"by_{one}"] for one in by))
@@ -170,7 +196,7 @@ def _sum_of(part: Part, where: UsageWhere, by: Sequence[Dimension], step: Step |
         ("table", source.table),
         ("time", source.time),
         ("group", "".join(f"{what} AS {name}, " for what, name in groups)),
-        ("sums", ", ".join(_sum(name, one) for name, one in _measures(source).items())),
+        ("sums", ", ".join(f"CAST(SUM({one}) AS BIGINT) AS {name}" for name, one in _read(source).items())),
         ("join", " JOIN usage_dims d ON d.id = r.dim" if by else ""),
         ("where", among(wanted)),
         ("group_by", f" GROUP BY {', '.join(str(at + 1) for at in range(len(groups)))}" if groups else ""),
@@ -185,17 +211,12 @@ def _step_of(source: Source, step: Step) -> str:
     return f"r.{source.time}" if units == 1 else f"r.{source.time} / {units}"
 
 
-def _measures(source: Source) -> dict[str, str]:
-    return MEASURES if source is CALLS else {name: f"r.{name}" for name in MEASURES}
-
-
-def _sum(name: str, one: str) -> str:
-    """Money is summed in halves: the whole of a large company's may be above 2**63 pico-USD."""
-    if name != "cost_pico":
-        return f"CAST(SUM({one}) AS BIGINT) AS {name}"
-    return (
-        f"CAST(SUM({one} >> 32) AS BIGINT) AS cost_high, CAST(SUM({one} & 4294967295) AS BIGINT) AS cost_low"
-    )
+def _read(source: Source) -> dict[str, str]:
+    """What is summed of each row, money in halves."""
+    if source is CALLS:
+        return halved(MEASURES)
+    own = halved({name: f"r.{name}" for name in MEASURES})
+    return {name: f"r.{name}" for name in own} if source.is_of_teams else own
 
 
 def _measured(row: Row) -> list[int]:
@@ -304,13 +325,26 @@ def _call(row: Row) -> UsageRow:
     return UsageRow(**values)
 
 
-def drop_sums(before_us: int) -> Script[None]:
-    """Also the dimensions that no sum has any more; `own_dims` keeps writers from using them meanwhile."""
+def drop_sums(day: int) -> Script[None]:
+    """Those of before; `own_dims` keeps writers from adding to them meanwhile."""
     yield Ask("usage.own_dims")
-    for source in (HOURS, DAYS):
+    for source in (yield from summed()):
         words = (("table", source.table), ("unit", source.time))
-        yield Ask("usage.drop_sums", {"before": before_us // source.unit_us}, words)
-    yield Ask("usage.drop_dims")
+        yield Ask("usage.drop_sums", {"before": day * DAY_US // source.unit_us}, words)
+
+
+def drop_dims() -> Script[None]:
+    """The dimensions that no sum has any more; `own_dims` keeps writers from using them meanwhile."""
+    yield Ask("usage.own_dims")
+    tables = [source.table for source in (yield from summed()) if source.unit_us == DAY_US]
+    used = " UNION ALL ".join(f"SELECT dim FROM {table}" for table in tables)  # noqa: S608 - our own names
+    yield Ask("usage.drop_dims", {}, (("used", used),))
+
+
+def oldest_sum() -> Script[int | None]:
+    """Its day."""
+    rows = yield Ask("usage.oldest_sum")
+    return rows[0]["value"] if rows else None
 
 
 def status() -> Script[tuple[int, int | None]]:

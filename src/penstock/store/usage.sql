@@ -14,7 +14,7 @@ CREATE TEMP TABLE IF NOT EXISTS usage_batch_dims (
 DELETE FROM usage_batch_dims;
 
 -- name: usage.batch_sums
-CREATE TEMP TABLE IF NOT EXISTS usage_batch_sums (hour {int}, dim {int}, {measures});
+CREATE TEMP TABLE IF NOT EXISTS usage_batch_sums (hour {int}, dim {int}, team_dim {int}, {measures});
 
 -- name: usage.empty_batch_sums
 DELETE FROM usage_batch_sums;
@@ -42,7 +42,7 @@ ON CONFLICT DO NOTHING;
 
 -- name: usage.add_sums
 INSERT INTO {table} ({unit}, dim, {measures})
-SELECT b.hour / {hours}, b.dim, {sums} FROM usage_batch_sums b GROUP BY 1, 2 ORDER BY 1, 2
+SELECT b.hour / {hours}, b.{dim}, {sums} FROM usage_batch_sums b GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT ({unit}, dim) DO UPDATE SET {additions};
 
 -- name: usage.sum
@@ -98,12 +98,8 @@ WHERE usage.time_us >= :start AND usage.time_us <= :stop
   AND usage.time_us = b.time_us AND usage.seq = b.seq;
 
 -- name: usage.rerate_sums
-UPDATE {table} SET cost_pico = {table}.cost_pico + b.more_pico, unpriced = {table}.unpriced - b.less_unpriced
-FROM (
-  SELECT r.time_us / {unit_us} AS unit, r.dim AS dim, CAST(SUM(r.more_pico) AS {int}) AS more_pico,
-    CAST(SUM(r.less_unpriced) AS {int}) AS less_unpriced
-  FROM usage_rerated r GROUP BY 1, 2
-) b
+UPDATE {table} SET {additions}
+FROM (SELECT r.time_us / {unit_us} AS unit, {dim} AS dim, {sums} FROM usage_rerated r{join} GROUP BY 1, 2) b
 WHERE {table}.{unit} = b.unit AND {table}.dim = b.dim;
 
 
@@ -139,6 +135,10 @@ SELECT pg_advisory_xact_lock(7262113);
 -- name: usage.own_dims (sqlite)
 SELECT 1 AS value;
 
+-- Each hour is one of a day, so the days know all dimensions. They are read once, not once for each dimension.
+
 -- name: usage.drop_dims
-DELETE FROM usage_dims WHERE NOT EXISTS (SELECT 1 FROM usage_days r WHERE r.dim = usage_dims.id)
-  AND NOT EXISTS (SELECT 1 FROM usage_hours r WHERE r.dim = usage_dims.id);
+DELETE FROM usage_dims WHERE id NOT IN ({used});
+
+-- name: usage.oldest_sum
+SELECT day AS value FROM usage_days ORDER BY day LIMIT 1;

@@ -6,10 +6,22 @@ up once for those that are alike, and sums reach it summed. Every call of the ga
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from penstock.store.sql import Ask, Load, Script
-from penstock.store.usage import COLUMNS, DAYS, DIMS, HOURS, MEASURES, short
+from penstock.store.usage import (
+    COLUMNS,
+    DAYS,
+    DIMS,
+    HOURS,
+    MEASURES,
+    TEAM_DAYS,
+    TEAM_HOURS,
+    Source,
+    halved,
+    short,
+    summed,
+)
 from penstock.types.usage_store import HOUR_US, UsageRow
 
 Names = tuple[str, ...]  # of DIMENSIONS
@@ -21,7 +33,8 @@ def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
     if (yield Ask("usage.exists", {"time_us": first.time_us, "seq": first.seq})):
         return
     named = [*map(_names, rows)]
-    ids = yield from _ids({names: tuple(map(short, names)) for names in {*named}})
+    wanted = {names: tuple(map(short, names)) for names in {*named}}
+    ids, team_of = yield from _ids(wanted)
     stored: list[tuple[Any, ...]] = []
     hours: dict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
     for row, names in zip(rows, named, strict=True):
@@ -32,36 +45,57 @@ def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
     yield Load("usage", COLUMNS, stored)
     yield Ask("usage.batch_sums", {}, (("measures", ", ".join(f"{one} BIGINT" for one in MEASURES)),))
     yield Ask("usage.empty_batch_sums")
-    sums = [(*where, *map(sum, zip(*found, strict=True))) for where, found in hours.items()]
-    yield Load("usage_batch_sums", ("hour", "dim", *MEASURES), sums)
-    for source in (HOURS, DAYS):
-        words = (
-            ("table", source.table),
-            ("unit", source.time),
-            ("hours", str(source.unit_us // HOUR_US)),
-            ("measures", ", ".join(MEASURES)),
-            ("sums", ", ".join(f"SUM(b.{one})" for one in MEASURES)),
-            ("additions", ", ".join(f"{one} = {source.table}.{one} + excluded.{one}" for one in MEASURES)),
-        )
-        yield Ask("usage.add_sums", {}, words)
+    sums = [
+        (hour, dim, team_of[dim], *map(sum, zip(*found, strict=True))) for (hour, dim), found in hours.items()
+    ]
+    yield Load("usage_batch_sums", ("hour", "dim", "team_dim", *MEASURES), sums)
+    for source in (yield from summed()):
+        yield Ask("usage.add_sums", {}, _ADDED[source])
 
 
-def _ids(wanted: Mapping[Names, Names]) -> Script[Mapping[Names, int]]:
-    """Their numbers. wanted: as they are kept, by what they are.
+def _added(source: Source) -> tuple[tuple[str, str], ...]:
+    measures = {name: f"b.{name}" for name in MEASURES}
+    if source.is_of_teams:
+        measures = halved(measures)
+    return (
+        ("table", source.table),
+        ("unit", source.time),
+        ("dim", "team_dim" if source.is_of_teams else "dim"),
+        ("hours", str(source.unit_us // HOUR_US)),
+        ("measures", ", ".join(measures)),
+        ("sums", ", ".join(f"SUM({one})" for one in measures.values())),
+        ("additions", ", ".join(f"{one} = {source.table}.{one} + excluded.{one}" for one in measures)),
+    )
 
-    New ones are added in order, so that two writers cannot wait for each other.
+
+_ADDED: Final = {source: _added(source) for source in (HOURS, DAYS, TEAM_HOURS, TEAM_DAYS)}
+
+
+def _ids(wanted: Mapping[Names, Names]) -> Script[tuple[Mapping[Names, int], Mapping[int, int]]]:
+    """Their numbers, and by each the number of the same without key and user.
+
+    wanted: as they are kept, by what they are. New ones are added in order, so that two writers cannot wait for each other.
     """
     words = (("dims", ", ".join(DIMS)),)
+    of_teams = {kept: _without_people(kept) for kept in wanted.values()}
     yield Ask("usage.batch_dims")
     yield Ask("usage.empty_batch_dims")
-    yield Load("usage_batch_dims", DIMS, sorted({*wanted.values()}))
+    yield Load("usage_batch_dims", DIMS, sorted({*of_teams, *of_teams.values()}))
     yield Ask("usage.hold_dims")
     found = yield Ask("usage.find_dims")
     if any(row["id"] is None for row in found):
         yield Ask("usage.add_dims", {}, words)
         found = yield Ask("usage.find_dims")
     ids = {tuple([row[name] for name in DIMS]): row["id"] for row in found}
-    return {names: ids[kept] for names, kept in wanted.items()}
+    return (
+        {names: ids[kept] for names, kept in wanted.items()},
+        {ids[kept]: ids[without] for kept, without in of_teams.items()},
+    )
+
+
+def _without_people(names: Names) -> Names:
+    _, team, _, *rest = names
+    return ("", team, "", *rest)
 
 
 def _names(row: UsageRow) -> Names:

@@ -2,7 +2,7 @@
 
     pre     before the new release runs, while the old one still does, which must not notice. Works whether or
             not earlier post migrations were applied
-    post    once the old release is gone
+    post    once the old release is gone: also for what that would not keep up to date
 
 A file has a section `-- up` and one `-- down`. It is never edited once released: its checksum is recorded.
 
