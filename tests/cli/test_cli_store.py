@@ -38,7 +38,8 @@ def test_status_says_what_is_there(database: Path, penstock: Penstock) -> None:
     assert result.exit_code == 0, result.output
     lines = {line[:16].strip(): line[18:] for line in result.output.splitlines()}
     assert lines["database"] == str(database)
-    assert (lines["schema"], lines["pending"], lines["teams"]) == ("0001, 0002, 0003", "none", "1")
+    assert lines["schema"] == ", ".join(f"{one.number:04}" for one in OURS)
+    assert (lines["pending"], lines["teams"]) == ("none", "1")
     assert lines["service accounts"] == "0"
     found = json.loads(penstock("store", "status", "--json").output)
     assert (found["backend"], found["counts"]["teams"], found["usage_calls"]) == ("sqlite", 1, 0)

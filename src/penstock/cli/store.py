@@ -33,10 +33,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
 def migrate(
     *,
     post: Annotated[
-        bool,
-        typer.Option(
-            "--post", help="No older release runs any more: also what only those need, or do not know."
-        ),
+        bool, typer.Option("--post", help="No older release runs: also what only those need, or do not know.")
     ] = False,
     down: Annotated[
         int, typer.Option(min=0, metavar="N", help="Take the last N migrations back, with what they hold.")
