@@ -63,7 +63,8 @@ _KNOWN: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
 }
 _ONE_ONLY: Final = frozenset({"date", "model", "currency"})
 _AMOUNT: Final = re.compile(r"[+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,2})?")
-_THOUSANDS: Final = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?")
+_THOUSANDS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?")
+_EITHER: Final = re.compile(r"[+-]?[0-9]+,[0-9]+")  # 1,234: one and a bit where fields end with semicolons
 _DATED: Final = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
 
 
@@ -124,7 +125,9 @@ def used(model: str, row: UsageSum) -> Used:
 
 def read(text: str, columns: InvoiceColumns, month: str) -> Invoice:
     """Raises InvalidRequest."""
-    rows = _rows(text.removeprefix("\ufeff"))
+    text = text.removeprefix("\ufeff")
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    rows = _rows(text, delimiter)
     _, header = next(rows, (0, []))
     places = _places(header, columns)
     said: defaultdict[tuple[str, str], Said] = defaultdict(lambda: Said(None, None, None))
@@ -132,6 +135,8 @@ def read(text: str, columns: InvoiceColumns, month: str) -> Invoice:
     for line, row in rows:
         if len(row) != len(header):
             raise _wrong(line, f"it has {len(row)} fields, and the header has {len(header)}")
+        if delimiter == ";":
+            _require_points(line, row, header, places)
         found = Said(
             _sum(line, row, header, places.get("cost")),
             _tokens(line, row, header, places.get("input")),
@@ -162,10 +167,8 @@ def read(text: str, columns: InvoiceColumns, month: str) -> Invoice:
     return Invoice(names, count, others, dict(said))
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Each with the number of its last line; empty ones are left out."""
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in reader:
@@ -237,6 +240,15 @@ def _amount(line: int, name: str, text: str) -> Fraction | None:
     if not _AMOUNT.fullmatch(said):
         raise _wrong(line, f"`{_shown(name)}` is {_shown(text)!r}, which is no number")
     return Fraction(said)
+
+
+def _require_points(
+    line: int, row: Sequence[str], header: Sequence[str], places: Mapping[str, Sequence[int]]
+) -> None:
+    """Where a comma may be a decimal point, or not, an amount must not have it alone."""
+    for at in (at for what in ("cost", "input", "output") for at in places.get(what, ())):
+        if _EITHER.fullmatch(row[at].strip().removeprefix("$")):
+            raise _wrong(line, f"`{_shown(header[at])}` is {_shown(row[at])!r}: write decimals with a point")
 
 
 def _day(line: int, text: str) -> str:
