@@ -324,6 +324,16 @@ async def test_days_are_forgotten_whole(store: Opened) -> None:
         assert len((await one.list_calls(everything)).rows) == 4
 
 
+async def test_what_a_client_says_does_not_cost_a_call_its_row(store: Opened) -> None:
+    """The name of a model at a provider that takes any, fields that were not carried over."""
+    async with store() as one:
+        odd = call(1, model="a\0b\ud800", id="\0", dropped=("x\0", "y" * 5000))
+        await one.add_usage([odd, call(2)])
+        (found,) = (await one.list_calls(CallWhere(0, 2**60, model="a\0b\ud800"))).rows
+        assert (found.model, found.id) == ("a\ufffdb?", "\ufffd")
+        assert ",".join(found.dropped) == "x\ufffd," + "y" * 1997
+
+
 def test_long_names_are_cut_between_characters() -> None:
     assert short("a" * 64) == "a" * 64
     assert short("a" * 300) == "a" * 256

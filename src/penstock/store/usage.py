@@ -142,8 +142,16 @@ def widened(since_us: int, until_us: int, oldest_us: int | None) -> tuple[int, i
     return since_us, until_us
 
 
+def clean(text: str) -> str:
+    """As both databases can keep it: what a client says must not cost its call the row."""
+    if text.isprintable():  # most
+        return text
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
 def short(name: str) -> str:
     """A dimension's value as it is kept."""
+    name = clean(name)
     if len(name) * 4 <= _MAX_NAME_BYTES:
         return name
     return name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")

@@ -18,6 +18,7 @@ from penstock.store.usage import (
     TEAM_DAYS,
     TEAM_HOURS,
     Source,
+    clean,
     halved,
     short,
     summed,
@@ -25,6 +26,8 @@ from penstock.store.usage import (
 from penstock.types.usage_store import HOUR_US, UsageRow
 
 Names = tuple[str, ...]  # of DIMENSIONS
+
+_MAX_DROPPED_CHARS: Final = 2_000  # of fields that a client made up there is no end
 
 
 def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
@@ -74,7 +77,8 @@ _ADDED: Final = {source: _added(source) for source in (HOURS, DAYS, TEAM_HOURS, 
 def _ids(wanted: Mapping[Names, Names]) -> Script[tuple[Mapping[Names, int], Mapping[int, int]]]:
     """Their numbers, and by each the number of the same without key and user.
 
-    wanted: as they are kept, by what they are. New ones are added in order, so that two writers cannot wait for each other.
+    wanted: as they are kept, by what they are. New ones are added in order, so that two writers cannot wait
+    for each other.
     """
     words = (("dims", ", ".join(DIMS)),)
     of_teams = {kept: _without_people(kept) for kept in wanted.values()}
@@ -117,7 +121,7 @@ def _stored(row: UsageRow, dim: int) -> tuple[Any, ...]:
         row.time_us,
         row.seq,
         dim,
-        row.id,
+        clean(row.id),
         row.status,
         row.error,
         int(row.is_stream),
@@ -140,7 +144,7 @@ def _stored(row: UsageRow, dim: int) -> tuple[Any, ...]:
         row.ttft_us,
         row.total_us,
         row.queue_us,
-        ",".join(row.dropped),
+        clean(",".join(row.dropped)[:_MAX_DROPPED_CHARS]) if row.dropped else "",
     )
 
 
