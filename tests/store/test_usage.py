@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_help import NOON_US, Opened, call, opened
 
-from penstock.store.sql import Ask
+from penstock.store.sql import Ask, Script
 from penstock.store.usage import CALLS, MEASURES, Part, short, split, widened
 from penstock.types.errors import InvalidRequest, StoreUnavailable
 from penstock.types.usage_store import (
@@ -301,6 +301,11 @@ async def test_a_batch_with_a_wrong_row_is_not_written(store: Opened) -> None:
         assert total.calls == 0
 
 
+def count_dims() -> Script[int]:
+    rows = yield Ask("entity.count", {}, (("table", "usage_dims"),))
+    return int(rows[0]["value"])
+
+
 async def test_days_are_forgotten_whole(store: Opened) -> None:
     days = [NOON_US + number * DAY_US for number in range(6)]
     async with store() as one:
@@ -317,8 +322,7 @@ async def test_days_are_forgotten_whole(store: Opened) -> None:
         assert hour.calls == 1
         by_hour = (await one.sum_usage(everything, step="hour")).rows
         assert [row.start_us for row in by_hour] == days[1:]
-        (dims,) = await one.read(lambda: (yield Ask("entity.count", {}, (("table", "usage_dims"),))))
-        assert dims["value"] == 5 + 1  # those of the keys, and that of all of them
+        assert await one.read(count_dims) == 5 + 1  # those of the keys, and that of all of them
         assert await one.drop_usage(calls_before_us=days[3], sums_before_us=days[1]) == 0
         await one.add_usage([call(9, time_us=days[0], key="k0")])  # a late one makes its day anew
         assert len((await one.list_calls(everything)).rows) == 4
