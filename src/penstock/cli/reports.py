@@ -206,7 +206,7 @@ def statements(
         lines = [
             (one["name"] or "(no team)", line["route"], line["provider"], *(line[name] for name in _BILLED))
             for one in found["data"]
-            for line in [*map(_named, one["lines"]), {**one, "route": "all", "provider": ""}]
+            for line in [*map(_named, one["lines"]), _named({**one, "item": "all"})]
         ]
         bounds.table(("team", "model", "provider", *_BILL_HEAD), lines)
 
@@ -240,7 +240,9 @@ _LEFT = {
 
 
 def _named(line: dict[str, Any]) -> dict[str, Any]:
-    return {**line, "route": "allowance"} if line["item"] == "allowance" else line
+    if line["item"] == "usage":
+        return line
+    return {**line, "route": line["item"], "provider": "", "markup_percent": ""}
 
 
 @statements_app.command("reconcile", epilog=RECONCILE_EXAMPLE)
