@@ -5,6 +5,7 @@ import contextlib
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from store_help import NOON_US, Opened, call, key, opened
 
 from penstock.store import connect, open_store
-from penstock.store.sql import Ask, Do, Script
+from penstock.store.sql import Aside, Ask, Do, Rows, Script
 from penstock.store.sqlite import SQLiteStore
 from penstock.testing.servers import PostgresServer
 from penstock.types.errors import Conflict, InvalidRequest, SchemaMismatch, StoreFull, StoreUnavailable
@@ -98,6 +99,46 @@ async def test_what_waits_is_written_before_it_closes(path: Path) -> None:
         await one.create(key(999), actor="ann")
     async with opened(f"sqlite:///{path}") as again:
         assert len((await again.page(Key, limit=1000)).rows) == 300
+
+
+async def test_what_comes_while_it_closes_is_refused(path: Path) -> None:
+    goes_on, has_begun = threading.Event(), threading.Event()
+
+    def slow() -> Script[None]:
+        def wait() -> Rows:
+            has_begun.set()
+            goes_on.wait(20)
+            return ()
+
+        yield Aside(wait)
+
+    one = SQLiteStore(path)
+    await one.open()
+    try:
+        writing = asyncio.ensure_future(one.run(slow))  # noqa: TID251
+        await asyncio.to_thread(has_begun.wait)
+        closing = asyncio.ensure_future(one._writer.aclose())  # noqa: TID251
+        await asyncio.sleep(0)
+        late = asyncio.ensure_future(one.run(slow))  # noqa: TID251
+        await asyncio.sleep(0)
+        goes_on.set()
+        await asyncio.gather(writing, closing)
+        with pytest.raises(StoreUnavailable, match="closed"):
+            async with asyncio.timeout(5):
+                await late
+    finally:
+        await one.aclose()
+
+
+async def test_an_error_that_ends_a_read_is_the_one_that_is_told(path: Path) -> None:
+    def read() -> Script[None]:
+        yield Do("ROLLBACK")  # as SQLite does by itself where a disk fails
+        yield Do("SELECT * FROM nowhere")
+
+    async with opened(f"sqlite:///{path}") as one:
+        with pytest.raises(sqlite3.OperationalError, match="no such table: nowhere"):
+            await one.read(read)
+        assert (await one.page(Team)).rows == ()
 
 
 WORKER = """

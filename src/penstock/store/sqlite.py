@@ -269,7 +269,8 @@ def _read(connection: sqlite3.Connection, script: Script[T]) -> T:
     try:
         return drive(connection, script)
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # what went wrong may have ended it
+            connection.execute("ROLLBACK")
 
 
 class _Writer:
@@ -278,6 +279,7 @@ class _Writer:
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connect = connect
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._opened: Future[None] = Future()
 
@@ -287,12 +289,13 @@ class _Writer:
 
     async def aclose(self) -> None:
         """Writes what waits, and ends."""
+        self._is_closed = True  # what came after the end in the queue would never be answered
         if self._thread.is_alive():
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
 
     async def run(self, make: Make[T]) -> T:
-        if not self._thread.is_alive():
+        if self._is_closed or not self._thread.is_alive():
             raise StoreUnavailable("The database is closed.")
         future: Future[T] = Future()
         self._jobs.put((make, future))
