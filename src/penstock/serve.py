@@ -248,7 +248,7 @@ async def serve(options: Options, part: Part | None = None) -> None:
                         await webhooks.aclose()
                         await callers.aclose()
                         if plane is not None:
-                            await plane.usage.flush()
+                            await plane.usage.aclose()
                         metrics.leave()
                 for task in aside:
                     task.cancel()

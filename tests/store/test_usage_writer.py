@@ -129,3 +129,18 @@ async def test_a_wrong_row_is_found_in_a_real_store(store: Opened) -> None:
             await writer.flush()
         (total,) = (await one.sum_usage(EVER)).rows
         assert (total.calls, total.cost_pico, writer.dropped) == (8, 8, 1)
+
+
+async def test_what_the_store_does_not_take_before_the_end_is_told() -> None:
+    store = Failing()
+    writer = UsageWriter(store)  # type: ignore[arg-type]
+    with capture_logs() as said:
+        writer.write(call(1))
+        await writer.aclose()
+        assert said == []
+        store.fails_with = StoreUnavailable("gone")
+        writer.write(call(2))
+        await writer.aclose()
+    assert [(line["event"], line["rows"]) for line in said if "lost" in line["event"]] == [
+        ("usage is lost: it could not be written before the end", 1)
+    ]

@@ -84,7 +84,7 @@ class UsageWriter:
             )
 
     async def run(self) -> None:
-        """Writes until it is cancelled; `flush` then writes what is left."""
+        """Writes until it is cancelled; `aclose` then writes what is left."""
         while True:
             if self._pause_s:
                 await asyncio.sleep(self._pause_s)
@@ -101,6 +101,11 @@ class UsageWriter:
                 if not await self._write_first():
                     break
         return self.waiting
+
+    async def aclose(self) -> None:
+        """Writes what is left; what the store does not take is lost, and told."""
+        if left := await self.flush():
+            _log.error("usage is lost: it could not be written before the end", rows=left)
 
     def _take(self) -> bool:
         """Whether there is a batch to write."""
