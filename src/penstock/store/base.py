@@ -179,12 +179,10 @@ class ScriptedStore(Store, abc.ABC):
     async def drop_usage(self, *, calls_before_us: int, sums_before_us: int) -> int:
         dropped = await self._drop_calls(calls_before_us // DAY_US * DAY_US)
         before = min(sums_before_us, calls_before_us) // DAY_US
-        oldest = await self.read(usage.oldest_sum)
-        if oldest is not None and oldest < before:
-            for day in range(
-                oldest + 1, before + 1
-            ):  # one by one: nobody who writes waits for a month of them
-                await self.run(partial(usage.drop_sums, day))
+        days = await self.read(partial(usage.days_before, before))
+        for day in days:  # one by one: nobody who writes waits for a month of them
+            await self.run(partial(usage.drop_sums, day + 1))
+        if days:
             await self.run(usage.drop_dims)
         return dropped
 

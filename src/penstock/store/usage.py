@@ -333,12 +333,12 @@ def _call(row: Row) -> UsageRow:
     return UsageRow(**values)
 
 
-def drop_sums(day: int) -> Script[None]:
-    """Those of before; `own_dims` keeps writers from adding to them meanwhile."""
+def drop_sums(until: int) -> Script[None]:
+    """Those of before the day `until`; `own_dims` keeps writers from adding to them meanwhile."""
     yield Ask("usage.own_dims")
     for source in (yield from summed()):
         words = (("table", source.table), ("unit", source.time))
-        yield Ask("usage.drop_sums", {"before": day * DAY_US // source.unit_us}, words)
+        yield Ask("usage.drop_sums", {"before": until * DAY_US // source.unit_us}, words)
 
 
 def drop_dims() -> Script[None]:
@@ -349,10 +349,9 @@ def drop_dims() -> Script[None]:
     yield Ask("usage.drop_dims", {}, (("used", used),))
 
 
-def oldest_sum() -> Script[int | None]:
-    """Its day."""
-    rows = yield Ask("usage.oldest_sum")
-    return rows[0]["value"] if rows else None
+def days_before(day: int) -> Script[list[int]]:
+    """Those that have sums."""
+    return [row["value"] for row in (yield Ask("usage.days_before", {"before": day}))]
 
 
 def status() -> Script[tuple[int, int | None]]:

@@ -140,5 +140,5 @@ SELECT 1 AS value;
 -- name: usage.drop_dims
 DELETE FROM usage_dims WHERE id NOT IN ({used});
 
--- name: usage.oldest_sum
-SELECT day AS value FROM usage_days ORDER BY day LIMIT 1;
+-- name: usage.days_before
+SELECT DISTINCT day AS value FROM usage_days WHERE day < :before ORDER BY day;
