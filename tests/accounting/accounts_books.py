@@ -93,6 +93,22 @@ async def sums_that_differ(where: str) -> list[str]:
         wrong += [
             f"{table}: {one} for {other}" for one, other in zip(sums, rows, strict=True) if one != other
         ]
+    of_teams = "d.team_id, d.route, d.model, d.deployment, d.provider, d.operation"
+    rows = await ask(
+        where,
+        f"SELECT {of_teams}, COUNT(*), SUM(COALESCE(cost_pico, 0)), {unpriced}, {columns}"  # noqa: S608
+        f" FROM usage u JOIN usage_dims d ON d.id = u.dim GROUP BY {of_teams} ORDER BY {of_teams}",
+    )
+    for table in ("usage_team_hours", "usage_team_days"):
+        sums = await ask(
+            where,
+            f"SELECT {of_teams}, SUM(calls), SUM(cost_high) * 4294967296 + SUM(cost_low),"  # noqa: S608
+            f" SUM(unpriced), {columns}"
+            f" FROM {table} u JOIN usage_dims d ON d.id = u.dim GROUP BY {of_teams} ORDER BY {of_teams}",
+        )
+        wrong += [
+            f"{table}: {one} for {other}" for one, other in zip(sums, rows, strict=True) if one != other
+        ]
     return wrong
 
 
