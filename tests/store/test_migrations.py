@@ -170,6 +170,24 @@ async def test_sums_of_teams_begin_with_what_was_used_before(url: str) -> None:
         await new.aclose()
 
 
+async def test_a_file_that_another_process_uses_is_not_taken_from_it(tmp_path: Path) -> None:
+    """It may be of an older release."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    old = release(url, [one for one in OURS if one.phase == "pre"])
+    await old.open()
+    try:
+        await old.migrate("pre")
+        lease = await old.acquire_lease("control", "me", 60)
+        assert lease is not None
+        async with opened(url) as new:
+            assert (await new.status()).pending == ("0005_team_sums (post)",)
+        await old.release_lease(lease)
+    finally:
+        await old.aclose()
+    async with opened(url) as new:
+        assert (await new.status()).pending == ()
+
+
 async def use(one: ScriptedStore, number: int) -> None:
     """Each query once."""
     team = await one.create(Team(name=f"team {number}"), actor="ann")

@@ -25,7 +25,8 @@ async def open_store(url: str, *, migrate: bool = False, clock: Clock | None = N
     try:
         if store.dialect == "sqlite":
             await store.migrate("pre")
-            await store.migrate("post")  # the file had one owner, and that has gone
+            if not await store.is_leased():  # else another process uses the file, perhaps of an older release
+                await store.migrate("post")
         elif migrate:
             await store.migrate("pre")
         await store.require_schema()

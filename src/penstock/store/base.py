@@ -136,6 +136,10 @@ class ScriptedStore(Store, abc.ABC):
     async def release_lease(self, lease: StoreLease) -> None:
         await self.run(lambda: entities.release_lease(lease))
 
+    async def is_leased(self) -> bool:
+        """Whether somebody holds a lease: a server that runs, or one that was killed just now."""
+        return await self.read(entities.is_leased)
+
     # Usage
 
     async def add_usage(self, rows: Sequence[UsageRow], /) -> None:

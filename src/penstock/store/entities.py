@@ -212,3 +212,7 @@ def renew_lease(lease: StoreLease, ttl_s: float) -> Script[StoreLease | None]:
 
 def release_lease(lease: StoreLease) -> Script[None]:
     yield Ask("lease.release", {"name": lease.name, "token": lease.token})
+
+
+def is_leased() -> Script[bool]:
+    return bool((yield Ask("lease.any")))

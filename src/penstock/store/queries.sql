@@ -90,6 +90,9 @@ ON CONFLICT (name) DO UPDATE SET
 WHERE leases.holder = excluded.holder OR leases.expires <= {now}
 RETURNING name, holder, expires, token;
 
+-- name: lease.any
+SELECT 1 AS value FROM leases WHERE expires > {now} LIMIT 1;
+
 -- name: lease.renew
 UPDATE leases SET expires = {now} + :ttl_s
 WHERE name = :name AND token = :token AND expires > {now}

@@ -11,7 +11,8 @@ A file has a section `-- up` and one `-- down`. It is never edited once released
     a migration that we have not      pre: fine, a newer release prepares itself; post: refused
     another checksum                  refused
     one of ours is missing, pre       SQLite: applied at start; PostgreSQL: refused unless `store.migrate: on`
-    one of ours is missing, post      SQLite: applied at start; PostgreSQL: waits for `store migrate --post`
+    one of ours is missing, post      SQLite: at start where nobody holds a lease; PostgreSQL: waits for
+                                      `store migrate --post`
 """
 
 import hashlib
