@@ -399,6 +399,24 @@ async def test_a_search_has_a_price() -> None:
             assert answer.headers["x-penstock-cost-usd"] == "0.002"
 
 
+async def test_a_search_is_not_shared() -> None:
+    """Of one for three callers, two would have cost nothing that is known."""
+    async with Upstream() as up:
+        prices = "prices: {models: {m: {query: $2/1k}}}"
+        config = remote(up.url, prices).replace(
+            "upstream-model}", "upstream-model, batching: {window: 50ms}}"
+        )
+        async with gateway(config) as gate, asyncio.TaskGroup() as group:
+            body = {"model": "m", "query": "q", "documents": ["a", "b"]}
+            up.plan.append({"x-test-delay-headers": "0.3"})
+            first = tasks.spawn(group, gate.post("/v2/rerank", body), "first")
+            while not up.requests:
+                await asyncio.sleep(0.002)
+            others = await asyncio.gather(*(gate.post("/v2/rerank", body) for _ in range(3)))
+            costs = {answer.headers["x-penstock-cost-usd"] for answer in (await first, *others)}
+            assert (costs, len(up.requests)) == ({"0.002"}, 4)
+
+
 async def test_our_own_models_are_free_unless_they_have_a_price() -> None:
     config = "builtin: on\nkeys: {test: {secret: " + KEY + "}}\n"
     ask = {"model": "builtin:embedding", "input": "hello"}

@@ -41,7 +41,7 @@ from penstock.types.deployment import Batching, Deployment, Route
 from penstock.types.errors import InvalidRequest, PenstockError, UpstreamInvalid
 from penstock.types.events import Delta
 from penstock.types.money import cost_of
-from penstock.types.requests import Request
+from penstock.types.requests import Request, RerankRequest
 
 Emit = Callable[[Sequence[Delta]], Awaitable[None]]
 Send = Callable[[Call, Request, Route, Emit], Awaitable[None]]  # one attempt (upstream.run)
@@ -62,7 +62,9 @@ class Batcher:
     ) -> None:
         """`send`, for this request or for several. Raises what it raises."""
         batching = deployment.batching
-        like = None if batching is None else merge.likeness(request)
+        like = (
+            None if batching is None or _is_paid_by_search(deployment, request) else merge.likeness(request)
+        )
         if batching is None or like is None:
             await send(call, request, route, emit)
             return
@@ -317,6 +319,12 @@ class _Lane:
         cost = cost_of(price, usage) if price is not None and usage is not None else None
         if cost is not None:
             self._metrics.wasted(member.call.labels.deployment, cost.total)
+
+
+def _is_paid_by_search(deployment: Deployment, request: Request) -> bool:
+    """One search for several callers would have one payer: it cannot be divided."""
+    price = deployment.price
+    return request.__class__ is RerankRequest and price is not None and bool(price.query)
 
 
 def _less(route: Route, spent_s: float) -> Route:
