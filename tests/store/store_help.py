@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from penstock.store import connect, open_store
 from penstock.store.base import ScriptedStore
+from penstock.store.sql import Ask, Script
 from penstock.types.store import Key
 from penstock.types.usage_store import UsageRow
 
@@ -40,3 +41,9 @@ def key(number: int = 0, **fields: object) -> Key:
 def call(number: int = 0, **fields: object) -> UsageRow:
     """Calls of different numbers are different calls."""
     return UsageRow(**{"id": f"req_{number}", "time_us": NOON_US, "seq": number, **fields})  # type: ignore[arg-type]
+
+
+def count_dims() -> Script[int]:
+    """How many combinations of dimensions there are."""
+    rows = yield Ask("entity.count", {}, (("table", "usage_dims"),))
+    return int(rows[0]["value"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_help import NOON_US, call, connected, key, opened
+from store_help import NOON_US, call, connected, count_dims, key, opened
 
 from penstock.store import open_store
 from penstock.store.base import ScriptedStore
@@ -142,6 +142,7 @@ async def test_sums_of_teams_begin_with_what_was_used_before(url: str) -> None:
         assert await new.migrate("pre") == []
         await new.require_schema()
         await new.add_usage([call(7, team="a", model="m", **PEOPLE)])  # as the older one does
+        assert await new.read(count_dims) == 6  # one for each key
         ever = UsageWhere(NOON_US - 60 * DAY_US, NOON_US + 60 * DAY_US)
         asked: list[dict[str, Any]] = [
             {},

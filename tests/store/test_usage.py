@@ -10,9 +10,8 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_help import NOON_US, Opened, call, opened
+from store_help import NOON_US, Opened, call, count_dims, opened
 
-from penstock.store.sql import Ask, Script
 from penstock.store.usage import CALLS, MEASURES, Part, short, split, widened
 from penstock.types.errors import InvalidRequest, StoreUnavailable
 from penstock.types.usage_store import (
@@ -299,11 +298,6 @@ async def test_a_batch_with_a_wrong_row_is_not_written(store: Opened) -> None:
         assert not isinstance(caught.value, StoreUnavailable)
         (total,) = (await one.sum_usage(UsageWhere(NOON_US, NOON_US + DAY_US))).rows
         assert total.calls == 0
-
-
-def count_dims() -> Script[int]:
-    rows = yield Ask("entity.count", {}, (("table", "usage_dims"),))
-    return int(rows[0]["value"])
 
 
 async def test_days_are_forgotten_whole(store: Opened) -> None:

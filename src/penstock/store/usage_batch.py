@@ -37,7 +37,9 @@ def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
         return
     named = [*map(_names, rows)]
     wanted = {names: tuple(map(short, names)) for names in {*named}}
-    ids, team_of = yield from _ids(wanted)
+    yield Ask("usage.hold_dims")
+    sources = yield from summed()
+    ids, team_of = yield from _ids(wanted, has_teams=TEAM_HOURS in sources)
     stored: list[tuple[Any, ...]] = []
     hours: dict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
     for row, names in zip(rows, named, strict=True):
@@ -52,7 +54,7 @@ def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
         (hour, dim, team_of[dim], *map(sum, zip(*found, strict=True))) for (hour, dim), found in hours.items()
     ]
     yield Load("usage_batch_sums", ("hour", "dim", "team_dim", *MEASURES), sums)
-    for source in (yield from summed()):
+    for source in sources:
         yield Ask("usage.add_sums", {}, _ADDED[source])
 
 
@@ -74,18 +76,19 @@ def _added(source: Source) -> tuple[tuple[str, str], ...]:
 _ADDED: Final = {source: _added(source) for source in (HOURS, DAYS, TEAM_HOURS, TEAM_DAYS)}
 
 
-def _ids(wanted: Mapping[Names, Names]) -> Script[tuple[Mapping[Names, int], Mapping[int, int]]]:
-    """Their numbers, and by each the number of the same without key and user.
+def _ids(
+    wanted: Mapping[Names, Names], *, has_teams: bool
+) -> Script[tuple[Mapping[Names, int], Mapping[int, int]]]:
+    """Their numbers, and by each the number of the same without key and user, if there are sums of these.
 
     wanted: as they are kept, by what they are. New ones are added in order, so that two writers cannot wait
     for each other.
     """
     words = (("dims", ", ".join(DIMS)),)
-    of_teams = {kept: _without_people(kept) for kept in wanted.values()}
+    of_teams = {kept: _without_people(kept) if has_teams else kept for kept in wanted.values()}
     yield Ask("usage.batch_dims")
     yield Ask("usage.empty_batch_dims")
     yield Load("usage_batch_dims", DIMS, sorted({*of_teams, *of_teams.values()}))
-    yield Ask("usage.hold_dims")
     found = yield Ask("usage.find_dims")
     if any(row["id"] is None for row in found):
         yield Ask("usage.add_dims", {}, words)
