@@ -6,14 +6,16 @@
     a webhook changed                likewise
     a stored route changed           all is compiled anew, in a thread
     the file changed, or SIGHUP      it is read and compiled in a thread
-    ... and it is wrong              what runs goes on; the log and `view` say what is wrong
+    ... and it is wrong, or gone     what runs goes on; the log and `view` say what is wrong
     ... and it needs a restart       likewise (restart.py)
+    a file that it names is wrong    likewise; what else is new in the store is taken
     the store does not answer        what runs goes on; it is asked again
 
 A new Snapshot is set by one assignment: a request that runs keeps the one it began with.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -69,6 +71,7 @@ class Reload:
         self._policy = Policy()  # of `_core`, with the teams and users of the store
         self._since = 0
         self._trouble: Trouble | None = None
+        self._waiting: Trouble | None = None  # why stored routes are not what runs
         self._needs_restart: tuple[str, ...] = ()
         self._left_out: tuple[LeftOut, ...] = ()
         self._is_asked = asyncio.Event()
@@ -188,12 +191,27 @@ class Reload:
         """Raises StoreUnavailable."""
         async with self._compiling:
             news = await self._rows.follow()
-            if news.has_routes:
-                await self._recompile(self._settings)  # of settings that run: their routes alone may be wrong
-            if (news.has_teams or news.has_routes) and self._core is not None:
+            has_routes = news.has_routes or self._waiting is not None
+            if has_routes:
+                await self._take_routes()
+            if (news.has_teams or has_routes) and self._core is not None:
                 self._policy = with_teams(self._core.identity, self._rows.around)
-            if news != News() and self._core is not None:
+            if (has_routes or news != News()) and self._core is not None:
                 self._take(self._whole(self._core), news.ended)
+
+    async def _take_routes(self) -> None:
+        """What is wrong with a file that the settings name (a certificate, prices) must not hold up the rest:
+        a key that was revoked in the same moment is revoked.
+        """
+        try:
+            await self._recompile(self._settings)
+        except ConfigError as exc:
+            self._refuse(exc.lines())
+            self._waiting = self._trouble
+        else:
+            if self._trouble is self._waiting:
+                self._trouble = None
+            self._waiting = None
 
     # -- the file
 
@@ -212,6 +230,9 @@ class Reload:
             if is_asked or (seen != taken and seen == before):
                 taken = seen
                 await self._take_file()
+            if self._rows.is_torn:  # nothing need change in the store for them to be read again
+                with contextlib.suppress(StoreUnavailable):
+                    await self.take_rows()
 
     async def _take_file(self, *, is_first: bool = False) -> None:
         try:
@@ -235,26 +256,29 @@ class Reload:
             old_keys, old_teams = set(self._settings.keys), self._settings.teams
             if not await self._recompile(settings, is_new=from_file) or self._core is None:
                 return
+            self._trouble = self._waiting = None
+            ended = old_keys - set(settings.keys)
             if settings.teams != old_teams:
-                await self._take_teams(settings)
-            self._trouble = None
+                ended |= await self._take_teams(settings)
             self._policy = with_teams(self._core.identity, self._rows.around)
-            self._take(
-                self._whole(self._core),
-                old_keys - set(settings.keys),
-            )
+            self._take(self._whole(self._core), ended)
 
     def _whole(self, core: Snapshot) -> Snapshot:
         return with_rows(core, self._rows.keys, self._rows.hooks.values(), self._policy)
 
-    async def _take_teams(self, settings: Settings) -> None:
-        """Keys of the store may be of the file's teams."""
+    async def _take_teams(self, settings: Settings) -> set[str]:
+        """Keys of the store may be of the file's teams. The keys that were found to be good no more."""
         self._rows.around.file_teams = claims_of_teams(settings)
+        self._rows.distrust()
+        routes = self._rows.routes
         try:
-            await self._rows.load()
+            news = await self._rows.follow()
         except StoreUnavailable as exc:
-            self._rows.distrust()
             _log.error("keys of the store keep the limits of before until it answers", reason=exc.message)
+            return set()
+        if self._rows.routes != routes:  # written since: nobody else will hear of it
+            await self._take_routes()
+        return news.ended
 
     async def _recompile(self, settings: Settings, *, is_new: bool = False) -> bool:
         """Whether these settings are what runs now."""

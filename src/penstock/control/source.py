@@ -1,7 +1,7 @@
 """Where the configuration comes from: what was said at the start, and a file that may change."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,8 +52,11 @@ class Source:
         return Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
     def read(self) -> Loaded:
-        """What the file, the environment and the command line say now. Raises ConfigError."""
-        return load(self.flags, adopted=self.adopted)
+        """What the file, the environment and the command line say now. Raises ConfigError.
+
+        A file that was found by its usual name and is gone is a mistake: no defaults take its place.
+        """
+        return load(replace(self.flags, config=self.path or self.flags.config), adopted=self.adopted)
 
     def whole(self, settings: Settings) -> Settings:
         """With the adopted providers."""
