@@ -44,6 +44,7 @@ from penstock.workers.messages import (
 from penstock.workers.totals import Totals
 
 PROGRESS_S = 0.5  # how often the progress of a fetch is told
+_REST = -1  # nobody's life
 
 _log = structlog.get_logger("penstock.workers")
 
@@ -156,10 +157,14 @@ class Hub:
                 worker.busy = message
                 self._tell_busy(worker)
             case Ask():
+                if message.subject == METRICS:
+                    self._totals.said(worker.life, message.body)
                 tasks.spawn(self._running, self._ask(worker, message), f"question about {message.subject}")
             case Answer():
                 if (asking := self._asking.get(message.number)) is not None:
                     asking.answered(worker, message.body)
+                    if asking.subject == METRICS and message.body is not None:
+                        self._totals.said(worker.life, message.body)
             case Tell(subject=subject, body=body) if subject == METRICS:
                 self._totals.said(worker.life, body)
             case Tell():
@@ -196,12 +201,10 @@ class Hub:
 
     async def _ask(self, worker: Worker, ask: Ask) -> None:
         is_scrape = ask.subject == METRICS
-        if is_scrape:
-            self._totals.said(worker.life, ask.body)
         others = [one for one in self.workers if one is not worker and one.is_accepting]
         self._last += 1
         number = self._last
-        asking = self._asking[number] = _Asking(others)
+        asking = self._asking[number] = _Asking(ask.subject, others)
         for other in others:
             other.send(Ask(number, ask.subject, b"" if is_scrape else ask.body, ask.wait_s))
         try:
@@ -215,18 +218,18 @@ class Hub:
             )
         finally:
             del self._asking[number]
-        bodies = list(asking.bodies.values())
-        if is_scrape:
-            for life, body in asking.bodies.items():
-                self._totals.said(life, body)
-            bodies.append(self._totals.rest({worker.life, *asking.bodies}))
-        worker.send(Answers(ask.number, bodies))
+        answered = asking.bodies
+        if is_scrape:  # who answered and then died is in the rest
+            answered = {life: body for life, body in answered.items() if life in self._workers}
+            answered[_REST] = self._totals.rest({worker.life, *answered})
+        worker.send(Answers(ask.number, list(answered.values())))
 
 
 class _Asking:
     """One question, until all have answered."""
 
-    def __init__(self, asked: Sequence[Worker]) -> None:
+    def __init__(self, subject: str, asked: Sequence[Worker]) -> None:
+        self.subject = subject
         self.silent = {one.life: one for one in asked}
         self.bodies: dict[int, bytes] = {}
         self.done = asyncio.Event()
