@@ -2,7 +2,8 @@
 
 The arguments are inherited sockets: one to the supervisor, and one that is bound to the server's address.
 What to serve comes as the first message. It ends when the supervisor says so, or SIGTERM does, or the
-supervisor is gone; Ctrl-C in a terminal reaches it, too, and means the supervisor.
+supervisor is gone. SIGINT and SIGHUP mean the supervisor: from a terminal, or sent to all processes of a
+service, they reach us, too.
 """
 
 import asyncio
@@ -33,7 +34,8 @@ _log = structlog.get_logger("penstock.worker")
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     control, door = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])

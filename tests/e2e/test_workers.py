@@ -168,6 +168,19 @@ def test_a_signal_to_the_whole_group_is_one_signal(crew: Crew) -> None:
     assert crew.process.wait(30) == 0, crew.log()
 
 
+def test_a_hangup_of_the_whole_group_kills_nobody(crew: Crew) -> None:
+    """`systemctl kill -s HUP` reaches all processes of a service; it means: read the files again."""
+    body = ask(stream=True, metadata={"x-test-tokens": "50", "x-test-delay-between": "0.01"})
+    with crew.doors() as doors:
+        streams = [door.open(CHAT, body) for door in doors]
+        for worker in crew.of(WORKER):
+            worker.send_signal(signal.SIGHUP)
+        crew.process.send_signal(signal.SIGHUP)
+        for stream in streams:
+            assert b"[DONE]" in stream.read()
+    assert crew.metric("penstock_worker_restarts_total") == 0
+
+
 def test_a_second_signal_does_not_wait(crew: Crew) -> None:
     body = ask(stream=True, metadata={"x-test-hang": "3"})
     with crew.doors() as doors:

@@ -41,6 +41,24 @@ async def test_a_worker_that_cannot_begin_is_the_end(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.timeout(60)
+async def test_one_that_is_being_started_hears_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "STOP_S", 3600.0)  # beyond which it would be killed
+    start, told = crew._start, asyncio.Event()
+
+    async def starts_in_the_last_moment(*sockets: Any) -> asyncio.subprocess.Process:
+        child = await start(*sockets)
+        if not told.is_set():
+            told.set()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.1)  # the loop hears of signals between two rounds
+        return child
+
+    monkeypatch.setattr(crew, "_start", starts_in_the_last_moment)
+    await supervisor.supervise(await asyncio.to_thread(options))
+    assert workers() == []
+
+
+@pytest.mark.timeout(60)
 async def test_one_that_dies_is_started_again_until_all_are_cancelled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -27,7 +27,7 @@ from penstock.lib.clock import Clock
 from penstock.runtime.replica import STABLE_S, backoff_s
 from penstock.workers.hub import Hub, Worker
 from penstock.workers.link import Link
-from penstock.workers.messages import Begin
+from penstock.workers.messages import Begin, Stop
 from penstock.workers.sockets import Address
 
 MODULE = "penstock.worker"
@@ -113,6 +113,8 @@ class Crew:
             )
             worker.send(Begin(number, self._size, self._work))
             self._hub.joined(worker)
+            if self._stopping.is_set():  # said while this one was being started
+                worker.send(Stop())
             accepted_s = await self._wait(worker, child)
         finally:
             if child is not None and child.returncode is None:
