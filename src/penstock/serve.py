@@ -217,6 +217,7 @@ async def serve(options: Options, part: Part | None = None) -> None:
                     one.join(part)
                 if plane is not None:
                     plane.admin.join(part)
+                    plane.reload.tells(part.took)
             server = _Server(app, options, listening, door)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:

@@ -2,7 +2,7 @@
 
     the supervisor                              each worker (worker.py)
     ------------------------------------------  ------------------------------------------------------
-    reads and compiles the configuration        gets it, compiled
+    reads and compiles the configuration        gets it, compiled; takes new ones, and tells us
     is bound to the address                     accepts connections
     runs the engines                            sees them (workers/view.py)
     starts workers, stops them                  drains when it is told to
@@ -68,10 +68,10 @@ class _Supervisor:
         self._options = options
         self._url = serve.base_url(address.bound, is_tls=options.snapshot.tls is not None)
         self._fleet = serve.fleet_of(options.snapshot, client, clock, self._fleet_changed)
-        self._hub = Hub(self._fleet, Totals(lambda: sums.families(self._counted())))
+        self._hub = Hub(self._fleet, Totals(lambda: sums.families(self._counted())), self._took)
         self._crew = Crew(
             options.workers,
-            pickle.dumps(dataclasses.replace(options, on_ready=None, on_status=None)),
+            _work(options),
             hub=self._hub,
             address=address,
             clock=clock,
@@ -92,6 +92,12 @@ class _Supervisor:
             finally:
                 for task in aside:
                     task.cancel()
+
+    def _took(self, settings: bytes) -> None:
+        if (live := self._options.live) is not None:
+            live = dataclasses.replace(live, settings=pickle.loads(settings))  # noqa: S301 - of our own worker
+            self._options = dataclasses.replace(self._options, live=live)
+            self._crew.work = _work(self._options)
 
     def _fleet_changed(self) -> None:
         self._hub.fleet_changed()
@@ -114,3 +120,7 @@ class _Supervisor:
         restarts = CounterMetricFamily("penstock_worker_restarts", "Gateway processes started again")
         restarts.add_metric((), self._crew.restarts)
         yield restarts
+
+
+def _work(options: Options) -> bytes:
+    return pickle.dumps(dataclasses.replace(options, on_ready=None, on_status=None))

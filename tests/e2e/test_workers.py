@@ -330,6 +330,24 @@ def test_a_new_file_is_taken_by_both(crew: Crew, asks: bool) -> None:
     assert crew.process.poll() is None
 
 
+def test_one_that_is_started_again_runs_what_the_others_run(crew: Crew) -> None:
+    """Not what the file said when the server was started, where it cannot be read now."""
+    path = crew.home / "crew.yaml"
+    path.write_text(path.read_text().replace(KEY, "sk-changed"))
+    with crew.doors() as doors:
+        for door in doors:
+            until(lambda door=door: door.ask(CHAT, ask())[0] == 401)
+        path.write_text("keys: {k: {secret: sk-test, rol")
+        victim = crew.worker_of(doors[0])
+        os.kill(victim, signal.SIGKILL)
+    until(lambda: len(crew.of(WORKER)) == 2 and victim not in {one.pid for one in crew.of(WORKER)})
+    with crew.doors() as doors:
+        for door in doors:
+            assert door.ask(CHAT, ask())[0] == 401
+            door.key = "sk-changed"
+            assert door.ask(CHAT, ask())[0] == 200
+
+
 def test_workers_that_die_under_load_cost_their_own_calls_only(crew: Crew) -> None:
     """Clients that try again after a broken connection get all their answers, and no counter falls."""
     answered: list[int] = []

@@ -55,7 +55,7 @@ def counted(value: float) -> bytes:
 
 
 def crew(*numbers: int) -> tuple[Hub, list[Listening]]:
-    hub = Hub(NoEngines(), Totals(Families))
+    hub = Hub(NoEngines(), Totals(Families), lambda _: None)
     workers = [Listening(number) for number in numbers]
     for worker in workers:
         hub.joined(worker)

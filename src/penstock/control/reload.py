@@ -66,6 +66,7 @@ class Reload:
         self._store = store
         self._rows = Rows(store, Around(settings.limits.on_store_failure, claims_of_teams(settings)))
         self._take: Take = _nobody
+        self._tell: Callable[[Settings], None] = _nobody
         self._clock = clock
         self._core: Snapshot | None = None  # with the file's keys alone
         self._policy = Policy()  # of `_core`, with the teams and users of the store
@@ -94,6 +95,10 @@ class Reload:
         async with asyncio.TaskGroup() as group:
             tasks.spawn(group, self._follow_store(), "changes in the store")
             tasks.spawn(group, self._watch_file(), "changes of the file")
+
+    def tells(self, hear: Callable[[Settings], None]) -> None:
+        """`hear` gets the settings of each file that is taken."""
+        self._tell = hear
 
     def again(self) -> None:
         """Reads the file again, though it looks as before (SIGHUP)."""
@@ -249,6 +254,7 @@ class Reload:
         else:
             if not self._needs_restart:
                 _log.info("configuration taken", origin=self._source.origin)
+                self._tell(self._settings)
 
     async def _compile(self, settings: Settings, *, from_file: bool = False) -> None:
         """Raises ConfigError; then nothing has changed."""
@@ -307,5 +313,5 @@ class Reload:
         _log.error("the new configuration is not taken; the old one runs on", problems=problems)
 
 
-def _nobody(snapshot: Snapshot, ended: Collection[str]) -> None:
-    """Until `start`."""
+def _nobody(*_: object) -> None:
+    """Until somebody wants to hear of it."""

@@ -3,6 +3,7 @@
 from a worker     what follows
 ----------------  -----------------------------------------------------------------------------------
 Accepting         it is asked and told like the others
+Took              workers that are started from now on begin with it
 Suspect           the fleet asks the replica for its health; all see it as not ready
 Busy              the others hear the sum of what everybody but them has
 Ask               all others are asked; what they answer in time goes back as one
@@ -12,7 +13,7 @@ from the fleet    all workers hear of the pools, if something they see has chang
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -39,6 +40,7 @@ from penstock.workers.messages import (
     Stop,
     Suspect,
     Tell,
+    Took,
     encode,
 )
 from penstock.workers.totals import Totals
@@ -82,8 +84,11 @@ class Worker:
 
 
 class Hub:
-    def __init__(self, owner: Owner, totals: Totals) -> None:
+    """`took` gets the settings that a worker has taken, pickled."""
+
+    def __init__(self, owner: Owner, totals: Totals, took: Callable[[bytes], None]) -> None:
         self._owner = owner
+        self._took = took
         self._totals = totals
         self._workers: dict[int, Worker] = {}  # life -> it
         self._asking: dict[int, _Asking] = {}
@@ -149,6 +154,8 @@ class Hub:
             case Accepting():
                 worker.is_accepting = True
                 worker.accepted.set()
+            case Took():
+                self._took(message.settings)
             case Suspect():
                 worker.suspects_heard = message.number
                 self._suspect(message)

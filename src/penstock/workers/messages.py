@@ -7,6 +7,7 @@ Accepting   worker       supervisor    it takes connections
 Stop        supervisor   worker        drain; a second one: do not wait
 Reread      supervisor   worker        it got SIGHUP: files are read again
 Engines     supervisor   worker        all pools, whenever something of them has changed
+Took        worker       supervisor    new settings: a worker that is started later begins with them
 Suspect     worker       supervisor    a replica could not be reached
 Busy        either       the other     what runs where: a worker's own; of all other workers together
 Ask         worker       supervisor    a question to all other workers
@@ -45,6 +46,12 @@ class Stop(Message, frozen=True):
 
 class Reread(Message, frozen=True):
     pass
+
+
+class Took(Message, frozen=True):
+    """`settings`: pickled, as in `Begin`."""
+
+    settings: bytes
 
 
 class Replica(msgspec.Struct, frozen=True, array_like=True):
@@ -130,7 +137,7 @@ class Tell(Message, frozen=True):
     body: bytes
 
 
-Any_ = Begin | Accepting | Stop | Reread | Engines | Suspect | Busy | Ask | Answer | Answers | Tell
+Any_ = Begin | Accepting | Stop | Reread | Took | Engines | Suspect | Busy | Ask | Answer | Answers | Tell
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Any_).decode

@@ -6,6 +6,7 @@ engines are the supervisor's (`fleet`), and so are the address and the signals.
 
 import asyncio
 import contextlib
+import pickle
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
@@ -23,6 +24,7 @@ from penstock.workers.messages import (
     Reread,
     Stop,
     Tell,
+    Took,
 )
 from penstock.workers.view import View
 
@@ -78,6 +80,10 @@ class Part:
     def _end(self) -> None:
         if self._stop is not None:
             self._stop()
+
+    def took(self, settings: object) -> None:
+        """They came from a file: whoever is started later begins with them, though the file may be wrong then."""
+        self._send(Took(pickle.dumps(settings)))
 
     # -- types.others.Others
 
