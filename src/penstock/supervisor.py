@@ -5,7 +5,8 @@
     reads and compiles the configuration        gets it, compiled; takes new ones, and tells us
     is bound to the address                     accepts connections
     runs the engines                            sees them (workers/view.py)
-    starts workers, stops them                  drains when it is told to
+    starts workers, stops them, kills those     drains when it is told to; says that it is alive
+    that hang
     passes on questions, news, what is busy     answers, hears, chooses replicas
     keeps the counters of workers that died     counts
 
@@ -120,6 +121,9 @@ class _Supervisor:
         restarts = CounterMetricFamily("penstock_worker_restarts", "Gateway processes started again")
         restarts.add_metric((), self._crew.restarts)
         yield restarts
+        hangs = CounterMetricFamily("penstock_worker_hangs", "Gateway processes killed because they hung")
+        hangs.add_metric((), self._crew.hangs)
+        yield hangs
 
 
 def _work(options: Options) -> bytes:

@@ -6,6 +6,8 @@
     while none has yet                log says why
     ends later                        another life of it, after a while: 0.5 s, doubled up to 30 s, from the
                                       start again after a minute of accepting
+    hangs: it has said nothing for    is killed, and the log says so; then the same
+    half a minute (watch.py)
     has not ended `drain_s` and a     is killed
     little after it was told to stop
 
@@ -25,6 +27,7 @@ import structlog
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.runtime.replica import STABLE_S, backoff_s
+from penstock.workers import watch
 from penstock.workers.hub import Hub, Worker
 from penstock.workers.link import Link
 from penstock.workers.messages import Begin, Stop
@@ -42,13 +45,14 @@ class WorkerFailed(Exception):
 
 
 class Crew:
-    """`run` until `stop` was called and all have ended. `work`: what each that is started is to do, pickled."""
+    """`run` until `stop` was called and all have ended. `work`: what a new worker is to do, pickled."""
 
     def __init__(
         self, size: int, work: bytes, *, hub: Hub, address: Address, clock: Clock, drain_s: float
     ) -> None:
         self.work = work
         self.restarts = 0
+        self.hangs = 0
         self.accepting = asyncio.Event()  # all of them, for the first time
         self._size = size
         self._hub = hub
@@ -142,9 +146,19 @@ class Crew:
                 accepted_s = self._clock.monotonic()
                 if self.ready == self._size:
                     self.accepting.set()
-                await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
+                silence = watch.silence(worker, watch.LOOK_S, watch.SILENT_S)
+                hangs = tasks.spawn(watching, silence, "silence of a worker")
+                await asyncio.wait((ended, told, hangs), return_when=asyncio.FIRST_COMPLETED)
+                if hangs.done() and not ended.done():
+                    self.hangs += 1
+                    _log.error(
+                        "a worker hangs and is killed",
+                        worker=worker.number,
+                        pid=child.pid,
+                        silent_s=watch.SILENT_S,
+                    )
         finally:
-            for task in (ended, accepted, told):
+            for task in tuple(watching):
                 await tasks.cancel_and_wait(task)
         return accepted_s
 

@@ -5,7 +5,7 @@ from a worker     what follows
 Accepting         it is asked and told like the others
 Took              workers that are started from now on begin with it
 Suspect           the fleet asks the replica for its health; all see it as not ready
-Busy              the others hear the sum of what everybody but them has
+Busy              if it changed, the others hear the sum of what everybody but them has
 Ask               all others are asked; what they answer in time goes back as one
 Tell              passed on to all others
 
@@ -74,6 +74,7 @@ class Worker:
         self.life = life
         self.link: Link | None = None
         self.is_accepting = False
+        self.heard = 0  # messages
         self.suspects_heard = 0
         self.busy = Busy({}, {})
         self.accepted = asyncio.Event()
@@ -150,6 +151,7 @@ class Hub:
     # -- workers
 
     def heard(self, worker: Worker, message: Any_) -> None:
+        worker.heard += 1
         match message:
             case Accepting():
                 worker.is_accepting = True
@@ -160,6 +162,8 @@ class Hub:
                 worker.suspects_heard = message.number
                 self._suspect(message)
                 self.fleet_changed()
+            case Busy() if message == worker.busy:
+                pass  # it is alive
             case Busy():
                 worker.busy = message
                 self._tell_busy(worker)

@@ -82,7 +82,7 @@ class Part:
             self._stop()
 
     def took(self, settings: object) -> None:
-        """They came from a file: whoever is started later begins with them, though the file may be wrong then."""
+        """From a file. Whoever is started later begins with them, though the file may be wrong by then."""
         self._send(Took(pickle.dumps(settings)))
 
     # -- types.others.Others
