@@ -40,6 +40,7 @@ async def lead(store: Store, work: Callable[[], Awaitable[None]], *, ttl_s: floa
                 async with asyncio.timeout(ttl_s / 3):
                     await store.release_lease(lease)
         _log.info("this process leads no more", holder=holder)
+        await asyncio.sleep(ttl_s * 2 / 3)  # longer than others wait between two questions: it is their turn
 
 
 async def _while_held(
