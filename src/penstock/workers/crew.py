@@ -18,13 +18,12 @@ import asyncio
 import contextlib
 import itertools
 import random
-import signal
 import socket
 import sys
 
 import structlog
 
-from penstock.lib import tasks
+from penstock.lib import exits, tasks
 from penstock.lib.clock import Clock
 from penstock.runtime.replica import STABLE_S, backoff_s
 from penstock.workers import watch
@@ -131,7 +130,7 @@ class Crew:
             else:
                 ours.close()
         lived_s = 0.0 if accepted_s is None else self._clock.monotonic() - accepted_s
-        return lived_s, _ending(child.returncode or 0)
+        return lived_s, exits.ending(child.returncode or 0)
 
     async def _wait(self, worker: Worker, child: asyncio.subprocess.Process) -> float | None:
         """Until it has ended, or is to be killed. When it began to accept."""
@@ -180,7 +179,3 @@ async def _start(control: socket.socket, door: socket.socket) -> asyncio.subproc
         pass_fds=passed,
         stdin=asyncio.subprocess.DEVNULL,
     )
-
-
-def _ending(code: int) -> str:
-    return f"exited with status {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
