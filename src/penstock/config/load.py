@@ -14,9 +14,10 @@ from typing import Any, Final, get_args
 import msgspec
 
 from penstock.config.errors import ConfigError, Problem
+from penstock.config.fields import LogLevel
 from penstock.config.problems import problems
 from penstock.config.reader import read
-from penstock.config.schema import MAX_WORKERS, Deployment, LogLevel, Settings
+from penstock.config.schema import MAX_WORKERS, Deployment, Settings
 from penstock.types.store import SQLITE, is_store_url
 
 DEFAULT_FILE: Final = "penstock.yaml"

@@ -24,7 +24,8 @@ import yaml
 from msgspec import inspect
 
 from penstock.config.errors import Problem
-from penstock.config.schema import LATER, LATER_VALUES, REGISTRIES, Settings
+from penstock.config.fields import REGISTRIES
+from penstock.config.schema import LATER, LATER_VALUES, Settings
 from penstock.config.units import (
     format_rate,
     parse_amount,
