@@ -11,7 +11,7 @@ from penstock.store import open_store
 from penstock.types.errors import StoreUnavailable
 from penstock.types.store import Store, StoreLease
 
-TTL_S = 1.0
+TTL_S = 2.0
 
 
 class Process:
