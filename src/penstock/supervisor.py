@@ -72,7 +72,7 @@ class _Supervisor:
         self._hub = Hub(self._fleet, Totals(lambda: sums.families(self._counted())), self._took)
         self._crew = Crew(
             options.workers,
-            _work(options),
+            pickle.dumps(dataclasses.replace(options, on_ready=None, on_status=None)),
             hub=self._hub,
             address=address,
             clock=clock,
@@ -94,11 +94,8 @@ class _Supervisor:
                 for task in aside:
                     task.cancel()
 
-    def _took(self, settings: bytes) -> None:
-        if (live := self._options.live) is not None:
-            live = dataclasses.replace(live, settings=pickle.loads(settings))  # noqa: S301 - of our own worker
-            self._options = dataclasses.replace(self._options, live=live)
-            self._crew.work = _work(self._options)
+    def _took(self, text: str) -> None:
+        self._crew.text = text
 
     def _fleet_changed(self) -> None:
         self._hub.fleet_changed()
@@ -124,7 +121,3 @@ class _Supervisor:
         hangs = CounterMetricFamily("penstock_worker_hangs", "Gateway processes killed because they hung")
         hangs.add_metric((), self._crew.hangs)
         yield hangs
-
-
-def _work(options: Options) -> bytes:
-    return pickle.dumps(dataclasses.replace(options, on_ready=None, on_status=None))

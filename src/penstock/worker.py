@@ -59,6 +59,9 @@ async def work(control: socket.socket, door: socket.socket) -> None:
     link = await Link.open(control, heard, _alone)
     begin = await begun
     options: serve.Options = pickle.loads(begin.work)  # noqa: S301 - of our own supervisor, over our own socket
+    if begin.text is not None and (live := options.live) is not None:
+        settings = (await asyncio.to_thread(live.source.read, begin.text)).settings
+        options = dataclasses.replace(options, live=dataclasses.replace(live, settings=settings))
     writer = log.configure(options.log_level)
     part = Part(begin.number, begin.of, listening=door, send=link.send)
     for message in early:

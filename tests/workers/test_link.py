@@ -35,7 +35,7 @@ ALL: tuple[Any_, ...] = (
     Begin(1, 2, b"work"),
     Accepting(),
     Stop(),
-    Took(b"settings"),
+    Took("server: {port: 1}"),
     Engines(
         (Engine("p", "e", "s", (REPLICA,), Fetching("a", 1, None, ""), "", False, "x", 2.0, ""),), 1.0, 3
     ),

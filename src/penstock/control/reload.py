@@ -66,7 +66,7 @@ class Reload:
         self._store = store
         self._rows = Rows(store, Around(settings.limits.on_store_failure, claims_of_teams(settings)))
         self._take: Take = _nobody
-        self._tell: Callable[[Settings], None] = _nobody
+        self._tell: Callable[[str], None] = _nobody
         self._clock = clock
         self._core: Snapshot | None = None  # with the file's keys alone
         self._policy = Policy()  # of `_core`, with the teams and users of the store
@@ -96,8 +96,8 @@ class Reload:
             tasks.spawn(group, self._follow_store(), "changes in the store")
             tasks.spawn(group, self._watch_file(), "changes of the file")
 
-    def tells(self, hear: Callable[[Settings], None]) -> None:
-        """`hear` gets the settings of each file that is taken."""
+    def tells(self, hear: Callable[[str], None]) -> None:
+        """`hear` gets the text of each file that is taken."""
         self._tell = hear
 
     def again(self) -> None:
@@ -254,7 +254,8 @@ class Reload:
         else:
             if not self._needs_restart:
                 _log.info("configuration taken", origin=self._source.origin)
-                self._tell(self._settings)
+                if loaded.text is not None:
+                    self._tell(loaded.text)
 
     async def _compile(self, settings: Settings, *, from_file: bool = False) -> None:
         """Raises ConfigError; then nothing has changed."""

@@ -51,12 +51,14 @@ class Source:
             return None
         return Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
-    def read(self) -> Loaded:
+    def read(self, text: str | None = None) -> Loaded:
         """What the file, the environment and the command line say now. Raises ConfigError.
 
         A file that was found by its usual name and is gone is a mistake: no defaults take its place.
+        text: what the file held, instead of what it holds.
         """
-        return load(replace(self.flags, config=self.path or self.flags.config), adopted=self.adopted)
+        flags = replace(self.flags, config=self.path or self.flags.config)
+        return load(flags, adopted=self.adopted, text=text)
 
     def whole(self, settings: Settings) -> Settings:
         """With the adopted providers."""

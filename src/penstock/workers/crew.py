@@ -44,16 +44,17 @@ class WorkerFailed(Exception):
 
 
 class Crew:
-    """`run` until `stop` was called and all have ended. `work`: what a new worker is to do, pickled."""
+    """`run` until `stop` was called and all have ended. `work`: what each is to do, pickled."""
 
     def __init__(
         self, size: int, work: bytes, *, hub: Hub, address: Address, clock: Clock, drain_s: float
     ) -> None:
-        self.work = work
+        self.text: str | None = None  # of the configuration file that was taken last, if one was
         self.restarts = 0
         self.hangs = 0
         self.accepting = asyncio.Event()  # all of them, for the first time
         self._size = size
+        self._work = work
         self._hub = hub
         self._address = address
         self._clock = clock
@@ -114,7 +115,7 @@ class Crew:
             link = worker.link = await Link.open(
                 ours, lambda message: self._hub.heard(worker, message), lambda: self._hub.left(worker)
             )
-            worker.send(Begin(number, self._size, self.work))
+            worker.send(Begin(number, self._size, self._work, self.text))
             self._hub.joined(worker)
             if self._stopping.is_set():  # said while this one was being started
                 worker.send(Stop())

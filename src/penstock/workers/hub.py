@@ -85,9 +85,9 @@ class Worker:
 
 
 class Hub:
-    """`took` gets the settings that a worker has taken, pickled."""
+    """`took` gets the text of a configuration file that a worker has taken."""
 
-    def __init__(self, owner: Owner, totals: Totals, took: Callable[[bytes], None]) -> None:
+    def __init__(self, owner: Owner, totals: Totals, took: Callable[[str], None]) -> None:
         self._owner = owner
         self._took = took
         self._totals = totals
@@ -157,7 +157,7 @@ class Hub:
                 worker.is_accepting = True
                 worker.accepted.set()
             case Took():
-                self._took(message.settings)
+                self._took(message.text)
             case Suspect():
                 worker.suspects_heard = message.number
                 self._suspect(message)

@@ -7,7 +7,7 @@ Accepting   worker       supervisor    it takes connections
 Stop        supervisor   worker        drain; a second one: do not wait
 Reread      supervisor   worker        it got SIGHUP: files are read again
 Engines     supervisor   worker        all pools, whenever something of them has changed
-Took        worker       supervisor    new settings: a worker that is started later begins with them
+Took        worker       supervisor    a new file: a worker that is started later begins with it
 Suspect     worker       supervisor    a replica could not be reached
 Busy        either       the other     what runs where: a worker's own; of all other workers together
 Ask         worker       supervisor    a question to all other workers
@@ -29,11 +29,12 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Begin(Message, frozen=True):
-    """`work`: pickled, as it holds functions."""
+    """`work`: pickled, as it holds functions. `text`: of the file that was taken last, if one was since."""
 
     number: int
     of: int
     work: bytes
+    text: str | None = None
 
 
 class Accepting(Message, frozen=True):
@@ -49,9 +50,7 @@ class Reread(Message, frozen=True):
 
 
 class Took(Message, frozen=True):
-    """`settings`: pickled, as in `Begin`."""
-
-    settings: bytes
+    text: str
 
 
 class Replica(msgspec.Struct, frozen=True, array_like=True):

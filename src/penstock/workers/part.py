@@ -6,7 +6,6 @@ engines are the supervisor's (`fleet`), and so are the address and the signals.
 
 import asyncio
 import contextlib
-import pickle
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
@@ -81,9 +80,9 @@ class Part:
         if self._stop is not None:
             self._stop()
 
-    def took(self, settings: object) -> None:
-        """From a file. Whoever is started later begins with them, though the file may be wrong by then."""
-        self._send(Took(pickle.dumps(settings)))
+    def took(self, text: str) -> None:
+        """Of a file of settings. Whoever is started later begins with it, though another is there by then."""
+        self._send(Took(text))
 
     # -- types.others.Others
 
