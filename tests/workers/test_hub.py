@@ -102,3 +102,12 @@ async def test_who_asks_and_dies_is_counted_once() -> None:
     assert isinstance(asked, Ask)
     hub.heard(second, Answer(asked.number, counted(10)))
     assert await scraped(hub, second, 10, {}) == 17
+
+
+async def test_who_hangs_is_not_waited_for_where_one_knows() -> None:
+    hub, (first, second, _) = crew(1, 2, 3)
+    hub.heard(first, Ask(1, "responses", b"where is it?", 3600.0, one_knows=True))
+    asked = await second.next(Ask)
+    assert isinstance(asked, Ask)
+    hub.heard(second, Answer(asked.number, b"here"))
+    assert await first.next(Answers) == Answers(1, [b"here"])

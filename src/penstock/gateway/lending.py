@@ -135,7 +135,9 @@ class Lending:
         items = [name for name in items if self._store.item(owner, name) is None]
         lent = Lent()
         if responses or items:
-            for answer in await self._others.ask(SUBJECT, _encode(Wanted(owner, responses, items))):
+            wanted = _encode(Wanted(owner, responses, items))
+            is_one = len(responses) + len(items) == 1
+            for answer in await self._others.ask(SUBJECT, wanted, one_knows=is_one):
                 found = _found(answer)
                 mirrors = [Mirror(owner, one) for one in found.responses]
                 lent.responses |= {one.response["id"]: one for one in mirrors}
@@ -149,12 +151,13 @@ class Lending:
     async def cancel(self, mirror: Mirror) -> JSON | None:
         """As it is now; None: whoever kept it is gone."""
         asked = Cancel(mirror.owner, mirror.response["id"])
-        answers = await self._others.ask(SUBJECT, _encode(asked))
+        answers = await self._others.ask(SUBJECT, _encode(asked), one_knows=True)
         response: JSON | None = _json(answers[0]) if answers else None
         return response
 
     async def delete(self, mirror: Mirror) -> None:
-        await self._others.ask(SUBJECT, _encode(Delete(mirror.owner, mirror.response["id"])))
+        asked = Delete(mirror.owner, mirror.response["id"])
+        await self._others.ask(SUBJECT, _encode(asked), one_knows=True)
 
     @contextlib.asynccontextmanager
     async def followed(self, mirror: Mirror, interrupted: Callable[[Kept], None]) -> AsyncIterator[None]:
@@ -170,7 +173,7 @@ class Lending:
     async def _follow(self, mirror: Mirror, interrupted: Callable[[Kept], None]) -> None:
         while not mirror.is_over:
             asked = Events(mirror.owner, mirror.response["id"], len(mirror.events))
-            answers = await self._others.ask(SUBJECT, _encode(asked), FOLLOW_S * 2)
+            answers = await self._others.ask(SUBJECT, _encode(asked), FOLLOW_S * 2, one_knows=True)
             if answers:
                 mirror.take(_more(answers[0]))
             else:
@@ -194,6 +197,7 @@ class Lending:
                     kept.is_deleted = True
                     self._stop(kept)
                     self._store.drop(name)
+                    return b""
         return None
 
     def _lend(self, wanted: Wanted) -> bytes | None:

@@ -6,7 +6,7 @@ Accepting         it is asked and told like the others
 Took              workers that are started from now on begin with it
 Suspect           the fleet asks the replica for its health; all see it as not ready
 Busy              if it changed, the others hear the sum of what everybody but them has
-Ask               all others are asked; what they answer in time goes back as one
+Ask               all others are asked; what they answer in time goes back as one, or the first answer
 Tell              passed on to all others
 
 from the fleet    all workers hear of the pools, if something they see has changed
@@ -215,7 +215,7 @@ class Hub:
         others = [one for one in self.workers if one is not worker and one.is_accepting]
         self._last += 1
         number = self._last
-        asking = self._asking[number] = _Asking(ask.subject, others)
+        asking = self._asking[number] = _Asking(ask, others)
         for other in others:
             other.send(Ask(number, ask.subject, b"" if is_scrape else ask.body, ask.wait_s))
         try:
@@ -237,10 +237,11 @@ class Hub:
 
 
 class _Asking:
-    """One question, until all have answered."""
+    """One question, until all have answered, or one has who knows."""
 
-    def __init__(self, subject: str, asked: Sequence[Worker]) -> None:
-        self.subject = subject
+    def __init__(self, ask: Ask, asked: Sequence[Worker]) -> None:
+        self.subject = ask.subject
+        self._one_knows = ask.one_knows
         self.silent = {one.life: one for one in asked}
         self.bodies: dict[int, bytes] = {}
         self.done = asyncio.Event()
@@ -252,7 +253,7 @@ class _Asking:
             return
         if body is not None:
             self.bodies[worker.life] = body
-        if not self.silent:
+        if not self.silent or (self._one_knows and self.bodies):
             self.done.set()
 
 

@@ -119,6 +119,7 @@ class Ask(Message, frozen=True):
     subject: str
     body: bytes
     wait_s: float
+    one_knows: bool = False  # the first answer is enough
 
 
 class Answer(Message, frozen=True):

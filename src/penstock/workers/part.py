@@ -86,11 +86,13 @@ class Part:
 
     # -- types.others.Others
 
-    async def ask(self, subject: str, body: bytes, wait_s: float = 5.0) -> list[bytes]:
+    async def ask(
+        self, subject: str, body: bytes, wait_s: float = 5.0, *, one_knows: bool = False
+    ) -> list[bytes]:
         self._last += 1
         number = self._last
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
-        self._send(Ask(number, subject, body, wait_s))
+        self._send(Ask(number, subject, body, wait_s, one_knows))
         try:
             async with asyncio.timeout(wait_s + _LATE_S):
                 bodies: list[bytes] = await answer
