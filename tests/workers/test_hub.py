@@ -2,6 +2,12 @@
 
 import asyncio
 import math
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.runtime.fleet import PoolStatus
 from penstock.telemetry import sums
@@ -10,7 +16,8 @@ from penstock.telemetry.sums import Families, Family
 from penstock.types.deployment import ReplicaView
 from penstock.types.errors import PenstockError
 from penstock.workers.hub import Hub, Worker
-from penstock.workers.messages import Accepting, Answer, Answers, Any_, Ask
+from penstock.workers.link import Link
+from penstock.workers.messages import Accepting, Answer, Answers, Any_, Ask, Busy
 from penstock.workers.totals import Totals
 
 
@@ -30,11 +37,18 @@ class NoEngines:
         raise AssertionError(replica)
 
 
+class Reads:
+    """In the place of a link."""
+
+    is_behind = False
+
+
 class Listening(Worker):
     """A worker that keeps what it is sent."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number, number)
+        self.link = cast("Link", Reads())
         self.sent: list[Any_] = []
         self.got = asyncio.Event()
 
@@ -111,3 +125,47 @@ async def test_who_hangs_is_not_waited_for_where_one_knows() -> None:
     assert isinstance(asked, Ask)
     hub.heard(second, Answer(asked.number, b"here"))
     assert await first.next(Answers) == Answers(1, [b"here"])
+
+
+REPLICAS = st.sampled_from(["a#0:9", "b#0:9", "c#0:9"])
+BUSY = st.builds(
+    Busy,
+    st.dictionaries(REPLICAS, st.tuples(st.integers(1, 9), st.integers(0, 99))),
+    st.dictionaries(REPLICAS, st.integers(1, 9)),
+)
+
+
+@given(said=st.lists(BUSY, min_size=1, max_size=5))
+def test_each_hears_the_sum_of_what_the_others_have(
+    said: list[Busy], strictly: Callable[[Callable[[], Awaitable[Any]]], None]
+) -> None:
+    async def check() -> None:
+        hub, workers = crew(*range(len(said) + 1))  # one of them has nothing, ever
+        for worker, busy in zip(workers, said, strict=False):
+            hub.heard(worker, busy)
+        hub._tell_busy()
+        for at, worker in enumerate(workers):
+            others = said[:at] + said[at + 1 :]
+            load: Counter[str] = Counter()
+            tokens: Counter[str] = Counter()
+            held: Counter[str] = Counter()
+            for one in others:
+                load.update({replica: calls for replica, (calls, _) in one.load.items()})
+                tokens.update({replica: number for replica, (_, number) in one.load.items()})
+                held.update(one.held)
+            told = Busy({replica: (load[replica], tokens[replica]) for replica in load}, dict(held))
+            assert worker.told == told
+
+    strictly(check)
+
+
+async def test_many_that_change_at_once_are_told_of_once() -> None:
+    hub, workers = crew(*range(32))
+    for at, worker in enumerate(workers):
+        worker.sent.clear()
+        hub.heard(worker, Busy({"a#0:9": (at + 1, 5)}, {}))
+    while not workers[0].sent:
+        await asyncio.sleep(0.001)
+    total = sum(range(1, 33))
+    for at, worker in enumerate(workers):
+        assert worker.sent == [Busy({"a#0:9": (total - at - 1, 31 * 5)}, {})]

@@ -5,7 +5,7 @@ from a worker     what follows
 Accepting         it is asked and told like the others
 Took              workers that are started from now on begin with it
 Suspect           the fleet asks the replica for its health; all see it as not ready
-Busy              if it changed, the others hear the sum of what everybody but them has
+Busy              if it changed, the others soon hear the sum of what everybody but them has
 Ask               all others are asked; what they answer in time goes back as one, or the first answer
 Tell              passed on to all others
 
@@ -46,6 +46,9 @@ from penstock.workers.messages import (
 from penstock.workers.totals import Totals
 
 PROGRESS_S = 0.5  # how often the progress of a fetch is told
+# How long news of what is busy wait for more, for each worker there is: a thousand messages a second are sent
+# at most, however many workers. To tell each of each at once would take eight cores for 64 busy workers.
+GATHER_S = 0.001
 _REST = -1  # nobody's life
 
 _log = structlog.get_logger("penstock.workers")
@@ -77,6 +80,7 @@ class Worker:
         self.heard = 0  # messages
         self.suspects_heard = 0
         self.busy = Busy({}, {})
+        self.told = Busy({}, {})  # of the others'
         self.accepted = asyncio.Event()
 
     def send(self, message: Any_) -> None:
@@ -96,6 +100,7 @@ class Hub:
         self._last = 0
         self._told: tuple[Engine, ...] = ()
         self._is_due = False
+        self._is_busy_due = False
         self._running: tasks.Tasks = set()
 
     @property
@@ -106,7 +111,8 @@ class Hub:
         self._workers[worker.life] = worker
         self._told = _engines(self._owner)
         worker.send(Engines(self._told, self._owner.newest_s, 0))
-        worker.send(self._others_of(worker))
+        worker.told = self._all_busy()
+        worker.send(worker.told)
 
     def left(self, worker: Worker) -> None:
         if self._workers.pop(worker.life, None) is None:
@@ -115,7 +121,7 @@ class Hub:
         for asking in self._asking.values():
             asking.answered(worker, None)
         self._totals.died(worker.life)
-        self._tell_busy(worker)
+        self._busy_changed()
 
     def stop(self) -> None:
         for worker in self.workers:
@@ -166,7 +172,7 @@ class Hub:
                 pass  # it is alive
             case Busy():
                 worker.busy = message
-                self._tell_busy(worker)
+                self._busy_changed()
             case Ask():
                 if message.subject == METRICS:
                     self._totals.said(worker.life, message.body)
@@ -192,21 +198,28 @@ class Hub:
             if view.id == said.replica and view.ready_s == said.ready_s:
                 self._owner.suspect(view)
 
-    def _tell_busy(self, changed: Worker) -> None:
-        for worker in self.workers:
-            if worker is not changed and worker.link is not None and not worker.link.is_behind:
-                worker.send(self._others_of(worker))
+    def _busy_changed(self) -> None:
+        if not self._is_busy_due:
+            self._is_busy_due = True
+            asyncio.get_running_loop().call_later(GATHER_S * len(self._workers), self._tell_busy)
 
-    def _others_of(self, worker: Worker) -> Busy:
+    def _tell_busy(self) -> None:
+        self._is_busy_due = False
+        total = self._all_busy()
+        for worker in self.workers:
+            others = _without(worker.busy, total)
+            if others != worker.told and worker.link is not None and not worker.link.is_behind:
+                worker.told = others
+                worker.send(others)
+
+    def _all_busy(self) -> Busy:
         load: dict[str, tuple[int, int]] = {}
         held: dict[str, int] = {}
-        for other in self.workers:
-            if other is worker:
-                continue
-            for replica, (calls, tokens) in other.busy.load.items():
+        for worker in self.workers:
+            for replica, (calls, tokens) in worker.busy.load.items():
                 known = load.get(replica, (0, 0))
                 load[replica] = known[0] + calls, known[1] + tokens
-            for replica, requests in other.busy.held.items():
+            for replica, requests in worker.busy.held.items():
                 held[replica] = held.get(replica, 0) + requests
         return Busy(load, held)
 
@@ -255,6 +268,18 @@ class _Asking:
             self.bodies[worker.life] = body
         if not self.silent or (self._one_knows and self.bodies):
             self.done.set()
+
+
+def _without(own: Busy, total: Busy) -> Busy:
+    load, held = dict(total.load), dict(total.held)
+    for replica, (calls, tokens) in own.load.items():
+        load[replica] = load[replica][0] - calls, load[replica][1] - tokens
+    for replica, requests in own.held.items():
+        held[replica] -= requests
+    return Busy(
+        {replica: (calls, tokens) for replica, (calls, tokens) in load.items() if calls},
+        {replica: requests for replica, requests in held.items() if requests},
+    )
 
 
 def _engines(owner: Owner) -> tuple[Engine, ...]:
