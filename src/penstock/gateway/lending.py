@@ -13,7 +13,7 @@ Nothing is copied for longer than a request, so nothing is stale. With a process
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -26,6 +26,7 @@ JSON = dict[str, Any]
 SUBJECT = "responses"
 FOLLOW_S = 10.0  # how long a question for events waits for one
 _MAX_WANTED = 1000
+_MAX_NAME = 256  # characters: what is longer is no id of ours or of a vendor's, and not asked of everybody
 
 
 class Wanted(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -226,6 +227,10 @@ def wanted_by(body: JSON) -> tuple[list[str], list[str]]:
     items = [
         item["id"]
         for item in (given if isinstance(given, list) else ())
-        if isinstance(item, dict) and item.get("type") == "item_reference" and isinstance(item.get("id"), str)
+        if isinstance(item, dict) and item.get("type") == "item_reference" and _is_name(item.get("id"))
     ]
-    return [earlier] if isinstance(earlier, str) else [], items[:_MAX_WANTED]
+    return [earlier] if _is_name(earlier) else [], items[:_MAX_WANTED]
+
+
+def _is_name(said: object) -> TypeGuard[str]:
+    return isinstance(said, str) and len(said) <= _MAX_NAME
