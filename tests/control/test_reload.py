@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock.config.load import Flags, load
+from penstock.config.load import Flags, Loaded, load
 from penstock.config.snapshot import Snapshot
+from penstock.control import reload
 from penstock.control.reload import Reload
-from penstock.control.source import Source
+from penstock.control.source import Source, Stamp
 from penstock.lib import tasks
 from penstock.lib.clock import SystemClock
 from penstock.store import open_store
@@ -185,3 +186,33 @@ async def test_what_is_served_by_another_certificate_needs_a_restart(
     async with desk(tmp_path, FILE + tls.format("a")) as one:
         await one.write(FILE + tls.format("b"))
         assert "server.tls changed: needs a restart" in await one.until_trouble()
+
+
+@pytest.mark.timeout(30)
+async def test_a_file_that_is_being_written_is_not_read_at_the_start_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    stamps = iter([1, 2, 3, 3, 3])
+    was_read = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stamp(_: Source) -> Stamp | None:
+        size = next(stamps, 3)
+        said.append(f"stamp {size}")
+        return Stamp(0, size, 0)
+
+    def read(source: Source, text: str | None = None) -> Loaded:
+        said.append("read")
+        loop.call_soon_threadsafe(was_read.set)
+        return load(source.flags, env={}, text=text)
+
+    async with desk(tmp_path, runs=False) as one:
+        monkeypatch.setattr(reload, "LOOK_S", 0.01)
+        monkeypatch.setattr(Source, "stamp", stamp)
+        monkeypatch.setattr(Source, "read", read)
+        running: tasks.Tasks = set()
+        watching = tasks.spawn(running, one.reload._watch_file(), "file")
+        await was_read.wait()
+        await tasks.cancel_and_wait(watching)
+    assert said[: said.index("read")] == ["stamp 1", "stamp 2", "stamp 3", "stamp 3"]

@@ -222,7 +222,7 @@ class Reload:
 
     async def _watch_file(self) -> None:
         taken = seen = await asyncio.to_thread(self._source.stamp)
-        await self._take_file(is_first=True)  # it may have changed since it was read for the start
+        is_first = True  # it may have changed since it was read for the start
         while True:
             is_asked = False
             try:
@@ -232,9 +232,10 @@ class Reload:
                 pass
             self._is_asked.clear()
             before, seen = seen, await asyncio.to_thread(self._source.stamp)
-            if is_asked or (seen != taken and seen == before):
+            if is_asked or ((is_first or seen != taken) and seen == before):
                 taken = seen
-                await self._take_file()
+                await self._take_file(is_first=is_first and not is_asked)
+                is_first = False
             if self._rows.is_torn:  # nothing need change in the store for them to be read again
                 with contextlib.suppress(StoreUnavailable):
                     await self.take_rows()
