@@ -19,6 +19,7 @@ from typer.main import get_command
 from penstock.admin.table import PREFIX, described
 from penstock.cli.app import app
 from penstock.config import schema
+from penstock.config.fields import json_schema
 from penstock.config.load import VARIABLES
 from penstock.config.units import format_duration, format_size
 from penstock.models import catalogue
@@ -226,7 +227,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def written() -> Iterator[tuple[Path, str]]:
     """Each generated document and what it should hold."""
-    yield DOCS / "penstock.schema.json", json.dumps(schema.json_schema(), indent=2) + "\n"
+    yield DOCS / "penstock.schema.json", json.dumps(json_schema(schema.Settings), indent=2) + "\n"
     for path in sorted(DOCS.glob("*.md")):
         text = path.read_text("utf-8")
         yield path, BLOCK.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)

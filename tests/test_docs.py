@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from penstock.cli.app import app
 from penstock.config import schema
+from penstock.config.fields import json_schema
 from penstock.config.load import VARIABLES, load_text
 from penstock.engines import ENGINES
 from penstock.models import catalogue
@@ -63,7 +64,7 @@ def _metrics() -> list[str]:
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        ("configuration.md", [f".{name}" for name in _settings(schema.json_schema())]),
+        ("configuration.md", [f".{name}" for name in _settings(json_schema(schema.Settings))]),
         ("configuration.md", [f"`{name}`" for name in (*schema.LATER, *VARIABLES, *PROFILES)]),
         ("cli.md", [f"`{one}`" for one in {*_options(get_command(app))} - {"--help", "-h", "--version"}]),
         ("api.md", [f"`POST {path}`" for path in INBOUND]),

@@ -218,6 +218,8 @@ async def serve(options: Options, part: Part | None = None) -> None:
                     one.join(part)
                 if plane is not None:
                     plane.admin.join(part)
+                    plane.reload.tells(part.took)
+                await logins.catch_up()
             server = _Server(app, options, listening, door)
             spare_the_collector()
             async with asyncio.TaskGroup() as group:

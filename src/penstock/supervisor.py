@@ -2,10 +2,11 @@
 
     the supervisor                              each worker (worker.py)
     ------------------------------------------  ------------------------------------------------------
-    reads and compiles the configuration        gets it, compiled
+    reads and compiles the configuration        gets it, compiled; takes new ones, and tells us
     is bound to the address                     accepts connections
     runs the engines                            sees them (workers/view.py)
-    starts workers, stops them                  drains when it is told to
+    starts workers, stops them, kills those     drains when it is told to; says that it is alive
+    that hang
     passes on questions, news, what is busy     answers, hears, chooses replicas
     keeps the counters of workers that died     counts
 
@@ -68,7 +69,7 @@ class _Supervisor:
         self._options = options
         self._url = serve.base_url(address.bound, is_tls=options.snapshot.tls is not None)
         self._fleet = serve.fleet_of(options.snapshot, client, clock, self._fleet_changed)
-        self._hub = Hub(self._fleet, Totals(lambda: sums.families(self._counted())))
+        self._hub = Hub(self._fleet, Totals(lambda: sums.families(self._counted())), self._took)
         self._crew = Crew(
             options.workers,
             pickle.dumps(dataclasses.replace(options, on_ready=None, on_status=None)),
@@ -93,6 +94,9 @@ class _Supervisor:
                 for task in aside:
                     task.cancel()
 
+    def _took(self, text: str) -> None:
+        self._crew.text = text
+
     def _fleet_changed(self) -> None:
         self._hub.fleet_changed()
 
@@ -114,3 +118,6 @@ class _Supervisor:
         restarts = CounterMetricFamily("penstock_worker_restarts", "Gateway processes started again")
         restarts.add_metric((), self._crew.restarts)
         yield restarts
+        hangs = CounterMetricFamily("penstock_worker_hangs", "Gateway processes killed because they hung")
+        hangs.add_metric((), self._crew.hangs)
+        yield hangs

@@ -2,7 +2,8 @@
 
 The arguments are inherited sockets: one to the supervisor, and one that is bound to the server's address.
 What to serve comes as the first message. It ends when the supervisor says so, or SIGTERM does, or the
-supervisor is gone; Ctrl-C in a terminal reaches it, too, and means the supervisor.
+supervisor is gone. SIGINT and SIGHUP mean the supervisor: from a terminal, or sent to all processes of a
+service, they reach us, too.
 """
 
 import asyncio
@@ -33,7 +34,8 @@ _log = structlog.get_logger("penstock.worker")
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     control, door = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
@@ -57,6 +59,9 @@ async def work(control: socket.socket, door: socket.socket) -> None:
     link = await Link.open(control, heard, _alone)
     begin = await begun
     options: serve.Options = pickle.loads(begin.work)  # noqa: S301 - of our own supervisor, over our own socket
+    if begin.text is not None and (live := options.live) is not None:
+        settings = (await asyncio.to_thread(live.source.read, begin.text)).settings
+        options = dataclasses.replace(options, live=dataclasses.replace(live, settings=settings))
     writer = log.configure(options.log_level)
     part = Part(begin.number, begin.of, listening=door, send=link.send)
     for message in early:

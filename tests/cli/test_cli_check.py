@@ -5,6 +5,7 @@ import pytest
 from penstock_fixture import Penstock
 
 from penstock.config import schema
+from penstock.config.fields import secret_fields
 
 TEXT = """\
 builtin: off
@@ -69,7 +70,7 @@ def test_where_the_data_folder_was_said(
 
 def test_no_field_of_a_provider_that_is_secret_is_shown(home: Path, penstock: Penstock) -> None:
     """Every one, whatever is added: a setting is secret by its type."""
-    secrets = sorted(schema.secret_fields(schema.Provider) - {"headers", "api_keys", "api_key"})
+    secrets = sorted(secret_fields(schema.Provider) - {"headers", "api_keys", "api_key"})
     assert {"secret_access_key", "client_secret", "service_account"} <= set(secrets)
     said = ", ".join(f"{name}: hush-{name}" for name in secrets)
     path = home / "all.yaml"

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from penstock_fixture import Penstock
 
+from penstock.cli.prepare import prepare
 from penstock.cli.up import curls
+from penstock.config.load import Flags
 
 
 def test_curl_lines_can_be_pasted() -> None:
@@ -36,6 +38,15 @@ def test_serve_off_loopback_needs_keys(home: Path, penstock: Penstock) -> None:
     result = penstock("serve", "-c", home / "p.yaml", "--host", "0.0.0.0")
     assert result.exit_code == 1
     assert "server.host: 0.0.0.0 can be reached from other machines" in result.output
+
+
+def test_up_has_one_worker_whatever_the_file_says(home: Path) -> None:
+    (home / "penstock.yaml").write_text(
+        "builtin: off\nserver: {workers: 2}\nkeys: {k: {secret: sk-k, limits: {requests: 6/h}}}"
+    )
+    prepared = prepare(Flags(home / "penstock.yaml"), is_up=True, is_dry=True)  # limits in memory will do
+    assert prepared.settings.server.workers == prepared.source.read().settings.server.workers == 1
+    assert prepared.loaded.source("server.workers") == "penstock up"
 
 
 def test_a_bad_port_in_the_environment_is_named(penstock: Penstock) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +61,9 @@ TABLE = [
     ("rotes: {}", "did you mean 'routes'?"),
     ("{? [a, b] : 1}", "a key must be text"),
     ("server: {port: 1, port: 2}", "server.port: is written twice"),
+    ("server: {<<: 5}", "server: `<<` takes a mapping, or a list of them, not '5'"),
+    ("server: &s {<<: *s}", "server: `<<` leads back to itself"),
+    ("server: {<<: &s [*s]}", "server: `<<` leads back to itself"),
     ("server: []", "server: this must be a mapping of settings, not a list"),
     ("server: {port: x}", "server.port: must be a whole number, not 'x'"),
     ("server: {port: 1.5}", "must be a whole number, not '1.5'"),
@@ -177,12 +181,14 @@ def test_anchors_and_merges() -> None:
 providers:
   a: &base {kind: vllm, base_url: "http://a/v1", models: [x]}
   b: {<<: *base, base_url: "http://b/v1"}
-  c: {<<: [*base, {kind: ollama}]}
+  c: &c {<<: [*base, {kind: ollama}]}
+  d: {<<: *c, models: [y]}
 """
     providers = load_text(text, env={}).providers
     assert providers["b"].base_url == "http://b/v1"
     assert providers["b"].models == ("x",)
     assert providers["c"].kind == "vllm"
+    assert providers["d"] == msgspec.structs.replace(providers["c"], models=("y",))
 
 
 def test_aliases_without_end_are_refused() -> None:
@@ -192,6 +198,10 @@ def test_aliases_without_end_are_refused() -> None:
         f"x{n}: &x{n} [{','.join([f'*x{n - 1}'] * 9)}]\n" for n in range(1, 12)
     )
     assert read(bomb + "providers: {p: {kind: vllm, models: *x11}}", {}).problems
+    bomb = "x0: &x0 {a: b}\n" + "".join(
+        f"x{n}: &x{n} {{<<: [{','.join([f'*x{n - 1}'] * 9)}]}}\n" for n in range(1, 12)
+    )
+    assert read(bomb + "providers: {<<: *x11}", {}).problems
 
 
 @given(st.text())

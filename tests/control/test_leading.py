@@ -11,7 +11,7 @@ from penstock.store import open_store
 from penstock.types.errors import StoreUnavailable
 from penstock.types.store import Store, StoreLease
 
-TTL_S = 1.0
+TTL_S = 2.0
 
 
 class Process:
@@ -71,6 +71,7 @@ class Failing:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.is_down = False
+        self.is_silent = False
 
     async def acquire_lease(self, name: str, holder: str, ttl_s: float) -> StoreLease | None:
         self._check()
@@ -78,6 +79,8 @@ class Failing:
 
     async def renew_lease(self, lease: StoreLease, ttl_s: float) -> StoreLease | None:
         self._check()
+        if self.is_silent:
+            await asyncio.Event().wait()
         return await self._store.renew_lease(lease, ttl_s)
 
     async def release_lease(self, lease: StoreLease) -> None:
@@ -101,6 +104,20 @@ async def test_who_cannot_renew_stops_and_comes_back(tmp_path: Path) -> None:
         await process.is_leading.wait()
         assert process.times == 2
         await process.stop()
+
+
+@pytest.mark.timeout(30)
+async def test_who_waits_for_the_store_stops_before_another_begins(tmp_path: Path) -> None:
+    async with stores(tmp_path, 2) as (store, other):
+        failing = Failing(store)
+        process = Process(failing)  # type: ignore[arg-type]
+        await process.is_leading.wait()
+        failing.is_silent = True
+        next_one = Process(other)
+        await next_one.is_leading.wait()
+        assert not process.is_leading.is_set()
+        await process.stop()
+        await next_one.stop()
 
 
 async def test_a_bug_in_the_work_is_raised_and_the_lease_given_back(tmp_path: Path) -> None:

@@ -168,6 +168,19 @@ def test_a_signal_to_the_whole_group_is_one_signal(crew: Crew) -> None:
     assert crew.process.wait(30) == 0, crew.log()
 
 
+def test_a_hangup_of_the_whole_group_kills_nobody(crew: Crew) -> None:
+    """`systemctl kill -s HUP` reaches all processes of a service; it means: read the files again."""
+    body = ask(stream=True, metadata={"x-test-tokens": "50", "x-test-delay-between": "0.01"})
+    with crew.doors() as doors:
+        streams = [door.open(CHAT, body) for door in doors]
+        for worker in crew.of(WORKER):
+            worker.send_signal(signal.SIGHUP)
+        crew.process.send_signal(signal.SIGHUP)
+        for stream in streams:
+            assert b"[DONE]" in stream.read()
+    assert crew.metric("penstock_worker_restarts_total") == 0
+
+
 def test_a_second_signal_does_not_wait(crew: Crew) -> None:
     body = ask(stream=True, metadata={"x-test-hang": "3"})
     with crew.doors() as doors:
@@ -315,6 +328,24 @@ def test_a_new_file_is_taken_by_both(crew: Crew, asks: bool) -> None:
         for door in doors:
             until(lambda door=door: door.ask(CHAT, ask() | {"model": "more"})[0] == 200)
     assert crew.process.poll() is None
+
+
+def test_one_that_is_started_again_runs_what_the_others_run(crew: Crew) -> None:
+    """Not what the file said when the server was started, where it cannot be read now."""
+    path = crew.home / "crew.yaml"
+    path.write_text(path.read_text().replace(KEY, "sk-changed"))
+    with crew.doors() as doors:
+        for door in doors:
+            until(lambda door=door: door.ask(CHAT, ask())[0] == 401)
+        path.write_text("keys: {k: {secret: sk-test, rol")
+        victim = crew.worker_of(doors[0])
+        os.kill(victim, signal.SIGKILL)
+    until(lambda: len(crew.of(WORKER)) == 2 and victim not in {one.pid for one in crew.of(WORKER)})
+    with crew.doors() as doors:
+        for door in doors:
+            assert door.ask(CHAT, ask())[0] == 401
+            door.key = "sk-changed"
+            assert door.ask(CHAT, ask())[0] == 200
 
 
 def test_workers_that_die_under_load_cost_their_own_calls_only(crew: Crew) -> None:

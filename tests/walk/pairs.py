@@ -53,7 +53,7 @@ async def joined(
 
 def hub_of(owner: Owner) -> Hub:
     own = Metrics("0", lambda: [serve.pool_row(status) for status in owner.status()])
-    return Hub(owner, Totals(lambda: sums.families(own.collect())))
+    return Hub(owner, Totals(lambda: sums.families(own.collect())), lambda _: None)
 
 
 async def _nothing(source: str, _report: Callable[[Any], None]) -> str:

@@ -11,10 +11,16 @@ import pytest
 import websockets
 from gateways import KEY, Gateway, gateway, remote
 
+from penstock.gateway.kept import Kept, Store
+from penstock.gateway.reservations import Reservations
+from penstock.lib import tasks
 from penstock.testing.upstream import Upstream
 
 TWO_KEYS = """
   other: {secret: sk-other}
+"""
+LIMITED = """
+  limited: {secret: sk-limited, limits: {requests: 60/min}}
 """
 
 
@@ -264,3 +270,51 @@ async def test_what_is_deleted_while_it_is_made_stays_deleted() -> None:
         await asyncio.sleep(0.05)  # its task ends after it was counted
         with pytest.raises(openai.NotFoundError):
             await client.responses.retrieve(made.id)
+
+
+async def test_a_request_id_is_no_response_id() -> None:
+    """Clients say the first: twice, or as it was of another's request."""
+    async with door() as (_, _, gate):
+        asked = {"model": "m", "input": "hello"}
+        made = (await gate.post("/v1/responses", asked, headers={"x-request-id": "trace-1"})).json
+        again = (await gate.post("/v1/responses", asked, headers={"x-request-id": "trace-1"})).json
+        assert made["id"] != again["id"]
+        assert made["output"][0]["id"] != again["output"][0]["id"]
+        other = {"authorization": "Bearer sk-other"}
+        for body in (asked, {**asked, "background": True}):
+            headers = {**other, "x-request-id": made["id"].replace("resp_", "req_")}
+            assert (await gate.post("/v1/responses", body, headers=headers)).status == 200
+        for one in (made, again):
+            assert (await gate.get(f"/v1/responses/{one['id']}")).json == one
+
+
+async def test_a_background_request_that_must_wait_for_the_ledger_costs_nothing_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_there, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def reserve(*_: Any) -> None:
+        is_there.set()
+        await may_go_on.wait()
+
+    monkeypatch.setattr(Reservations, "reserve", reserve)
+    looks = 0
+
+    def find(store: Store, owner: str, wanted: str) -> Kept | None:
+        nonlocal looks
+        looks += 1
+        return None
+
+    async with Upstream() as up, gateway(remote(up.url, LIMITED)) as gate:
+        asked = {"model": "m", "input": "hello", "background": True}
+        headers = {"authorization": "Bearer sk-limited"}
+        running: tasks.Tasks = set()
+        answer = tasks.spawn(running, gate.post("/v1/responses", asked, headers=headers), "background")
+        await is_there.wait()
+        monkeypatch.setattr(Store, "find", find)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        monkeypatch.undo()
+        may_go_on.set()
+        assert (await answer).json["status"] == "in_progress"
+        assert looks == 0

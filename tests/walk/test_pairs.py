@@ -371,6 +371,10 @@ async def test_who_signs_out_at_one_is_out_at_the_other() -> None:
         doors[0].end(Session("id", "sso", 2e9, Said("ann")))
         await until(lambda: doors[1]._ended)
         assert doors[1]._ended == doors[0]._ended == {"id": 2e9}
+        late: Any = Logins(None, None, SystemClock(), b"s" * 32)  # type: ignore[arg-type]
+        late.join(parts[0])  # of a worker that was started again
+        await late.catch_up()
+        assert late._ended == {"id": 2e9}
 
 
 async def test_an_alert_is_told_by_one() -> None:

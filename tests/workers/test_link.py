@@ -25,6 +25,7 @@ from penstock.workers.messages import (
     Stop,
     Suspect,
     Tell,
+    Took,
     decode,
     encode,
 )
@@ -34,6 +35,7 @@ ALL: tuple[Any_, ...] = (
     Begin(1, 2, b"work"),
     Accepting(),
     Stop(),
+    Took("server: {port: 1}"),
     Engines(
         (Engine("p", "e", "s", (REPLICA,), Fetching("a", 1, None, ""), "", False, "x", 2.0, ""),), 1.0, 3
     ),

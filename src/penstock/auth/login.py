@@ -41,6 +41,7 @@ _FORM: Final = (("content-type", "application/x-www-form-urlencoded"), ("accept"
 
 _encode_ended = msgspec.msgpack.Encoder().encode
 _decode_ended = msgspec.msgpack.Decoder(tuple[str, float]).decode
+_decode_all = msgspec.msgpack.Decoder(list[tuple[str, float]]).decode
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -90,6 +91,16 @@ class Logins:
         """Of several processes, of which this is one."""
         self._others = others
         others.hears(SUBJECT, lambda body: self._end(*_decode_ended(body)))
+        others.answers(SUBJECT, self._answer)
+
+    async def catch_up(self) -> None:
+        """What has ended before this process began, as far as others of the server know."""
+        for body in await self._others.ask(SUBJECT, b"") if self._others is not None else ():
+            for id_, expires_s in _decode_all(body):
+                self._end(id_, expires_s)
+
+    async def _answer(self, body: bytes) -> bytes:  # noqa: ARG002 - there is one question
+        return _encode_ended([*self._ended.items()])
 
     async def begin(self, issuer: Issuer, redirect_url: str, after: str) -> Begun:
         """Raises IdentityUnavailable."""

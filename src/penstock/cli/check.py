@@ -110,7 +110,8 @@ def _data_dir_source(flag: Path | None) -> str:
 
 
 def leaves(value: Any, path: str = "", *, is_secret: bool = False) -> Iterator[tuple[str, Any, bool]]:
-    from penstock.config.schema import Rates, secret_fields, units
+    from penstock.config.fields import secret_fields, units
+    from penstock.config.schema import Rates
     from penstock.config.units import FORMATS
 
     match value:

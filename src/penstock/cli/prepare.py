@@ -1,14 +1,14 @@
 """From flags to a snapshot: what `up`, `serve` and `check` have in common.
 
-        adopts providers   mints a key
-up      yes                always; it may use everything
-serve   no                 on loopback, when the file has no keys
+        adopts providers   mints a key                               workers
+up      yes                always; it may use everything             one, whatever the file says
+serve   no                 on loopback, when the file has no keys    as the file says
 """
 
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from penstock.cli import minted
@@ -42,7 +42,10 @@ class Prepared:
 def prepare(flags: Flags, *, is_up: bool, is_dry: bool = False) -> Prepared:
     """Raises ConfigError and InvalidRequest. `is_dry` touches no disk: nothing will be served with it."""
     found = adopt(os.environ, ollama=ollama_answers()) if is_up else {}
+    flags = replace(flags, workers=1) if is_up else flags
     loaded = load(flags, adopted=found)
+    if is_up:
+        loaded = replace(loaded, sources={**loaded.sources, "server.workers": "penstock up"})
     found = {name: row for name, row in found.items() if name not in loaded.settings.providers}
     mints = is_up or (not loaded.settings.keys and is_loopback(loaded.settings.server.host))
     secret = b"dry run" if is_dry or loaded.settings.server.secret else minted.secret(loaded.data_dir)

@@ -14,9 +14,10 @@ from typing import Any, Final, get_args
 import msgspec
 
 from penstock.config.errors import ConfigError, Problem
+from penstock.config.fields import LogLevel
 from penstock.config.problems import problems
 from penstock.config.reader import read
-from penstock.config.schema import MAX_WORKERS, Deployment, LogLevel, Settings
+from penstock.config.schema import MAX_WORKERS, Deployment, Settings
 from penstock.types.store import SQLITE, is_store_url
 
 DEFAULT_FILE: Final = "penstock.yaml"
@@ -58,6 +59,7 @@ class Loaded:
     sources: Mapping[str, str] = field(default_factory=dict)  # setting -> where it was said
     lines: Mapping[str, int] = field(default_factory=dict)
     path: Path | None = None  # of the file
+    text: str | None = None  # of the file
 
     @property
     def store_url(self) -> str:
@@ -81,15 +83,21 @@ def load_text(
     return _read(text, os.environ if env is None else env, origin, adopted)[0]
 
 
-def load(flags: Flags, *, env: Mapping[str, str] | None = None, adopted: Iterable[str] = ()) -> Loaded:
-    """Raises ConfigError."""
+def load(
+    flags: Flags,
+    *,
+    env: Mapping[str, str] | None = None,
+    adopted: Iterable[str] = (),
+    text: str | None = None,
+) -> Loaded:
+    """Raises ConfigError. text: what the file held, instead of what it holds."""
     variables = os.environ if env is None else env
     path = _file(flags, variables)
     settings, origin, lines = Settings(), "built-in defaults", dict[str, int]()
     if path is not None:
         origin = str(path)
         try:
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8") if text is None else text
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
             raise ConfigError([Problem("", f"cannot be read: {reason}")], origin) from exc
@@ -97,7 +105,7 @@ def load(flags: Flags, *, env: Mapping[str, str] | None = None, adopted: Iterabl
     sources = {where: f"{origin}:{line}" for where, line in lines.items() if where}
     settings = _override(settings, flags, variables, sources)
     data_dir = flags.data_dir or Path(variables.get("PENSTOCK_DATA_DIR") or DEFAULT_DATA_DIR)
-    return Loaded(settings, origin, data_dir.expanduser(), sources, lines, path)
+    return Loaded(settings, origin, data_dir.expanduser(), sources, lines, path, text)
 
 
 def _file(flags: Flags, env: Mapping[str, str]) -> Path | None:

@@ -24,7 +24,8 @@ import yaml
 from msgspec import inspect
 
 from penstock.config.errors import Problem
-from penstock.config.schema import LATER, LATER_VALUES, REGISTRIES, Settings
+from penstock.config.fields import REGISTRIES
+from penstock.config.schema import LATER, LATER_VALUES, Settings
 from penstock.config.units import (
     format_rate,
     parse_amount,
@@ -135,11 +136,7 @@ class _Walk:
     def value(self, node: yaml.Node, kind: inspect.Type, path: str) -> Any:
         """Raises _Wrong after noting why."""
         self.lines.setdefault(path, node.start_mark.line + 1)
-        self._nodes += 1
-        if self._nodes > self._most_nodes:
-            if self._nodes == self._most_nodes + 1:
-                self._note(node, path, "the file is too large, or its aliases nest without end")
-            raise _Wrong
+        self._count(node, path)
         extra: dict[str, Any] = {}
         while isinstance(kind, inspect.Metadata):
             extra |= kind.extra or {}
@@ -167,6 +164,15 @@ class _Walk:
             case inspect.IntType() | inspect.FloatType():
                 return self._number(node, kind, path)
         raise AssertionError(f"the schema uses {kind}, which the reader does not know")
+
+    def _count(self, node: yaml.Node, path: str, nodes: int = 1) -> None:
+        """Raises _Wrong once they are too many."""
+        is_first = self._nodes <= self._most_nodes
+        self._nodes += nodes
+        if self._nodes > self._most_nodes:
+            if is_first:
+                self._note(node, path, "the file is too large, or its aliases nest without end")
+            raise _Wrong
 
     def _struct(self, node: yaml.Node, kind: inspect.StructType, path: str) -> Any:
         fields = {one.encode_name: one for one in kind.fields}
@@ -355,7 +361,7 @@ class _Walk:
         merged: list[tuple[yaml.Node, yaml.Node]] = []
         for key_node, value_node in node.value:
             if key_node.tag == f"{_TAG}merge":
-                merged += _merged(value_node)
+                merged += self._merged(value_node, path, ())
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 self._note(key_node, path, "a key must be text")
@@ -372,14 +378,26 @@ class _Walk:
                 seen.add(key)
                 yield key, key_node, value_node
 
+    def _merged(
+        self, node: yaml.Node, path: str, within: tuple[yaml.Node, ...]
+    ) -> list[tuple[yaml.Node, yaml.Node]]:
+        """What `<<` puts in: what comes first wins. `within`: the nodes that led here."""
+        if node in within:
+            self._note(node, path, "`<<` leads back to itself")
+            return []
+        within = (*within, node)
+        if isinstance(node, yaml.SequenceNode):
+            return [pair for item in node.value for pair in self._merged(item, path, within)]
+        if not isinstance(node, yaml.MappingNode):
+            self._note(node, path, f"`<<` takes a mapping, or a list of them, not {_shown(node)}")
+            return []
+        own = [pair for pair in node.value if pair[0].tag != f"{_TAG}merge"]
+        inner = [value for key, value in node.value if key.tag == f"{_TAG}merge"]
+        self._count(node, path, len(node.value))
+        return own + [pair for value in inner for pair in self._merged(value, path, within)]
+
     def _note(self, node: yaml.Node, path: str, message: str) -> None:
         self.problems.append(Problem(path, message, node.start_mark.line + 1))
-
-
-def _merged(node: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
-    if isinstance(node, yaml.SequenceNode):
-        return [pair for item in node.value for pair in _merged(item)]
-    return list(node.value) if isinstance(node, yaml.MappingNode) else []
 
 
 def _unknown(where: str, key: str, allowed: list[str]) -> str:

@@ -1,8 +1,8 @@
 """One of all processes that share a database does what one is enough for: whoever holds the lease `control`.
 
-The holder renews it three times within its length. One that cannot (the store does not answer, or somebody
-else has it) stops what it does at once, at the latest when the lease would have run out; the next who asks
-goes on. Who is stopped properly gives it back, so nobody waits for it to run out.
+The holder renews it three times within its length. One that cannot (the store fails or is silent, or somebody
+else has it) stops what it does, at the latest when the lease would have run out; the next who asks goes on.
+Who is stopped properly gives it back, so nobody waits for it to run out.
 """
 
 import asyncio
@@ -36,9 +36,11 @@ async def lead(store: Store, work: Callable[[], Awaitable[None]], *, ttl_s: floa
         try:
             await _while_held(store, lease, work, ttl_s)
         finally:
-            with contextlib.suppress(StoreUnavailable):
-                await store.release_lease(lease)
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(ttl_s / 3):
+                    await store.release_lease(lease)
         _log.info("this process leads no more", holder=holder)
+        await asyncio.sleep(ttl_s * 2 / 3)  # longer than others wait between two questions: it is their turn
 
 
 async def _while_held(
@@ -49,7 +51,7 @@ async def _while_held(
     try:
         while not working.done():
             await asyncio.wait({working}, timeout=ttl_s / 3)
-            held = await _asked(store.renew_lease(lease, ttl_s))
+            held = await _asked(store.renew_lease(lease, ttl_s), within_s=ttl_s / 3)
             if held is None:
                 return
             lease = held
@@ -62,9 +64,13 @@ async def _run(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-async def _asked(question: Awaitable[StoreLease | None]) -> StoreLease | None:
+async def _asked(
+    question: Awaitable[StoreLease | None], *, within_s: float | None = None
+) -> StoreLease | None:
     try:
-        return await question
-    except StoreUnavailable as exc:
-        _log.warning("nobody knows who leads, as the store does not answer", reason=exc.message)
+        async with asyncio.timeout(within_s):
+            return await question
+    except (StoreUnavailable, TimeoutError) as exc:
+        reason = str(exc) or f"no answer within {within_s:g} s"
+        _log.warning("nobody knows who leads, as the store does not answer", reason=reason)
         return None

@@ -6,14 +6,16 @@
     a webhook changed                likewise
     a stored route changed           all is compiled anew, in a thread
     the file changed, or SIGHUP      it is read and compiled in a thread
-    ... and it is wrong              what runs goes on; the log and `view` say what is wrong
+    ... and it is wrong, or gone     what runs goes on; the log and `view` say what is wrong
     ... and it needs a restart       likewise (restart.py)
+    a file that it names is wrong    likewise; what else is new in the store is taken
     the store does not answer        what runs goes on; it is asked again
 
 A new Snapshot is set by one assignment: a request that runs keeps the one it began with.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -65,11 +67,13 @@ class Reload:
         self._store = store
         self._rows = Rows(store, Around(settings.limits.on_store_failure, claims_of_teams(settings)))
         self._take: Take = _nobody
+        self._tell: Callable[[str], None] = _nobody
         self._clock = clock
         self._core: Snapshot | None = None  # with the file's keys alone
         self._policy = Policy()  # of `_core`, with the teams and users of the store
         self._since = 0
         self._trouble: Trouble | None = None
+        self._waiting: Trouble | None = None  # why stored routes are not what runs
         self._needs_restart: tuple[str, ...] = ()
         self._left_out: tuple[LeftOut, ...] = ()
         self._is_asked = asyncio.Event()
@@ -92,6 +96,10 @@ class Reload:
         async with asyncio.TaskGroup() as group:
             tasks.spawn(group, self._follow_store(), "changes in the store")
             tasks.spawn(group, self._watch_file(), "changes of the file")
+
+    def tells(self, hear: Callable[[str], None]) -> None:
+        """`hear` gets the text of each file that is taken."""
+        self._tell = hear
 
     def again(self) -> None:
         """Reads the file again, though it looks as before (SIGHUP)."""
@@ -195,18 +203,33 @@ class Reload:
         """Raises StoreUnavailable."""
         async with self._compiling:
             news = await self._rows.follow()
-            if news.has_routes:
-                await self._recompile(self._settings)  # of settings that run: their routes alone may be wrong
-            if (news.has_teams or news.has_routes) and self._core is not None:
+            has_routes = news.has_routes or self._waiting is not None
+            if has_routes:
+                await self._take_routes()
+            if (news.has_teams or has_routes) and self._core is not None:
                 self._policy = with_teams(self._core.identity, self._rows.around)
-            if news != News() and self._core is not None:
+            if (has_routes or news != News()) and self._core is not None:
                 self._take(self._whole(self._core), news.ended)
+
+    async def _take_routes(self) -> None:
+        """What is wrong with a file that the settings name (a certificate, prices) must not hold up the rest:
+        a key that was revoked in the same moment is revoked.
+        """
+        try:
+            await self._recompile(self._settings)
+        except ConfigError as exc:
+            self._refuse(exc.lines())
+            self._waiting = self._trouble
+        else:
+            if self._trouble is self._waiting:
+                self._trouble = None
+            self._waiting = None
 
     # -- the file
 
     async def _watch_file(self) -> None:
         taken = seen = await asyncio.to_thread(self._source.stamp)
-        await self._take_file(is_first=True)  # it may have changed since it was read for the start
+        is_first = True  # it may have changed since it was read for the start
         while True:
             is_asked = False
             try:
@@ -216,9 +239,13 @@ class Reload:
                 pass
             self._is_asked.clear()
             before, seen = seen, await asyncio.to_thread(self._source.stamp)
-            if is_asked or (seen != taken and seen == before):
+            if is_asked or ((is_first or seen != taken) and seen == before):
                 taken = seen
-                await self._take_file()
+                await self._take_file(is_first=is_first and not is_asked)
+                is_first = False
+            if self._rows.is_torn:  # nothing need change in the store for them to be read again
+                with contextlib.suppress(StoreUnavailable):
+                    await self.take_rows()
 
     async def _take_file(self, *, is_first: bool = False) -> None:
         try:
@@ -235,6 +262,8 @@ class Reload:
         else:
             if not self._needs_restart:
                 _log.info("configuration taken", origin=self._source.origin)
+                if loaded.text is not None:
+                    self._tell(loaded.text)
 
     async def _compile(self, settings: Settings, *, from_file: bool = False) -> None:
         """Raises ConfigError; then nothing has changed."""
@@ -242,26 +271,29 @@ class Reload:
             old_keys, old_teams = set(self._settings.keys), self._settings.teams
             if not await self._recompile(settings, is_new=from_file) or self._core is None:
                 return
+            self._trouble = self._waiting = None
+            ended = old_keys - set(settings.keys)
             if settings.teams != old_teams:
-                await self._take_teams(settings)
-            self._trouble = None
+                ended |= await self._take_teams(settings)
             self._policy = with_teams(self._core.identity, self._rows.around)
-            self._take(
-                self._whole(self._core),
-                old_keys - set(settings.keys),
-            )
+            self._take(self._whole(self._core), ended)
 
     def _whole(self, core: Snapshot) -> Snapshot:
         return with_rows(core, self._rows.keys, self._rows.hooks.values(), self._policy)
 
-    async def _take_teams(self, settings: Settings) -> None:
-        """Keys of the store may be of the file's teams."""
+    async def _take_teams(self, settings: Settings) -> set[str]:
+        """Keys of the store may be of the file's teams. The keys that were found to be good no more."""
         self._rows.around.file_teams = claims_of_teams(settings)
+        self._rows.distrust()
+        routes = self._rows.routes
         try:
-            await self._rows.load()
+            news = await self._rows.follow()
         except StoreUnavailable as exc:
-            self._rows.distrust()
             _log.error("keys of the store keep the limits of before until it answers", reason=exc.message)
+            return set()
+        if self._rows.routes != routes:  # written since: nobody else will hear of it
+            await self._take_routes()
+        return news.ended
 
     async def _recompile(self, settings: Settings, *, is_new: bool = False) -> bool:
         """Whether these settings are what runs now."""
@@ -290,5 +322,5 @@ class Reload:
         _log.error("the new configuration is not taken; the old one runs on", problems=problems)
 
 
-def _nobody(snapshot: Snapshot, ended: Collection[str]) -> None:
-    """Until `start`."""
+def _nobody(*_: object) -> None:
+    """Until somebody wants to hear of it."""

@@ -1,8 +1,8 @@
 """What a running server cannot take from a new file. Pure.
 
-Where it listens, how keys are hashed and where the store is are fixed when it starts; engines are started and
-stopped with it. A file that changes any of that is not taken at all: half of it would be neither the old nor
-the new.
+Where and how it listens, how keys are hashed and where the store is are fixed when it starts; engines are
+started and stopped with it. A file that changes any of that is not taken at all: half of it would be neither
+the old nor the new.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from penstock.config.schema import Settings
 from penstock.types.deployment import Pool
 
-_FIXED = ("host", "port", "workers", "secret", "media_hosts")  # of `server`
+_FIXED = ("host", "port", "workers", "secret", "tls", "media_hosts")  # of `server`
 
 
 def needs_restart(

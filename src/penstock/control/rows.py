@@ -55,7 +55,7 @@ class Rows:
         self._hashes: dict[str, tuple[bytes, ...]] = {}  # of the keys that are good, by id
         self._members: dict[str, tuple[str, str]] = {}  # id of a membership -> user and team
         self._wrong: dict[str, LeftOut] = {}  # by path
-        self._is_torn = False  # a `follow` did not come to its end
+        self.is_torn = False  # a `follow` did not come to its end, or `distrust`
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -89,12 +89,12 @@ class Rows:
                 break
         self._members = members
         self.revision, self.keys, self.routes, self.around = revision, keys, routes, around
-        self._hashes, self._wrong, self._is_torn, self.hooks = hashes, wrong, False, hooks
+        self._hashes, self._wrong, self.is_torn, self.hooks = hashes, wrong, False, hooks
 
     async def follow(self) -> News:
         """Raises StoreUnavailable; then all of it is found again the next time."""
         revision = await self._store.revision()
-        paths = None if self._is_torn else await self._changed()
+        paths = None if self.is_torn else await self._changed()
         if paths is None:
             before = set(self._hashes)
             await self.load()
@@ -109,7 +109,7 @@ class Rows:
         for path in paths:
             table, _, id_ = path.partition("/")
             named.setdefault(table, set()).add(id_)
-        self._is_torn = True
+        self.is_torn = True
         changed = {id_: await self._get(Key, id_) for id_ in named.get("keys", ())}
         for table, (kind, field) in _NEIGHBOURS.items():
             for id_ in named.get(table, ()):
@@ -139,7 +139,7 @@ class Rows:
             if webhook is not None and (hook := hook_of(webhook)) is not None:
                 self.hooks[id_] = hook
         self.revision = revision
-        self._is_torn = False
+        self.is_torn = False
         return news
 
     def key(self, id_: str) -> VirtualKey | None:
@@ -149,7 +149,7 @@ class Rows:
 
     def distrust(self) -> None:
         """All is read again at the next `follow`."""
-        self._is_torn = True
+        self.is_torn = True
 
     def _take(self, id_: str, row: Key | None, news: News) -> None:
         pairs = _keys(row, self.around, self._wrong) if row is not None else ()

@@ -1,7 +1,7 @@
 """Where the configuration comes from: what was said at the start, and a file that may change."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,9 +51,14 @@ class Source:
             return None
         return Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
-    def read(self) -> Loaded:
-        """What the file, the environment and the command line say now. Raises ConfigError."""
-        return load(self.flags, adopted=self.adopted)
+    def read(self, text: str | None = None) -> Loaded:
+        """What the file, the environment and the command line say now. Raises ConfigError.
+
+        A file that was found by its usual name and is gone is a mistake: no defaults take its place.
+        text: what the file held, instead of what it holds.
+        """
+        flags = replace(self.flags, config=self.path or self.flags.config)
+        return load(flags, adopted=self.adopted, text=text)
 
     def whole(self, settings: Settings) -> Settings:
         """With the adopted providers."""

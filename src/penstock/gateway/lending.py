@@ -13,7 +13,7 @@ Nothing is copied for longer than a request, so nothing is stale. With a process
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -26,6 +26,7 @@ JSON = dict[str, Any]
 SUBJECT = "responses"
 FOLLOW_S = 10.0  # how long a question for events waits for one
 _MAX_WANTED = 1000
+_MAX_NAME = 256  # characters: what is longer is no id of ours or of a vendor's, and not asked of everybody
 
 
 class Wanted(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -135,7 +136,9 @@ class Lending:
         items = [name for name in items if self._store.item(owner, name) is None]
         lent = Lent()
         if responses or items:
-            for answer in await self._others.ask(SUBJECT, _encode(Wanted(owner, responses, items))):
+            wanted = _encode(Wanted(owner, responses, items))
+            is_one = len(responses) + len(items) == 1
+            for answer in await self._others.ask(SUBJECT, wanted, one_knows=is_one):
                 found = _found(answer)
                 mirrors = [Mirror(owner, one) for one in found.responses]
                 lent.responses |= {one.response["id"]: one for one in mirrors}
@@ -149,12 +152,13 @@ class Lending:
     async def cancel(self, mirror: Mirror) -> JSON | None:
         """As it is now; None: whoever kept it is gone."""
         asked = Cancel(mirror.owner, mirror.response["id"])
-        answers = await self._others.ask(SUBJECT, _encode(asked))
+        answers = await self._others.ask(SUBJECT, _encode(asked), one_knows=True)
         response: JSON | None = _json(answers[0]) if answers else None
         return response
 
     async def delete(self, mirror: Mirror) -> None:
-        await self._others.ask(SUBJECT, _encode(Delete(mirror.owner, mirror.response["id"])))
+        asked = Delete(mirror.owner, mirror.response["id"])
+        await self._others.ask(SUBJECT, _encode(asked), one_knows=True)
 
     @contextlib.asynccontextmanager
     async def followed(self, mirror: Mirror, interrupted: Callable[[Kept], None]) -> AsyncIterator[None]:
@@ -170,7 +174,7 @@ class Lending:
     async def _follow(self, mirror: Mirror, interrupted: Callable[[Kept], None]) -> None:
         while not mirror.is_over:
             asked = Events(mirror.owner, mirror.response["id"], len(mirror.events))
-            answers = await self._others.ask(SUBJECT, _encode(asked), FOLLOW_S * 2)
+            answers = await self._others.ask(SUBJECT, _encode(asked), FOLLOW_S * 2, one_knows=True)
             if answers:
                 mirror.take(_more(answers[0]))
             else:
@@ -194,6 +198,7 @@ class Lending:
                     kept.is_deleted = True
                     self._stop(kept)
                     self._store.drop(name)
+                    return b""
         return None
 
     def _lend(self, wanted: Wanted) -> bytes | None:
@@ -222,6 +227,10 @@ def wanted_by(body: JSON) -> tuple[list[str], list[str]]:
     items = [
         item["id"]
         for item in (given if isinstance(given, list) else ())
-        if isinstance(item, dict) and item.get("type") == "item_reference" and isinstance(item.get("id"), str)
+        if isinstance(item, dict) and item.get("type") == "item_reference" and _is_name(item.get("id"))
     ]
-    return [earlier] if isinstance(earlier, str) else [], items[:_MAX_WANTED]
+    return [earlier] if _is_name(earlier) else [], items[:_MAX_WANTED]
+
+
+def _is_name(said: object) -> TypeGuard[str]:
+    return isinstance(said, str) and len(said) <= _MAX_NAME

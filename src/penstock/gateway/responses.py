@@ -24,7 +24,7 @@ import msgspec
 from penstock.config.snapshot import Snapshot
 from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
-from penstock.gateway.detached import Detached, detached
+from penstock.gateway.detached import detached
 from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
 from penstock.gateway.kept import Kept, Store
 from penstock.gateway.lending import Lending, Lent, Mirror
@@ -34,7 +34,7 @@ from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.lib.sse import SSESplitter
 from penstock.protocols import responses
-from penstock.protocols.responses_encoder import ResponsesEncoder, response_id
+from penstock.protocols.responses_encoder import ResponsesEncoder
 from penstock.types.call import Call
 from penstock.types.errors import (
     InvalidRequest,
@@ -106,12 +106,19 @@ class Create(Plain):
     operation: Operation = "chat"
     budget_status = responses.CREATE.budget_status
 
-    def __init__(self, store: Store, local: Store | None = None, lent: Lent | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        local: Store | None = None,
+        lent: Lent | None = None,
+        begun: asyncio.Future[Kept] | None = None,
+    ) -> None:
         """`local`: of one connection, which may go on from responses that are not stored; `lent`: by other
-        processes, for one request.
+        processes, for one request; `begun` hears of a background response once it is kept.
         """
         self._store = store
         self._local = local
+        self._begun = begun
         self.lent = lent if lent is not None else Lent()
         self.decode = responses.CREATE.decode
         self.error_body = responses.CREATE.error_body
@@ -130,6 +137,8 @@ class Create(Plain):
         kept = Kept(owner, encoder.response, items, is_background=request.body.get("background") is True)
         if kept.is_background:
             store.keep(kept)
+            if self._begun is not None:
+                self._begun.set_result(kept)
         return Recorder(encoder, kept, store)
 
     def _recall(self, owner: str, body: JSON) -> list[JSON]:
@@ -186,18 +195,20 @@ class Responses:
 
     async def create(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
         """A background response begins here and goes on alone; any other is a request like all."""
-        begins, inbound = await self._read(exchange, snapshot, deps)
-        if begins is None:
+        body, lent = await self._read(exchange, snapshot, deps)
+        if body is None:
+            inbound = self.inbound if lent is None else Create(self.store, lent=lent)
             await pipeline.run(exchange, inbound, snapshot, deps)
             return
-        owner, body = begins
+        begun: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
+        inbound = Create(self.store, lent=lent, begun=begun)
         follows = body.get("stream") is True
         sink = _Background()
         run = detached(exchange, _encode({**body, "stream": True}), sink)
         task = tasks.spawn(self._running, pipeline.run(run, inbound, snapshot, deps), f"background {run.id}")
         run.task = task
-        kept = await self._begun(owner, run, sink, task)
-        if kept is None:  # it was refused
+        await asyncio.wait((task, begun), return_when=asyncio.FIRST_COMPLETED)
+        if not begun.done():  # it was refused
             if sink.status:
                 await exchange.send(sink.status, sink.body, _json_lines(exchange))
                 return
@@ -206,6 +217,7 @@ class Responses:
             )
             await send_error(exchange, error, self.inbound.error_body(error, exchange.id))
             return
+        kept = begun.result()
         kept.run = run
         task.add_done_callback(lambda _: self._finished(kept, sink))
         if follows:
@@ -215,8 +227,8 @@ class Responses:
 
     async def _read(
         self, exchange: Exchange, snapshot: Snapshot, deps: Deps
-    ) -> tuple[tuple[str, JSON] | None, Create]:
-        """Whose it is, and the body when it says `background`.
+    ) -> tuple[JSON | None, Lent | None]:
+        """The body when it says `background`; and what others lend for it.
 
         Else the body is put back, and the walk finds whatever is wrong.
         """
@@ -224,38 +236,24 @@ class Responses:
             owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
             raw = await exchange.read_body(snapshot.body_limit_bytes)
         except (PenstockError, ClientLeft):
-            return None, self.inbound
+            return None, None
         exchange.unread(raw)
         refers = self._lending is not None and (
             b'"previous_response_id"' in raw or b'"item_reference"' in raw
         )
         if not refers and b'"background"' not in raw:
-            return None, self.inbound
+            return None, None
         try:
             body = _decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None, self.inbound
+            return None, None
         if not isinstance(body, dict):
-            return None, self.inbound
-        inbound = self.inbound
+            return None, None
+        lent = None
         if refers and self._lending is not None:
-            inbound = Create(self.store, lent=await self._lending.lent(owner, body))
-        if body.get("background") is not True or body.get("store") is False:
-            return None, inbound
-        return (owner, body), inbound
-
-    async def _begun(
-        self, owner: str, run: Detached, sink: "_Background", task: asyncio.Task[None]
-    ) -> Kept | None:
-        """The response once it is kept; None when the request was refused before."""
-        name = response_id(Call(run.id, run.path, "chat", 0.0, 0))
-        while True:
-            kept = self.store.find(owner, name)
-            if kept is not None:
-                return kept
-            if sink.status or task.done():
-                return None
-            await asyncio.sleep(0)
+            lent = await self._lending.lent(owner, body)
+        is_background = body.get("background") is True and body.get("store") is not False
+        return body if is_background else None, lent
 
     def _finished(self, kept: Kept, sink: "_Background") -> None:
         """Its task has ended: an error before the first event was told to nobody yet."""

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from penstock.dialects.responses import unbound
+from penstock.lib.ids import new_id
 from penstock.protocols.responses_lift import SIGNED
 from penstock.types.call import Call
 from penstock.types.conversation import seal
@@ -68,9 +69,10 @@ class ResponsesEncoder(SSE):
         self._usage: Usage | None = None
         self._raw_usage: JSON | None = None  # as a target of this dialect wrote it
         self._finish: str | None = None
-        self._items = Items(call.id.removeprefix("req_"))
+        name = new_id("")  # not the call's: clients may say its id, twice, or that of another's call
+        self._items = Items(name)
         self._status = ""  # of a target's own terminal event
-        self.response = blank_response(request, call)
+        self.response = blank_response(request, call, f"resp_{name}")
 
     # -- streamed
 
@@ -416,17 +418,13 @@ _WRITE: dict[type, Callable[[Items, Any, list[JSON]], None]] = {
 }
 
 
-def response_id(call: Call) -> str:
-    return "resp_" + call.id.removeprefix("req_")
-
-
-def blank_response(request: ChatRequest, call: Call) -> JSON:
+def blank_response(request: ChatRequest, call: Call, name: str) -> JSON:
     """A response in progress, with what the request said."""
     body = request.body
     reasoning = body.get("reasoning") or {}
     text = body.get("text") or {}
     return {
-        "id": response_id(call),
+        "id": name,
         "object": "response",
         "created_at": call.created,
         "status": "in_progress",

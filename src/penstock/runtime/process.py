@@ -24,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.lib import tasks
+from penstock.lib import exits, tasks
 from penstock.types.deployment import Command
 
 KEY_VARIABLE = "PENSTOCK_ENGINE_KEY"
@@ -167,11 +167,7 @@ class Process:
         code = self._child.returncode
         if code is None:
             return "still running"
-        if code < 0:
-            name = signal.Signals(-code).name
-            how = f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-        else:
-            how = f"exited with status {code}"
+        how = exits.ending(code) + (" (out of memory?)" if code == -signal.SIGKILL else "")
         return f"{how}; its last words: {self.log[-1]}" if self.log else how
 
     def _signal(self, number: signal.Signals) -> None:

@@ -47,6 +47,7 @@ the supervisor:
     penstock_workers                         - (gateway processes that are to answer)
     penstock_workers_ready                   - (those that do)
     penstock_worker_restarts_total           -
+    penstock_worker_hangs_total              - (killed because they hung; they are among the restarts)
 """
 
 import asyncio

@@ -16,8 +16,13 @@ class Others(Protocol):
         """Which of them this process is."""
         ...
 
-    async def ask(self, subject: str, body: bytes, wait_s: float = 5.0) -> list[bytes]:
-        """What the other processes answered within that time. Who has nothing to say is not in it."""
+    async def ask(
+        self, subject: str, body: bytes, wait_s: float = 5.0, *, one_knows: bool = False
+    ) -> list[bytes]:
+        """What the other processes answered within that time. Who has nothing to say is not in it.
+
+        one_knows: nobody is waited for once there is an answer.
+        """
         ...
 
     def tell(self, subject: str, body: bytes) -> None:

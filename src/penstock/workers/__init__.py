@@ -5,6 +5,7 @@
     view.py        in a worker: the supervisor's engines
     part.py        in a worker: its place among the others
     crew.py        in the supervisor: worker processes, started again when they die
+    watch.py       in the supervisor: workers that hang
     hub.py         in the supervisor: what it hears from workers, and whom it tells
     sockets.py     one address for many
 

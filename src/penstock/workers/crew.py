@@ -6,6 +6,8 @@
     while none has yet                log says why
     ends later                        another life of it, after a while: 0.5 s, doubled up to 30 s, from the
                                       start again after a minute of accepting
+    hangs: it has said nothing for    is killed, and the log says so; then the same
+    half a minute (watch.py)
     has not ended `drain_s` and a     is killed
     little after it was told to stop
 
@@ -16,18 +18,18 @@ import asyncio
 import contextlib
 import itertools
 import random
-import signal
 import socket
 import sys
 
 import structlog
 
-from penstock.lib import tasks
+from penstock.lib import exits, tasks
 from penstock.lib.clock import Clock
 from penstock.runtime.replica import STABLE_S, backoff_s
+from penstock.workers import watch
 from penstock.workers.hub import Hub, Worker
 from penstock.workers.link import Link
-from penstock.workers.messages import Begin
+from penstock.workers.messages import Begin, Stop
 from penstock.workers.sockets import Address
 
 MODULE = "penstock.worker"
@@ -47,7 +49,9 @@ class Crew:
     def __init__(
         self, size: int, work: bytes, *, hub: Hub, address: Address, clock: Clock, drain_s: float
     ) -> None:
+        self.text: str | None = None  # of the configuration file that was taken last, if one was
         self.restarts = 0
+        self.hangs = 0
         self.accepting = asyncio.Event()  # all of them, for the first time
         self._size = size
         self._work = work
@@ -111,8 +115,10 @@ class Crew:
             link = worker.link = await Link.open(
                 ours, lambda message: self._hub.heard(worker, message), lambda: self._hub.left(worker)
             )
-            worker.send(Begin(number, self._size, self._work))
+            worker.send(Begin(number, self._size, self._work, self.text))
             self._hub.joined(worker)
+            if self._stopping.is_set():  # said while this one was being started
+                worker.send(Stop())
             accepted_s = await self._wait(worker, child)
         finally:
             if child is not None and child.returncode is None:
@@ -125,7 +131,7 @@ class Crew:
             else:
                 ours.close()
         lived_s = 0.0 if accepted_s is None else self._clock.monotonic() - accepted_s
-        return lived_s, _ending(child.returncode or 0)
+        return lived_s, exits.ending(child.returncode or 0)
 
     async def _wait(self, worker: Worker, child: asyncio.subprocess.Process) -> float | None:
         """Until it has ended, or is to be killed. When it began to accept."""
@@ -140,9 +146,19 @@ class Crew:
                 accepted_s = self._clock.monotonic()
                 if self.ready == self._size:
                     self.accepting.set()
-                await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
+                silence = watch.silence(worker, watch.LOOK_S, watch.SILENT_S)
+                hangs = tasks.spawn(watching, silence, "silence of a worker")
+                await asyncio.wait((ended, told, hangs), return_when=asyncio.FIRST_COMPLETED)
+                if hangs.done() and not ended.done():
+                    self.hangs += 1
+                    _log.error(
+                        "a worker hangs and is killed",
+                        worker=worker.number,
+                        pid=child.pid,
+                        silent_s=watch.SILENT_S,
+                    )
         finally:
-            for task in (ended, accepted, told):
+            for task in tuple(watching):
                 await tasks.cancel_and_wait(task)
         return accepted_s
 
@@ -164,7 +180,3 @@ async def _start(control: socket.socket, door: socket.socket) -> asyncio.subproc
         pass_fds=passed,
         stdin=asyncio.subprocess.DEVNULL,
     )
-
-
-def _ending(code: int) -> str:
-    return f"exited with status {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"

@@ -3,16 +3,17 @@
 from a worker     what follows
 ----------------  -----------------------------------------------------------------------------------
 Accepting         it is asked and told like the others
+Took              workers that are started from now on begin with it
 Suspect           the fleet asks the replica for its health; all see it as not ready
-Busy              the others hear the sum of what everybody but them has
-Ask               all others are asked; what they answer in time goes back as one
+Busy              if it changed, the others soon hear the sum of what everybody but them has
+Ask               all others are asked; what they answer in time goes back as one, or the first answer
 Tell              passed on to all others
 
 from the fleet    all workers hear of the pools, if something they see has changed
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -39,11 +40,16 @@ from penstock.workers.messages import (
     Stop,
     Suspect,
     Tell,
+    Took,
     encode,
 )
 from penstock.workers.totals import Totals
 
 PROGRESS_S = 0.5  # how often the progress of a fetch is told
+# How long news of what is busy wait for more, for each worker there is: a thousand messages a second are sent
+# at most, however many workers. To tell each of each at once would take eight cores for 64 busy workers.
+GATHER_S = 0.001
+_REST = -1  # nobody's life
 
 _log = structlog.get_logger("penstock.workers")
 
@@ -71,8 +77,10 @@ class Worker:
         self.life = life
         self.link: Link | None = None
         self.is_accepting = False
+        self.heard = 0  # messages
         self.suspects_heard = 0
         self.busy = Busy({}, {})
+        self.told = Busy({}, {})  # of the others'
         self.accepted = asyncio.Event()
 
     def send(self, message: Any_) -> None:
@@ -81,14 +89,18 @@ class Worker:
 
 
 class Hub:
-    def __init__(self, owner: Owner, totals: Totals) -> None:
+    """`took` gets the text of a configuration file that a worker has taken."""
+
+    def __init__(self, owner: Owner, totals: Totals, took: Callable[[str], None]) -> None:
         self._owner = owner
+        self._took = took
         self._totals = totals
         self._workers: dict[int, Worker] = {}  # life -> it
         self._asking: dict[int, _Asking] = {}
         self._last = 0
         self._told: tuple[Engine, ...] = ()
         self._is_due = False
+        self._is_busy_due = False
         self._running: tasks.Tasks = set()
 
     @property
@@ -99,7 +111,8 @@ class Hub:
         self._workers[worker.life] = worker
         self._told = _engines(self._owner)
         worker.send(Engines(self._told, self._owner.newest_s, 0))
-        worker.send(self._others_of(worker))
+        worker.told = self._all_busy()
+        worker.send(worker.told)
 
     def left(self, worker: Worker) -> None:
         if self._workers.pop(worker.life, None) is None:
@@ -108,7 +121,7 @@ class Hub:
         for asking in self._asking.values():
             asking.answered(worker, None)
         self._totals.died(worker.life)
-        self._tell_busy(worker)
+        self._busy_changed()
 
     def stop(self) -> None:
         for worker in self.workers:
@@ -144,22 +157,31 @@ class Hub:
     # -- workers
 
     def heard(self, worker: Worker, message: Any_) -> None:
+        worker.heard += 1
         match message:
             case Accepting():
                 worker.is_accepting = True
                 worker.accepted.set()
+            case Took():
+                self._took(message.text)
             case Suspect():
                 worker.suspects_heard = message.number
                 self._suspect(message)
                 self.fleet_changed()
+            case Busy() if message == worker.busy:
+                pass  # it is alive
             case Busy():
                 worker.busy = message
-                self._tell_busy(worker)
+                self._busy_changed()
             case Ask():
+                if message.subject == METRICS:
+                    self._totals.said(worker.life, message.body)
                 tasks.spawn(self._running, self._ask(worker, message), f"question about {message.subject}")
             case Answer():
                 if (asking := self._asking.get(message.number)) is not None:
                     asking.answered(worker, message.body)
+                    if asking.subject == METRICS and message.body is not None:
+                        self._totals.said(worker.life, message.body)
             case Tell(subject=subject, body=body) if subject == METRICS:
                 self._totals.said(worker.life, body)
             case Tell():
@@ -176,32 +198,37 @@ class Hub:
             if view.id == said.replica and view.ready_s == said.ready_s:
                 self._owner.suspect(view)
 
-    def _tell_busy(self, changed: Worker) -> None:
-        for worker in self.workers:
-            if worker is not changed and worker.link is not None and not worker.link.is_behind:
-                worker.send(self._others_of(worker))
+    def _busy_changed(self) -> None:
+        if not self._is_busy_due:
+            self._is_busy_due = True
+            asyncio.get_running_loop().call_later(GATHER_S * len(self._workers), self._tell_busy)
 
-    def _others_of(self, worker: Worker) -> Busy:
+    def _tell_busy(self) -> None:
+        self._is_busy_due = False
+        total = self._all_busy()
+        for worker in self.workers:
+            others = _without(worker.busy, total)
+            if others != worker.told and worker.link is not None and not worker.link.is_behind:
+                worker.told = others
+                worker.send(others)
+
+    def _all_busy(self) -> Busy:
         load: dict[str, tuple[int, int]] = {}
         held: dict[str, int] = {}
-        for other in self.workers:
-            if other is worker:
-                continue
-            for replica, (calls, tokens) in other.busy.load.items():
+        for worker in self.workers:
+            for replica, (calls, tokens) in worker.busy.load.items():
                 known = load.get(replica, (0, 0))
                 load[replica] = known[0] + calls, known[1] + tokens
-            for replica, requests in other.busy.held.items():
+            for replica, requests in worker.busy.held.items():
                 held[replica] = held.get(replica, 0) + requests
         return Busy(load, held)
 
     async def _ask(self, worker: Worker, ask: Ask) -> None:
         is_scrape = ask.subject == METRICS
-        if is_scrape:
-            self._totals.said(worker.life, ask.body)
         others = [one for one in self.workers if one is not worker and one.is_accepting]
         self._last += 1
         number = self._last
-        asking = self._asking[number] = _Asking(others)
+        asking = self._asking[number] = _Asking(ask, others)
         for other in others:
             other.send(Ask(number, ask.subject, b"" if is_scrape else ask.body, ask.wait_s))
         try:
@@ -215,18 +242,19 @@ class Hub:
             )
         finally:
             del self._asking[number]
-        bodies = list(asking.bodies.values())
-        if is_scrape:
-            for life, body in asking.bodies.items():
-                self._totals.said(life, body)
-            bodies.append(self._totals.rest({worker.life, *asking.bodies}))
-        worker.send(Answers(ask.number, bodies))
+        answered = asking.bodies
+        if is_scrape:  # who answered and then died is in the rest
+            answered = {life: body for life, body in answered.items() if life in self._workers}
+            answered[_REST] = self._totals.rest({worker.life, *answered})
+        worker.send(Answers(ask.number, list(answered.values())))
 
 
 class _Asking:
-    """One question, until all have answered."""
+    """One question, until all have answered, or one has who knows."""
 
-    def __init__(self, asked: Sequence[Worker]) -> None:
+    def __init__(self, ask: Ask, asked: Sequence[Worker]) -> None:
+        self.subject = ask.subject
+        self._one_knows = ask.one_knows
         self.silent = {one.life: one for one in asked}
         self.bodies: dict[int, bytes] = {}
         self.done = asyncio.Event()
@@ -238,8 +266,20 @@ class _Asking:
             return
         if body is not None:
             self.bodies[worker.life] = body
-        if not self.silent:
+        if not self.silent or (self._one_knows and self.bodies):
             self.done.set()
+
+
+def _without(own: Busy, total: Busy) -> Busy:
+    load, held = dict(total.load), dict(total.held)
+    for replica, (calls, tokens) in own.load.items():
+        load[replica] = load[replica][0] - calls, load[replica][1] - tokens
+    for replica, requests in own.held.items():
+        held[replica] -= requests
+    return Busy(
+        {replica: (calls, tokens) for replica, (calls, tokens) in load.items() if calls},
+        {replica: requests for replica, requests in held.items() if requests},
+    )
 
 
 def _engines(owner: Owner) -> tuple[Engine, ...]:

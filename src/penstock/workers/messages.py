@@ -7,6 +7,7 @@ Accepting   worker       supervisor    it takes connections
 Stop        supervisor   worker        drain; a second one: do not wait
 Reread      supervisor   worker        it got SIGHUP: files are read again
 Engines     supervisor   worker        all pools, whenever something of them has changed
+Took        worker       supervisor    a new file: a worker that is started later begins with it
 Suspect     worker       supervisor    a replica could not be reached
 Busy        either       the other     what runs where: a worker's own; of all other workers together
 Ask         worker       supervisor    a question to all other workers
@@ -28,11 +29,12 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Begin(Message, frozen=True):
-    """`work`: pickled, as it holds functions."""
+    """`work`: pickled, as it holds functions. `text`: of the file that was taken last, if one was since."""
 
     number: int
     of: int
     work: bytes
+    text: str | None = None
 
 
 class Accepting(Message, frozen=True):
@@ -45,6 +47,10 @@ class Stop(Message, frozen=True):
 
 class Reread(Message, frozen=True):
     pass
+
+
+class Took(Message, frozen=True):
+    text: str
 
 
 class Replica(msgspec.Struct, frozen=True, array_like=True):
@@ -113,6 +119,7 @@ class Ask(Message, frozen=True):
     subject: str
     body: bytes
     wait_s: float
+    one_knows: bool = False  # the first answer is enough
 
 
 class Answer(Message, frozen=True):
@@ -130,7 +137,7 @@ class Tell(Message, frozen=True):
     body: bytes
 
 
-Any_ = Begin | Accepting | Stop | Reread | Engines | Suspect | Busy | Ask | Answer | Answers | Tell
+Any_ = Begin | Accepting | Stop | Reread | Took | Engines | Suspect | Busy | Ask | Answer | Answers | Tell
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Any_).decode

@@ -23,6 +23,7 @@ from penstock.workers.messages import (
     Reread,
     Stop,
     Tell,
+    Took,
 )
 from penstock.workers.view import View
 
@@ -79,13 +80,19 @@ class Part:
         if self._stop is not None:
             self._stop()
 
+    def took(self, text: str) -> None:
+        """Of a file of settings. Whoever is started later begins with it, though another is there by then."""
+        self._send(Took(text))
+
     # -- types.others.Others
 
-    async def ask(self, subject: str, body: bytes, wait_s: float = 5.0) -> list[bytes]:
+    async def ask(
+        self, subject: str, body: bytes, wait_s: float = 5.0, *, one_knows: bool = False
+    ) -> list[bytes]:
         self._last += 1
         number = self._last
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
-        self._send(Ask(number, subject, body, wait_s))
+        self._send(Ask(number, subject, body, wait_s, one_knows))
         try:
             async with asyncio.timeout(wait_s + _LATE_S):
                 bodies: list[bytes] = await answer

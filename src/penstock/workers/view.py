@@ -4,7 +4,8 @@ replicas    as the supervisor said last, less those suspected here since
 acquire     the least used, by this worker's count and what the others said of theirs; waits for news
 suspect     at once here; the supervisor asks the replica for its health and tells everybody
 release     this worker's count
-run         tells what is busy here, many times a second
+run         tells what is busy here, many times a second, and once a second though nothing changed: the
+            supervisor takes silence for a worker that hangs (watch.py)
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from penstock.types.errors import ModelLoading, PenstockError, UpstreamUnavailab
 from penstock.workers.messages import Any_, Busy, Engine, Engines, Replica, Suspect
 
 BUSY_S = 0.1
+ALIVE_S = 1.0
 NOT_TOLD = "The models are being started."
 
 
@@ -45,13 +47,14 @@ class View:
 
     async def run(self) -> None:
         """Until cancelled."""
-        said = Busy({}, {})
+        said, silent_s = Busy({}, {}), math.inf
         while True:
             busy = Busy(self._load.own(), self._held.copy())
-            if busy != said:
+            if busy != said or silent_s >= ALIVE_S:
                 self._tell(busy)
-                said = busy
+                said, silent_s = busy, 0.0
             await asyncio.sleep(BUSY_S)
+            silent_s += BUSY_S
 
     # -- what the supervisor says
 
