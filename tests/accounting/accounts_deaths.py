@@ -165,7 +165,7 @@ class Deaths:
         """In the ledger's file: used, reserved or promised, of the limits that only count."""
         found: Used = defaultdict(int)
         file = self.gateway.data / "limits.db"
-        if not file.exists():
+        if not file.exists() or not file.stat().st_size:  # nobody has asked for anything yet
             return found
         with contextlib.closing(sqlite3.connect(file)) as connection:
             if self._ledger == "memory":
