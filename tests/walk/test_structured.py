@@ -62,6 +62,18 @@ async def test_one_that_does_not_fit_is_asked_for_once_more_then_it_is_an_error(
         assert len(up.requests) == 4
 
 
+async def test_one_caller_s_schema_that_nothing_fits_takes_the_model_from_nobody() -> None:
+    async with Upstream(behaviour=call(BAD)) as up:
+        route = "routes:\n  r: {targets: [{deployment: m}], fallbacks: [other]}\n"
+        two = config(up.url).replace("keys:", f"  other: {{provider: up, model: other}}\n{route}keys:")
+        async with gateway(two) as gate:
+            for stream in (False, True) * 5:
+                asked = chat(response_format=WANTED, stream=stream) | {"model": "r"}
+                await gate.post("/v1/chat/completions", asked)
+            assert await gate.metric("penstock_deployment_down") == 0
+            assert await gate.metric("penstock_breaker_state") == 0
+
+
 async def test_a_stream_that_does_not_fit_ends_with_an_error() -> None:
     async with Upstream() as up, gateway(config(up.url)) as gate:
         for arguments, is_good in ((GOOD, True), (BAD, False)):

@@ -17,7 +17,7 @@ from penstock.gateway.batching import SHORTEST_TOTAL_S
 from penstock.gateway.deps import Deps
 from penstock.gateway.escalation import Escalation
 from penstock.gateway.health import is_credential_s
-from penstock.gateway.structured import Escalated
+from penstock.gateway.structured import Escalated, SchemaMismatch
 from penstock.gateway.upstream import Emit
 from penstock.gateway.wishes import within
 from penstock.lib.http1.connection import TIMER_SLACK_S
@@ -159,6 +159,9 @@ async def attempt(
     call.is_follower = False
     try:
         await _send(call, request, target, route=route, deps=deps, emit=emit)
+    except SchemaMismatch:  # it answered: what the caller wants of an answer may be what no model can do
+        deps.health.succeeded(breaker)
+        raise
     except PenstockError as error:
         is_sent = len(call.attempts) > before
         # one answer to a batch is one sample, not one for each of its members
