@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from gateways import KEY, Gateway, chat, gateway
 
+from penstock.gateway import pace
 from penstock.testing.upstream import Upstream
 
 FREE = {"authorization": "Bearer sk-free"}
@@ -93,6 +94,40 @@ async def test_a_timeout_is_for_all_attempts_together() -> None:
         assert answer.status in (503, 504)
         assert asyncio.get_running_loop().time() - started_s < 4  # three times 0.3 s would do, 5 s would not
         assert sum(len(up.requests) for up in ups) < 3
+
+
+async def test_a_client_s_own_hurry_takes_a_target_from_nobody() -> None:
+    async with three() as (ups, gate):
+        for up in ups:
+            up.behaviour = {"x-test-delay-headers": "0.2"}
+        for stream in (False, True) * 8:
+            asked_ = {**chat(), "stream": stream}
+            answer = await gate.post("/v1/chat/completions", asked_, headers={"x-penstock-timeout": "0.02"})
+            assert answer.status in (502, 503, 504)
+        assert await gate.metric("penstock_deployment_down") == 0
+        assert await gate.metric("penstock_breaker_state") == 0
+
+
+async def test_a_time_that_the_upstream_was_given_is_its_own_fault() -> None:
+    async with three(f"{ALL}, timeouts: {{first_token: 50ms}}") as (ups, gate):
+        for up in ups:
+            up.behaviour = {"x-test-delay-headers": "5"}
+        while not await gate.metric("penstock_deployment_down"):
+            answer = await gate.post(
+                "/v1/chat/completions", chat(stream=True), headers={"x-penstock-timeout": "20"}
+            )
+            assert answer.status in (503, 504)
+
+
+async def test_a_client_that_hurries_is_not_spared_the_least_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "WINDOW_S", 0.3)
+    async with three(f"{ALL}, timeouts: {{min_rate: 100}}") as (ups, gate):
+        for up in ups:
+            up.behaviour = {"x-test-delay-between": "0.1", "x-test-tokens": "1000"}
+        answer = await gate.post(
+            "/v1/chat/completions", chat(stream=True), headers={"x-penstock-timeout": "60"}
+        )
+        assert answer.events[-1]["error"]["code"] == "upstream_timeout"
 
 
 async def test_more_time_than_the_route_gives_is_for_keys_that_may() -> None:

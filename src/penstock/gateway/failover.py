@@ -19,7 +19,7 @@ from penstock.gateway.escalation import Escalation
 from penstock.gateway.health import is_credential_s
 from penstock.gateway.structured import Escalated, SchemaMismatch
 from penstock.gateway.upstream import Emit
-from penstock.gateway.wishes import within
+from penstock.gateway.wishes import is_over, within
 from penstock.lib.http1.connection import TIMER_SLACK_S
 from penstock.routing.failover import Step, Tried, next_step, steer
 from penstock.types.call import Call
@@ -165,7 +165,11 @@ async def attempt(
     except PenstockError as error:
         is_sent = len(call.attempts) > before
         # one answer to a batch is one sample, not one for each of its members
-        if call.is_follower or _is_a_part_s(target.deployment, error, is_sent=is_sent):
+        if (
+            call.is_follower
+            or _is_a_part_s(target.deployment, error, is_sent=is_sent)
+            or is_over(call, deps.clock.monotonic())
+        ):
             breaker.left()
         else:
             deps.health.failed(breaker, error)

@@ -30,6 +30,7 @@ from penstock.gateway.health import is_credential_s
 from penstock.gateway.pace import Pace, Splitter, has_content
 from penstock.gateway.structured import MAX_TRIES, Checked, Escalated, SchemaMismatch
 from penstock.gateway.translate import prepare, watched
+from penstock.gateway.wishes import is_over
 from penstock.lib import http1
 from penstock.lib.eventstream import BadFrame, FrameSplitter
 from penstock.lib.lines import LineSplitter
@@ -95,8 +96,9 @@ async def run(
             )
         except http1.HTTPClientError as exc:
             attempt.error = _map_transport_error(exc, deployment)
-            _note(attempt, deployment, attempt.error, deps)
-            if deployment.remote is None and isinstance(exc, http1.ConnectError | http1.ConnectionCut):
+            _note(call, attempt, deployment, attempt.error, deps)
+            is_lost = isinstance(exc, http1.ConnectError | http1.ConnectionCut)
+            if deployment.remote is None and is_lost and not is_over(call, deps.clock.monotonic()):
                 deps.fleet.suspect(replica)
                 if isinstance(exc, http1.ConnectError) and deps.clock.monotonic() < give_up_s:
                     continue  # it died a moment ago and got nothing of this request: wait for the next life
@@ -110,7 +112,7 @@ async def run(
                 raise
         except PenstockError as error:
             attempt.error = error
-            _note(attempt, deployment, error, deps)
+            _note(call, attempt, deployment, error, deps)
             if attempt.is_told or not _may_use_another(call, deployment, error, deps):
                 raise
         else:
@@ -136,8 +138,10 @@ def _in_turn(call: Call, deployment: Deployment, deps: Deps) -> ReplicaView | No
     return None
 
 
-def _note(attempt: Attempt, deployment: Deployment, error: PenstockError, deps: Deps) -> None:
+def _note(call: Call, attempt: Attempt, deployment: Deployment, error: PenstockError, deps: Deps) -> None:
     """It failed at this replica, or with this credential."""
+    if is_over(call, deps.clock.monotonic()):
+        return
     if attempt.breaker is not None and (deployment.pool is not None or is_credential_s(error)):
         deps.health.failed(attempt.breaker, error)
 

@@ -12,9 +12,10 @@ import math
 
 import msgspec
 
+from penstock.lib.http1.connection import TIMER_SLACK_S
 from penstock.routing.route import is_allowed, narrowed
 from penstock.types.call import Call
-from penstock.types.deployment import Deployment, Route, Timeouts
+from penstock.types.deployment import Deployment, Route
 from penstock.types.errors import InvalidRequest, PermissionDenied
 from penstock.types.identity import Override, Requirements, VirtualKey
 
@@ -47,7 +48,8 @@ def within(route: Route, limit_s: float) -> Route:
     is_longer = limit_s > times.total_s
     return msgspec.structs.replace(
         route,
-        timeouts=Timeouts(
+        timeouts=msgspec.structs.replace(
+            times,
             connect_s=min(times.connect_s, limit_s),
             first_token_s=limit_s if is_longer else min(times.first_token_s, limit_s),
             between_tokens_s=min(times.between_tokens_s, limit_s),
@@ -55,6 +57,11 @@ def within(route: Route, limit_s: float) -> Route:
             loading_s=min(times.loading_s, limit_s),
         ),
     )
+
+
+def is_over(call: Call, now_s: float) -> bool:
+    """Whether the time is over that the client allowed: what fails by that says nothing of a target."""
+    return call.limit_s is not None and now_s + TIMER_SLACK_S >= call.started_s + call.limit_s
 
 
 def seconds_of(header: bytes, asked: bytes) -> float:
