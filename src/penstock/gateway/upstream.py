@@ -38,7 +38,16 @@ from penstock.lib.sse import EventTooLarge, SSESplitter
 from penstock.providers.openai_completions import estimated_prompt_tokens
 from penstock.providers.openai_lower import own_request
 from penstock.types.call import Attempt, Call
-from penstock.types.deployment import Ask, Deployment, Framing, Outgoing, Reader, ReplicaView, Route
+from penstock.types.deployment import (
+    Ask,
+    CountPrompt,
+    Deployment,
+    Framing,
+    Outgoing,
+    Reader,
+    ReplicaView,
+    Route,
+)
 from penstock.types.errors import (
     ContextLengthExceeded,
     InvalidRequest,
@@ -343,15 +352,13 @@ async def _check_length(
     """Refuses a prompt above the model's context before it waits for a place in the engine.
 
     A token is at least one byte, so a body of fewer bytes than the context has tokens needs no count.
-    Raises ContextLengthExceeded, TimeoutError.
+    Raises ContextLengthExceeded, UpstreamTimeout, UpstreamInvalid.
     """
     context = replica.info.get("context")
     if deployment.count_prompt is None or context is None or len(outgoing.body) <= context:
         return
-    ask = _asker(replica, deployment, deps)
     own = own_request(request).request if isinstance(request, ChatRequest) else request
-    async with asyncio.timeout(within_s):
-        tokens = await deployment.count_prompt(own, ask)
+    tokens = await _counted(own, deployment.count_prompt, deployment, replica, deps, within_s=within_s)
     if tokens >= context:  # the answer needs room for one token
         param = "messages" if request.operation == "chat" else "prompt"
         raise ContextLengthExceeded(
@@ -378,10 +385,29 @@ def _asker(replica: ReplicaView, deployment: Deployment, deps: Deps) -> Ask:
 async def _count(request: ChatRequest, deployment: Deployment, replica: ReplicaView, deps: Deps) -> Counted:
     """How many tokens the prompt is: by the engine that would answer it, else by its length."""
     own = own_request(request).request
-    if deployment.count_prompt is None:
+    count = deployment.count_prompt
+    if count is None:
         return Counted(estimated_prompt_tokens(own), is_estimated=True)
-    async with asyncio.timeout(COUNT_WITHIN_S):
-        return Counted(await deployment.count_prompt(own, _asker(replica, deployment, deps)))
+    return Counted(await _counted(own, count, deployment, replica, deps, within_s=COUNT_WITHIN_S))
+
+
+async def _counted(
+    request: Request,
+    count: CountPrompt,
+    deployment: Deployment,
+    replica: ReplicaView,
+    deps: Deps,
+    *,
+    within_s: float,
+) -> int:
+    """Raises UpstreamTimeout, UpstreamInvalid."""
+    try:
+        async with asyncio.timeout(within_s):
+            return await count(request, _asker(replica, deployment, deps))
+    except TimeoutError as exc:
+        raise UpstreamTimeout(f"{deployment.name} did not count the prompt within {within_s:g} s.") from exc
+    except (msgspec.DecodeError, LookupError, TypeError) as exc:
+        raise UpstreamInvalid(f"{deployment.name} did not say how many tokens the prompt has.") from exc
 
 
 _HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
