@@ -154,13 +154,13 @@ async def attempt(
     call: Call, request: Request, target: Target, *, route: Route, deps: Deps, emit: Emit
 ) -> None:
     """One target asked, and what came of it noted in its breaker."""
-    breaker = deps.health.began(target.deployment)
+    trial = deps.health.began(target.deployment)
     before = len(call.attempts)
     call.is_follower = False
     try:
         await _send(call, request, target, route=route, deps=deps, emit=emit)
     except SchemaMismatch:  # it answered: what the caller wants of an answer may be what no model can do
-        deps.health.succeeded(breaker)
+        deps.health.succeeded(trial)
         raise
     except PenstockError as error:
         is_sent = len(call.attempts) > before
@@ -170,17 +170,17 @@ async def attempt(
             or _is_a_part_s(target.deployment, error, is_sent=is_sent)
             or is_over(call, deps.clock.monotonic())
         ):
-            breaker.left()
+            trial.left()
         else:
-            deps.health.failed(breaker, error)
+            deps.health.failed(trial, error)
         raise
     except BaseException:  # the client left, or we erred: nothing is known of the upstream
-        breaker.left()
+        trial.left()
         raise
     if call.is_follower:
-        breaker.left()
+        trial.left()
     else:
-        deps.health.succeeded(breaker)
+        deps.health.succeeded(trial)
 
 
 def _is_a_part_s(deployment: Deployment, error: PenstockError, *, is_sent: bool) -> bool:

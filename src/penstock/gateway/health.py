@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from penstock.lib.clock import Clock
 from penstock.routing import select
-from penstock.routing.breaker import Breaker, Breakers, Name
+from penstock.routing.breaker import Breakers, Name, Trial
 from penstock.routing.load import Load
 from penstock.routing.select import Candidate
 from penstock.routing.slow_start import FULL_S, share, standing
@@ -203,31 +203,30 @@ class Health:
         asked = [self.began(deployment, view) for view in views if view.id == part]
         own = self.began(deployment)
         if error is None:
-            for breaker in (own, *asked):
-                self.succeeded(breaker)
+            for trial in (own, *asked):
+                self.succeeded(trial)
         elif asked and (deployment.pool is not None or is_credential_s(error)):
             own.left()
             self.failed(asked[0], error)
         else:
             self.failed(own, error)
-            for breaker in asked:
-                breaker.left()
+            for trial in asked:
+                trial.left()
 
     # -- what came of an attempt
 
-    def began(self, deployment: Deployment, view: ReplicaView | None = None) -> Breaker:
-        """An attempt is made, at this part of it. Gives the breaker that is to hear of its end."""
+    def began(self, deployment: Deployment, view: ReplicaView | None = None) -> Trial:
+        """An attempt is made, at this part of it."""
         breaker = self.breakers.of(_name(deployment, view), _life(deployment, view))
-        breaker.began(self._clock.monotonic())
-        return breaker
+        return breaker.began(self._clock.monotonic())
 
-    def succeeded(self, breaker: Breaker) -> None:
+    def succeeded(self, trial: Trial) -> None:
         now_s = self._clock.monotonic()
-        if breaker.succeeded(now_s):
+        if trial.succeeded(now_s):
             self._recovering_until_s = now_s + FULL_S
 
-    def failed(self, breaker: Breaker, error: PenstockError) -> None:
-        breaker.failed(error, self._clock.monotonic())
+    def failed(self, trial: Trial, error: PenstockError) -> None:
+        trial.failed(error, self._clock.monotonic())
 
 
 def is_credential_s(error: PenstockError) -> bool:

@@ -98,7 +98,7 @@ async def run(
         if deployment.is_balanced:
             attempt.lease = deps.balance.placed(call, deployment, replica)
             if deployment.has_parts:
-                attempt.breaker = deps.health.began(deployment, replica)
+                attempt.trial = deps.health.began(deployment, replica)
         try:
             await _attempt(
                 call, attempt, request, deployment, replica=replica, route=route, deps=deps, emit=emit
@@ -133,8 +133,8 @@ async def run(
             attempt.ended_s = deps.clock.monotonic()
             if attempt.lease is not None:
                 deps.balance.load.release(attempt.lease)
-                if attempt.breaker is not None:
-                    attempt.breaker.left()  # unless its end was noted
+                if attempt.trial is not None:
+                    attempt.trial.left()  # unless its end was noted
             if deployment.remote is None:
                 deps.fleet.release(replica)
 
@@ -151,15 +151,15 @@ def _note(call: Call, attempt: Attempt, deployment: Deployment, error: PenstockE
     """It failed at this replica, or with this credential."""
     if is_over(call, deps.clock.monotonic()):
         return
-    if attempt.breaker is not None and (deployment.pool is not None or is_credential_s(error)):
-        deps.health.failed(attempt.breaker, error)
+    if attempt.trial is not None and (deployment.pool is not None or is_credential_s(error)):
+        deps.health.failed(attempt.trial, error)
 
 
 def _note_success(
     call: Call, attempt: Attempt, deployment: Deployment, replica: ReplicaView, deps: Deps
 ) -> None:
-    if attempt.breaker is not None:
-        deps.health.succeeded(attempt.breaker)
+    if attempt.trial is not None:
+        deps.health.succeeded(attempt.trial)
     if call.usage is not None:
         attempt.ended_s = deps.clock.monotonic()
         deps.balance.learned(call, deployment, replica, call.usage)

@@ -25,6 +25,9 @@ no request is refused for what others met. What the caller did wrong, a time tha
 model that still loads say nothing about health; an answer that is not of the caller's schema is one.
 
 Where probes are on (probing.py), a half-open target waits for its probe before a request is its one attempt.
+
+An attempt that began before the last change of state says nothing any more: of a hundred that are under way
+when a target dies the fifth opens its breaker; a stream that had begun long before does not close it again.
 """
 
 from collections import deque
@@ -57,12 +60,23 @@ State = Literal["closed", "half open", "open"]
 class Breaker:
     """Of one. Times are monotonic seconds. `answered_s`: when it succeeded last."""
 
-    __slots__ = ("_attempts", "_closed_s", "_opened", "_probe_until_s", "_until_s", "answered_s")
+    __slots__ = (
+        "_attempts",
+        "_changes",
+        "_closed_s",
+        "_opened",
+        "_probe",
+        "_probe_until_s",
+        "_until_s",
+        "answered_s",
+    )
 
     def __init__(self) -> None:
         self._attempts: deque[tuple[float, bool]] = deque(maxlen=SAMPLES)  # when, whether it failed
+        self._changes = 0  # of its state
         self._opened = 0  # how many times in a row
         self._until_s = 0.0
+        self._probe: Trial | None = None  # the one attempt that is let through
         self._probe_until_s = 0.0
         self._closed_s: float | None = None  # when it recovered last
         self.answered_s: float | None = None
@@ -85,34 +99,40 @@ class Breaker:
         """When the one attempt may be made; None where none is needed."""
         return max(self._until_s, self._probe_until_s) if self._opened else None
 
-    def began(self, now_s: float) -> None:
+    def began(self, now_s: float) -> "Trial":
         """An attempt is made: the only one, if this is half open."""
+        trial = Trial(self, self._changes)
         if self._opened and self._until_s <= now_s:
-            self._probe_until_s = now_s + PROBE_S
+            self._probe, self._probe_until_s = trial, now_s + PROBE_S
+        return trial
 
-    def left(self) -> None:
-        """An attempt ended without a word about the upstream: the client left, or erred."""
-        self._probe_until_s = 0.0
+    def left(self, trial: "Trial") -> None:
+        if self._probe is trial:
+            self._probe, self._probe_until_s = None, 0.0
 
-    def succeeded(self, now_s: float) -> bool:
-        """Whether it was open, and recovered by this."""
-        self._probe_until_s = 0.0
+    def succeeded(self, trial: "Trial", now_s: float) -> bool:
+        self.left(trial)
+        self.answered_s = now_s
+        if trial.changes != self._changes:
+            return False
         has_recovered = self._opened > 0
         if has_recovered:
-            self._opened, self._until_s = 0, 0.0
+            self._changes += 1
+            self._opened, self._until_s, self._probe_until_s = 0, 0.0, 0.0
             self._closed_s = now_s
             self._attempts.clear()
         self._attempts.append((now_s, False))
-        self.answered_s = now_s
         return has_recovered
 
-    def failed(self, error: PenstockError, now_s: float) -> None:
-        self._probe_until_s = 0.0
+    def failed(self, trial: "Trial", error: PenstockError, now_s: float) -> None:
+        self.left(trial)
         if not isinstance(error, UpstreamError):
             return
         if isinstance(error, UpstreamRateLimited):
             wait_s = COOLING_S if error.retry_after_s is None else error.retry_after_s
             self._until_s = max(self._until_s, now_s + min(wait_s, LONGEST_COOLING_S))
+            return
+        if trial.changes != self._changes:
             return
         self._attempts.append((now_s, True))
         if isinstance(error, UpstreamCredentials):
@@ -121,12 +141,34 @@ class Breaker:
             self._open(now_s, min(LONGEST_S, OPEN_S * 2**self._opened))
 
     def _open(self, now_s: float, for_s: float) -> None:
+        self._changes += 1
         self._opened = min(self._opened + 1, SAMPLES)  # the time stops growing long before
         self._until_s = max(self._until_s, now_s + for_s)
 
     def _is_tripped(self, now_s: float) -> bool:
         recent = [failed for at_s, failed in self._attempts if at_s > now_s - WINDOW_S]
         return len(recent) >= LEAST and sum(recent) >= SHARE * len(recent)
+
+
+class Trial:
+    """One attempt, which tells its breaker how it ended. `changes`: of its state, before it began."""
+
+    __slots__ = ("_breaker", "changes")
+
+    def __init__(self, breaker: Breaker, changes: int) -> None:
+        self._breaker = breaker
+        self.changes = changes
+
+    def left(self) -> None:
+        """It ended without a word about the upstream: its client left, or erred; or its end is known."""
+        self._breaker.left(self)
+
+    def succeeded(self, now_s: float) -> bool:
+        """Whether the breaker was open, and recovered by this."""
+        return self._breaker.succeeded(self, now_s)
+
+    def failed(self, error: PenstockError, now_s: float) -> None:
+        self._breaker.failed(self, error, now_s)
 
 
 class Name(NamedTuple):

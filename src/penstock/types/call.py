@@ -28,7 +28,7 @@ class Attempt(msgspec.Struct):
     outcome: str = ""  # what metrics call it where `error` does not say: outrun, escalated
     is_remote: bool = True  # at a provider; else on a replica of ours
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
-    breaker: Any = None  # of the replica or credential, where there are several (routing.breaker.Breaker)
+    trial: Any = None  # of the replica or credential, where there are several (routing.breaker.Trial)
     usage: Usage | None = None  # what it consumed, also where nobody was told of it
     is_told: bool = False  # the client was: it is the client's to pay
 
