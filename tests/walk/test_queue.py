@@ -252,3 +252,40 @@ async def test_embeddings_wait_in_the_same_queue() -> None:
         answers = await asyncio.gather(*(gate.post("/v1/embeddings", body) for _ in range(3)))
         assert [answer.status for answer in answers] == [200] * 3
         assert sum("x-penstock-queue-position" in answer.headers for answer in answers) == 2
+
+
+async def test_a_batch_is_of_one_class_and_its_members_hear_of_their_wait() -> None:
+    async with busy("concurrency: 1, operations: [embedding], batching: {window: 1s}") as (up, gate):
+        up.behaviour = {"x-test-hold": "1"}
+
+        async def embed(key: str, text: str, **more: Any) -> Answer:
+            sent = {"authorization": f"Bearer sk-{key}"}
+            return await gate.post("/v1/embeddings", {"model": "m", "input": text, **more}, headers=sent)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(embed("vip", "first", dimensions=4))
+            await until(1, up)
+            others: list[asyncio.Task[Answer]] = []
+            for at, key in enumerate(("batch", "vip"), 1):  # of each one alone, then two together
+                others += [group.create_task(embed(key, key)) for _ in range(3)]
+                await waiting(gate, 2 * at)
+            up.release()
+        asked = [one.body["input"] for one in up.requests]
+        assert [len(texts) for texts in asked[1:]] == [1, 2] * 2
+        assert [texts[0] for texts in asked] == ["first", "vip", "vip", "batch", "batch"]
+        for task in others:
+            assert int(task.result().headers["x-penstock-queue-position"]) >= 1
+
+
+async def test_a_batch_takes_as_much_room_as_its_members() -> None:
+    room = "concurrency: 1, queue: {size: 2KiB}, operations: [embedding], batching: {window: 1s, texts: 2}"
+    async with busy(room) as (up, gate):
+        up.behaviour = {"x-test-hold": "1"}
+        body = {"model": "m", "input": "water " * 300}
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(gate.post("/v1/embeddings", body))
+            await until(1, up)
+            answers = await asyncio.gather(*(gate.post("/v1/embeddings", body) for _ in range(2)))
+            up.release()
+        assert first.result().status == 200
+        assert [answer.error[:2] for answer in answers] == [(503, "queue_full")] * 2

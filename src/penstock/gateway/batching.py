@@ -1,6 +1,7 @@
 """Small embedding and rerank requests that are on their way to one deployment together are sent as one.
 
-A lane holds the requests that may be one (merge.py): same deployment, same options, same timeouts.
+A lane holds the requests that may be one (merge.py): same deployment, same options, same timeouts. Where there
+is a queue, also the same class and deadline: a batch waits there as one request, its first member's.
 
     a request comes to a lane                  what happens
     -----------------------------------------  --------------------------------------------------------------
@@ -33,6 +34,7 @@ from typing import cast
 import msgspec
 
 from penstock.gateway import merge
+from penstock.gateway.queueing import DEADLINE_HEADER, PRIORITY_HEADER
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.telemetry.metrics import Metrics
@@ -74,7 +76,7 @@ class Batcher:
             await send(call, request, route, emit)
             return
         # the lane keeps the deployment, so that its id is not another's meanwhile
-        key = (id(deployment), route.timeouts, route.strict, like)
+        key = (id(deployment), route.timeouts, route.strict, like, _standing(call, deployment))
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = _Lane(
@@ -157,6 +159,8 @@ class _Member:
             own = msgspec.structs.replace(attempt, label=call.labels.deployment, usage=None, is_told=False)
             call.attempts.append(own)
         call.first_content_s, call.dropped = shared.first_content_s, shared.dropped
+        call.queue_position = shared.queue_position
+        call.queued_s += shared.queued_s
 
 
 class _Batch:
@@ -172,11 +176,15 @@ class _Batch:
             first.id,
             first.path,
             first.operation,
-            now_s,
+            first.started_s,
             first.created,
+            key=first.key,
             model=first.model,
             deployment=first.deployment,
             labels=first.labels,
+            headers=first.headers,
+            body_bytes=sum(member.call.body_bytes for member in members),
+            limit_s=first.limit_s,
         )
 
     async def run(self) -> list[Delta]:
@@ -325,6 +333,14 @@ def _is_paid_by_search(deployment: Deployment, request: Request) -> bool:
     """One search for several callers would have one payer: it cannot be divided."""
     price = deployment.price
     return request.__class__ is RerankRequest and price is not None and bool(price.query)
+
+
+def _standing(call: Call, deployment: Deployment) -> Hashable:
+    """What the deployment's queue asks of a request."""
+    if deployment.concurrency is None:
+        return None
+    own = None if call.key is None else call.key.priority
+    return own, call.headers.get(PRIORITY_HEADER), call.headers.get(DEADLINE_HEADER)
 
 
 def _less(route: Route, spent_s: float) -> Route:

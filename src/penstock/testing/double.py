@@ -40,6 +40,7 @@ DIRECTIVES: dict[str, Directive] = {
     "x-test-delay-first": Directive("seconds", "wait between the head and the first event, or the body"),
     "x-test-delay-between": Directive("seconds", "wait before each further event"),
     "x-test-together": Directive("count", "wait until so many requests have been in flight at once"),
+    "x-test-hold": Directive("flag", "wait before the status line until the test calls `release()`"),
     "x-test-hang": Directive("count", "after N events send nothing more and keep the connection"),
     "x-test-log": Directive("flag", "say on stdout how far it is: `asked`, `head` is sent, `hangs`"),
     # how the connection ends
@@ -183,6 +184,7 @@ class Double:
         self.in_flight = 0
         self.peak_in_flight = 0
         self.gatherings: dict[int, asyncio.Event] = {}  # of so many requests in flight at once
+        self.released = asyncio.Event()
         self.accepted = 0  # connections, ever
         self.connections: set[_Connection] = set()
         self.clock: Clock = SystemClock() if clock is None else clock
@@ -223,6 +225,10 @@ class Double:
         if self._server is not None:
             await self._server.wait_closed()
             self._server = None
+
+    def release(self) -> None:
+        """What is held goes on, and what comes from now on is not held."""
+        self.released.set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -373,6 +379,8 @@ class _Connection(asyncio.Protocol):
             answer = double.answer(request)
             if (many := told.count("together")) is not None and double.peak_in_flight < many:
                 await double.gatherings.setdefault(many, asyncio.Event()).wait()
+            if told.flag("hold"):
+                await double.released.wait()
             await asyncio.sleep(told.seconds("delay-headers"))
             if answer.events is not None and not told.flag("non-sse") and told.text("body") is None:
                 await self._send_events(request, told, answer)
