@@ -273,6 +273,7 @@ class _Plane:
 
         def take(snapshot: Snapshot, ended: Collection[str]) -> None:
             app.snapshot = snapshot
+            deps.queues.follow(snapshot.deployments())
             if ended:
                 deps.running.end(ended)
 

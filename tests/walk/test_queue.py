@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from administered import administered
 from gateways import KEY, Answer, Gateway, chat, gateway
 
 from penstock.testing.upstream import Upstream
@@ -289,3 +291,18 @@ async def test_a_batch_takes_as_much_room_as_its_members() -> None:
             up.release()
         assert first.result().status == 200
         assert [answer.error[:2] for answer in answers] == [(503, "queue_full")] * 2
+
+
+async def test_a_reload_changes_how_many_run_and_how_many_wait(tmp_path: Path) -> None:
+    async with Upstream(behaviour={"x-test-hold": "1"}) as up:
+        before = config(up, "concurrency: 1") + "  root: {secret: sk-owner, role: owner}\n"
+        async with administered(tmp_path, before) as gate, asyncio.TaskGroup() as group:
+            asked = [group.create_task(ask(gate)) for _ in range(3)]
+            await until(1, up)
+            await waiting(gate, 2)
+            after = before.replace("concurrency: 1", "concurrency: 2, queue: {waiting: 1}")
+            await asyncio.to_thread(gate.file.write_text, after)
+            await until(2, up)  # who waited goes, without anybody's end
+            assert (await ask(gate)).error[:2] == (503, "queue_full")
+            up.release()
+        assert [task.result().status for task in asked] == [200] * 3

@@ -1,7 +1,7 @@
 """Small embedding and rerank requests that are on their way to one deployment together are sent as one.
 
-A lane holds the requests that may be one (merge.py): same deployment, same options, same timeouts. Where there
-is a queue, also the same class and deadline: a batch waits there as one request, its first member's.
+A lane holds the requests that may be one (merge.py): same deployment, same options, same timeouts.
+Where there is a queue, also the same class and deadline: a batch waits there as its first member would.
 
     a request comes to a lane                  what happens
     -----------------------------------------  --------------------------------------------------------------

@@ -62,6 +62,13 @@ class Queues:
             queue = self._by_name[deployment.name] = Queue(deployment, self._clock, self._share)
         return queue
 
+    def follow(self, deployments: Iterable[Deployment]) -> None:
+        """What is configured from now on, after a reload."""
+        for deployment in deployments:
+            queue = self._by_name.get(deployment.name)
+            if queue is not None:
+                queue.follow(deployment)
+
     def report(self) -> Iterable[QueueRow]:
         """For a scrape, which reads it in another thread."""
         return [queue.row() for queue in list(self._by_name.values())]
@@ -73,14 +80,26 @@ class Queue:
     def __init__(self, deployment: Deployment, clock: Clock, share: Callable[[int], int]) -> None:
         self._name = deployment.name
         self._clock = clock
-        plan = deployment.queue
-        limits = Limits(share(plan.waiting), share(plan.size_bytes), plan.wait_s)
-        self._admission = Admission(share(deployment.concurrency or 1), limits, POLICY)
+        self._share = share
+        self._room = self._room_of(deployment)
+        self._admission = Admission(*self._room, POLICY)
         self._places: dict[Ticket, _Place] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = math.inf
         self._waits = {priority: Histogram() for priority in Priority}
         self._refused: dict[tuple[str, str], int] = {}  # (class, why)
+
+    def _room_of(self, deployment: Deployment) -> tuple[int, Limits]:
+        share, plan = self._share, deployment.queue
+        limits = Limits(share(plan.waiting), share(plan.size_bytes), plan.wait_s)
+        return share(deployment.concurrency or 1), limits
+
+    def follow(self, deployment: Deployment) -> None:
+        room = self._room_of(deployment)
+        if deployment.concurrency is not None and room != self._room:
+            self._room = room
+            slots, limits = room
+            self._admit(self._admission.resize(slots, self._clock.monotonic(), limits))
 
     async def run(self, call: Call, request: Request, emit: Emit, send: Send) -> None:
         """`send`, once there is a slot for it; again, if it was preempted."""

@@ -280,9 +280,15 @@ class Admission:
         """Its client went away, whether it runs or waits. What it did cost is for `settle`."""
         return self.finished(ticket, now_s)
 
-    def resize(self, slots: int, now_s: float) -> Sequence[Ticket]:
-        """With fewer slots, what runs goes on, and nobody is admitted until it is fewer."""
+    def resize(self, slots: int, now_s: float, limits: Limits | None = None) -> Sequence[Ticket]:
+        """With fewer slots, what runs goes on, and nobody is admitted until it is fewer. Who waits already
+        keeps its place and its time.
+        """
         self._slots = slots
+        if limits is not None:
+            self._limits = limits
+            for queue in self._queues:
+                queue.kept = int(queue.floor * limits.waiting)
         return self._fill(now_s) if self._waiting else _NOBODY
 
     def expire(self, now_s: float) -> list[Ticket]:
