@@ -11,7 +11,8 @@ CODEC: Any = None
 
 
 def target(name: str, **more: Any) -> Target:
-    return Target(Deployment(name, name, CODEC, frozenset({"chat"}), **more), Labels())
+    more = {"operations": frozenset({"chat"}), **more}
+    return Target(Deployment(name, name, CODEC, **more), Labels())
 
 
 A, B, C = (target(name) for name in "abc")
@@ -28,6 +29,7 @@ A, B, C = (target(name) for name in "abc")
         ((A, B), {"strategy": "cheapest"}, True, False, True),
         ((A, B), {"sticky": "key"}, True, False, True),
         ((A, target("f", facts=Facts())), {}, True, False, True),
+        ((A, target("o", operations=frozenset({"chat", "completion"}))), {}, True, False, True),
         ((target("b", batching=Batching()),), {}, False, False, False),
         ((target("q", concurrency=1),), {}, False, False, False),
     ],

@@ -237,3 +237,16 @@ async def test_the_fastest_gets_nearly_all() -> None:
             await say(gate, HI)
         assert len(ups[1].requests) >= 30
         assert all(up.requests for up in ups)
+
+
+@pytest.mark.parametrize("strategy", ["weighted", "least-loaded", "affinity", "cheapest", "fastest"])
+async def test_who_cannot_do_what_is_asked_is_not_chosen_for_it(strategy: str) -> None:
+    async with Upstream() as one, Upstream() as other:
+        text = config([one, other], strategy).replace(
+            "d0: {provider: p0, model: m}", "d0: {provider: p0, model: m, operations: [chat]}"
+        )
+        async with gateway(text) as gate:
+            for _ in range(12):
+                answer = await gate.post("/v1/completions", {"model": "m", "prompt": "hi"})
+                assert (answer.status, answer.headers["x-penstock-deployment"]) == (200, "d1")
+            assert (await gate.post("/v1/completions", {"model": "d0", "prompt": "hi"})).status == 400

@@ -130,6 +130,10 @@ class Balance:
 
     def _able(self, candidates: Sequence[Candidate], request: Request) -> Sequence[Candidate]:
         """Those that are not known to be unable; all, if all are."""
+        operation = request.operation
+        candidates = [
+            one for one in candidates if operation in one.target.deployment.operations
+        ] or candidates
         if not isinstance(request, ChatRequest):
             return candidates
         needs = _needs(request)

@@ -41,7 +41,8 @@ def is_allowed(place: Place, requirements: Requirements) -> bool:
 def _derived(route: Route) -> Route:
     targets = route.targets
     first = targets[0].deployment
-    is_mixed = len({(one.deployment.facts, one.deployment.max_context) for one in targets}) > 1
+    able = [(one.deployment.facts, one.deployment.max_context, one.deployment.operations) for one in targets]
+    is_mixed = len(set(able)) > 1
     is_alone = len(targets) == 1 and not route.tiers and not has_replicas(first)
     has_more = not is_alone or route.retries > 0 or route.hedge is not None
     waits = first.batching is not None or first.concurrency is not None or bool(first.claims)
