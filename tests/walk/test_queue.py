@@ -26,6 +26,7 @@ deployments:
   spare: {{provider: up, model: spare}}
 routes:
   r: {{targets: [{{deployment: m}}]{route}}}
+prices: {{models: {{m: {{input: $1/1M, output: $2/1M}}}}}}
 keys:
   test: {{secret: {KEY}}}
 {keys}"""
@@ -130,7 +131,11 @@ async def test_who_is_preempted_waits_again_and_is_answered() -> None:
             vip = group.create_task(ask(gate, "vip", says="vip"))
         assert said(up) == ["bulk", "vip", "bulk"]
         assert bulk.result().status == vip.result().status == 200
-        assert bulk.result().headers["x-penstock-attempts"] == "1"
+        assert bulk.result().headers["x-penstock-attempts"] == "2"
+        assert await gate.metric("penstock_upstream_attempts_total", 'outcome="preempted"') == 1
+        assert await gate.metric("penstock_cost_wasted_usd_total") > 0, (
+            "what was sent for nothing, as far as it is known"
+        )
         assert up.requests[0].cancelled_at is not None  # at once
 
 

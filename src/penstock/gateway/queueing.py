@@ -3,7 +3,8 @@
     admitted at once     as if there were no queue
     waiting              on a future, until a slot is its own, its time is over, or somebody more important
                          needs its place in the queue
-    preempted            its attempt is cancelled before anything of it was told, and it waits again
+    preempted            its attempt is cancelled before anything of it was told, and it waits again; what the
+                         attempt cost is wasted
     turned away          QueueFull, QueueTimeout, DeadlineExceeded; nothing was sent, so another target may
                          answer (routing/failover.py)
 
@@ -163,7 +164,8 @@ class Queue:
             if not place.is_preempted or task is None or task.uncancel() > 0:
                 raise  # the client left, too, or the server stops
             place.is_preempted = False
-            del call.attempts[before:]
+            for attempt in call.attempts[before:]:
+                attempt.outcome = "preempted"
             return False
         finally:
             place.task = None

@@ -9,7 +9,8 @@
     penstock_cost_unknown_total              route, deployment: calls whose cost is not known
     penstock_cost_wasted_usd_total           deployment: attempts that nobody was told of
     penstock_requests_in_flight              operation
-    penstock_upstream_attempts_total         deployment, outcome: ok client_left outrun escalated, or a code
+    penstock_upstream_attempts_total         deployment, outcome: ok client_left outrun escalated preempted,
+                                             or an error code
     penstock_batch_requests                  deployment (requests sent as one, where it batches)
     penstock_batches_refused_total           deployment (batches whose members were sent again, each alone)
     penstock_deployment_down                 deployment (1 while it is left alone; else no sample)

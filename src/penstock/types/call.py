@@ -25,7 +25,7 @@ class Attempt(msgspec.Struct):
     first_content_s: float | None = None
     ended_s: float | None = None
     error: PenstockError | None = None
-    outcome: str = ""  # what metrics call it where `error` does not say: outrun, escalated
+    outcome: str = ""  # what metrics call it where `error` does not say: outrun, escalated, preempted
     is_remote: bool = True  # at a provider; else on a replica of ours
     lease: Any = None  # what it holds of a replica whose load decides (routing.load.Lease)
     trial: Any = None  # of the replica or credential, where there are several (routing.breaker.Trial)
