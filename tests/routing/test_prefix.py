@@ -64,16 +64,16 @@ def test_the_size_of_a_cache_is_learned() -> None:
     assert len(index) >= 64
 
 
-def test_who_began_anew_has_nothing() -> None:
-    index = PrefixIndex()
-    index.add("a", [1, 2])
-    index.add("b", [1])
-    index.forget("a")
-    index.forget("unknown")
-    assert index.match([1, 2]) == {"b": 1}
-    index.add("c", [1, 2])  # takes the place of a
-    assert index.match([1, 2]) == {"b": 1, "c": 2}
-    assert len(index) == 3
+def test_who_was_started_again_has_nothing_and_takes_no_second_share() -> None:
+    index = PrefixIndex(most_blocks=40)
+    index.add("b", [1], seat="1")
+    for life in range(1_000):
+        index.add(f"a:{life}", [1, 2], seat="0")
+        assert index.match([1, 2]) == {"b": 1, f"a:{life}": 2}
+    index.judge("a:0", was_right=False)  # its last answer comes after its end
+    for number in range(100):
+        index.add("a:999", [number], seat="0")
+    assert len(index) == 21
 
 
 def test_all_replicas_together_are_bounded() -> None:

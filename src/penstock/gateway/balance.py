@@ -42,7 +42,7 @@ SAY_S = 0.02  # how long what was placed waits for more
 LEAST_JUDGED = 0.1  # of the prompt
 RIGHT = 0.8  # of what was predicted
 
-Placed = list[tuple[str, list[int]]]  # replica, blocks
+Placed = list[tuple[str, str, list[int]]]  # replica, its seat (routing.prefix), blocks
 
 _encode = msgspec.json.Encoder().encode
 _encode_placed = msgspec.msgpack.Encoder().encode
@@ -91,8 +91,8 @@ class Balance:
         others.hears(SUBJECT, self._hear)
 
     def _hear(self, body: bytes) -> None:
-        for replica, blocks in _decode_placed(body):
-            self.index.add(replica, blocks)
+        for replica, seat, blocks in _decode_placed(body):
+            self.index.add(replica, blocks, seat=seat)
 
     def _say(self) -> None:
         placed, self._placed = self._placed, []
@@ -230,11 +230,12 @@ class Balance:
         if prompt is None:
             return self.load.reserve(replica)
         lease = self.load.reserve(replica, prompt.uncached(replica))
-        self.index.add(replica, prompt.blocks)
+        seat = "" if deployment.pool is None else view.id
+        self.index.add(replica, prompt.blocks, seat=seat)
         if self._others is not None and prompt.blocks:
             if not self._placed:
                 asyncio.get_running_loop().call_later(SAY_S, self._say)
-            self._placed.append((replica, list(prompt.blocks)))
+            self._placed.append((replica, seat, list(prompt.blocks)))
         return lease
 
     def learned(self, call: Call, deployment: Deployment, view: ReplicaView, usage: Usage) -> None:

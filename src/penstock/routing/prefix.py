@@ -52,6 +52,7 @@ class PrefixIndex:
         self._bits: dict[str, int] = {}
         self._names: dict[int, str] = {}  # bit -> replica
         self._own: dict[str, float] = {}  # capacity, as it was learned
+        self._seats: dict[str, str] = {}  # seat -> replica
 
     def __len__(self) -> int:
         """Blocks of all replicas together."""
@@ -81,10 +82,11 @@ class PrefixIndex:
             mask ^= bit
         return found
 
-    def add(self, replica: str, blocks: Sequence[int]) -> None:
+    def add(self, replica: str, blocks: Sequence[int], *, seat: str = "") -> None:
+        """`seat`: where there is one replica at a time; who was there before is no more, nor is its cache."""
         kept = self._kept.get(replica)
         if kept is None:
-            kept = self._begin(replica)
+            kept = self._begin(replica, seat)
         bit, holders = self._bits[replica], self._holders
         for block in reversed(blocks):
             if block in kept:
@@ -98,23 +100,26 @@ class PrefixIndex:
 
     def judge(self, replica: str, *, was_right: bool) -> None:
         """Whether what was matched there was still in its cache: so the size of that cache is learned."""
+        if replica not in self._kept:
+            return
         own = self._own.get(replica, self._capacity)
         if was_right:
             self._own[replica] = min(self._capacity, own * GROWTH)
         else:
-            self._own[replica] = max(LEAST_CAPACITY, min(own, len(self._kept.get(replica, ()))) * SHRINKAGE)
+            self._own[replica] = max(LEAST_CAPACITY, min(own, len(self._kept[replica])) * SHRINKAGE)
 
-    def forget(self, replica: str) -> None:
-        """It began anew, or is no more."""
-        bit = self._bits.pop(replica, None)
-        if bit is None:
-            return
+    def _forget(self, replica: str) -> None:
+        bit = self._bits.pop(replica)
         for block in self._kept.pop(replica):
             self._let_go(block, bit)
         del self._names[bit]
         self._own.pop(replica, None)
 
-    def _begin(self, replica: str) -> OrderedDict[int, None]:
+    def _begin(self, replica: str, seat: str) -> OrderedDict[int, None]:
+        if seat:
+            before, self._seats[seat] = self._seats.get(seat), replica
+            if before in self._kept:
+                self._forget(before)
         bit = 1
         while bit in self._names:
             bit <<= 1
