@@ -364,6 +364,30 @@ keys: {{one: {{secret: sk-test}}}}
             assert alone.headers["retry-after"]
 
 
+async def test_a_target_that_has_no_room_for_a_large_call_has_it_for_a_small_one() -> None:
+    async with Upstream() as up, Upstream() as spare:
+        text = f"""
+builtin: off
+providers:
+  up: {{kind: openai-compatible, base_url: "{up.url}", api_key: k}}
+  spare: {{kind: openai-compatible, base_url: "{spare.url}", api_key: k}}
+deployments:
+  d: {{provider: up, model: d-1, limits: {{tokens: 10k/min}}}}
+  e: {{provider: spare, model: e-1}}
+routes:
+  m: {{targets: [{{deployment: d}}], fallbacks: [e]}}
+keys: {{one: {{secret: sk-test}}}}
+"""
+        async with gateway(text) as gate:
+            up.plan.append({"x-test-prompt-tokens": "7000"})
+            large = chat("word " * 6_000)
+            places = [
+                (await gate.post(CHAT, body)).headers["x-penstock-deployment"]
+                for body in (large, large, chat(), large, chat())
+            ]
+            assert places == ["d", "e", "d", "e", "d"]
+
+
 async def test_refusals_are_counted() -> None:
     async with limited("limits: {requests: 1/min}") as (_, gate):
         await asked(gate)

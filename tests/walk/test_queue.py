@@ -196,6 +196,20 @@ async def test_a_fallback_answers_instead() -> None:
         assert spilled.result().headers["x-penstock-deployment"] == "spare"
 
 
+async def test_who_was_turned_away_unsent_costs_nothing_of_the_budget_of_further_attempts() -> None:
+    async with busy("concurrency: 1, queue: {waiting: 1}", ", fallbacks: [spare]") as (up, gate):
+        up.plan.append({"x-test-hold": "1"})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(gate))
+            await until(1, up)
+            group.create_task(ask(gate))
+            await waiting(gate, 1)
+            others = [await ask(gate) for _ in range(40)]
+            up.release()
+        assert {answer.status for answer in others} == {200}
+        assert {answer.headers["x-penstock-deployment"] for answer in others} == {"spare"}
+
+
 async def test_a_deadline_of_the_request_s_own() -> None:
     async with busy("concurrency: 1") as (up, gate):
         up.behaviour = {"x-test-delay-headers": "0.4"}

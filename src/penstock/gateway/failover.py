@@ -32,6 +32,7 @@ from penstock.types.errors import (
     QueueTimeout,
     UpstreamError,
     UpstreamInvalid,
+    UpstreamRateLimited,
 )
 from penstock.types.requests import ChatRequest, Request
 
@@ -78,6 +79,7 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
     target = steer(first, route, call.operation, down, choose)
     while True:
         call.labels, call.deployment = target.labels, target.deployment.name
+        before = len(call.attempts)
         told = emit if judge is None else judge.begin(target)
         try:
             if route.hedge is None:
@@ -111,7 +113,7 @@ async def run(call: Call, request: Request, first: Target, *, route: Route, deps
                 after is None
                 or after.pause_s + TIMER_SLACK_S >= left_s()  # a timer that fired early leaves no time
                 or (judge is not None and judge.is_enough(after.target))
-                or not deps.retries.take(route.name)
+                or (len(call.attempts) > before and not deps.retries.take(route.name))  # unsent is no load
             ):
                 if judge is not None and await judge.give_kept():
                     return
@@ -167,7 +169,7 @@ async def attempt(
         # one answer to a batch is one sample, not one for each of its members
         if (
             call.is_follower
-            or _is_a_part_s(target.deployment, error, is_sent=is_sent)
+            or _is_no_fault_of(target.deployment, error, is_sent=is_sent)
             or is_over(call, deps.clock.monotonic())
         ):
             trial.left()
@@ -183,8 +185,10 @@ async def attempt(
         deps.health.succeeded(trial)
 
 
-def _is_a_part_s(deployment: Deployment, error: PenstockError, *, is_sent: bool) -> bool:
-    """Whether one of its replicas or credentials is to blame: that has been noted (upstream.py)."""
+def _is_no_fault_of(deployment: Deployment, error: PenstockError, *, is_sent: bool) -> bool:
+    """Also where one of its replicas or credentials is to blame: that has been noted (upstream.py)."""
+    if not is_sent and isinstance(error, UpstreamRateLimited):
+        return True  # by a limit of ours, which a smaller request may not meet
     if not deployment.has_parts:
         return False
     return is_sent if deployment.pool is not None else is_credential_s(error)
