@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,30 @@ async def test_a_fallback_answers_instead() -> None:
             await until(1, up)
             spilled = group.create_task(ask(gate))
         assert spilled.result().headers["x-penstock-deployment"] == "spare"
+
+
+async def test_the_time_that_a_client_gives_is_spent_on_waiting_too() -> None:
+    async with busy("concurrency: 1") as (up, gate):
+        up.plan.append({"x-test-hold": "1"})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(gate))
+            await until(1, up)
+            late = await ask(gate, headers={"x-penstock-timeout": "0.2"})
+            assert late.error[:2] == (504, "deadline_exceeded")
+            up.release()
+            assert len(up.requests) == 1
+
+
+async def test_who_has_waited_has_less_time_for_its_answer() -> None:
+    async with busy("concurrency: 1") as (up, gate):
+        up.plan.extend([{"x-test-delay-headers": "1"}, {"x-test-hold": "1"}])
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(gate))
+            await until(1, up)
+            late = await ask(gate, headers={"x-penstock-timeout": "3"})
+        assert late.error[:2] == (504, "upstream_timeout")
+        took_s = float(re.findall(r"within ([0-9.]+) s", late.json["error"]["message"])[0])
+        assert 0 < took_s < 2.9
 
 
 async def test_who_was_turned_away_unsent_costs_nothing_of_the_budget_of_further_attempts() -> None:

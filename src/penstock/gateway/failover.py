@@ -202,10 +202,14 @@ async def _send(
 
     async def send(call: Call, request: Request, route: Route, emit: Emit) -> None:
         async def run_once(emit: Emit) -> None:
-            await upstream.run(call, request, deployment=deployment, route=route, deps=deps, emit=emit)
+            left = route  # of the client's time, after the wait
+            if call.limit_s is not None:
+                over_s = call.started_s + call.limit_s
+                left = within(route, max(SHORTEST_TOTAL_S, over_s - deps.clock.monotonic()))
+            await upstream.run(call, request, deployment=deployment, route=left, deps=deps, emit=emit)
 
         if deployment.concurrency is None:
-            await run_once(emit)
+            await upstream.run(call, request, deployment=deployment, route=route, deps=deps, emit=emit)
         else:
             await deps.queues.of(deployment).run(call, request, emit, run_once)
 

@@ -11,7 +11,8 @@
 The client's wishes, each for one request, by header:
 
     x-penstock-priority  a class no higher than the key's own
-    x-penstock-deadline  seconds after which an answer that has not begun is of no use
+    x-penstock-deadline  seconds after which an answer that has not begun is of no use; so is one after
+                         x-penstock-timeout (wishes.py)
 """
 
 import asyncio
@@ -289,10 +290,11 @@ def ticket_of(call: Call, request: Request, now_s: float) -> Ticket:
     """Raises InvalidRequest, PermissionDenied."""
     key = call.key
     own = Priority.DEFAULT if key is None else Priority[key.priority.upper()]
-    limit: int | None = getattr(request, "max_tokens", None)
-    answer = (
-        0 if request.operation not in ("chat", "completion") else min(limit or USUAL_ANSWER, USUAL_ANSWER)
-    )
+    most: int | None = getattr(request, "max_tokens", None)
+    answer = 0 if request.operation not in ("chat", "completion") else min(most or USUAL_ANSWER, USUAL_ANSWER)
+    asked_s = deadline_of(call.headers.get(DEADLINE_HEADER), call.started_s)
+    limit_s = None if call.limit_s is None else call.started_s + call.limit_s
+    deadlines = [one for one in (asked_s, limit_s) if one is not None]
     return Ticket(
         call.id,
         priority_of(call.headers.get(PRIORITY_HEADER), own),
@@ -300,7 +302,7 @@ def ticket_of(call: Call, request: Request, now_s: float) -> Ticket:
         call.body_bytes / BYTES_PER_TOKEN + answer,
         call.body_bytes,
         now_s,
-        deadline_of(call.headers.get(DEADLINE_HEADER), call.started_s),
+        min(deadlines, default=None),
     )
 
 
