@@ -167,7 +167,7 @@ async def test_who_comes_meanwhile_is_sent_as_one_when_the_first_has_landed() ->
 
 
 async def test_the_window_ends_the_wait() -> None:
-    up = Upstream(Batching(0.005, 64, 100))
+    up = Upstream(Batching(0.2, 64, 100))
     clients = Clients(up)
     await clients.ask("first")
     waiting = [await clients.ask(text) for text in "ab"]
@@ -291,15 +291,19 @@ async def test_who_leaves_while_it_waits_is_taken_out() -> None:
 
 
 async def test_all_who_wait_may_leave_also_in_the_last_moment() -> None:
-    up = Upstream(Batching(0.002, 4, 100))
+    up = Upstream(FOUR)
     clients = Clients(up)
     first, a, b = [await clients.ask(text) for text in ("first", "a", "b")]
+    lane = next(iter(up.batcher._lanes.values()))
     a.cancel()
     await settle()
     up.open()  # the first lands in the same round in which the last leaves
     b.cancel()
     assert (await first).vectors == [b"first"]
-    await asyncio.sleep(0.01)
+    await settle()
+    assert lane._timer is None
+    lane._send()  # as a window that ends all the same
+    await settle()
     assert up.asked == [["first"]]
     assert up.is_idle
 
