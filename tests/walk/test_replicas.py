@@ -11,7 +11,7 @@ import pytest
 from gateways import KEY, Answer, Gateway, chat, gateway
 
 from penstock.engines import ENGINES
-from penstock.routing import breaker
+from penstock.routing import breaker, slow_start
 from penstock.testing.engine import FakeEngine
 from penstock.testing.upstream import Upstream
 
@@ -29,7 +29,7 @@ deployments:
 routes:
   m:
     targets: [{{deployment: own}}]
-    timeouts: {{first_token: 500ms, between_tokens: 500ms}}
+    timeouts: {{first_token: 2s, between_tokens: 2s}}
     {route}
 keys:
   test: {{secret: {KEY}}}
@@ -58,6 +58,8 @@ class Ward:
 
 @pytest.fixture
 def ward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ward:
+    """Which replica is ready first, and for how long, is the machine's affair: no slow start."""
+    monkeypatch.setattr(slow_start, "LEAST", 1.0)
     engine = FakeEngine("--say-pid", "--slow-s", "0.01", "--sick", str(tmp_path))
     for name in ("llamacpp", engine.name):
         monkeypatch.setitem(ENGINES._loaded, name, engine)
