@@ -70,7 +70,7 @@ def sum_of(metrics: str, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith(name))
 
 
-SLOW = {"x-test-delay-headers": "0.3"}
+HELD = {"x-test-hold": "1"}
 
 
 async def test_no_more_run_than_may_and_each_is_answered() -> None:
@@ -96,22 +96,24 @@ async def test_no_more_run_than_may_and_each_is_answered() -> None:
 
 async def test_the_more_important_goes_first_and_hears_how_long_it_waited() -> None:
     async with busy("concurrency: 1") as (up, gate):
-        up.behaviour = SLOW
+        up.behaviour = HELD
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(gate, "vip", says="first"))
             await until(1, up)
             for key in ("batch", "plain", "vip"):
                 last = group.create_task(ask(gate, key, says=key))
                 await waiting(gate, {"batch": 1, "plain": 2, "vip": 3}[key])
+            await asyncio.sleep(0.05)
+            up.release()
         assert said(up) == ["first", "vip", "plain", "batch"]
         headers = last.result().headers
         assert headers["x-penstock-queue-position"] == "1"
-        assert int(headers["x-penstock-queue-wait-ms"]) > 100
+        assert int(headers["x-penstock-queue-wait-ms"]) >= 50
 
 
 async def test_tenants_share_by_tokens() -> None:
     async with busy("concurrency: 1") as (up, gate):
-        up.behaviour = {"x-test-delay-headers": "0.1"}
+        up.behaviour = HELD
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(gate, "vip", says="first"))
             await until(1, up)
@@ -120,16 +122,20 @@ async def test_tenants_share_by_tokens() -> None:
             await waiting(gate, 5)
             group.create_task(ask(gate, "other", says="other"))
             await waiting(gate, 6)
+            up.release()
         assert said(up).index("other") <= 2  # not behind all five
 
 
 async def test_who_is_preempted_waits_again_and_is_answered() -> None:
     async with busy("concurrency: 1") as (up, gate):
-        up.behaviour = SLOW
+        up.behaviour = HELD
         async with asyncio.TaskGroup() as group:
             bulk = group.create_task(ask(gate, "batch", says="bulk"))
             await until(1, up)
             vip = group.create_task(ask(gate, "vip", says="vip"))
+            await until(2, up)
+            await waiting(gate, 1)
+            up.release()
         assert said(up) == ["bulk", "vip", "bulk"]
         assert bulk.result().status == vip.result().status == 200
         assert bulk.result().headers["x-penstock-attempts"] == "2"
@@ -142,7 +148,7 @@ async def test_who_is_preempted_waits_again_and_is_answered() -> None:
 
 async def test_whose_answer_has_begun_is_not_preempted() -> None:
     async with busy("concurrency: 1") as (up, gate):
-        up.behaviour = {"x-test-delay-between": "0.05", "x-test-tokens": "6"}
+        up.plan.append({"x-test-delay-between": "0.05", "x-test-tokens": "6"})
         async with asyncio.TaskGroup() as group:
             response = await gate.open(
                 "/v1/chat/completions",
@@ -160,17 +166,19 @@ async def test_whose_answer_has_begun_is_not_preempted() -> None:
 
 async def test_a_full_queue_turns_away() -> None:
     async with busy("concurrency: 1, queue: {waiting: 1}") as (up, gate):
-        up.behaviour = SLOW
+        up.behaviour = HELD
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(gate, says="first"))
             await until(1, up)
-            group.create_task(ask(gate, says="second"))
+            second = group.create_task(ask(gate, says="second"))
             await waiting(gate, 1)
             refused = await ask(gate, says="third")
             assert refused.error == (503, "queue_full", None)
             assert int(refused.headers["retry-after"]) >= 1
             assert said(up) == ["first"]
             displacing = group.create_task(ask(gate, "vip", says="vip"))
+            assert (await second).error == (503, "queue_full", None)
+            up.release()
         assert displacing.result().status == 200
         metrics = (await gate.get("/metrics")).body.decode()
         assert 'penstock_queue_refused_total{deployment="m",priority="default",reason="full"}' in metrics
@@ -178,28 +186,30 @@ async def test_a_full_queue_turns_away() -> None:
 
 async def test_a_turn_that_does_not_come() -> None:
     async with busy("concurrency: 1, queue: {wait: 100ms}") as (up, gate):
-        up.behaviour = {"x-test-delay-headers": "0.5"}
+        up.behaviour = HELD
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(gate))
             await until(1, up)
             late = await ask(gate)
             assert late.error == (503, "queue_timeout", None)
             assert len(up.requests) == 1
+            up.release()
 
 
 async def test_a_fallback_answers_instead() -> None:
     async with busy("concurrency: 1, queue: {wait: 50ms}", ", fallbacks: [spare]") as (up, gate):
-        up.behaviour = SLOW
+        up.plan.append(HELD)
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(gate))
             await until(1, up)
-            spilled = group.create_task(ask(gate))
-        assert spilled.result().headers["x-penstock-deployment"] == "spare"
+            spilled = await ask(gate)
+            up.release()
+        assert spilled.headers["x-penstock-deployment"] == "spare"
 
 
 async def test_the_time_that_a_client_gives_is_spent_on_waiting_too() -> None:
     async with busy("concurrency: 1") as (up, gate):
-        up.plan.append({"x-test-hold": "1"})
+        up.plan.append(HELD)
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(gate))
             await until(1, up)
@@ -211,7 +221,7 @@ async def test_the_time_that_a_client_gives_is_spent_on_waiting_too() -> None:
 
 async def test_who_has_waited_has_less_time_for_its_answer() -> None:
     async with busy("concurrency: 1") as (up, gate):
-        up.plan.extend([{"x-test-delay-headers": "1"}, {"x-test-hold": "1"}])
+        up.plan.extend([{"x-test-delay-headers": "1"}, HELD])
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(gate))
             await until(1, up)
@@ -223,7 +233,7 @@ async def test_who_has_waited_has_less_time_for_its_answer() -> None:
 
 async def test_who_was_turned_away_unsent_costs_nothing_of_the_budget_of_further_attempts() -> None:
     async with busy("concurrency: 1, queue: {waiting: 1}", ", fallbacks: [spare]") as (up, gate):
-        up.plan.append({"x-test-hold": "1"})
+        up.plan.append(HELD)
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(gate))
             await until(1, up)
@@ -237,12 +247,13 @@ async def test_who_was_turned_away_unsent_costs_nothing_of_the_budget_of_further
 
 async def test_a_deadline_of_the_request_s_own() -> None:
     async with busy("concurrency: 1") as (up, gate):
-        up.behaviour = {"x-test-delay-headers": "0.4"}
+        up.behaviour = HELD
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(gate))
             await until(1, up)
             late = await ask(gate, headers={"x-penstock-deadline": "0.1"})
             assert late.error == (504, "deadline_exceeded", None)
+            up.release()
 
 
 @pytest.mark.parametrize(
@@ -268,7 +279,7 @@ async def test_what_a_request_may_wish(key: str, headers: dict[str, str], status
 
 async def test_a_client_that_leaves_takes_nobody_s_place() -> None:
     async with busy("concurrency: 1") as (up, gate):
-        up.behaviour = SLOW
+        up.behaviour = HELD
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(gate, says="first"))
             await until(1, up)
@@ -279,6 +290,7 @@ async def test_a_client_that_leaves_takes_nobody_s_place() -> None:
             leaves.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await leaves
+            up.release()
         assert said(up) == ["first", "stays"]
 
 
@@ -293,16 +305,19 @@ async def test_what_fails_frees_its_slot() -> None:
 
 async def test_embeddings_wait_in_the_same_queue() -> None:
     async with busy("concurrency: 1, operations: [embedding]") as (up, gate):
-        up.behaviour = {"x-test-delay-headers": "0.1"}
+        up.behaviour = HELD
         body = {"model": "m", "input": "water"}
-        answers = await asyncio.gather(*(gate.post("/v1/embeddings", body) for _ in range(3)))
+        asking = asyncio.gather(*(gate.post("/v1/embeddings", body) for _ in range(3)))
+        await waiting(gate, 2)
+        up.release()
+        answers = await asking
         assert [answer.status for answer in answers] == [200] * 3
         assert sum("x-penstock-queue-position" in answer.headers for answer in answers) == 2
 
 
 async def test_a_batch_is_of_one_class_and_its_members_hear_of_their_wait() -> None:
     async with busy("concurrency: 1, operations: [embedding], batching: {window: 1s}") as (up, gate):
-        up.behaviour = {"x-test-hold": "1"}
+        up.behaviour = HELD
 
         async def embed(key: str, text: str, **more: Any) -> Answer:
             sent = {"authorization": f"Bearer sk-{key}"}
@@ -326,7 +341,7 @@ async def test_a_batch_is_of_one_class_and_its_members_hear_of_their_wait() -> N
 async def test_a_batch_takes_as_much_room_as_its_members() -> None:
     room = "concurrency: 1, queue: {size: 2KiB}, operations: [embedding], batching: {window: 1s, texts: 2}"
     async with busy(room) as (up, gate):
-        up.behaviour = {"x-test-hold": "1"}
+        up.behaviour = HELD
         body = {"model": "m", "input": "water " * 300}
         async with asyncio.TaskGroup() as group:
             first = group.create_task(gate.post("/v1/embeddings", body))
@@ -338,7 +353,7 @@ async def test_a_batch_takes_as_much_room_as_its_members() -> None:
 
 
 async def test_a_reload_changes_how_many_run_and_how_many_wait(tmp_path: Path) -> None:
-    async with Upstream(behaviour={"x-test-hold": "1"}) as up:
+    async with Upstream(behaviour=HELD) as up:
         before = config(up, "concurrency: 1") + "  root: {secret: sk-owner, role: owner}\n"
         async with administered(tmp_path, before) as gate, asyncio.TaskGroup() as group:
             asked = [group.create_task(ask(gate)) for _ in range(3)]
