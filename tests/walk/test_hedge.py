@@ -69,7 +69,7 @@ async def test_the_faster_one_answers_and_the_slower_is_let_go(stream: bool) -> 
 
 
 async def test_who_begins_in_time_is_alone() -> None:
-    async with pair() as (one, two, gate):
+    async with pair("{after: 10s}") as (one, two, gate):
         for stream in (True, False):
             answer = await gate.post("/v1/chat/completions", chat(stream=stream))
             assert said(answer, stream=stream) == "one"
@@ -91,7 +91,7 @@ async def test_late_is_learned_from_the_route_s_own_answers() -> None:
         assert (
             said(await gate.post("/v1/chat/completions", chat()), stream=False) == "one"
         )  # nothing is known
-        one.behaviour = {"x-test-content": "one"}
+        one.behaviour = {"x-test-content": "one", "x-test-delay-headers": "0.05"}
         for _ in range(40):
             await gate.post("/v1/chat/completions", chat())
         one.behaviour = slow()
