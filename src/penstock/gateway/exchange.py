@@ -266,20 +266,22 @@ class Exchange(msgspec.Struct, eq=False):
         self._head = self._make_head(lines)
 
     async def write(self, data: bytes) -> None:
+        if self._connection.is_write_paused:
+            await (
+                self._writable()
+            )  # before it is compressed: a ping may wait here, too, and each goes when it can
         if self._compressor is not None:
             data = self._compressor.write(data)
-        if self._connection.is_write_paused:
-            await self._writable()
         if data:
             self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
     async def end_stream(self, data: bytes) -> None:
         """The last bytes, and the end."""
         self._is_watched = False
-        if self._compressor is not None:
-            data = (self._compressor.write(data) if data else b"") + self._compressor.end()
         if self._connection.is_write_paused:
             await self._writable()
+        if self._compressor is not None:
+            data = (self._compressor.write(data) if data else b"") + self._compressor.end()
         if self._is_chunked:
             data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
         self._write(data)
