@@ -87,17 +87,15 @@ class Socket(asyncio.Protocol):
 
     async def send(self, text: bytes) -> None:
         """Raises ClientLeft when the client is gone, or takes nothing for too long."""
-        if self._is_lost or self._protocol.state is not State.OPEN:
-            raise ClientLeft
-        if self._is_write_paused:
+        if self._is_write_paused and not self._is_lost:
             try:
                 async with asyncio.timeout(WRITE_STALL_S):
                     await self._writable.wait()
             except TimeoutError as exc:
                 self.abort()
                 raise ClientLeft from exc
-            if self._is_lost:
-                raise ClientLeft
+        if self._is_lost or self._protocol.state is not State.OPEN:
+            raise ClientLeft
         self._protocol.send_text(text)
         self._flush()
 
