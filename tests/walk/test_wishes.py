@@ -108,6 +108,17 @@ async def test_a_client_s_own_hurry_takes_a_target_from_nobody() -> None:
         assert await gate.metric("penstock_breaker_state") == 0
 
 
+async def test_long_answers_that_are_cut_take_their_target_from_nobody() -> None:
+    async with three(f"{ALL}, timeouts: {{total: 1500ms}}") as (ups, gate):
+        for up in ups:
+            up.behaviour = {"x-test-delay-between": "0.05", "x-test-tokens": "1000"}
+        answers = await asyncio.gather(
+            *(gate.post("/v1/chat/completions", chat(stream=True)) for _ in range(18))
+        )
+        assert {one.events[-1]["error"]["code"] for one in answers} == {"upstream_timeout"}
+        assert await gate.metric("penstock_breaker_state") == 0
+
+
 async def test_a_time_that_the_upstream_was_given_is_its_own_fault() -> None:
     async with three(f"{ALL}, timeouts: {{first_token: 50ms}}") as (ups, gate):
         for up in ups:

@@ -170,6 +170,7 @@ async def attempt(
         if (
             call.is_follower
             or _is_no_fault_of(target.deployment, error, is_sent=is_sent)
+            or isinstance(error, upstream.Unfinished)
             or is_over(call, deps.clock.monotonic())
         ):
             trial.left()

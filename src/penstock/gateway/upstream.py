@@ -71,6 +71,10 @@ COUNT_WITHIN_S = 30.0
 READ_OUT_S = 0.05  # between the terminal event and the end of the body
 
 
+class Unfinished(UpstreamTimeout):
+    """It was answering when its whole time was over: there was much to say, or its client takes it slowly."""
+
+
 async def run(
     call: Call, request: Request, *, deployment: Deployment, route: Route, deps: Deps, emit: Emit
 ) -> None:
@@ -149,7 +153,7 @@ def _in_turn(call: Call, deployment: Deployment, deps: Deps) -> ReplicaView | No
 
 def _note(call: Call, attempt: Attempt, deployment: Deployment, error: PenstockError, deps: Deps) -> None:
     """It failed at this replica, or with this credential."""
-    if is_over(call, deps.clock.monotonic()):
+    if isinstance(error, Unfinished) or is_over(call, deps.clock.monotonic()):
         return
     if attempt.trial is not None and (deployment.pool is not None or is_credential_s(error)):
         deps.health.failed(attempt.trial, error)
@@ -298,7 +302,7 @@ async def _attempt(
     except (TimeoutError, http1.TotalTimeout) as exc:
         note_consumed(call, attempt, consumed(attempt.usage, request, reader, volume))
         said = f"{deployment.name} did not finish phase '{phase}' within {limit_s:g} s."
-        raise UpstreamTimeout(said) from exc
+        raise (UpstreamTimeout if attempt.first_content_s is None else Unfinished)(said) from exc
     except SchemaMismatch:
         raise  # the answer is whole, and what it consumed is known
     except BaseException as exc:
