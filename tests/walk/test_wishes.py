@@ -152,7 +152,7 @@ async def test_more_time_than_the_route_gives_is_for_keys_that_may() -> None:
 
 async def test_only_where_the_data_may_go() -> None:
     async with three() as (ups, gate):
-        assert await places_of(gate, 12, x_penstock_require="region=eu") == {"d0", "d2"}
+        assert await places_of(gate, 30, x_penstock_require="region=eu") == {"d0", "d2"}
         assert await places_of(gate, 6, x_penstock_require="region=eu, Data-Policy=no-training") == {"d0"}
         assert await places_of(gate, 6, **BOUND) == {"d0"}
         none = await asked(gate, **BOUND, x_penstock_require="region=us")
