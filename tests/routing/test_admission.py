@@ -732,7 +732,7 @@ class Queue(RuleBasedStateMachine):
         assert not self.those("waiting")
 
 
-TestQueue = Queue.TestCase
+TestQueue = pytest.mark.timeout(120)(Queue.TestCase)
 TestQueue.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 
 

@@ -228,7 +228,7 @@ async def test_a_client_that_leaves_stops_the_upstream(stream: bool) -> None:
 async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "WRITE_STALL_S", 0.3)
     async with Upstream() as up, gateway(remote(up.url)) as gate:
-        up.behaviour = {"x-test-content": "x" * 100_000, "x-test-tokens": "1000000"}
+        up.behaviour = {"x-test-content": "x" * 100_000, "x-test-tokens": "500"}  # 50 MB
         reader, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=1024)
         body = json.dumps(chat(stream=True)).encode()
         writer.write(

@@ -111,9 +111,9 @@ async def test_n_choices_are_all_counted() -> None:
 
 
 async def test_a_killed_engine_ends_its_streams_with_an_event_and_the_next_request_works() -> None:
-    async with gateway(CONFIG) as gate:
+    async with gateway(CONFIG.replace("context: 512", "context: 4096")) as gate:
         assert (await gate.post(CHAT, ask())).status == 200
-        stream = await gate.open(CHAT, ask("Count.", max_tokens=400, ignore_eos=True, stream=True))
+        stream = await gate.open(CHAT, ask("Count.", max_tokens=4000, ignore_eos=True, stream=True))
         first = await stream.read_some()
         os.kill(worker().pid, signal.SIGKILL)
         rest = await stream.read(1 << 20)

@@ -22,8 +22,8 @@ One table of them, by what can fail on its own:
 A deployment is down when its own breaker is open, or those of all its ready replicas, or of all its
 credentials. A breaker only steers: where nothing else is left, an open target is asked all the same, so that
 no request is refused for what others met. What the caller did wrong, a time that the caller set, an answer
-that outlasts its whole time and a model that still loads say nothing about health; an answer that is not of the
-caller's schema is one.
+that outlasts its whole time and a model that still loads say nothing about health; an answer that is not of
+the caller's schema is one.
 
 Where probes are on (probing.py), a half-open target waits for its probe before a request is its one attempt.
 
