@@ -98,10 +98,10 @@ def test_whoever_leaves_frees_its_slot_or_its_place() -> None:
     admission, running = full()
     first, second = ticket(), ticket()
     wait(admission, first, second)
-    assert list(admission.left(first, 0.0)) == []
+    assert list(admission.finished(first, 0.0)) == []
     assert admission.waiting == 1
-    assert admission.left(running, 0.0) == [second]
-    assert list(admission.left(ticket(), 0.0)) == [], "a stranger"
+    assert admission.finished(running, 0.0) == [second]
+    assert list(admission.finished(ticket(), 0.0)) == [], "a stranger"
 
 
 def test_more_slots_admit_and_fewer_wait_for_the_end() -> None:
@@ -132,7 +132,7 @@ def test_too_much_waits() -> None:
     wait(admission, first)
     assert admission.offer(ticket(bytes=500), 0.0) == Offer(Outcome.REFUSED, refusal=Refusal.BYTES)
     wait(admission, ticket(bytes=400))
-    admission.left(first, 0.0)
+    admission.finished(first, 0.0)
     wait(admission, ticket(bytes=500))
     assert admission.waiting_bytes == 900
 
@@ -152,7 +152,7 @@ def test_what_waits_too_long_expires() -> None:
     patient, urgent, gone = ticket(), ticket(deadline_s=10.0), ticket(deadline_s=5.0)
     wait(admission, patient, urgent, gone)
     assert admission.next_expiry_s() == 5.0
-    admission.left(gone, 0.0)
+    admission.finished(gone, 0.0)
     assert admission.next_expiry_s() == 10.0
     assert admission.expire(9.9) == []
     assert admission.expire(10.0) == [urgent]
@@ -167,7 +167,7 @@ def test_what_is_overdue_gets_no_slot_and_is_told_by_expire() -> None:
     wait(admission, urgent, other, gone)
     assert admission.finished(running, 6.0) == [other]
     assert admission.next_expiry_s() == 4.0, "at once"
-    admission.left(gone, 6.0)
+    admission.finished(gone, 6.0)
     assert admission.expire(6.0) == [urgent]
     assert admission.expire(6.0) == []
 
@@ -246,7 +246,7 @@ def test_a_class_that_went_idle_is_owed_nothing_any_more() -> None:
     wait(admission, gone, *(ticket(DEFAULT) for _ in range(10)))
     for _ in range(3):
         (running,) = admission.finished(running, 0.0)
-    admission.left(gone, 0.0)
+    admission.finished(gone, 0.0)
     wait(admission, ticket(BULK))
     assert [one.priority for one in drained(admission, running)[:4]] == [DEFAULT, DEFAULT, DEFAULT, BULK]
 
@@ -533,7 +533,7 @@ def test_nobody_overtakes_its_equals_by_preemption() -> None:
     admission.offer(ticket(BULK, bytes=600), 0.0)
     large = ticket(BULK, bytes=500)
     wait(admission, large, ticket(INTERACTIVE))  # there is no room for both
-    admission.left(large, 0.0)
+    admission.finished(large, 0.0)
     assert admission.offer(ticket(INTERACTIVE), 0.0).preempted is None
 
 
@@ -651,18 +651,18 @@ class Queue(RuleBasedStateMachine):
         assert len(self.those("running")) <= self.most
 
     @precondition(lambda self: self.those("running"))
-    @rule(data=st.data(), how=st.sampled_from(["finished", "left"]))
-    def stop(self, data: Any, how: str) -> None:
+    @rule(data=st.data())
+    def stop(self, data: Any) -> None:
         one = data.draw(st.sampled_from(self.those("running")))
-        self.at[one] = how
-        self.now_run(getattr(self.admission, how)(one, self.now_s))
+        self.at[one] = "finished"
+        self.now_run(self.admission.finished(one, self.now_s))
 
     @precondition(lambda self: self.those("waiting"))
     @rule(data=st.data())
     def leave(self, data: Any) -> None:
         one = data.draw(st.sampled_from(self.those("waiting")))
         self.at[one] = "left"
-        assert not self.admission.left(one, self.now_s)
+        assert not self.admission.finished(one, self.now_s)
 
     @precondition(lambda self: self.those("running"))
     @rule(data=st.data())
@@ -742,7 +742,7 @@ def test_memory_is_bounded_by_what_waits() -> None:
     for number in range(3000):
         one = ticket(tenant=f"t{number}")
         wait(admission, one)
-        admission.left(one, 0.0)
+        admission.finished(one, 0.0)
     stays = [ticket(tenant=name) for _ in range(2) for name in "ab"]
     wait(admission, *stays)
     (running,) = admission.finished(running, 0.0)
@@ -750,7 +750,7 @@ def test_memory_is_bounded_by_what_waits() -> None:
         one = ticket(tenant="b")
         wait(admission, one)
         admission.settle(running, number)
-        admission.left(one, 0.0)
+        admission.finished(one, 0.0)
     queue = admission._queues[DEFAULT]
     assert len(queue._accounts) <= TENANTS_KEPT + 3
     for heap in (admission._due, queue._turns, queue._ageing, queue._accounts["b"].queue):

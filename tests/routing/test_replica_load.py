@@ -9,14 +9,14 @@ from penstock.routing.load import ANSWER, Lease, Load
 def test_what_is_reserved_is_released() -> None:
     load = Load()
     first, second = load.reserve("a", 100), load.reserve("a", 30)
-    assert (load.running("a"), load.busy("a")) == (2, 130 + 2 * ANSWER)
+    assert (load.running("a"), load.by_replica.get("a", 0)) == (2, 130 + 2 * ANSWER)
     load.prefilled(first)
     load.prefilled(first)  # once
-    assert (load.running("a"), load.busy("a")) == (2, 30 + 2 * ANSWER)
+    assert (load.running("a"), load.by_replica.get("a", 0)) == (2, 30 + 2 * ANSWER)
     load.release(second)
-    assert (load.running("a"), load.busy("a")) == (1, ANSWER)
+    assert (load.running("a"), load.by_replica.get("a", 0)) == (1, ANSWER)
     load.release(first)
-    assert (load.running("a"), load.busy("a"), load.running("b")) == (0, 0, 0)
+    assert (load.running("a"), load.by_replica.get("a", 0), load.running("b")) == (0, 0, 0)
     assert not load.by_replica
 
 
@@ -45,7 +45,7 @@ def test_own_and_others_are_one_sum(steps: Sequence[dict[str, tuple[int, int]] |
         for replica in "abc":
             calls, tokens = others.get(replica, (0, 0))
             assert load.running(replica) == alone.running(replica) + calls
-            assert load.busy(replica) == alone.busy(replica) + tokens
-        assert load.own() == {one: (alone.running(one), alone.busy(one)) for one in alone.by_replica}
+            assert load.by_replica.get(replica, 0) == alone.by_replica.get(replica, 0) + tokens
+        assert load.own() == {one: (alone.running(one), busy) for one, busy in alone.by_replica.items()}
     load.take({})
     assert load.by_replica == alone.by_replica

@@ -266,7 +266,7 @@ class Admission:
     # -- what goes out
 
     def finished(self, ticket: Ticket, now_s: float) -> Sequence[Ticket]:
-        """Its slot is free. Of a ticket that is not here: nothing happens."""
+        """It ended, or its client left, whether it ran or waited. Of one that is not here: nothing."""
         if ticket not in self._running:
             self._drop(ticket)  # preempted, and finished all the same
             return _NOBODY
@@ -275,10 +275,6 @@ class Admission:
         if self._policy.preemptions:
             self._preemptible[ticket.priority].pop(ticket, None)
         return self._fill(now_s) if self._waiting or self._is_scarce else _NOBODY
-
-    def left(self, ticket: Ticket, now_s: float) -> Sequence[Ticket]:
-        """Its client went away, whether it runs or waits. What it did cost is for `settle`."""
-        return self.finished(ticket, now_s)
 
     def resize(self, slots: int, now_s: float, limits: Limits | None = None) -> Sequence[Ticket]:
         """With fewer slots, what runs goes on, and nobody is admitted until it is fewer. Who waits already

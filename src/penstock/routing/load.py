@@ -41,9 +41,6 @@ class Load:
         """Calls."""
         return self._running.get(replica, 0)
 
-    def busy(self, replica: str) -> int:
-        return self.by_replica.get(replica, 0)
-
     def reserve(self, replica: str, tokens: int = 0) -> Lease:
         self._add(replica, 1, ANSWER + tokens)
         return Lease(replica, tokens)

@@ -61,9 +61,9 @@ def affine(
 ) -> tuple[Candidate, float]:
     """The replica with the most of the prompt in its cache, unless others have much less to do.
 
-    The least of what there is to do (`Load.busy`) - CACHED * tokens of the prompt that it has (`matched`);
-    equals are taken by `roll`. On the Mooncake traces within 3 % of the best of nine formulas in every
-    configuration, and of these the one that a handful of pending tokens does not turn (docs/log.md).
+    The least of what there is to do (`Load.by_replica`) - CACHED * tokens of the prompt that it has
+    (`matched`); equals are taken by `roll`. On the Mooncake traces within 3 % of the best of nine formulas in
+    every configuration, and of these the one that a handful of pending tokens does not turn (docs/log.md).
     Also given: how little any of them has to do.
     """
     busy = load.by_replica
