@@ -161,7 +161,7 @@ async def attempt(
     call.is_follower = False
     try:
         await _send(call, request, target, route=route, deps=deps, emit=emit)
-    except SchemaMismatch:  # it answered: what the caller wants of an answer may be what no model can do
+    except (SchemaMismatch, Escalated):  # it answered, whatever was wanted of its answer
         deps.health.succeeded(trial)
         raise
     except PenstockError as error:
