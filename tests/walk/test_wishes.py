@@ -9,7 +9,9 @@ import pytest
 from gateways import KEY, Gateway, chat, gateway
 
 from penstock.gateway import pace
+from penstock.gateway.wishes import is_hurry
 from penstock.testing.upstream import Upstream
+from penstock.types.call import Call
 
 FREE = {"authorization": "Bearer sk-free"}
 BOUND = {"authorization": "Bearer sk-bound"}
@@ -106,6 +108,38 @@ async def test_a_client_s_own_hurry_takes_a_target_from_nobody() -> None:
             assert answer.status in (502, 503, 504)
         assert await gate.metric("penstock_deployment_down") == 0
         assert await gate.metric("penstock_breaker_state") == 0
+
+
+async def test_a_target_that_answers_nobody_is_found_out_by_clients_with_little_time() -> None:
+    tiers = "targets: [{deployment: d0}], fallbacks: [d1]"
+    async with three(tiers) as (ups, gate):
+        ups[0].behaviour = {"x-test-delay-headers": "30"}
+        hurried = {"x-penstock-timeout": "1.5"}
+        late = await asyncio.gather(
+            *(gate.post("/v1/chat/completions", chat(), headers=hurried) for _ in range(6))
+        )
+        assert {answer.status for answer in late} == {504}
+        assert await gate.metric("penstock_deployment_down", '"d0"') == 1
+        answer = await gate.post("/v1/chat/completions", chat(), headers=hurried)
+        assert (answer.status, answer.headers["x-penstock-deployment"]) == (200, "d1")
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "answered_s", "now_s", "expected"),
+    [
+        (None, None, 600.0, False),
+        (5.0, None, 14.0, False),  # it failed before
+        (5.0, None, 15.0, False),  # and answered nobody
+        (5.0, 11.0, 15.0, False),  # since then
+        (5.0, 13.0, 15.0, True),
+        (2.5, None, 12.5, True),  # it had half a second of it
+    ],
+)
+def test_who_is_to_blame(
+    limit_s: float | None, answered_s: float | None, now_s: float, expected: bool
+) -> None:
+    call = Call("c", "", "chat", 10.0, 0, limit_s=limit_s)
+    assert is_hurry(call, 12.0, answered_s, now_s) is expected
 
 
 async def test_long_answers_that_are_cut_take_their_target_from_nobody() -> None:

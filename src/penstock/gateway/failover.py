@@ -19,8 +19,9 @@ from penstock.gateway.escalation import Escalation
 from penstock.gateway.health import is_credential_s
 from penstock.gateway.structured import Escalated, SchemaMismatch
 from penstock.gateway.upstream import Emit
-from penstock.gateway.wishes import is_over, within
+from penstock.gateway.wishes import is_hurry, within
 from penstock.lib.http1.connection import TIMER_SLACK_S
+from penstock.routing.breaker import Trial
 from penstock.routing.failover import Step, Tried, next_step, steer
 from penstock.types.call import Call
 from penstock.types.deployment import Deployment, Route, Target
@@ -171,7 +172,7 @@ async def attempt(
             call.is_follower
             or _is_no_fault_of(target.deployment, error, is_sent=is_sent)
             or isinstance(error, upstream.Unfinished)
-            or is_over(call, deps.clock.monotonic())
+            or (is_sent and _is_hurry(call, trial, deps))
         ):
             trial.left()
         else:
@@ -184,6 +185,10 @@ async def attempt(
         trial.left()
     else:
         deps.health.succeeded(trial)
+
+
+def _is_hurry(call: Call, trial: Trial, deps: Deps) -> bool:
+    return is_hurry(call, call.attempts[-1].started_s, trial.answered_s, deps.clock.monotonic())
 
 
 def _is_no_fault_of(deployment: Deployment, error: PenstockError, *, is_sent: bool) -> bool:

@@ -30,7 +30,7 @@ from penstock.gateway.health import is_credential_s
 from penstock.gateway.pace import Pace, Splitter, has_content
 from penstock.gateway.structured import MAX_TRIES, Checked, Escalated, SchemaMismatch
 from penstock.gateway.translate import prepare, watched
-from penstock.gateway.wishes import is_over
+from penstock.gateway.wishes import is_hurry
 from penstock.lib import http1
 from penstock.lib.eventstream import BadFrame, FrameSplitter
 from penstock.lib.lines import LineSplitter
@@ -111,7 +111,7 @@ async def run(
             attempt.error = _map_transport_error(exc, deployment)
             _note(call, attempt, deployment, attempt.error, deps)
             is_lost = isinstance(exc, http1.ConnectError | http1.ConnectionCut)
-            if deployment.remote is None and is_lost and not is_over(call, deps.clock.monotonic()):
+            if deployment.remote is None and is_lost and not _is_hurry(call, attempt, deps):
                 deps.fleet.suspect(replica)
                 if isinstance(exc, http1.ConnectError) and deps.clock.monotonic() < give_up_s:
                     continue  # it died a moment ago and got nothing of this request: wait for the next life
@@ -153,10 +153,15 @@ def _in_turn(call: Call, deployment: Deployment, deps: Deps) -> ReplicaView | No
 
 def _note(call: Call, attempt: Attempt, deployment: Deployment, error: PenstockError, deps: Deps) -> None:
     """It failed at this replica, or with this credential."""
-    if isinstance(error, Unfinished) or is_over(call, deps.clock.monotonic()):
+    if isinstance(error, Unfinished) or _is_hurry(call, attempt, deps):
         return
     if attempt.trial is not None and (deployment.pool is not None or is_credential_s(error)):
         deps.health.failed(attempt.trial, error)
+
+
+def _is_hurry(call: Call, attempt: Attempt, deps: Deps) -> bool:
+    answered_s = None if attempt.trial is None else attempt.trial.answered_s
+    return is_hurry(call, attempt.started_s, answered_s, deps.clock.monotonic())
 
 
 def _note_success(

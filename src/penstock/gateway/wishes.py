@@ -25,6 +25,7 @@ REQUIRE = b"x-penstock-require"
 SESSION = b"x-penstock-session"
 HEADERS = frozenset({DEPLOYMENT, TIMEOUT, REQUIRE})
 LONGEST_S = 86_400.0
+TOO_SHORT_S = 1.0  # of a time that a client allows, for anybody to say that a target does not answer
 
 
 def granted(call: Call, route: Route, key: VirtualKey) -> Route:
@@ -59,9 +60,13 @@ def within(route: Route, limit_s: float) -> Route:
     )
 
 
-def is_over(call: Call, now_s: float) -> bool:
-    """Whether the time is over that the client allowed: what fails by that says nothing of a target."""
-    return call.limit_s is not None and now_s + TIMER_SLACK_S >= call.started_s + call.limit_s
+def is_hurry(call: Call, began_s: float, answered_s: float | None, now_s: float) -> bool:
+    """Whether an attempt that fails now says nothing of its target: the time is over that the client allowed,
+    and that was too short, or the target has answered others meanwhile. `answered_s`: when it did last.
+    """
+    if call.limit_s is None or now_s + TIMER_SLACK_S < call.started_s + call.limit_s:
+        return False
+    return now_s - began_s < TOO_SHORT_S or (answered_s is not None and answered_s > began_s)
 
 
 def seconds_of(header: bytes, asked: bytes) -> float:

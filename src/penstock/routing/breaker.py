@@ -21,9 +21,9 @@ One table of them, by what can fail on its own:
 
 A deployment is down when its own breaker is open, or those of all its ready replicas, or of all its
 credentials. A breaker only steers: where nothing else is left, an open target is asked all the same, so that
-no request is refused for what others met. What the caller did wrong, a time that the caller set, an answer
-that outlasts its whole time and a model that still loads say nothing about health; an answer that is not of
-the caller's schema is one.
+no request is refused for what others met. Nothing about health say: what the caller did wrong, a time that it
+cut short, an answer that outlasts its whole time, a model that still loads. A whole answer is good, even
+where it is not of the schema that the caller wanted.
 
 Where probes are on (probing.py), a half-open target waits for its probe before a request is its one attempt.
 
@@ -159,6 +159,11 @@ class Trial:
     def __init__(self, breaker: Breaker, changes: int) -> None:
         self._breaker = breaker
         self.changes = changes
+
+    @property
+    def answered_s(self) -> float | None:
+        """When any attempt succeeded last."""
+        return self._breaker.answered_s
 
     def left(self) -> None:
         """It ended without a word about the upstream: its client left, or erred; or its end is known."""
