@@ -179,15 +179,25 @@ def _do(connection: sqlite3.Connection, step: Step) -> Rows:
             rows: list[Any] = connection.execute(statement("sqlite", name, words), values).fetchall()
             return rows
         case Load(table, columns, loaded):
-            for at in range(0, len(loaded), _ROWS_AT_ONCE):
-                some = loaded[at : at + _ROWS_AT_ONCE]
-                text = _insert(table, columns, len(some))
-                connection.execute(text, list(itertools.chain.from_iterable(some)))
+            _load(connection, table, columns, loaded)
         case Do(text):
             connection.execute(text)
         case Aside(what):
             return what()
     return ()
+
+
+def _load(
+    connection: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """By halves of _ROWS_AT_ONCE in the end: a statement of each length would have to be compiled."""
+    at, count = 0, _ROWS_AT_ONCE
+    while at < len(rows):
+        while count > len(rows) - at:
+            count //= 2
+        some = rows[at : at + count]
+        connection.execute(_insert(table, columns, count), list(itertools.chain.from_iterable(some)))
+        at += count
 
 
 @functools.lru_cache(maxsize=64)

@@ -92,13 +92,15 @@ class UsageWriter:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(FLUSH_S):
                         await self._has_batch.wait()
-            await self.flush()
+            async with self._writing:
+                self._take()
+                await self._write_taken()  # what comes meanwhile waits for its turn: small batches cost more
 
     async def flush(self) -> int:
         """Writes all that waits; how many rows still do, because the store fails."""
         async with self._writing:
             while self._take():
-                if not await self._write_first():
+                if not await self._write_taken():
                     break
         return self.waiting
 
@@ -108,14 +110,19 @@ class UsageWriter:
             _log.error("usage is lost: it could not be written before the end", rows=left)
 
     def _take(self) -> bool:
-        """Whether there is a batch to write."""
-        if not self._batches and self._rows:
-            batch, self._rows = self._rows[: BATCH * 5], self._rows[BATCH * 5 :]
-            self._batches.append(batch)
-            self._taken = len(batch)
-        if len(self._rows) < BATCH:
-            self._has_batch.clear()
+        """Whether there is anything to write."""
+        rows, self._rows = self._rows, []
+        self._batches.extend(rows[at : at + BATCH] for at in range(0, len(rows), BATCH))
+        self._taken += len(rows)
+        self._has_batch.clear()
         return bool(self._batches)
+
+    async def _write_taken(self) -> bool:
+        """False once the store fails."""
+        while self._batches:
+            if not await self._write_first():
+                return False
+        return True
 
     async def _write_first(self) -> bool:
         """Whether to go on."""
