@@ -44,7 +44,8 @@ def _no_orphans() -> Iterator[None]:
     before = set(psutil.Process().children(recursive=True))
     yield
     after = set(psutil.Process().children(recursive=True)) - before
-    assert not [child for child in after if child.status() != "zombie"]
+    # PostgreSQL of other tests starts workers when it likes.
+    assert not [one for one in after if one.status() != "zombie" and one.name() != "postgres"]
 
 
 @pytest.fixture
@@ -216,6 +217,9 @@ async def test_a_prompt_that_one_has_sent_is_known_to_the_other(engine: Engine) 
             where = await said(first, text)
             for _ in range(2):
                 await asyncio.sleep(0.05)
+                await until(
+                    lambda: not any(part.fleet._load.by_replica for part in both.parts)
+                )  # nor is busy
                 assert await said(second, text) == where
 
 

@@ -12,6 +12,7 @@ import json
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +30,7 @@ from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Limit, 
 T = TypeVar("T")
 SCHEMA: Final = (files("penstock.limits") / "sql" / "sqlite.sql").read_text("utf-8")
 BATCH: Final = 64  # calls of one transaction
+LOCKED_S: Final = 0.01  # until a file that another process has just made is tried again
 
 
 class SqliteFile:
@@ -89,10 +91,27 @@ class SqliteFile:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=self._timeout_s, isolation_level=None)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.executescript(SCHEMA)
+        try:
+            self._use_wal(connection)
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(SCHEMA)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """SQLite does not wait for that where another process does the same just now."""
+        give_up_s = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up_s:
+                    raise
+                time.sleep(LOCKED_S)
+            else:
+                return
 
 
 class _Answer:
