@@ -14,7 +14,7 @@ from bench.subjects import PENSTOCK, SECRET, NotInstalled, Subject
 
 NAME = "configuration"
 TITLE = "Scale of configuration"
-IS_LONG = False
+IS_LONG = True
 
 SCALES = ((1, 1), (1_000, 1), (100_000, 1), (1, 1_000), (100_000, 1_000))  # keys, routes
 CONNECTIONS = 64

@@ -26,7 +26,7 @@ from bench.subjects import PENSTOCK, SECRET, Launch, NotInstalled, Setup, Subjec
 
 NAME = "footprint"
 TITLE = "Start-up and memory"
-IS_LONG = False
+IS_LONG = True
 
 STARTS = 3
 SOME_REQUESTS = 1_000  # after which caches and buffers have their size

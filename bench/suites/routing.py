@@ -38,7 +38,7 @@ IS_LONG = False
 BIG = ("--kv-blocks", "900", "--block-tokens", "512", "--max-running", "256")
 FACTOR = 60.0  # time compression
 GOOD_S = 10.0  # a first token within this is good
-PART_S = {True: 480.0, False: 120.0}  # of a trace, with shared prompts and without, but for bench-all
+PART_S = {True: 600.0, False: 120.0}  # of a trace, with shared prompts and without, but for bench-all
 WARM_UP = 3  # requests before the trace: they open connections
 
 STRATEGIES = ("affinity", "least-loaded", "weighted")

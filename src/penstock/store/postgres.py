@@ -26,6 +26,7 @@ from penstock.store.sql import (
     Dialect,
     Do,
     Load,
+    Pause,
     Rows,
     Script,
     Step,
@@ -262,6 +263,8 @@ async def _do(connection: Any, step: Step) -> Rows:
             await connection.execute(text)
         case Aside(what):
             return await asyncio.to_thread(what)
+        case Pause():
+            await asyncio.sleep(0)
     return ()
 
 

@@ -76,7 +76,11 @@ class Aside(NamedTuple):
     what: Callable[[], Rows]
 
 
-Step = Ask | Load | Do | Aside
+class Pause(NamedTuple):
+    """A script that reckons for long lets others go on: calls are answered in the same process."""
+
+
+Step = Ask | Load | Do | Aside | Pause
 
 # What is to be done in one transaction, without knowing how: a backend sends each step's rows back in.
 Script = Generator[Step, Rows, T]

@@ -15,6 +15,7 @@ import itertools
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +25,19 @@ from penstock.lib.clock import Clock, SystemClock
 from penstock.store import entities
 from penstock.store.base import Make, ScriptedStore
 from penstock.store.migrations import Migration
-from penstock.store.sql import Aside, Ask, BrokenReference, Dialect, Do, Load, Rows, Script, Step, statement
+from penstock.store.sql import (
+    Aside,
+    Ask,
+    BrokenReference,
+    Dialect,
+    Do,
+    Load,
+    Pause,
+    Rows,
+    Script,
+    Step,
+    statement,
+)
 from penstock.types.errors import PenstockError, SchemaMismatch, StoreFull, StoreUnavailable
 from penstock.types.store import Change, Entity
 
@@ -184,6 +197,8 @@ def _do(connection: sqlite3.Connection, step: Step) -> Rows:
             connection.execute(text)
         case Aside(what):
             return what()
+        case Pause():
+            time.sleep(0)  # hands over the interpreter's lock
     return ()
 
 
