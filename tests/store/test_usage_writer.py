@@ -62,6 +62,32 @@ async def test_a_full_batch_does_not_wait() -> None:
     await tasks.cancel_and_wait(task)
 
 
+class Slow(Failing):
+    """Meanwhile calls end."""
+
+    async def add_usage(self, rows: Sequence[UsageRow], /) -> None:
+        for number in range(10):
+            self.writer.write(call(number))
+        await super().add_usage(rows)
+
+    writer: UsageWriter
+
+
+async def test_what_comes_while_a_batch_is_written_waits_for_the_next() -> None:
+    """Else under load each batch is only as large as what came during the last."""
+    store = Slow()
+    store.writer = writer = UsageWriter(store)  # type: ignore[arg-type]
+    running: tasks.Tasks = set()
+    for number in range(BATCH):
+        writer.write(call(number))
+    task = tasks.spawn(running, writer.run(), "usage")
+    await store.tried.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert ([len(batch) for batch in store.batches], writer.waiting) == ([BATCH], 10)
+    await tasks.cancel_and_wait(task)
+
+
 async def test_while_the_store_fails_rows_wait_and_then_are_dropped_and_counted() -> None:
     store = Failing()
     store.fails_with = StoreFull("The database's disk is full; nothing was written.")
