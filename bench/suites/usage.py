@@ -26,7 +26,7 @@ from penstock.types.usage_store import DAY_US, HOUR_US, CallWhere, UsageRow, Usa
 
 NAME = "usage"
 TITLE = "Usage: statements and pages over many calls"
-IS_LONG = True
+IS_LONG = False
 
 ROWS = 2_000_000
 ROWS_ALL = 10_000_000
