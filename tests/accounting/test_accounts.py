@@ -14,7 +14,7 @@ from accounts_deaths import Deaths
 from accounts_proof import Proof
 
 LEDGERS = ("memory", "sql")
-GATEWAYS = [("memory", 1), ("sql", 2), ("redis", 1), ("postgres", 2)]  # ledger and workers
+GATEWAYS = [("memory", 1), ("sql", 1), ("sql", 2), ("redis", 2), ("postgres", 2)]  # ledger and workers
 
 
 def proved(folder: Path, ledger: str, workers: int, *, calls: int, lap: int, seed: int) -> Proof:
