@@ -136,6 +136,18 @@ async def test_who_leaves_while_a_promise_is_written_forfeits_nothing(tmp_path: 
         assert await left(it) == BUDGET
 
 
+async def test_what_is_given_back_while_a_promise_is_written_is_nobodys_use(tmp_path: Path) -> None:
+    clock, asked = clock_at(), set[asyncio.Task[Any]]()
+    async with process(tmp_path / "p.db", clock) as it:
+        refunded = await it.hold([CI], Cost(1, 0, 10 * USD))
+        lease = await begun(tasks.spawn(asked, it.hold([CI], Cost(1, 0, USD)), "waits for a promise"))
+        await it.settle(refunded, Cost(1, 0, USD))
+        await it.settle(await lease, Cost(1, 0, USD))
+        assert await left(it) == BUDGET - 2 * USD
+    async with process(tmp_path / "p.db", clock) as it:
+        assert await left(it) == BUDGET - 2 * USD
+
+
 async def begun(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
     """It has got as far as it gets at once."""
     await asyncio.sleep(0)

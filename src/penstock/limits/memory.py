@@ -267,7 +267,7 @@ class MemoryLedger:
         try:
             for account in self._accounts.values():
                 for row in account.all_rows.values():
-                    await self._give(account.scope, row, row.total)
+                    await self._give(account.scope, row, 0)
         finally:
             if self._blocks is not None:
                 await self._blocks.close()
@@ -418,18 +418,21 @@ class MemoryLedger:
             for row in account.rows:
                 if row.taken is not None and row.taken - row.total > row.spare:
                     with contextlib.suppress(LedgerUnavailable):  # a later call does it
-                        await self._give(account.scope, row, row.total + row.limit.amount // BLOCKS)
+                        await self._give(account.scope, row, row.limit.amount // BLOCKS)
 
-    async def _give(self, scope: Scope, row: Row, needed: int) -> None:
-        if self._blocks is None or row.taken is None or needed >= row.taken:
-            return
-        number, spare, row.taken = row.current.number, row.taken - needed, needed
-        row.set_limit(row.limit)  # before it is given: what is asked meanwhile is promised anew
-        try:
-            await self._blocks.take(scope, row.limit.key, number, -spare)
-        except LedgerUnavailable:
-            self._took(row, number, spare, 0)
-            raise
+    async def _give(self, scope: Scope, row: Row, kept: int) -> None:
+        """All but what is used and `kept`. What is promised meanwhile would be told of both: one at a time."""
+        async with self._promising:
+            if self._blocks is None or row.taken is None or row.total + kept >= row.taken:
+                return
+            number, spare = row.current.number, row.taken - row.total - kept
+            row.taken -= spare
+            row.set_limit(row.limit)  # before it is given: what is asked meanwhile is promised anew
+            try:
+                await self._blocks.take(scope, row.limit.key, number, -spare)
+            except LedgerUnavailable:
+                self._took(row, number, spare, 0)
+                raise
 
     async def _take(self, scope: Scope, row: Row, needed: int) -> None:
         if self._blocks is None or row.taken is None or needed <= row.taken:
