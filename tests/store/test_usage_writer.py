@@ -39,15 +39,15 @@ async def test_rows_are_written_in_batches(store: Opened) -> None:
         writer = UsageWriter(one)
         running: tasks.Tasks = set()
         task = tasks.spawn(running, writer.run(), "usage")
-        for number in range(2500):
+        for number in range(BATCH * 2 + 500):
             writer.write(call(number))
-        while writer.written < 2500:  # the last of them after half a second
+        while writer.written < BATCH * 2 + 500:  # the last of them after half a second
             await asyncio.sleep(0.01)
         await tasks.cancel_and_wait(task)
         writer.write(call(9999))
         assert await writer.flush() == 0
-        assert (await one.sum_usage(EVER)).rows[0].calls == 2501
-        assert (writer.written, writer.waiting, writer.dropped) == (2501, 0, 0)
+        assert (await one.sum_usage(EVER)).rows[0].calls == BATCH * 2 + 501
+        assert (writer.written, writer.waiting, writer.dropped) == (BATCH * 2 + 501, 0, 0)
 
 
 async def test_a_full_batch_does_not_wait() -> None:

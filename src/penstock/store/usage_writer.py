@@ -28,7 +28,7 @@ from penstock.types.usage_store import UsageRow, UsageStore
 
 OnFailure = Literal["drop-and-count", "refuse"]
 
-BATCH: Final = 1_000
+BATCH: Final = 5_000
 CAPACITY: Final = 50_000
 FLUSH_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
