@@ -25,7 +25,8 @@ NAME = "batching"
 TITLE = "Single texts, sent one by one and as one"
 IS_LONG = False
 
-CONNECTIONS = (8, 32)
+CONNECTIONS = (32,)
+CONNECTIONS_ALL = (1, 8, 32, 128)
 MODELS = {"builtin:embedding": "builtin:embedding", "a tiny model": "file:tiny"}
 WARM_UP_S = 0.5
 START_S = 60.0
@@ -45,7 +46,7 @@ end
 
 def run(bench: Bench) -> dict[str, Any]:
     """{"builtin:embedding": {"32": {"off": {...}, "on": {...}, "ratio": {...}, "together": {...}}}}"""
-    connections = CONNECTIONS[:1] if bench.is_quick else CONNECTIONS
+    connections = CONNECTIONS_ALL if bench.is_all else CONNECTIONS
     cases = [(model, count) for model in MODELS for count in connections]
     seen: dict[tuple[str, int], list[dict[str, float]]] = {case: [] for case in cases}
     with harness.scratch() as work:

@@ -116,9 +116,9 @@ async def _memory(bench: Bench) -> dict[str, Any]:
         await nothing(None, USED, now_s)
 
     for _ in range(bench.rounds):
-        empty_us = await _cpu_us(empty, bench.window_s)
+        empty_us = await _cpu_us(empty, bench.window_s / 2)
         for name, claims in MEMORY.items():
-            seen[name].append(await _cpu_us(_pair(ledger, claims), bench.window_s) - empty_us)
+            seen[name].append(await _cpu_us(_pair(ledger, claims), bench.window_s / 2) - empty_us)
     return {name: harness.spread(values) for name, values in seen.items()}
 
 
@@ -164,9 +164,9 @@ async def _calls(bench: Bench) -> dict[str, Any]:
         writer = log.configure("info", stream=sink)
         try:
             for _ in range(bench.rounds):
-                nothing_us = await _cpu_us(nothing, bench.window_s)
+                nothing_us = await _cpu_us(nothing, bench.window_s / 2)
                 for name, secret in CALLS.items():
-                    seen[name].append(await _cpu_us(one(secret), bench.window_s) - nothing_us)
+                    seen[name].append(await _cpu_us(one(secret), bench.window_s / 2) - nothing_us)
         finally:
             writer.close()
     await reservations.close()

@@ -66,7 +66,9 @@ def run(bench: Bench) -> dict[str, Any]:
 
 
 def _cpu(bench: Bench) -> dict[str, dict[str, Any]]:
-    subjects = (PENSTOCK, NGINX) if bench.is_quick else (PENSTOCK, NGINX, *PEERS)
+    subjects = (PENSTOCK, NGINX) if bench.is_quick else latency.SUBJECTS
+    if bench.is_all:
+        subjects = (PENSTOCK, NGINX, *PEERS)  # those in Python and Node take half a minute to start
     rows: dict[str, dict[str, Any]] = {}
     rounds: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:

@@ -21,7 +21,7 @@ from penstock.types.usage import Usage
 COUNTS = st.integers(0, 10**7) | st.integers(0, 2**53)
 AMOUNTS = st.integers(0, 10**9)
 MAYBE = st.none() | AMOUNTS
-ITEMS = ("input", "cached", "cache_write", "output", "reasoning", "image", "audio", "query", "batch")
+ITEMS = ("input", "cached", "cache_write", "output", "reasoning", "image", "audio", "query")
 KNOWN = st.builds(
     Price,
     **dict.fromkeys(("input", "output", "cached", "cache_write", "cache_write_1h"), AMOUNTS),
@@ -33,7 +33,6 @@ ANY = st.builds(
     **dict.fromkeys(("input", "output", "cached", "cache_write", "cache_write_1h"), MAYBE),
     **dict.fromkeys(("audio_input", "audio_output", "query"), MAYBE),
     **dict.fromkeys(("reasoning_output", "image_input", "image_output"), MAYBE),
-    batch=st.none() | st.builds(Prices, input=MAYBE, output=MAYBE, cached=MAYBE),
 )
 
 
@@ -56,9 +55,9 @@ def usages(draw: st.DrawFn) -> Usage:
     )
 
 
-@given(ANY, usages(), st.booleans())
-def test_the_items_are_the_total(price: Price, usage: Usage, is_batch: bool) -> None:
-    cost = cost_of(price, usage, is_batch=is_batch)
+@given(ANY, usages())
+def test_the_items_are_the_total(price: Price, usage: Usage) -> None:
+    cost = cost_of(price, usage)
     if cost is not None:
         assert sum(getattr(cost, item) for item in ITEMS) == cost.total
 
@@ -176,13 +175,6 @@ def test_a_long_prompt_has_prices_of_its_own() -> None:
         499 * 20 + 1 + 3,
         500 * 30 + 1 + 2,
     ]
-
-
-def test_the_batch_api_takes_something_off() -> None:
-    price = Price(input=10, output=20, batch=Prices(input=5, output=10))
-    assert cost_of(price, Usage(3, 4), is_batch=True) == Cost(30, output=80, batch=-55, total=55)
-    assert cost_of(Price(input=10, output=20), Usage(3, 4), is_batch=True) is None
-    assert cost_of(price, Usage(3, 4, 1), is_batch=True) is None
 
 
 def test_a_version_says_when_and_what() -> None:

@@ -78,6 +78,7 @@ class Needs(msgspec.Struct, frozen=True, gc=False):
 
 
 _NOTHING = Needs(Cost(1))
+_ANSWERED = (ChatRequest, CompletionRequest)  # a union would be made anew for each call
 
 
 class Reservations:
@@ -260,7 +261,7 @@ class Reservations:
             return _NOTHING
         prompt = _prompt_tokens(call, request)
         answer, choices = 0, 1
-        if isinstance(request, ChatRequest | CompletionRequest):
+        if isinstance(request, _ANSWERED):
             usual, choices = self._answers.get(route.name, USUAL_ANSWER), expected_choices(request)
             answer = round(usual if request.max_tokens is None else min(usual, request.max_tokens)) * choices
         prompt_price, answer_price = route.dearest

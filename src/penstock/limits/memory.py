@@ -53,15 +53,15 @@ class Held(Lease, eq=False, kw_only=True):
     """A lease as this ledger knows it.
 
     entries: reserved. expired: was reserved until the lease expired.
-    is_simple: one entry for each of its rows, as it was reserved.
+    whole: what each of its rows has an entry of, by resource, as it was reserved; None: that no longer holds.
     """
 
     entries: list[Entry]
     accounts: list["Account"]
     expires_us: int
     ledger: "MemoryLedger"
-    expired: list[Entry] = []  # noqa: RUF012 - msgspec copies an empty list
-    is_simple: bool = True
+    expired: Sequence[Entry] = ()
+    whole: tuple[int, int, int, int] | None
 
     def rests(self) -> Sequence[Rest]:
         return self.ledger.rests(self)
@@ -116,7 +116,7 @@ class MemoryLedger:
         while True:
             entries: list[Entry] = []
             accounts = []
-            is_simple = True
+            whole: tuple[int, int, int, int] | None = costs
             failing: list[tuple[Scope, Row]] | None = None
             for claim in claims:
                 account = self._accounts.get(claim.key)
@@ -128,20 +128,23 @@ class MemoryLedger:
                         row.roll(now_us, self._wall_us())
                     amount = costs[row.resource]
                     if not amount:
-                        is_simple = False
-                    elif row.total + amount <= row.ceiling:
-                        entries.append((row, row.current, amount))
+                        whole = None
+                    elif (total := row.total + amount) <= row.ceiling:
+                        row.total = total
+                        piece = row.current
+                        piece.reserved += amount
+                        entries.append((row, piece, amount))
                     elif failing is None:
                         failing = [(claim.scope, row)]
                     else:
                         failing.append((claim.scope, row))
             if failing is None:
                 break
+            for row, piece, amount in entries:
+                row.total -= amount
+                piece.reserved -= amount
             if (refusal := await self._promise(accounts, failing, costs, now_us)) is not None:
                 return refusal
-        for row, piece, amount in entries:
-            row.total += amount
-            piece.reserved += amount
         for account in accounts:
             account.held += 1
         expires_us = now_us + int(ttl_s * 1_000_000)
@@ -155,7 +158,7 @@ class MemoryLedger:
             accounts=accounts,
             expires_us=expires_us,
             ledger=self,
-            is_simple=is_simple,
+            whole=whole,
         )
         self._leases.add(lease)
         return lease
@@ -193,7 +196,7 @@ class MemoryLedger:
             lease.entries += entries
         else:
             self._hold_anew(lease, accounts, entries, now_us)
-        lease.is_simple = False
+        lease.whole = None
         return None
 
     async def settle(self, lease: Lease, actual: Cost, now_s: float) -> None:
@@ -208,23 +211,21 @@ class MemoryLedger:
             return
         self._let_go(lease)
         used = (actual.requests, actual.tokens, actual.pico_usd, 0)
-        if lease.is_simple:
-            for row, _, amount in lease.entries:
-                if used[row.resource] > amount:
-                    break
-            else:
-                has_spare = False
-                for row, piece, amount in lease.entries:
-                    taken = used[row.resource]
-                    piece.reserved -= amount
-                    piece.used += taken
-                    if piece.number >= row.current.number - row.reach:
-                        row.total += taken - amount
-                        if row.taken is not None and row.taken - row.total > row.spare:
-                            has_spare = True
-                if has_spare:
-                    await self._give_back(lease.accounts)
-                return
+        if (whole := lease.whole) is not None and not (
+            used[0] > whole[0] or used[1] > whole[1] or used[2] > whole[2]
+        ):
+            has_spare = False
+            for row, piece, amount in lease.entries:
+                taken = used[row.resource]
+                piece.reserved -= amount
+                piece.used += taken
+                if piece is row.current or piece.number >= row.current.number - row.reach:
+                    row.total += taken - amount
+                    if row.taken is not None and row.taken - row.total > row.spare:
+                        has_spare = True
+            if has_spare:
+                await self._give_back(lease.accounts)
+            return
         rows = [
             row
             for claim, account in zip(lease.claims, lease.accounts, strict=True)
@@ -344,9 +345,9 @@ class MemoryLedger:
         self._due_us = due_us
 
     def _end(self, lease: Held) -> None:
-        lease.expired += counting.expire(lease.entries)
+        lease.expired = [*lease.expired, *counting.expire(lease.entries)]
         lease.entries = []
-        lease.is_simple = False
+        lease.whole = None
 
     def _let_go(self, lease: Held) -> None:
         self._leases.discard(lease)
@@ -354,7 +355,7 @@ class MemoryLedger:
             account.held -= 1
 
     def _hold_anew(self, lease: Held, accounts: list[Account], entries: list[Entry], now_us: int) -> None:
-        lease.accounts, lease.entries, lease.expired = accounts, entries, []
+        lease.accounts, lease.entries, lease.expired = accounts, entries, ()
         lease.expires_us = now_us + int(lease.ttl_s * 1_000_000)
         self._due_us = min(self._due_us, lease.expires_us)
         self._leases.add(lease)
@@ -421,7 +422,7 @@ class MemoryLedger:
                         await self._give(account.scope, row, row.limit.amount // BLOCKS)
 
     async def _give(self, scope: Scope, row: Row, kept: int) -> None:
-        """All but what is used and `kept`. What is promised meanwhile would be told of both: one at a time."""
+        """All but what is used and `kept`. What is promised meanwhile would be told of both; so in turn."""
         async with self._promising:
             if self._blocks is None or row.taken is None or row.total + kept >= row.taken:
                 return

@@ -154,4 +154,4 @@ def price_of(facts: ModelFacts) -> Price:
     kinds = {name: getattr(row, name) for name in Prices.__struct_fields__}
     if row.operation is not None and row.output is None:
         kinds["output"] = 0  # vectors and scores are no tokens
-    return versioned(Price(**kinds, query=row.query, tiers=row.tiers, batch=row.batch), facts.date)
+    return versioned(Price(**kinds, query=row.query, tiers=row.tiers), facts.date)

@@ -82,7 +82,7 @@ class Claim(msgspec.Struct, eq=False, frozen=True):
         force_setattr(self, "has_alerts", any(limit.alerts for limit in self.limits))
 
 
-class Cost(msgspec.Struct, frozen=True):
+class Cost(msgspec.Struct, frozen=True, gc=False):
     requests: int = 0
     tokens: int = 0
     pico_usd: int = 0

@@ -55,7 +55,6 @@ class Price(Prices, frozen=True, kw_only=True):
 
     query: Pico | None = None  # of a rerank model: one search
     tiers: tuple[Tier, ...] = ()
-    batch: Prices | None = None  # in the vendor's batch API
     version: str = ""
 
     @property
@@ -86,11 +85,10 @@ def versioned(price: Price, since: str) -> Price:
     return msgspec.structs.replace(price, version=f"{since}-{digest}")
 
 
-_ZERO: Final = Prices(*(0 for _ in _KINDS))
-FREE: Final = Price(*(0 for _ in _KINDS), batch=_ZERO, version="free")
+FREE: Final = Price(*(0 for _ in _KINDS), version="free")
 
 
-class Cost(msgspec.Struct, frozen=True):
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """Of one answer. Pico-USD, each token in one item only."""
 
     input: int = 0
@@ -101,13 +99,12 @@ class Cost(msgspec.Struct, frozen=True):
     image: int = 0  # likewise; else in `input` and `output`
     audio: int = 0
     query: int = 0
-    batch: int = 0  # what the vendor's batch API takes off: negative
     total: int = 0  # the sum of these
     version: str = ""  # of the price
     is_estimated: bool = False  # the upstream did not say what was used
 
 
-def cost_of(price: Price, usage: Usage, *, is_batch: bool = False) -> Cost | None:
+def cost_of(price: Price, usage: Usage) -> Cost | None:
     """What `usage` costs; None when a price that is needed is not known.
 
     Cached, cache-written, audio and image tokens are parts of the prompt (types/usage.py), billed once and at
@@ -117,7 +114,6 @@ def cost_of(price: Price, usage: Usage, *, is_batch: bool = False) -> Cost | Non
     prices = price.at(usage.prompt_tokens) if price.tiers else price
     if (
         price.query is None
-        and not is_batch
         and prices.input is not None
         and prices.output is not None
         and (prices.cached is not None or not usage.cached_tokens)
@@ -134,13 +130,9 @@ def cost_of(price: Price, usage: Usage, *, is_batch: bool = False) -> Cost | Non
         asked = (usage.prompt_tokens - read) * prices.input
         cached = read * (prices.cached or 0)
         said = usage.completion_tokens * prices.output
+        # by place: msgspec looks for each name in a list
         return Cost(
-            asked,
-            cached,
-            output=said,
-            total=asked + cached + said,
-            version=price.version,
-            is_estimated=usage.is_estimated,
+            asked, cached, 0, said, 0, 0, 0, 0, asked + cached + said, price.version, usage.is_estimated
         )
     cost = _itemised(prices, usage)
     if cost is None:
@@ -150,17 +142,10 @@ def cost_of(price: Price, usage: Usage, *, is_batch: bool = False) -> Cost | Non
         if price.query and not usage.search_units:
             return None
         query = price.query * usage.search_units
-    discount = 0
-    if is_batch:
-        reduced = None if price.batch is None or prices is not price else _itemised(price.batch, usage)
-        if reduced is None:
-            return None
-        discount = reduced.total - cost.total
     return msgspec.structs.replace(
         cost,
         query=query,
-        batch=discount,
-        total=cost.total + query + discount,
+        total=cost.total + query,
         version=price.version,
         is_estimated=usage.is_estimated,
     )

@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Token counts of one answer.
 
     As OpenAI counts: `cached_tokens` (read from a prompt cache), `cache_write_tokens` (written to one),
