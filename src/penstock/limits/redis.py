@@ -22,7 +22,7 @@ from hiredis import pack_command
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from penstock.limits import shared
 from penstock.limits.shared import KEPT_US, Seal, SharedLedger, Slices, ttl_us
@@ -32,6 +32,8 @@ from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal
 VERSION: Final = 2  # of what is stored
 BILLION: Final = 10**9  # amounts come in two parts
 KNOWN: Final = 10_000  # scopes whose arguments are kept ready
+PLACES: Final = 3  # that a question is sent to: it was done by none that sent it on
+UNHEARD: Final = 3  # questions that were given up, and a node is taken for gone
 
 
 def _text(name: str) -> str:
@@ -60,6 +62,12 @@ class Connections:
     They are redis-py's, so that a URL means what it means there. Its client and its pool are left out: for
     each question they make a task, take locks and pack the words one by one, which takes longer than the
     script.
+
+    the node says                    then
+    -------------------------------  ----------------------------------------------------------------------
+    MOVED: a cluster's, and another  that one is asked from now on, for all keys lie in one slot; once it
+    has our slot                     fails or is silent, the URL's, which knows where the slot is now
+    READONLY: it was the primary     each connection is made anew: the URL's name leads to the new one
     """
 
     def __init__(self, url: str, most: int, timeout_s: float) -> None:
@@ -74,28 +82,80 @@ class Connections:
             driver_info=None,  # to find its own version it reads files, for each connection
         )
         self._free = asyncio.Semaphore(most)
-        self._made: list[Any] = []
-        self._idle: list[Any] = []
+        self._made: list[_Connection] = []
+        self._idle: list[_Connection] = []
+        self._unheard = 0  # questions, since the last answer
+        found = self._pool.make_connection()
+        self._home = self._node = _Node(getattr(found, "host", None), getattr(found, "port", None))
 
     async def ask(self, *words: str | int) -> Any:
         """Raises RedisError, OSError, TimeoutError."""
-        async with asyncio.timeout(self._timeout_s), self._free:
-            if self._idle:
-                connection = self._idle.pop()
-            else:
-                connection = self._pool.make_connection()
-                self._made.append(connection)
-            try:
-                await self._pool.ensure_connection(connection)
-                packed = pack_command(words)  # type: ignore[arg-type]  # hiredis says: of one word
-                await connection.send_packed_command([packed], check_health=False)
-                return await connection.read_response()  # one that is not waited for closes the connection
-            finally:
-                self._idle.append(connection)
+        try:
+            async with asyncio.timeout(self._timeout_s), self._free:
+                return await self._ask_where_it_is(pack_command(words))  # type: ignore[arg-type]  # hiredis says: of one word
+        except ResponseError:
+            raise
+        except asyncio.CancelledError:  # by who left, or because nothing came
+            self._unheard += 1
+            if self._unheard >= UNHEARD:
+                self._node = self._home
+            raise
+        except (RedisError, OSError, TimeoutError):
+            self._node = self._home
+            raise
+
+    async def _ask_where_it_is(self, packed: bytes) -> Any:
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            connection = _Connection(self._pool.make_connection(), self._home)
+            self._made.append(connection)
+        try:
+            for _ in range(PLACES - 1):
+                try:
+                    return await self._ask(connection, packed)
+                except MovedError as exc:
+                    host = exc.host or connection.node.host
+                    if (host, exc.port) != (self._node.host, self._node.port):
+                        self._node = _Node(host, exc.port)
+                except ReadOnlyError:
+                    self._home = self._node = _Node(self._home.host, self._home.port)
+            return await self._ask(connection, packed)
+        finally:
+            self._idle.append(connection)
+
+    async def _ask(self, connection: "_Connection", packed: bytes) -> Any:
+        link = connection.link
+        if connection.node is not self._node:
+            await link.disconnect()
+            if self._node.host is not None:
+                link.host, link.port = self._node.host, self._node.port
+            connection.node = self._node
+        await self._pool.ensure_connection(link)
+        await link.send_packed_command([packed], check_health=False)
+        answer = await link.read_response()  # one that is not waited for closes the connection
+        self._unheard = 0
+        return answer
 
     async def close(self) -> None:
         for connection in self._made:
-            await connection.disconnect()
+            await connection.link.disconnect()
+
+
+class _Node:
+    """Who is asked, until another one is; host and port are None of a socket in a file."""
+
+    def __init__(self, host: str | None, port: int | None) -> None:
+        self.host = host
+        self.port = port
+
+
+class _Connection:
+    """link: redis-py's. node: where it leads."""
+
+    def __init__(self, link: Any, node: _Node) -> None:
+        self.link = link
+        self.node = node
 
 
 class RedisLedger(SharedLedger):

@@ -41,9 +41,13 @@ T = TypeVar("T")
 CHANNEL: Final = "penstock_revision"
 CONNECT_S: Final = 5.0
 COMMAND_S: Final = 60.0
-ASK_EVERY_S: Final = 5.0  # for revisions, should a notification be lost
+ASK_EVERY_S: Final = 1.0  # for revisions: a pooler between may swallow notifications
 ASK_LOST_S: Final = 0.5  # without a listener
 DAYS_AHEAD: Final = 3
+POOLED: Final = (
+    "a pooler gives each transaction another session, and forgets what was prepared; PgBouncer needs"
+    " `pool_mode = session`, or version 1.21 and `max_prepared_statements`"
+)
 _CONNECTIONS: Final = 8
 
 # The server's, or the way to it, and not what was asked: the same may work soon.
@@ -68,6 +72,7 @@ _BUSY = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby; after a failover the URL leads to the new primary
 )
 _REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+_POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 
 
 class PostgresStore(ScriptedStore):
@@ -94,7 +99,7 @@ class PostgresStore(ScriptedStore):
                 max_size=_CONNECTIONS,
                 timeout=CONNECT_S,
                 command_timeout=COMMAND_S,
-                server_settings={"application_name": "penstock", "client_min_messages": "warning"},
+                server_settings={"application_name": "penstock"},
             )
 
     async def aclose(self) -> None:
@@ -129,8 +134,8 @@ class PostgresStore(ScriptedStore):
                         return await _drive(connection, make())
                 except asyncpg.DataError:
                     raise
-                except _LOST:
-                    connection.terminate()  # else the pool would clean it up, and find it gone
+                except (*_LOST, asyncpg.ReadOnlySQLTransactionError):
+                    connection.terminate()  # else the pool would clean it up, or keep it: it leads to nothing
                     raise
 
     # Revisions
@@ -229,6 +234,8 @@ def _told(place: str) -> Iterator[None]:
         raise StoreUnavailable(f"The database is busy: {exc}.") from exc
     except _REFUSED as exc:
         raise StoreUnavailable(f"The database {place} refuses us: {exc}.") from exc
+    except _POOLED as exc:
+        raise StoreUnavailable(f"The database {place} cannot be used so: {POOLED}.") from exc
     except _LOST as exc:
         raise _Lost(f"The database {place} cannot be reached: {exc or type(exc).__name__}.") from exc
 
