@@ -146,7 +146,7 @@ def redis_server(*, options: Sequence[str] = ("--appendonly", "yes")) -> Iterato
     if program is None:
         raise NotInstalled("redis-server is not installed: sudo apt install redis-server")
     with tempfile.TemporaryDirectory(prefix="penstock-redis-") as folder:
-        port = _free_port()
+        port = free_port()
         argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", *options]
         server = RedisServer(
             argv, f"redis://127.0.0.1:{port}", port, Path(folder), user=None, stop=signal.SIGTERM
@@ -163,7 +163,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     programs = _postgres_programs()
     user = POSTGRES_USER if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="penstock-postgres-", dir=_roomy_memory()) as name:
-        folder, port = Path(name), _free_port()
+        folder, port = Path(name), free_port()
         if user is not None:
             shutil.chown(folder, user)
         data = folder / "data"
@@ -237,7 +237,7 @@ def _says(port: int, question: bytes, answer: bytes) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         port: int = door.getsockname()[1]
