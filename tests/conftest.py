@@ -23,7 +23,14 @@ import uvloop
 from blockbuster import blockbuster_ctx
 
 from penstock.telemetry import log
-from penstock.testing.servers import NotInstalled, PostgresServer, RedisServer, postgres_server, redis_server
+from penstock.testing.servers import (
+    NotInstalled,
+    PostgresServer,
+    RedisServer,
+    pgbouncer,
+    postgres_server,
+    redis_server,
+)
 
 T = TypeVar("T")
 GRACE_ROUNDS = 200  # of 10 ms: peers of a closed connection need a moment to see it
@@ -49,6 +56,13 @@ def redis() -> Iterator[RedisServer]:
 def postgres() -> Iterator[PostgresServer]:
     with _installed(postgres_server) as server:
         yield server
+
+
+@pytest.fixture
+def pooled(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[str]:
+    """The URL of PostgreSQL behind PgBouncer; its mode is what the test is marked with, by `indirect`."""
+    with _installed(lambda: pgbouncer(postgres, request.param)) as url:
+        yield url
 
 
 @contextlib.contextmanager

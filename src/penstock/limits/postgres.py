@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 import asyncpg
 
+from penstock.lib import pooler
 from penstock.limits import shared
 from penstock.limits.shared import KEPT_US, TIDIED, Seal, SharedLedger, ttl_us
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
@@ -103,8 +104,10 @@ class PostgresLedger(SharedLedger):
                 raise
             finally:
                 await self._pool.release(connection)
+        except pooler.FORGETS as exc:
+            raise LedgerUnavailable(f"PostgreSQL: {pooler.REMEDY}") from exc
         except FAILURES as exc:
-            raise LedgerUnavailable(f"PostgreSQL: {exc}") from exc
+            raise LedgerUnavailable(f"PostgreSQL: {str(exc) or 'no answer'}") from exc
 
 
 async def _leave(_: object) -> None:

@@ -85,7 +85,7 @@ class Connections:
         self._made: list[_Connection] = []
         self._idle: list[_Connection] = []
         self._unheard = 0  # questions, since the last answer
-        found = self._pool.make_connection()
+        found = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py says nothing of it
         self._home = self._node = _Node(getattr(found, "host", None), getattr(found, "port", None))
 
     async def ask(self, *words: str | int) -> Any:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from penstock.lib import pooler
 from penstock.lib.clock import Clock, SystemClock
 from penstock.store.base import Make, ScriptedStore
 from penstock.store.migrations import Migration
@@ -44,10 +45,6 @@ COMMAND_S: Final = 60.0
 ASK_EVERY_S: Final = 1.0  # for revisions: a pooler between may swallow notifications
 ASK_LOST_S: Final = 0.5  # without a listener
 DAYS_AHEAD: Final = 3
-POOLED: Final = (
-    "a pooler gives each transaction another session, and forgets what was prepared; PgBouncer needs"
-    " `pool_mode = session`, or version 1.21 and `max_prepared_statements`"
-)
 _CONNECTIONS: Final = 8
 
 # The server's, or the way to it, and not what was asked: the same may work soon.
@@ -72,7 +69,6 @@ _BUSY = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby; after a failover the URL leads to the new primary
 )
 _REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
-_POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 
 
 class PostgresStore(ScriptedStore):
@@ -234,8 +230,8 @@ def _told(place: str) -> Iterator[None]:
         raise StoreUnavailable(f"The database is busy: {exc}.") from exc
     except _REFUSED as exc:
         raise StoreUnavailable(f"The database {place} refuses us: {exc}.") from exc
-    except _POOLED as exc:
-        raise StoreUnavailable(f"The database {place} cannot be used so: {POOLED}.") from exc
+    except pooler.FORGETS as exc:
+        raise StoreUnavailable(f"The database {place} cannot be used so: {pooler.REMEDY}.") from exc
     except _LOST as exc:
         raise _Lost(f"The database {place} cannot be reached: {exc or type(exc).__name__}.") from exc
 

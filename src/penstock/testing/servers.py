@@ -6,6 +6,7 @@
         redis.pause()       it stops answering (SIGSTOP); redis.resume()
     with postgres_server() as postgres:
         postgres.new_database("mine")       its URL
+        with pgbouncer(postgres, "session") as url: ...
 
 They raise NotInstalled where the program is missing, in one line that says what to install. PostgreSQL
 refuses to run as root: then it runs as the user `postgres`, whom its package creates.
@@ -139,6 +140,12 @@ class PostgresServer(Server):
         return f"{self.url.removesuffix('postgres')}{name}"
 
 
+class PgBouncer(Server):
+    def start(self) -> None:
+        super().start()
+        self.wait(lambda: _says(self.port, _HELLO, b"E"))  # it has no database called penstock
+
+
 @contextlib.contextmanager
 def redis_server(*, options: Sequence[str] = ("--appendonly", "yes")) -> Iterator[RedisServer]:
     """Redis, or Valkey where that is installed instead. Each change is written before it is answered."""
@@ -184,6 +191,31 @@ def postgres_server() -> Iterator[PostgresServer]:
             yield server
         finally:
             server.stop()
+
+
+@contextlib.contextmanager
+def pgbouncer(postgres: PostgresServer, mode: str) -> Iterator[str]:
+    """The URL of a database behind PgBouncer. mode: `session` or `transaction`."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        raise NotInstalled("pgbouncer is not installed: sudo apt install pgbouncer")
+    user = POSTGRES_USER if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="penstock-pgbouncer-") as name:
+        folder, port = Path(name), free_port()
+        if user is not None:
+            shutil.chown(folder, user)
+        settings = folder / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={postgres.port} user=penstock\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = any\npool_mode = {mode}\ndefault_pool_size = 50\n"
+        )
+        url = f"postgresql://penstock@127.0.0.1:{port}/postgres"
+        server = PgBouncer([program, str(settings)], url, port, folder, user=user, stop=signal.SIGINT)
+        try:
+            yield url
+        finally:
+            server.stop(kill=True)
 
 
 def _roomy_memory() -> Path | None:
