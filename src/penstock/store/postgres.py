@@ -46,6 +46,7 @@ ASK_EVERY_S: Final = 1.0  # for revisions: a pooler between may swallow notifica
 ASK_LOST_S: Final = 0.5  # without a listener
 DAYS_AHEAD: Final = 3
 _CONNECTIONS: Final = 8
+_ROWS_AT_ONCE: Final = 250  # of one INSERT: nobody is answered while their values are written down
 
 # The server's, or the way to it, and not what was asked: the same may work soon.
 _LOST = (
@@ -259,9 +260,9 @@ async def _do(connection: Any, step: Step) -> Rows:
             rows: list[Any] = await connection.fetch(text, *(values[name] for name in names))
             return rows
         case Load(table, columns, loaded):
-            if loaded:
+            for at in range(0, len(loaded), _ROWS_AT_ONCE):
                 text = await _insert(connection, table, columns)
-                await connection.execute(text, *zip(*loaded, strict=True))
+                await connection.execute(text, *zip(*loaded[at : at + _ROWS_AT_ONCE], strict=True))
         case Do(text):
             await connection.execute(text)
         case Aside(what):

@@ -5,8 +5,8 @@ up once for those that are alike, and sums reach it summed. Every call of the ga
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from penstock.store.sql import Ask, Load, Pause, Script
 from penstock.store.usage import (
@@ -26,8 +26,9 @@ from penstock.store.usage import (
 from penstock.types.usage_store import HOUR_US, UsageRow
 
 Names = tuple[str, ...]  # of DIMENSIONS
+T = TypeVar("T")
 
-_AT_ONCE: Final = 64  # calls: some tenths of a millisecond
+_AT_ONCE: Final = 64
 _MAX_DROPPED_CHARS: Final = 2_000  # of fields that a client made up there is no end
 
 
@@ -36,29 +37,40 @@ def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
     first = rows[0]
     if (yield Ask("usage.exists", {"time_us": first.time_us, "seq": first.seq})):
         return
-    named = [*map(_names, rows)]
-    wanted = {names: tuple(map(short, names)) for names in {*named}}
+    named: list[Names] = []
+    wanted: dict[Names, Names] = {}
+    for some in _pieces(rows):
+        found = [*map(_names, some)]
+        named += found
+        wanted |= {names: tuple(map(short, names)) for names in found if names not in wanted}
+        yield Pause()
     yield Ask("usage.hold_dims")
     sources = yield from summed()
-    ids, team_of = yield from _ids(wanted, has_teams=TEAM_HOURS in sources)
+    ids = yield from _ids(wanted, has_teams=TEAM_HOURS in sources)
     stored: list[tuple[Any, ...]] = []
-    hours: dict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
-    for at, (row, names) in enumerate(zip(rows, named, strict=True), 1):
-        dim = ids[names]
-        stored.append(_stored(row, dim))
-        hours[row.time_us // HOUR_US, dim].append(_measured(row))
-        if not at % _AT_ONCE:
-            yield Pause()
+    hours: dict[tuple[int, int, int], list[tuple[int, ...]]] = defaultdict(list)
+    for pairs in _pieces([*zip(rows, named, strict=True)]):
+        for row, names in pairs:
+            dim, team_dim = ids[names]
+            stored.append(_stored(row, dim))
+            hours[row.time_us // HOUR_US, dim, team_dim].append(_measured(row))
+        yield Pause()
     stored.sort(key=_moment)
     yield Load("usage", COLUMNS, stored)
     yield Ask("usage.batch_sums", {}, (("measures", ", ".join(f"{one} BIGINT" for one in MEASURES)),))
     yield Ask("usage.empty_batch_sums")
-    sums = [
-        (hour, dim, team_of[dim], *map(sum, zip(*found, strict=True))) for (hour, dim), found in hours.items()
-    ]
+    sums: list[tuple[int, ...]] = []
+    for groups in _pieces([*hours.items()]):
+        sums += [(*group, *map(sum, zip(*each, strict=True))) for group, each in groups]
+        yield Pause()
     yield Load("usage_batch_sums", ("hour", "dim", "team_dim", *MEASURES), sums)
     for source in sources:
         yield Ask("usage.add_sums", {}, _ADDED[source])
+
+
+def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """After each there is a Pause: some tenths of a millisecond for whoever answers calls."""
+    return (items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE))
 
 
 def _added(source: Source) -> tuple[tuple[str, str], ...]:
@@ -79,28 +91,33 @@ def _added(source: Source) -> tuple[tuple[str, str], ...]:
 _ADDED: Final = {source: _added(source) for source in (HOURS, DAYS, TEAM_HOURS, TEAM_DAYS)}
 
 
-def _ids(
-    wanted: Mapping[Names, Names], *, has_teams: bool
-) -> Script[tuple[Mapping[Names, int], Mapping[int, int]]]:
-    """Their numbers, and by each the number of the same without key and user, if there are sums of these.
+def _ids(wanted: Mapping[Names, Names], *, has_teams: bool) -> Script[Mapping[Names, tuple[int, int]]]:
+    """Of each the number of its row, and that of the same without key and user, if there are sums of these.
 
     wanted: as they are kept, by what they are. New ones are added in order, so that two writers cannot wait
     for each other.
     """
     words = (("dims", ", ".join(DIMS)),)
-    of_teams = {kept: _without_people(kept) if has_teams else kept for kept in wanted.values()}
+    without: dict[Names, Names] = {}
+    for some in _pieces([*wanted.values()]):
+        without |= {kept: _without_people(kept) if has_teams else kept for kept in some}
+        yield Pause()
     yield Ask("usage.batch_dims")
     yield Ask("usage.empty_batch_dims")
-    yield Load("usage_batch_dims", DIMS, sorted({*of_teams, *of_teams.values()}))
+    yield Load("usage_batch_dims", DIMS, sorted({*without, *without.values()}))
     found = yield Ask("usage.find_dims")
     if any(row["id"] is None for row in found):
         yield Ask("usage.add_dims", {}, words)
         found = yield Ask("usage.find_dims")
-    ids = {tuple([row[name] for name in DIMS]): row["id"] for row in found}
-    return (
-        {names: ids[kept] for names, kept in wanted.items()},
-        {ids[kept]: ids[without] for kept, without in of_teams.items()},
-    )
+    rows: dict[Names, int] = {}
+    for those in _pieces(found):
+        rows |= {tuple([row[name] for name in DIMS]): row["id"] for row in those}
+        yield Pause()
+    ids: dict[Names, tuple[int, int]] = {}
+    for each in _pieces([*wanted.items()]):
+        ids |= {names: (rows[kept], rows[without[kept]]) for names, kept in each}
+        yield Pause()
+    return ids
 
 
 def _without_people(names: Names) -> Names:
