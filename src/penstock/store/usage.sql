@@ -5,13 +5,13 @@
 SELECT 1 AS value FROM usage WHERE time_us = :time_us AND seq = :seq;
 
 -- name: usage.batch_dims
-CREATE TEMP TABLE IF NOT EXISTS usage_batch_dims (
-  key_id {text}, team_id {text}, user_id {text}, route {text},
+CREATE TEMP TABLE IF NOT EXISTS usage_batch_names (
+  at {int}, key_id {text}, team_id {text}, user_id {text}, route {text},
   model {text}, deployment {text}, provider {text}, operation {text}
 );
 
 -- name: usage.empty_batch_dims
-DELETE FROM usage_batch_dims;
+DELETE FROM usage_batch_names;
 
 -- name: usage.batch_sums
 CREATE TEMP TABLE IF NOT EXISTS usage_batch_sums (hour {int}, dim {int}, team_dim {int}, {measures});
@@ -28,16 +28,16 @@ SELECT pg_advisory_xact_lock_shared(7262113);
 SELECT 1 AS value;
 
 -- name: usage.find_dims
-SELECT b.*, (
+SELECT b.at, (
   SELECT d.id FROM usage_dims d
   WHERE d.key_id = b.key_id AND d.team_id = b.team_id AND d.user_id = b.user_id
     AND d.route = b.route AND d.model = b.model AND d.deployment = b.deployment
     AND d.provider = b.provider AND d.operation = b.operation
-) AS id FROM usage_batch_dims b;
+) AS id FROM usage_batch_names b;
 
 -- name: usage.add_dims
 INSERT INTO usage_dims ({dims})
-SELECT {dims} FROM usage_batch_dims WHERE 1 = 1 ORDER BY {dims}
+SELECT {dims} FROM usage_batch_names WHERE 1 = 1 ORDER BY {dims}
 ON CONFLICT DO NOTHING;
 
 -- name: usage.add_sums

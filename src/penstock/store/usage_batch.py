@@ -61,7 +61,10 @@ def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
     yield Ask("usage.empty_batch_sums")
     sums: list[tuple[int, ...]] = []
     for groups in _pieces([*hours.items()]):
-        sums += [(*group, *map(sum, zip(*each, strict=True))) for group, each in groups]
+        sums += [
+            (*group, *(each[0] if len(each) == 1 else map(sum, zip(*each, strict=True))))
+            for group, each in groups
+        ]
         yield Pause()
     yield Load("usage_batch_sums", ("hour", "dim", "team_dim", *MEASURES), sums)
     for source in sources:
@@ -102,16 +105,17 @@ def _ids(wanted: Mapping[Names, Names], *, has_teams: bool) -> Script[Mapping[Na
     for some in _pieces([*wanted.values()]):
         without |= {kept: _without_people(kept) if has_teams else kept for kept in some}
         yield Pause()
+    every = sorted({*without, *without.values()})
     yield Ask("usage.batch_dims")
     yield Ask("usage.empty_batch_dims")
-    yield Load("usage_batch_dims", DIMS, sorted({*without, *without.values()}))
+    yield Load("usage_batch_names", ("at", *DIMS), [(at, *names) for at, names in enumerate(every)])
     found = yield Ask("usage.find_dims")
     if any(row["id"] is None for row in found):
         yield Ask("usage.add_dims", {}, words)
         found = yield Ask("usage.find_dims")
     rows: dict[Names, int] = {}
     for those in _pieces(found):
-        rows |= {tuple([row[name] for name in DIMS]): row["id"] for row in those}
+        rows |= {every[row["at"]]: row["id"] for row in those}
         yield Pause()
     ids: dict[Names, tuple[int, int]] = {}
     for each in _pieces([*wanted.items()]):
