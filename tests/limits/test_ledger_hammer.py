@@ -4,10 +4,11 @@ long proof, whose length PENSTOCK_HAMMER_SECONDS sets (60, for each kind of ledg
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ledger_hammer import KINDS, Hammer, Result
+from ledger_hammer import KINDS, Hammer, Result, server_of
 from ledger_history import Call, History, Judge, Part, most_at_once, most_within
 from ledger_worker import A, B, P, S, T
 
@@ -21,8 +22,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest, kind: str) -> Server | None:
-    return request.getfixturevalue(kind) if kind in ("redis", "postgres") else None
+def server(request: pytest.FixtureRequest, kind: str) -> Iterator[Server | None]:
+    """Empty: what another hammer used would be found in it, too."""
+    if kind in ("redis", "postgres"):
+        request.getfixturevalue(kind)  # or it is skipped
+    with server_of(kind) as found:
+        yield found
 
 
 def judged(result: Result) -> None:

@@ -276,6 +276,24 @@ async def test_nor_is_one_behind_a_proxy_that_nobody_named(header: str) -> None:
         assert "pools" not in (await gate.get("/health", headers=said)).json
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8600", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8600", 200),
+        ("penstock.example.com", 401),  # a proxy of this machine that says nothing else
+        ("rebound.example.com:8600", 401),  # a page whose name leads here by now
+    ],
+)
+async def test_nor_is_one_that_asks_for_another_name(host: str, status: int) -> None:
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(f"GET /metrics HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+        assert (await reader.read(64)).startswith(b"HTTP/1.1 %d " % status)
+        writer.close()
+
+
 async def test_metrics_are_for_operators_elsewhere() -> None:
     written = "".join(keys(f"{role}: {{secret: sk-{role}, role: {role}}}") for role in ROLES)
     written += "identity: {trusted_proxies: [127.0.0.1]}"

@@ -96,6 +96,12 @@ def is_loopback(address: str) -> bool:
     return found is not None and found.is_loopback
 
 
+def leads_here(host: str) -> bool:
+    """host: as a `Host` header says it, with a port or without; whether it names this machine to itself."""
+    bare = host if host.endswith("]") else host.rpartition(":")[0] or host
+    return bare == "localhost" or is_loopback(bare.strip("[]"))
+
+
 def _without_port(said: str) -> str:
     """Some proxies write `192.0.2.7:4711` or `[2001:db8::7]:4711`."""
     if said.startswith("["):

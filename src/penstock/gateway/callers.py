@@ -20,7 +20,7 @@ from typing import Final, Literal
 import structlog
 
 from penstock.auth import certificates
-from penstock.auth.addresses import client_address, is_loopback, is_within, neighbourhood
+from penstock.auth.addresses import client_address, is_loopback, is_within, leads_here, neighbourhood
 from penstock.auth.attempts import Attempts
 from penstock.auth.login import Logins
 from penstock.auth.tokens import Reason as TokenReason
@@ -92,7 +92,11 @@ class Callers:
         """The client is on this machine (loopback or a Unix socket), and names nobody it speaks for."""
         if not self.is_from_proxy(snapshot, exchange) and not _FORWARDED.isdisjoint(exchange.headers):
             return False  # a proxy beside us that nobody told us of: whom it speaks for is anybody
-        return not exchange.connection.peer or is_loopback(self.address(snapshot, exchange))
+        if not exchange.connection.peer:
+            return True
+        host = self.host(snapshot, exchange).decode("latin-1")
+        # another name is such a proxy's, or a web page's that made its own name lead here (DNS rebinding)
+        return is_loopback(self.address(snapshot, exchange)) and (not host or leads_here(host))
 
     def is_from_proxy(self, snapshot: Snapshot, exchange: Exchange) -> bool:
         """Whether the peer is one whose headers about the client are believed."""

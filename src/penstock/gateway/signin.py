@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import structlog
 
-from penstock.auth.addresses import is_loopback
+from penstock.auth.addresses import leads_here
 from penstock.auth.login import LOGIN_S, Session
 from penstock.auth.policy import Issuer
 from penstock.auth.tokens import TokenRefused
@@ -157,10 +157,9 @@ class SignIn:
         if callers.is_from_proxy(snapshot, exchange):
             scheme = exchange.headers.get(b"x-forwarded-proto", scheme).strip().lower()
         name = callers.host(snapshot, exchange).decode("latin-1")
-        bare = name.rpartition(":")[0] if not name.endswith("]") and ":" in name else name
         if not name or not all(c.isalnum() or c in ".-_:[]" for c in name) or not name.isascii():
             raise InvalidRequest("The Host header is no host.")
-        if scheme != b"https" and not (bare == "localhost" or is_loopback(bare.strip("[]"))):
+        if scheme != b"https" and not leads_here(name):
             raise InvalidRequest(
                 "Signing in needs https: serve TLS (`server.tls`), or set `identity.public_url`"
                 " where a proxy does."
