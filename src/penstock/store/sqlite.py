@@ -47,9 +47,7 @@ BUSY_S: Final = 5.0
 POLL_S: Final = 0.5  # for changes of other processes
 _AT_ONCE: Final = 256  # jobs of one transaction
 _DROP_AT_ONCE: Final = 5_000  # calls: some milliseconds
-_ROWS_AT_ONCE: Final = (
-    128  # of one INSERT: each statement hands over the interpreter's lock, and waits for it
-)
+_ROWS_AT_ONCE: Final = 64  # of one INSERT: each hands over the interpreter's lock, and waits for it
 _INTERRUPTED_S: Final = 0.05  # until it is tried again
 _OLDEST: Final = (3, 37)  # STRICT
 
