@@ -242,6 +242,15 @@ REFERENCES = [
     ("store: {url: 'postgresql://u:p/w@host/db'}", "store.url: is neither"),
     ("store: {url: 'postgresql://host:54x2/db'}", "store.url: is neither"),
     *((f"limits: {{store: '{url}'}}", "limits.store: is memory, sql, or the URL") for url in NO_REDIS),
+    ("limits: {store: 'redis://h/0?protocol=3'}", "limits.store: 'protocol' is nothing that its URL can say"),
+    (
+        "limits: {store: 'rediss://h/0?ssl_cert_reqs=no'}",
+        "limits.store: ssl_cert_reqs is required or optional or none, not 'no'",
+    ),
+    (
+        "limits: {store: 'redis://h/0?ssl_ca_certs=/x'}",
+        "limits.store: ssl_ca_certs is for TLS: write rediss://",
+    ),
     ("store: {usage: {keep_sums: 1d}}", "store.usage.keep_sums: must be at least `keep`"),
 ]
 

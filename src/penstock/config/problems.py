@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from penstock.config import identity, schema
 from penstock.config.claims import budgets_of, limit_problems
@@ -287,6 +287,18 @@ def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             "is memory, sql, or the URL of a Redis: redis://:password@host:6379/0 (a / or @ of a password is"
             " written %2F, %40)",
         )
+    for name, value in parse_qsl(urlsplit(store).query, keep_blank_values=True) if _is_redis(store) else ():
+        if (good := _REDIS_OPTIONS.get(name)) is None:
+            told = ", ".join(_REDIS_OPTIONS)
+            yield Problem(
+                "limits.store", f"{name!r} is nothing that its URL can say after `?`; that is {told}"
+            )
+        elif not value:
+            yield Problem("limits.store", f"{name} has no value")
+        elif re.fullmatch(good, value) is None:
+            yield Problem("limits.store", f"{name} is {good.replace('|', ' or ')}, not {value!r}")
+        elif name.startswith("ssl_") and not store.startswith("rediss:"):
+            yield Problem("limits.store", f"{name} is for TLS: write rediss:// for redis://")
     if settings.limits.processes > 1 and store == "memory":
         yield Problem("limits.processes", "needs a store that they share: sql, or redis://host:6379/0")
     elif counts_apart(settings) and (limited := _limited(settings)):
@@ -305,6 +317,18 @@ def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
     ):
         for name, one in bound.items():
             yield from limit_problems(f"{section}.{name}", one.limits)
+
+
+# What redis-py takes in a URL and is not ours to say: the connections' own settings stand in limits/redis.py.
+_REDIS_OPTIONS: Final = {
+    "ssl_ca_certs": ".+",
+    "ssl_ca_path": ".+",
+    "ssl_certfile": ".+",
+    "ssl_keyfile": ".+",
+    "ssl_cert_reqs": "required|optional|none",
+    "ssl_check_hostname": "true|false",
+    "client_name": ".+",
+}
 
 
 def _is_redis(url: str) -> bool:
