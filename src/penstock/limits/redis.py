@@ -86,7 +86,7 @@ class Connections:
         self._idle: list[_Connection] = []
         self._unheard = 0  # questions, since the last answer
         found = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py says nothing of it
-        self._home = self._node = _Node(getattr(found, "host", None), getattr(found, "port", None))
+        self._home = self._node = _Node(found.host, found.port)
 
     async def ask(self, *words: str | int) -> Any:
         """Raises RedisError, OSError, TimeoutError."""
@@ -128,9 +128,8 @@ class Connections:
         link = connection.link
         if connection.node is not self._node:
             await link.disconnect()
-            if self._node.host is not None:
-                link.host, link.port = self._node.host, self._node.port
             connection.node = self._node
+            link.host, link.port = self._node.host, self._node.port
         await self._pool.ensure_connection(link)
         await link.send_packed_command([packed], check_health=False)
         answer = await link.read_response()  # one that is not waited for closes the connection
@@ -143,9 +142,9 @@ class Connections:
 
 
 class _Node:
-    """Who is asked, until another one is; host and port are None of a socket in a file."""
+    """Who is asked, until another is. Two of the same place are two: what leads to the first is made anew."""
 
-    def __init__(self, host: str | None, port: int | None) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
 
