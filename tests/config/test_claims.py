@@ -9,9 +9,11 @@ from penstock.config.compile import compile_settings
 from penstock.config.errors import ConfigError
 from penstock.config.load import load_text
 from penstock.config.snapshot import Snapshot
+from penstock.config.stored import claims_of_row
 from penstock.config.units import Rate, format_rate, parse_money, parse_rate
 from penstock.types.ledger import Claim, Limit
 from penstock.types.money import format_usd
+from penstock.types.store import Limits, Team, User
 
 TEXT = """
 providers:
@@ -128,3 +130,16 @@ def test_a_rate_survives_writing_and_reading(amount: int, window_s: int) -> None
 @given(st.integers(0, 9 * 10**18))
 def test_money_survives_writing_and_reading(pico: int) -> None:
     assert parse_money(format_usd(pico)) == pico
+
+
+@pytest.mark.parametrize(
+    ("row", "called"),
+    [
+        (Team(id="team_1", name="lab", limits=Limits(requests=("1/min",))), "lab"),
+        (User(id="user_1", email="ann@example.com", limits=Limits(requests=("1/min",))), "ann@example.com"),
+        (User(id="user_1", email="ann@example.com", name="Ann", limits=Limits(requests=("1/min",))), "Ann"),
+    ],
+)
+def test_who_was_made_at_run_time_is_called_by_a_name(row: Team | User, called: str) -> None:
+    (claim,) = claims_of_row(row, "closed").always
+    assert (claim.scope.id, claim.scope.called) == (row.id, called)

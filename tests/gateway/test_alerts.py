@@ -112,6 +112,7 @@ def test_what_is_told() -> None:
     assert (event.type, event.team) == ("budget.alert", "lab")
     assert event.data == {
         "scope": "team",
+        "id": "lab",
         "name": "lab",
         "models": [],
         "share": 0.8,

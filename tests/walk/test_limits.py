@@ -70,7 +70,7 @@ async def test_more_requests_than_the_key_may_make() -> None:
         assert [rest(one, "requests") for one in (first, second)] == [(2, 1), (2, 0)]
         third = await asked(gate)
         assert third.error == (429, "rate_limit_exceeded", None)
-        assert "the key 'one' may use 2 requests in any 60 s; 2 are used" in third.json["error"]["message"]
+        assert "the key 'one' may use 2 requests in any 60 s; used: 2," in third.json["error"]["message"]
         assert rest(third, "requests") == (2, 0)
         assert 0 < int(third.headers["retry-after"]) <= 62  # a second is the finest that is counted
         assert third.headers["x-ratelimit-reset-requests"].endswith("s")
@@ -112,7 +112,7 @@ async def test_every_protocol_is_told_in_its_own_words(path: str, body: Any, sta
         assert (await asked(gate)).status == 200
         answer = await gate.post(path, body)
         assert answer.status == status
-        assert "may use 1 requests" in answer.body.decode()
+        assert "may use 1 request in" in answer.body.decode()
         assert answer.headers["retry-after"]
 
 
@@ -129,7 +129,7 @@ async def test_tokens_are_booked_as_the_upstream_counted_them() -> None:
             assert left - 300 < remaining < left, "what is reserved is little; what is booked is exact"
         refused = await asked(gate)
         assert refused.error == (429, "rate_limit_exceeded", None)
-        assert "may use 2500 tokens in any 60 s; 3000 are used" in refused.json["error"]["message"]
+        assert "may use 2500 tokens in any 60 s; used: 3000," in refused.json["error"]["message"]
 
 
 async def test_a_client_that_asks_for_more_than_the_limit_is_served() -> None:
@@ -234,7 +234,7 @@ async def test_a_budget_that_is_used_up() -> None:
         assert refused.error[:2] == (429, "insufficient_quota")
         assert refused.headers["x-should-retry"] == "false"
         said = refused.json["error"]["message"]
-        assert "The budget is used up: the key 'one' may use 0.0025 USD a month; 0.003 USD are used" in said
+        assert "The budget is used up: the key 'one' may use 0.0025 USD a month; used: 0.003 USD," in said
         assert len(up.requests) == 3
         assert (await asked(gate, "sk-other")).status == 200
 

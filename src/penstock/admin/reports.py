@@ -144,15 +144,14 @@ class Reports(Desk):
 def _limit(row: Row) -> LimitLine:
     limit = row.limit
     is_money = limit.resource == "pico_usd"
-    name, *models = row.scope.id.split(" ")  # config.claims writes it so
 
     def text(amount: int) -> str:
         return format_money(amount) if is_money else str(amount)
 
     return LimitLine(
         scope=row.scope.kind,
-        id=name,
-        models=models,
+        id=row.scope.owner,
+        models=row.scope.models,
         resource="usd" if limit.resource == "pico_usd" else limit.resource,
         window=None if limit.window is None else str(limit.window),
         limit=text(limit.amount),

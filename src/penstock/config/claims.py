@@ -33,20 +33,22 @@ class Claims(NamedTuple):
 
 def claims_of(
     kind: ScopeKind,
-    name: str,
+    id_: str,
     limits: schema.Limits,
     budgets: Sequence[schema.Budget] = (),
     *,
     on_failure: FailurePolicy,
+    name: str = "",
 ) -> Claims:
+    """name: as in Scope."""
     always = [*_limits(limits), *(_budget(one) for one in budgets if not one.models)]
     by_model: dict[str, tuple[Claim, ...]] = {}
     for models in {tuple(sorted(one.models)) for one in budgets if one.models}:
         own = tuple(_budget(one) for one in budgets if tuple(sorted(one.models)) == models)
-        claim = Claim(Scope(kind, f"{name} {' '.join(models)}"), own, on_failure)
+        claim = Claim(Scope(kind, f"{id_} {' '.join(models)}", name), own, on_failure)
         for model in models:
             by_model[model] = (*by_model.get(model, ()), claim)
-    found = (Claim(Scope(kind, name), tuple(always), on_failure),) if always else ()
+    found = (Claim(Scope(kind, id_, name), tuple(always), on_failure),) if always else ()
     return Claims(found, by_model)
 
 

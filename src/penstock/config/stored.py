@@ -94,7 +94,8 @@ def claims_of_row(row: Team | User | Key, on_failure: FailurePolicy) -> Claims:
         return _NO_CLAIMS
     bounds = bounds_of(row.limits, row.budget)
     kind: ScopeKind = "team" if isinstance(row, Team) else "user" if isinstance(row, User) else "key"
-    return claims_of(kind, row.id, bounds.limits, budgets_of(bounds), on_failure=on_failure)
+    called = row.name or row.email if isinstance(row, User) else row.name
+    return claims_of(kind, row.id, bounds.limits, budgets_of(bounds), on_failure=on_failure, name=called)
 
 
 class Member(NamedTuple):

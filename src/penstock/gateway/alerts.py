@@ -23,7 +23,7 @@ SUBJECT = "alerts"
 ROLLING = -1  # is no period
 NEARLY = 0.9  # of a budget counts: who is refused then finds none left
 
-_Key = tuple[Scope, str, int]  # a budget: its limit's key and amount
+_Key = tuple[ScopeKind, str, str, int]  # a budget: whose, its limit's key and amount
 
 
 class _Told(msgspec.Struct, frozen=True, array_like=True):
@@ -55,7 +55,7 @@ class Alerts:
 
     def _hear(self, body: bytes) -> None:
         told = _decode(body)
-        self._note((Scope(told.kind, told.id), told.limit, told.amount), told.period, told.share)
+        self._note((told.kind, told.id, told.limit, told.amount), told.period, told.share)
 
     def settled(self, lease: Lease, reserved: int, actual: int) -> None:
         """Of a call that reserved and took so many pico-USD."""
@@ -79,7 +79,7 @@ class Alerts:
         now_us = int(self._clock.wall() * SECOND_US)
         is_rolling = isinstance(limit.window, int)
         period = ROLLING if is_rolling else windows.index(limit.window, now_us)
-        key = (scope, limit.key, limit.amount)
+        key = (scope.kind, scope.id, limit.key, limit.amount)
         before = self._share_told(key, period)
         if not self._note(key, period, reached):
             return
@@ -88,25 +88,25 @@ class Alerts:
             self._others.tell(SUBJECT, _encode(told))
         if reached < before:
             return
-        name, *models = scope.id.split(" ")  # config.claims writes it so
         at_s = now_us // SECOND_US
         number = at_s // limit.window if isinstance(limit.window, int) else period
         self._tell(
             Event(
-                f"budget_{scope.kind}_{'_'.join((name, *models))}_{format_usd(limit.amount)}"
+                f"budget_{scope.kind}_{scope.id.replace(' ', '_')}_{format_usd(limit.amount)}"
                 f"_{limit.window}_{number}_{reached:g}",
                 "budget.alert",
                 at_s,
                 {
                     "scope": scope.kind,
-                    "name": name,
-                    "models": models,
+                    "id": scope.owner,
+                    "name": scope.called,
+                    "models": scope.models,
                     "share": reached,
                     "used_usd": format_usd(used),
                     "budget_usd": format_usd(limit.amount),
                     "window": f"{limit.window}s" if is_rolling else limit.window,
                 },
-                team=name if scope.kind == "team" else None,
+                team=scope.owner if scope.kind == "team" else None,
             )
         )
 

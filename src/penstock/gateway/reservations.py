@@ -297,8 +297,7 @@ def _prompt_tokens(call: Call, request: Request) -> int:
 def refused(refusal: Refusal) -> PenstockError:
     """In words for the caller: which limit, how much of it is used, and when there is room again."""
     scope, limit = refusal.scope, refusal.limit
-    name, *models = scope.id.split(" ")  # config.claims writes it so
-    whose = f"the {scope.kind} {name!r}" + (f" for {', '.join(models)}" if models else "")
+    whose = f"the {scope.kind} {scope.called!r}" + (f" for {', '.join(scope.models)}" if scope.models else "")
     room = "" if refusal.retry_after_s is None else f" There is room in {_time(refusal.retry_after_s)}."
     if limit.resource == "concurrency":
         return ConcurrencyLimitExceeded(
@@ -311,9 +310,9 @@ def refused(refusal: Refusal) -> PenstockError:
         f"{format_usd(number)} USD" if is_money else str(number)
         for number in (limit.amount, refusal.used, refusal.reserved)
     )
+    what = "" if is_money else f" {limit.resource.removesuffix('s') if limit.amount == 1 else limit.resource}"
     said = (
-        f"{whose} may use {amount}{'' if is_money else f' {limit.resource}'} {_within(limit.window)};"
-        f" {used} are used, {reserved} reserved.{room}"
+        f"{whose} may use {amount}{what} {_within(limit.window)}; used: {used}, reserved: {reserved}.{room}"
     )
     if is_money:
         return BudgetExceeded(f"The budget is used up: {said}", retry_after_s=refusal.retry_after_s)

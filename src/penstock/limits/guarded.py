@@ -278,5 +278,5 @@ def _refuse_closed(claims: Sequence[Claim]) -> None:
         if claim.on_failure == "closed":
             scope = claim.scope
             raise LedgerUnavailable(
-                f"The store of the limits does not answer, and {scope.kind} {scope.id!r} is closed then."
+                f"The store of the limits does not answer, and {scope.kind} {scope.called!r} is closed then."
             )

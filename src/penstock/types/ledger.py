@@ -36,8 +36,27 @@ MOST: Final = 2**63
 
 
 class Scope(msgspec.Struct, frozen=True):
+    """id: whose, and the models that it is for alone: `lab`, or `lab gpt-4o o3`.
+
+    name: what people call whose it is, where the id is one that was made up for it.
+    """
+
     kind: ScopeKind
     id: str
+    name: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The id without the models."""
+        return self.id.partition(" ")[0]
+
+    @property
+    def models(self) -> list[str]:
+        return self.id.split(" ")[1:]
+
+    @property
+    def called(self) -> str:
+        return self.name or self.owner
 
 
 class Limit(msgspec.Struct, frozen=True):
