@@ -20,8 +20,7 @@ from penstock.gateway.deps import Deps
 from penstock.gateway.exchange import ClientLeft, Exchange
 from penstock.gateway.pages import Pages
 from penstock.gateway.responder import send_error
-from penstock.gateway.responses import PATH as RESPONSES
-from penstock.gateway.responses import Responses
+from penstock.gateway.responses import COUNT_PATH, PATH, Responses
 from penstock.lib.ids import is_sane_id, new_id
 from penstock.protocols import errors_of, find
 from penstock.telemetry.metrics import PoolRow
@@ -35,6 +34,8 @@ from penstock.types.errors import (
 )
 from penstock.types.others import Others
 from penstock.types.wire import Inbound
+
+RESPONSES = frozenset({PATH, COUNT_PATH})  # requests that may refer to what is kept
 
 _log = structlog.get_logger("penstock.gateway")
 
@@ -75,8 +76,8 @@ class App:
             exchange.id = new_id("req_")
         inbound = self._inbound.get(exchange.path) or find(exchange.path, exchange.query)
         if inbound is not None and exchange.method == "POST":
-            if exchange.path == RESPONSES:
-                return self._responses.create(exchange, self.snapshot, self._deps)
+            if exchange.path in RESPONSES:
+                return self._responses.ask(exchange, self.snapshot, self._deps)
             return pipeline.run(exchange, inbound, self.snapshot, self._deps)
         return self._other(exchange, known=inbound is not None)
 

@@ -1,4 +1,10 @@
-"""Responses that are kept, in memory, bounded in bytes and time."""
+"""Responses that are kept, in memory, bounded in bytes and time.
+
+room                  shared by all keys; when it is full, whoever has most of it loses its oldest
+a response in the     is never dropped for room, and takes none before it has ended
+  making
+time                  a day from its end
+"""
 
 import asyncio
 from collections import OrderedDict
@@ -28,7 +34,6 @@ class Kept:
         self.is_background = is_background
         self.events: list[bytes] = []  # of a background response, to be followed; their index is their number
         self.run: Detached | None = None  # which makes it, while it does
-        self.size = 0
         self.expires_s = 0.0
         self.is_deleted = False  # and so it stays, though it may still be being made
         self._changed = asyncio.Event()
@@ -50,15 +55,26 @@ class Kept:
         await self._changed.wait()
 
 
+class _Share:
+    """What one owner keeps of ended responses."""
+
+    __slots__ = ("bytes", "sizes")
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}  # by id, the oldest first
+        self.bytes = 0
+
+
 class Store:
-    """Responses by id, the oldest forgotten first. One of these may become a database: issue 6."""
+    """Responses by id. One of these may become a database: issue 6."""
 
     def __init__(self, clock: Clock, *, kept_s: float = KEPT_S, kept_bytes: int = KEPT_BYTES) -> None:
         self._clock = clock
         self._kept_s = kept_s
         self._kept_bytes = kept_bytes
-        self._by_id: OrderedDict[str, Kept] = OrderedDict()
-        self._items: dict[tuple[str, str], JSON] = {}  # (owner, id) -> an output item
+        self._by_id: OrderedDict[str, Kept] = OrderedDict()  # in the order in which they expire
+        self._shares: dict[str, _Share] = {}
+        self._items: dict[tuple[str, str], Kept] = {}  # (owner, id of an output item) -> whose it is
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -71,7 +87,10 @@ class Store:
         return kept
 
     def item(self, owner: str, wanted: str) -> JSON | None:
-        return self._items.get((owner, wanted))
+        kept = self._items.get((owner, wanted))
+        if kept is None or kept.expires_s <= self._clock.monotonic():
+            return None
+        return next((item for item in kept.response["output"] if item.get("id") == wanted), None)
 
     def keep(self, kept: Kept) -> None:
         """Also again, once it has grown."""
@@ -79,32 +98,45 @@ class Store:
             return
         name = kept.response["id"]
         self.drop(name)
-        kept.size = len(_encode([kept.response, kept.items])) + sum(map(len, kept.events))
         kept.expires_s = self._clock.monotonic() + self._kept_s
         self._by_id[name] = kept
-        self._bytes += kept.size
+        if kept.is_ended:
+            size = len(_encode([kept.response, kept.items])) + sum(map(len, kept.events))
+            share = self._shares.setdefault(kept.owner, _Share())
+            share.sizes[name] = size
+            share.bytes += size
+            self._bytes += size
         for item in kept.response["output"]:
             if isinstance(item.get("id"), str):
-                self._items[kept.owner, item["id"]] = item
-        for name in self._outdated():
-            self.drop(name)
+                self._items[kept.owner, item["id"]] = kept
+        self._make_room()
 
-    def _outdated(self) -> list[str]:
-        """What must go: the oldest, but for those that are being made."""
+    def _make_room(self) -> None:
         now_s = self._clock.monotonic()
-        found: list[str] = []
-        excess = self._bytes - self._kept_bytes
-        for name, oldest in self._by_id.items():  # nearly always the first one says that none must
-            if excess <= 0 and oldest.expires_s > now_s:
+        while self._by_id:
+            name, oldest = next(iter(self._by_id.items()))
+            if oldest.expires_s > now_s:
                 break
-            if oldest.run is None:
-                found.append(name)
-                excess -= oldest.size
-        return found
+            self.drop(name)
+        while self._bytes > self._kept_bytes:
+            largest = max(self._shares.values(), key=_bytes_of)
+            self.drop(next(iter(largest.sizes)))
 
     def drop(self, name: str) -> None:
         gone = self._by_id.pop(name, None)
-        if gone is not None:
-            self._bytes -= gone.size
-            for item in gone.response["output"]:
-                self._items.pop((gone.owner, str(item.get("id"))), None)
+        if gone is None:
+            return
+        share = self._shares.get(gone.owner)
+        if share is not None and (size := share.sizes.pop(name, None)) is not None:
+            share.bytes -= size
+            self._bytes -= size
+            if not share.sizes:
+                del self._shares[gone.owner]
+        for item in gone.response["output"]:
+            place = gone.owner, str(item.get("id"))
+            if self._items.get(place) is gone:
+                del self._items[place]
+
+
+def _bytes_of(share: _Share) -> int:
+    return share.bytes

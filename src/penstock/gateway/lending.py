@@ -19,6 +19,7 @@ import msgspec
 
 from penstock.gateway.kept import Kept, Store
 from penstock.lib import tasks
+from penstock.protocols.responses import is_reference
 from penstock.types.others import Others
 
 JSON = dict[str, Any]
@@ -227,7 +228,7 @@ def wanted_by(body: JSON) -> tuple[list[str], list[str]]:
     items = [
         item["id"]
         for item in (given if isinstance(given, list) else ())
-        if isinstance(item, dict) and item.get("type") == "item_reference" and _is_name(item.get("id"))
+        if isinstance(item, dict) and is_reference(item) and _is_name(item.get("id"))
     ]
     return [earlier] if _is_name(earlier) else [], items[:_MAX_WANTED]
 

@@ -10,12 +10,15 @@ DELETE /v1/responses/{id}
 POST /v1/responses/{id}/cancel        a background response
 GET  /v1/responses/{id}/input_items   ?order=asc|desc&after=&limit=
 
-A key sees its own responses only. They are kept in memory, bounded in bytes and time: a restart forgets them.
-Of several workers each keeps what it made, and lends it to the others (lending.py).
+POST /v1/responses/input_tokens       refers to what is kept, as a request for a response does
+
+A key sees its own responses only. They are kept in memory, bounded in bytes and time (kept.py): a restart
+forgets them. Of several workers each keeps what it made, and lends it to the others (lending.py).
 """
 
 import asyncio
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,20 +29,22 @@ from penstock.gateway import pipeline
 from penstock.gateway.deps import Deps
 from penstock.gateway.detached import detached
 from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
+from penstock.gateway.input_items import page_of
 from penstock.gateway.kept import Kept, Store
 from penstock.gateway.lending import Lending, Lent, Mirror
+from penstock.gateway.recall import Recall
 from penstock.gateway.responder import send_error, stream_lines
 from penstock.gateway.websocket import Socket, accept
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
 from penstock.lib.sse import SSESplitter
 from penstock.protocols import responses
-from penstock.protocols.responses_encoder import ResponsesEncoder
+from penstock.protocols.responses_encoder import ResponsesEncoder, failure_code
 from penstock.types.call import Call
 from penstock.types.errors import (
     InvalidRequest,
+    NotFound,
     PenstockError,
-    PreviousResponseNotFound,
     ResponseNotFound,
     ServerStopping,
 )
@@ -51,11 +56,12 @@ from penstock.types.wire import EVENT_STREAM, Encoder, Plain
 JSON = dict[str, Any]
 
 PATH = "/v1/responses"
+COUNT_PATH = "/v1/responses/input_tokens"
 CONNECTION_BYTES = 8 * 1024 * 1024  # of responses that are not stored, while their WebSocket is open
-MAX_PAGE = 100
-USUAL_PAGE = 20
 PING_S = 15.0
+INTERRUPTED = "The response was interrupted."
 _PING = b": ping\n\n"
+_ONLY_ID = re.compile(rb'\{\s*"id"\s*:\s*"[^"]*"\s*\}')  # an item that says nothing else is a reference
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -86,6 +92,10 @@ class Recorder:
     def answer(self) -> bytes:
         return self._ended(self._encoder.answer())
 
+    def begin(self) -> None:
+        """Who follows a background response learns its id before the model has said anything."""
+        self._told(self._encoder.begin())
+
     def _told(self, data: bytes) -> bytes:
         if self._kept.is_background:
             blocks = data.split(b"\n\n")
@@ -113,64 +123,57 @@ class Create(Plain):
         lent: Lent | None = None,
         begun: asyncio.Future[Kept] | None = None,
     ) -> None:
-        """`local`: of one connection, which may go on from responses that are not stored; `lent`: by other
-        processes, for one request; `begun` hears of a background response once it is kept.
-        """
+        """`local`, `lent`: as in Recall; `begun` hears of a background response once it is kept."""
         self._store = store
         self._local = local
         self._begun = begun
-        self.lent = lent if lent is not None else Lent()
+        self.recall = Recall(store, local, lent)
         self.decode = responses.CREATE.decode
         self.error_body = responses.CREATE.error_body
 
     def encoder(self, request: Request, call: Call) -> Encoder:
-        """Raises PreviousResponseNotFound; InvalidRequest for an item that is not known."""
-        if not isinstance(request, ChatRequest) or call.key is None:
-            raise TypeError("a response is made from a chat request of a key")
-        owner = call.key.name
-        items = self._recall(owner, request.body)
-        request.body["input"] = items
-        encoder = ResponsesEncoder(request, call)
-        store = self._local if request.body.get("store") is False else self._store
+        """Raises what Recall.items raises."""
+        owner, chat = _asked_by(request, call)
+        items = self.recall.items(owner, chat.body)
+        if items:
+            chat.body["input"] = items
+        encoder = ResponsesEncoder(chat, call)
+        store = self._local if chat.body.get("store") is False else self._store
         if store is None:
             return encoder
-        kept = Kept(owner, encoder.response, items, is_background=request.body.get("background") is True)
+        kept = Kept(owner, encoder.response, items, is_background=chat.body.get("background") is True)
+        recorder = Recorder(encoder, kept, store)
         if kept.is_background:
+            recorder.begin()
             store.keep(kept)
             if self._begun is not None:
                 self._begun.set_result(kept)
-        return Recorder(encoder, kept, store)
+        return recorder
 
-    def _recall(self, owner: str, body: JSON) -> list[JSON]:
-        """The input as items, after those of the response it goes on from."""
-        given = body.get("input") or ""
-        own = [_message(given)] if isinstance(given, str) else list(given)
-        items = [self._known(owner, item, at) for at, item in enumerate(own) if item is not None]
-        earlier = body.get("previous_response_id")
-        if earlier is None:
-            return items
-        kept = self._store.find(owner, earlier)
-        if kept is None and self._local is not None:
-            kept = self._local.find(owner, earlier)
-        if kept is None:
-            kept = self.lent.responses.get(earlier)
-        if kept is None:
-            raise PreviousResponseNotFound(
-                f"Previous response with id {str(earlier)[:100]!r} not found.", param="previous_response_id"
-            )
-        if not kept.is_ended:
-            raise InvalidRequest(
-                f"The response {earlier!r} is not finished yet.", param="previous_response_id"
-            )
-        return [*kept.items, *kept.response["output"], *items]
 
-    def _known(self, owner: str, item: JSON, at: int) -> JSON:
-        if item.get("type") != "item_reference":
-            return item
-        found = self._store.item(owner, item["id"]) or self.lent.items.get(item["id"])
-        if found is None:
-            raise InvalidRequest(f"Item with id {item['id'][:100]!r} not found.", param=f"input[{at}].id")
-        return found
+class Count(Plain):
+    """POST /v1/responses/input_tokens: as protocols.responses.COUNT, of what is kept, too."""
+
+    operation: Operation = "chat"
+    budget_status = responses.COUNT.budget_status
+
+    def __init__(self, store: Store, lent: Lent | None = None) -> None:
+        self._recall = Recall(store, lent=lent)
+        self.decode = responses.COUNT.decode
+        self.error_body = responses.COUNT.error_body
+
+    def encoder(self, request: Request, call: Call) -> Encoder:
+        """Raises what Recall.items raises."""
+        owner, chat = _asked_by(request, call)
+        if items := self._recall.items(owner, chat.body):
+            chat.body["input"] = items
+        return responses.COUNT.encoder(chat, call)
+
+
+def _asked_by(request: Request, call: Call) -> tuple[str, ChatRequest]:
+    if not isinstance(request, ChatRequest) or call.key is None:
+        raise TypeError("a response is made from a chat request of a key")
+    return call.key.name, request
 
 
 class Responses:
@@ -179,6 +182,7 @@ class Responses:
     def __init__(self, clock: Clock) -> None:
         self.store = Store(clock)
         self.inbound = Create(self.store)
+        self._count = Count(self.store)
         self._running: tasks.Tasks = set()
         self._lending: Lending | None = None
 
@@ -193,9 +197,22 @@ class Responses:
         if self._running:
             await asyncio.wait(list(self._running))
 
-    async def create(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
-        """A background response begins here and goes on alone; any other is a request like all."""
+    async def ask(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
+        """A request to one of the paths that refer to what is kept."""
         body, lent = await self._read(exchange, snapshot, deps)
+        if exchange.path == COUNT_PATH:
+            count = self._count if lent is None else Count(self.store, lent)
+            await pipeline.run(exchange, count, snapshot, deps)
+            return
+        try:
+            await self._create(exchange, body, lent, snapshot, deps)
+        except ClientLeft:  # of a background response, which goes on
+            return
+
+    async def _create(
+        self, exchange: Exchange, body: JSON | None, lent: Lent | None, snapshot: Snapshot, deps: Deps
+    ) -> None:
+        """A background response begins here and goes on alone; any other is a request like all."""
         if body is None:
             inbound = self.inbound if lent is None else Create(self.store, lent=lent)
             await pipeline.run(exchange, inbound, snapshot, deps)
@@ -239,7 +256,7 @@ class Responses:
             return None, None
         exchange.unread(raw)
         refers = self._lending is not None and (
-            b'"previous_response_id"' in raw or b'"item_reference"' in raw
+            b'"previous_response_id"' in raw or b'"item_reference"' in raw or _ONLY_ID.search(raw) is not None
         )
         if not refers and b'"background"' not in raw:
             return None, None
@@ -259,13 +276,8 @@ class Responses:
         """Its task has ended: an error before the first event was told to nobody yet."""
         kept.run = None
         if not kept.is_ended:
-            said = "The response was interrupted."
-            if sink.status:
-                try:
-                    said = str(_decode(sink.body)["error"]["message"])
-                except (msgspec.DecodeError, KeyError, TypeError):  # of our own making, and never deep
-                    said = "The request was refused."
-            _interrupted(kept, said)
+            error = _decode(sink.body)["error"] if sink.status else {}  # of our own making
+            _interrupted(kept, error.get("code"), error.get("message") or INTERRUPTED)
             self.store.keep(kept)
         kept.changed()
 
@@ -288,7 +300,7 @@ class Responses:
                     await sink.whole(error.status, inbound.error_body(error, run.id))
                     continue
                 if self._lending is not None:
-                    inbound.lent = await self._lending.lent(owner, _decode(run.body))
+                    inbound.recall.lent = await self._lending.lent(owner, _decode(run.body))
                 socket.on_lost = run.lost
                 await pipeline.run(run, inbound, newest(), deps)  # its key may be another's affair by now
                 socket.on_lost = None
@@ -302,6 +314,8 @@ class Responses:
         """What is asked of one response. Raises ResponseNotFound, InvalidRequest."""
         owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
         name, _, rest = exchange.path.removeprefix(f"{PATH}/").partition("/")
+        if exchange.method == "POST" and not rest:
+            raise NotFound(f"There is nothing at {exchange.path[: pipeline.MAX_ECHO_CHARS]} to post to.")
         kept = self.store.find(owner, name)
         if kept is None and self._lending is not None:
             kept = await self._lending.find(owner, name)
@@ -317,7 +331,7 @@ class Responses:
             case "POST", "cancel":
                 await exchange.send(200, _encode(await self._cancelled(kept)), _json_lines(exchange))
             case "GET" | "HEAD", "input_items":
-                await exchange.send(200, _encode(_page_of(kept.items, query)), _json_lines(exchange))
+                await exchange.send(200, _encode(page_of(kept.items, query)), _json_lines(exchange))
             case _:
                 raise InvalidRequest(
                     "A response answers GET, DELETE, POST .../cancel and GET .../input_items.", param=None
@@ -427,10 +441,9 @@ class _Frames:
             await self._socket.send(event)
 
 
-def _interrupted(kept: Kept, said: str = "The response was interrupted.") -> None:
+def _interrupted(kept: Kept, code: str | None = None, said: str = INTERRUPTED) -> None:
     """Whoever made it has ended before it did."""
-    error = {"code": "server_error", "message": said}
-    kept.response |= {"status": "failed", "error": error}
+    kept.response |= {"status": "failed", "error": {"code": failure_code(code), "message": said}}
     number = len(kept.events)
     failed = {"type": "response.failed", "response": kept.response, "sequence_number": number}
     kept.events.append(b"event: response.failed\ndata: %b\n\n" % _encode(failed))
@@ -449,52 +462,6 @@ def _asked(text: str) -> bytes:
     if body.pop("generate", None) is False:
         raise InvalidRequest("`generate: false` has nothing to warm up here.", param="generate")
     return _encode({**body, "stream": True})
-
-
-def _message(text: str) -> JSON | None:
-    if not text:
-        return None
-    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-
-
-def _page_of(items: list[JSON], query: dict[str, str]) -> JSON:
-    """One page of input items. Raises InvalidRequest."""
-    try:
-        limit = int(query.get("limit", USUAL_PAGE))
-    except ValueError:
-        limit = 0
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidRequest(f"`limit` must be a number from 1 to {MAX_PAGE}.", param="limit")
-    order = query.get("order", "desc")
-    if order not in ("asc", "desc"):
-        raise InvalidRequest("`order` must be asc or desc.", param="order")
-    listed = [_listed(at, item) for at, item in enumerate(items)]
-    if order == "desc":
-        listed.reverse()
-    after = query.get("after")
-    if after is not None:
-        ids = [item["id"] for item in listed]
-        if after not in ids:
-            raise InvalidRequest("`after` names no item of this list.", param="after")
-        listed = listed[ids.index(after) + 1 :]
-    page = listed[:limit]
-    return {
-        "object": "list",
-        "data": page,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-        "has_more": len(listed) > limit,
-    }
-
-
-def _listed(at: int, item: JSON) -> JSON:
-    """An input item as it is listed: with an id, and content in parts."""
-    listed = {"id": f"item_{at:04d}", **item}
-    content = item.get("content")
-    if isinstance(content, str):
-        kind = "output_text" if item.get("role") == "assistant" else "input_text"
-        listed["content"] = [{"type": kind, "text": content}]
-    return listed
 
 
 def _json_lines(exchange: Exchange) -> str:

@@ -3,10 +3,10 @@
 A request is refused before an engine sees it when the published schema refuses it (responses_schema), or when
 its parts contradict each other:
 
-    function_call_output             needs its function_call before it (or a previous_response_id)
+    function_call_output             needs its function_call before it, here or kept (gateway/recall.py)
     tool_choice required or named    needs tools; a named tool must be among them
     background                       needs store
-    previous_response_id             goes without conversation
+    conversation                     is not kept here: without its turns the answer would be another
 
 What is kept between requests (store, previous_response_id, background) is gateway/responses.py.
 """
@@ -22,7 +22,7 @@ from penstock.protocols.responses_encoder import ResponsesEncoder
 from penstock.protocols.responses_lift import lift
 from penstock.protocols.responses_schema import ITEM_TYPES, SHAPE, TOOL_TYPES, CountBody, CreateBody
 from penstock.types.call import Call
-from penstock.types.errors import InvalidRequest, PenstockError
+from penstock.types.errors import InvalidRequest, PenstockError, UnsupportedParameter
 from penstock.types.requests import ChatRequest, Operation, Request
 from penstock.types.wire import Encoder, Plain
 
@@ -86,18 +86,28 @@ def _checked(body: JSON, checker: Checker[Any]) -> Any:
     items = body.get("input")
     if items.__class__ is list:
         for item in items:
-            if item.__class__ is dict and "type" not in item and "role" in item:
-                item["type"] = "message"
+            if item.__class__ is dict and "type" not in item:
+                if "role" in item:
+                    item["type"] = "message"
+                elif is_reference(item):
+                    item["type"] = "item_reference"
     checked = checker.check(_known_only(body))
     if items.__class__ is list:
-        _check_items(items, has_earlier="previous_response_id" in body or "conversation" in body)
-    if "conversation" in body and "previous_response_id" in body:
-        raise InvalidRequest(
-            "`previous_response_id` and `conversation` exclude each other.", param="previous_response_id"
+        _check_items(items, has_earlier="previous_response_id" in body)
+    if "conversation" in body:
+        raise UnsupportedParameter(
+            "Conversations are not kept here; go on with `previous_response_id`, or send the items.",
+            param="conversation",
         )
     _check_tools(body.get("tools") or ())
     _check_choice(body)
     return checked
+
+
+def is_reference(item: JSON) -> bool:
+    """Its type may be left out, or null: https://platform.openai.com/docs/api-reference/responses/create"""
+    kind = item.get("type")
+    return kind == "item_reference" or (kind is None and "role" not in item and "id" in item)
 
 
 def _known_only(body: JSON) -> JSON:
@@ -127,6 +137,7 @@ def _is_hosted(tool: Any) -> bool:
 
 def _check_items(items: list[JSON], *, has_earlier: bool) -> None:
     called: dict[str, set[str]] = {kind: set() for kind in _OUTPUTS.values()}
+    has_earlier = has_earlier or any(item["type"] == "item_reference" for item in items)
     for number, item in enumerate(items):
         kind = item["type"]
         path = f"input[{number}]"

@@ -76,6 +76,12 @@ class ResponsesEncoder(SSE):
 
     # -- streamed
 
+    def begin(self) -> bytes:
+        """The first events, before anything came: for who follows a response that is made without them."""
+        out: list[JSON] = []
+        self._start(out)
+        return b"".join([_sse(body) for body in out])
+
     def stream(self, deltas: Sequence[Delta]) -> bytes:
         return b"".join([_sse(body) for body in self._bodies(deltas)])
 
@@ -88,11 +94,11 @@ class ResponsesEncoder(SSE):
         out: list[JSON] = []
         self._start(out)
         self._is_ended = True
-        code = error.code if error.code in _FAILURES else "server_error"
-        failed: JSON = {"code": code, "message": error.message, "partial": True}
+        failed: JSON = {"code": failure_code(error.code), "message": error.message, "partial": True}
         if error.attempts:
             failed["attempts"] = error.attempts
         self.response |= {"status": "failed", "error": failed}
+        self._items.finish([], is_cut=True)  # as far as they came; no event says that they are whole
         self.response["output"] = self._items.output
         usage = self._call.usage
         if usage is not None:
@@ -499,6 +505,11 @@ def _is_object(text: str) -> bool:
         return _decode(text).__class__ is dict
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return False
+
+
+def failure_code(code: str | None) -> str:
+    """Of an error of ours, as the interface has it."""
+    return code if code in _FAILURES else "server_error"
 
 
 def _sse(body: JSON) -> bytes:

@@ -6,7 +6,7 @@
     counts_only      /responses/input_tokens
 
 What is stored, continued and run in the background is ours (gateway/responses.py): nothing is stored at
-OpenAI, and reasoning comes back encrypted. The answers are read in responses_reader.py, refusals as those of
+OpenAI, and reasoning comes back encrypted (a model that does not reason refuses to be asked for it). The answers are read in responses_reader.py, refusals as those of
 the chat API.
 """
 
@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from penstock.providers.openai_errors import map_error
+from penstock.providers.openai_models import efforts
 from penstock.providers.profiles import Profile, plain_connection
-from penstock.providers.responses_lower import Lowering
+from penstock.providers.responses_lower import ENCRYPTED, Lowering
 from penstock.providers.responses_reader import CountReader, EventReader, ResponsesReader
 from penstock.providers.tools import LONGEST_NAME, Letters, renamed
 from penstock.types.conversation import Dialect, unseal
@@ -28,7 +29,6 @@ from penstock.types.requests import ChatRequest, Operation, Request
 JSON = dict[str, Any]
 
 OPERATIONS: frozenset[Operation] = frozenset({"chat"})
-ENCRYPTED = "reasoning.encrypted_content"
 
 _COUNTED = frozenset(
     {
@@ -56,7 +56,7 @@ class ResponsesCodec:
         dropped: list[str] = []
         schema: JSON | None = None
         if chat.dialect == "responses":
-            body = _own(chat.body, dropped)
+            body = _own(chat.body, deployment.model, dropped)
         else:
             lowering = Lowering(chat.conversation(), deployment.model)
             body = lowering.body(counts_only=chat.counts_only)
@@ -97,13 +97,13 @@ def _chat(request: Request) -> ChatRequest:
     return request
 
 
-def _own(said: JSON, dropped: list[str]) -> JSON:
+def _own(said: JSON, model: str, dropped: list[str]) -> JSON:
     """The client's body without what is kept here, and without reasoning that OpenAI never sealed."""
     body = {**said, "store": False}
     for key in ("previous_response_id", "background"):
         body.pop(key, None)
     include = body.get("include") or []
-    if ENCRYPTED not in include:
+    if ENCRYPTED not in include and efforts(model).reasons is not False:
         body["include"] = [*include, ENCRYPTED]
     items = body.get("input")
     if items.__class__ is list and any(map(_is_foreign, items)):

@@ -12,7 +12,8 @@ Thinking                        reasoning.effort, as the model takes it (openai_
 Format, verbosity               text; a schema whose root is no object is said in words
 n, stop, seed, penalties ...    nothing: the interface has none; reported
 
-Nothing is stored at OpenAI (`store: false`), so reasoning comes back encrypted.
+Nothing is stored at OpenAI (`store: false`), so reasoning comes back encrypted. A model that does not reason
+refuses to be asked for that.
 """
 
 from typing import Any
@@ -63,6 +64,7 @@ _WRITTEN = frozenset(_SAME) | {
         "modalities",
     ),
 }
+ENCRYPTED = "reasoning.encrypted_content"
 _LEAST_TOKENS = 16  # what max_output_tokens is at least
 _LONGEST_ID = 64
 _TIERS = frozenset({"auto", "default", "flex", "priority", "scale"})
@@ -124,12 +126,13 @@ class Lowering:
         if said.logprobs:
             body["logprobs"] = True
         unsampled(self._model, (body.get("reasoning") or {}).get("effort"), body, self._lose)
-        include = ["reasoning.encrypted_content"]
+        include = [] if efforts(self._model).reasons is False else [ENCRYPTED]
         if body.pop("logprobs", None):
             include.append("message.output_text.logprobs")
         if said.modalities and said.modalities != ["text"]:
             self._lose("modalities")
-        body["include"] = include
+        if include:
+            body["include"] = include
         body["store"] = False
 
     def _lose(self, name: str) -> None:

@@ -151,6 +151,11 @@ def check_effort(model: Any, effort: Any, param: str) -> None:
         )
 
 
+def check_include(model: Any, include: Any) -> None:
+    if "reasoning.encrypted_content" in (include or ()) and _PLAIN.match(str(model)):
+        raise Refused("Encrypted content is not supported with this model.", param="include")
+
+
 def check_sampling(body: Json, effort: Any) -> None:
     """A model that reasons is not sampled as one likes: tmc/langchaingo#1355."""
     model = str(body["model"])

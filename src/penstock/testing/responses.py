@@ -29,6 +29,7 @@ from penstock.testing.openai_rules import (
     body_of,
     check_effort,
     check_image,
+    check_include,
     check_length,
     check_name,
     check_root,
@@ -276,6 +277,7 @@ class ResponsesDouble(OpenAIVendor):
         for key in ("effort", "summary"):
             check_effort(body["model"], (body.get("reasoning") or {}).get(key), f"reasoning.{key}")
         check_sampling(body, effort)
+        check_include(body["model"], body.get("include"))
         if effort is not None and effort not in _EFFORTS:
             raise wrong_value("reasoning.effort", effort, _EFFORTS)
         thinks = effort not in {None, "none"}
