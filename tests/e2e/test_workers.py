@@ -240,6 +240,10 @@ def test_a_conversation_goes_on_at_another_worker(crew: Crew) -> None:
         said = {"role": "user", "content": "again"}
         status, three = second.ask("/v1/responses", {"model": "d", "input": [reference, said]})
         assert status == 200, three
+        only = {"id": one["output"][0]["id"]}
+        assert second.ask("/v1/responses", {"model": "d", "input": [only, said]})[0] == 200
+        counted = {"model": "d", "input": "and?", "previous_response_id": one["id"]}
+        assert second.ask("/v1/responses/input_tokens", counted)[0] == 200
         assert second.ask(f"/v1/responses/{one['id']}") == (200, one)
         items = first.ask(f"/v1/responses/{two['id']}/input_items")[1]["data"]
         assert len(items) == 3

@@ -16,6 +16,7 @@ def reference(name: Any) -> dict[str, Any]:
     [
         ({"input": "text"}, ([], [])),
         ({"previous_response_id": "resp_1", "input": [reference("msg_1")]}, (["resp_1"], ["msg_1"])),
+        ({"input": [{"id": "a"}, {"id": "b", "type": None}, {"id": "c", "role": "user"}]}, ([], ["a", "b"])),
         ({"previous_response_id": 7, "input": [reference(None), {"type": "message", "id": "x"}]}, ([], [])),
         # A body of 16 MiB must not become one for each worker
         ({"previous_response_id": "x" * 257, "input": [reference("y" * 257)]}, ([], [])),

@@ -227,6 +227,29 @@ def test_an_error_is_a_failed_response() -> None:
         read(data)
 
 
+def test_an_answer_that_breaks_off_holds_what_was_said() -> None:
+    request = responses.CREATE.decode(body(stream=True, tools=[TOOL]))
+    encoder = responses.CREATE.encoder(request, new_call("/v1/responses"))
+    events: list[Event] = [Text("half"), Text(" a"), ToolStart(0, "call_1", "look"), ToolDelta(0, '{"a')]
+    data = encoder.stream([typed(*events)]) + encoder.stream_error(UpstreamCut("It was cut."))
+    message, call = bodies(data)[-1]["response"]["output"]
+    assert (message["content"][0]["text"], message["status"]) == ("half a", "completed")
+    assert (call["arguments"], call["status"]) == ('{"a', "incomplete")
+    done = [found for found in bodies(data) if found["type"] == "response.output_item.done"]
+    assert [found["item"]["type"] for found in done] == ["message"]
+
+
+def test_a_model_that_does_not_reason_is_not_asked_for_reasoning() -> None:
+    """It refuses: "Encrypted content is not supported with this model."""
+    for model, asked in (("gpt-4o", None), ("gpt-5", ["reasoning.encrypted_content"])):
+        deployment = Deployment("dep", model, CODEC, CODEC.operations)
+        for request in (responses.CREATE.decode(body()), foreign()):
+            sent = json.loads(CODEC.encode(request, deployment).body)
+            assert sent.get("include") == asked
+        own = responses.CREATE.decode(body(include=["reasoning.encrypted_content"]))
+        assert json.loads(CODEC.encode(own, deployment).body)["include"] == ["reasoning.encrypted_content"]
+
+
 def test_a_stream_without_its_end_is_never_completed() -> None:
     request = responses.CREATE.decode(body(stream=True))
     encoder = responses.CREATE.encoder(request, new_call("/v1/responses"))
@@ -388,7 +411,9 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"background": True, "store": False}, "background", "store"),
     ({"stream_options": {}}, "stream_options", "stream"),
     ({"temperature": 3}, "temperature", "from 0 to 2"),
-    ({"conversation": "c", "previous_response_id": "r"}, "previous_response_id", "exclude"),
+    ({"conversation": "conv_1"}, "conversation", "not kept here"),
+    ({"input": [{"id": 3}]}, "input[0].id", "string"),
+    ({"input": [{"content": "x"}]}, "input[0].type", "required"),
     ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema", "required"),
     ({"max_output_tokens": 0}, "max_output_tokens", "at least 1"),
 ]

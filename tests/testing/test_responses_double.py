@@ -144,6 +144,11 @@ OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "x"}
     [
         (ask(extra_body={"messages": []}), "unknown_parameter", "Unknown parameter: 'messages'."),
         (ask([]), "missing_required_parameter", 'One of "input"'),
+        (
+            ask(model="gpt-4o", include=["reasoning.encrypted_content"]),
+            None,
+            "Encrypted content is not supported with this model.",
+        ),
         (ask([CALL]), None, "No tool output found for function call c."),
         (ask([OUTPUT]), None, "No tool call found for function call output with call_id c."),
         (ask([{**CALL, "id": "call_1"}, OUTPUT]), "invalid_value", "Expected an ID that begins with 'fc'."),

@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 import pytest
+import structlog
 import websockets
 from gateways import KEY, Gateway, gateway, remote
 
@@ -16,8 +17,14 @@ from penstock.gateway.reservations import Reservations
 from penstock.lib import tasks
 from penstock.testing.upstream import Upstream
 
+LOOK: Any = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": False}
 TWO_KEYS = """
   other: {secret: sk-other}
+"""
+ROUTES = """
+  tight: {secret: sk-tight, limits: {tokens: 400/min}}
+routes:
+  choosy: {strategy: difficulty, targets: [{deployment: m, when: easy}, {deployment: m, when: hard}]}
 """
 LIMITED = """
   limited: {secret: sk-limited, limits: {requests: 60/min}}
@@ -53,16 +60,92 @@ async def test_a_conversation_goes_on_from_the_response_before() -> None:
         assert third.output_text == "two"
 
 
+async def test_a_route_that_looks_at_the_request_sees_the_conversation_before() -> None:
+    async with Upstream() as up, gateway(remote(up.url, ROUTES)) as gate:
+        up.behaviour = {"x-test-content": "one"}
+        first = (await gate.post("/v1/responses", {"model": "choosy", "input": "hello"})).json
+        reference = {"type": "item_reference", "id": first["output"][0]["id"]}
+        for said in (
+            {"input": "and?", "previous_response_id": first["id"]},
+            {"input": [{"role": "user", "content": "hello"}, reference, {"role": "user", "content": "and?"}]},
+        ):
+            answer = await gate.post("/v1/responses", {"model": "choosy", **said})
+            assert answer.status == 200
+            assert sent(up) == [("user", "hello"), ("assistant", "one"), ("user", "and?")]
+
+
+async def test_the_conversation_before_counts_for_what_is_reserved() -> None:
+    """A few words behind a long conversation are no small request."""
+    async with Upstream() as up, gateway(remote(up.url, ROUTES)) as gate:
+        key = {"authorization": "Bearer sk-tight"}
+        up.behaviour = {"x-test-content": "one", "x-test-prompt-tokens": "250"}
+        asked = {"model": "m", "input": "word " * 200, "max_output_tokens": 16}
+        first = await gate.post("/v1/responses", asked, headers=key)
+        assert first.status == 200
+        asked = {"model": "m", "input": "and?", "max_output_tokens": 16}
+        chained = {**asked, "previous_response_id": first.json["id"]}
+        assert (await gate.post("/v1/responses", chained, headers=key)).status == 429
+        assert (await gate.post("/v1/responses", asked, headers=key)).status == 200
+
+
 async def test_a_tool_s_result_goes_on_from_its_call() -> None:
-    tool: Any = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": False}
     async with door() as (client, up, _):
         up.plan.append({"x-test-tool-call": 'look:{"a": 1}'})
-        first = await client.responses.create(model="m", input="look", tools=[tool])
+        first = await client.responses.create(model="m", input="look", tools=[LOOK])
         (call,) = first.output
         assert call.type == "function_call"
         result: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "42"}]
-        await client.responses.create(model="m", input=result, previous_response_id=first.id, tools=[tool])
+        await client.responses.create(model="m", input=result, previous_response_id=first.id, tools=[LOOK])
         assert [role for role, _ in sent(up)] == ["user", "assistant", "tool"]
+
+
+async def test_a_result_may_answer_a_call_that_is_only_referred_to() -> None:
+    """As some SDKs do with what is stored: of the reference its type may be left out."""
+    async with door() as (client, up, _):
+        for reference in ({"type": "item_reference"}, {}):
+            up.plan.append({"x-test-tool-call": 'look:{"a": 1}'})
+            first = await client.responses.create(model="m", input="look", tools=[LOOK])
+            (call,) = first.output
+            assert call.type == "function_call"
+            result = {"type": "function_call_output", "call_id": call.call_id, "output": "42"}
+            given: Any = [{"role": "user", "content": "look"}, {**reference, "id": call.id}, result]
+            await client.responses.create(model="m", input=given, tools=[LOOK])
+            assert [role for role, _ in sent(up)] == ["user", "assistant", "tool"]
+
+
+async def test_a_result_of_a_call_that_nobody_made_is_refused() -> None:
+    async with door() as (client, up, _):
+        first = await client.responses.create(model="m", input="look")
+        seen = len(up.requests)
+        result: Any = [{"type": "function_call_output", "call_id": "call_x", "output": "42"}]
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.responses.create(model="m", input=result, previous_response_id=first.id)
+        assert (refused.value.param, len(up.requests)) == ("input[0].call_id", seen)
+
+
+async def test_what_was_cut_is_no_ground_to_go_on_from() -> None:
+    async with door() as (client, up, _):
+        up.plan.append({"x-test-tool-call": 'look:{"a": 1', "x-test-finish": "length"})
+        first = await client.responses.create(model="m", input="look", tools=[LOOK])
+        assert (first.status, first.output[0].type) == ("incomplete", "function_call")
+        await client.responses.create(model="m", input="never mind", previous_response_id=first.id)
+        assert sent(up) == [("user", "look"), ("user", "never mind")]
+
+
+async def test_what_is_kept_is_counted() -> None:
+    async with door() as (client, _, gate):
+        alone = await client.responses.input_tokens.count(model="m", input="and?")
+        first = await client.responses.create(model="m", input="many words " * 50)
+        counted = client.responses.input_tokens.count
+        whole = await counted(model="m", input="and?", previous_response_id=first.id)
+        assert whole.input_tokens > alone.input_tokens + 50
+        reference: Any = [{"type": "item_reference", "id": first.output[0].id}]
+        assert (await counted(model="m", input=reference)).input_tokens > 1
+        async with openai.AsyncOpenAI(base_url=f"{gate.url}/v1", api_key="sk-other", max_retries=0) as other:
+            with pytest.raises(openai.BadRequestError):
+                await other.responses.input_tokens.count(
+                    model="m", input="and?", previous_response_id=first.id
+                )
 
 
 async def test_a_response_is_kept_listed_and_deleted() -> None:
@@ -115,6 +198,25 @@ async def test_items_are_listed_in_pages() -> None:
         assert rest == ["0", "1", "2", "3", "4"]
 
 
+async def test_items_of_every_sort_are_listed() -> None:
+    async with door() as (client, up, _):
+        up.plan.append({"x-test-tool-call": 'look:{"a": 1}'})
+        said: Any = [{"role": "assistant", "content": "I looked."}, {"role": "user", "content": "look"}]
+        first = await client.responses.create(model="m", input=said, tools=[LOOK])
+        (call,) = first.output
+        assert call.type == "function_call"
+        again: Any = [
+            {"type": "function_call_output", "call_id": call.call_id, "output": "42"},
+            call.to_dict(),  # once more, by mistake: ids are places in the list
+            {"type": "function_call_output", "call_id": call.call_id, "output": "42"},
+        ]
+        made = await client.responses.create(model="m", input=again, previous_response_id=first.id)
+        kinds = ["message", "message", "function_call", "function_call_output"]
+        for order, wanted in (("asc", [*kinds, *kinds[2:]]), ("desc", [*kinds[2:], *kinds][::-1])):
+            listed = client.responses.input_items.list(made.id, limit=1, order=order)  # type: ignore[arg-type]
+            assert sorted([item.type async for item in listed]) == sorted(wanted)
+
+
 async def test_a_background_response_is_polled() -> None:
     async with door() as (client, up, _):
         up.behaviour = {"x-test-delay-between": "0.01", "x-test-content": "done at last"}
@@ -151,6 +253,49 @@ async def test_a_background_stream_is_followed_again_where_it_broke() -> None:
         final = await client.responses.retrieve(response_id)
         assert final.status == "completed"
         assert final.output_text == "".join(texts)
+
+
+async def test_a_background_stream_says_its_id_before_the_model_says_anything() -> None:
+    async with door() as (client, up, _):
+        up.behaviour = {"x-test-hold": "1"}
+        stream = await client.responses.create(model="m", input="hello", background=True, stream=True)
+        created = await anext(stream)
+        assert created.type == "response.created"
+        assert (await client.responses.retrieve(created.response.id)).status == "in_progress"
+        up.release()
+        assert [event.type async for event in stream][-1] == "response.completed"
+
+
+async def test_a_background_stream_that_fails_at_once_begins_as_any_other() -> None:
+    async with door() as (client, up, _):
+        up.plan.append({"x-test-status": "500"})
+        async with client.responses.stream(model="m", input="hello", background=True) as stream:
+            events = [event async for event in stream]
+        kinds = ["response.created", "response.in_progress", "response.failed"]
+        assert [event.type for event in events] == kinds
+        assert events[-1].type == "response.failed"
+        error = (await client.responses.retrieve(events[-1].response.id)).error
+        assert error is not None
+        assert error == events[-1].response.error
+
+
+async def test_a_client_that_leaves_a_background_stream_is_no_bug() -> None:
+    async with door() as (client, up, gate):
+        up.behaviour = {"x-test-hold": "1"}
+        with structlog.testing.capture_logs() as logs:
+            stream = await client.responses.create(model="m", input="hello", background=True, stream=True)
+            created = await anext(stream)
+            assert created.type == "response.created"
+            await stream.close()
+            await asyncio.sleep(0.05)
+            up.release()
+            await gate.settled("penstock_requests_total", at_least=1)
+        assert [line["event"] for line in logs if line["log_level"] == "error"] == []
+        made = await client.responses.retrieve(created.response.id)
+        while made.status == "in_progress":
+            await asyncio.sleep(0.01)
+            made = await client.responses.retrieve(made.id)
+        assert made.status == "completed"
 
 
 async def test_a_background_response_is_cancelled_and_its_upstream_let_go() -> None:
@@ -248,6 +393,7 @@ async def test_a_websocket_that_goes_lets_its_upstream_go() -> None:
     [
         ("/v1/responses/resp_nope", "GET", 404),
         ("/v1/responses/resp_nope/cancel", "POST", 404),
+        ("/v1/responses/compact", "POST", 404),
         ("/v1/responses/resp_nope", "PUT", 405),
         ("/v1/responses", "GET", 405),
     ],

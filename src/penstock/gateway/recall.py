@@ -5,44 +5,64 @@
 
 What came out and was cut is no ground to go on from: a call without its end was never made, and reasoning
 that led to nothing is refused by who made it. After this each result of a tool has its call before it.
+
+It happens while the request is decoded: what is reserved for it, and where it goes, is decided by all of it.
 """
 
 from typing import Any
 
+import msgspec
+
 from penstock.gateway.kept import Kept, Store
 from penstock.gateway.lending import Lent
 from penstock.types.errors import InvalidRequest, PreviousResponseNotFound
+from penstock.types.requests import ChatRequest
 
 JSON = dict[str, Any]
 
 _CALLS = {"function_call_output": "function_call", "custom_tool_call_output": "custom_tool_call"}
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class Recall:
-    """`local`: of one connection, which may go on from responses that are not stored; `lent`: by other
-    processes, for one request.
+    """Of one key, `owner`. `local`: of one connection, which may go on from responses that are not stored;
+    `lent`: by other processes, for one request.
     """
 
-    def __init__(self, store: Store, local: Store | None = None, lent: Lent | None = None) -> None:
+    def __init__(
+        self, owner: str, store: Store, local: Store | None = None, lent: Lent | None = None
+    ) -> None:
+        self._owner = owner
         self._stores = (store,) if local is None else (store, local)
         self.lent = lent if lent is not None else Lent()
 
-    def items(self, owner: str, body: JSON) -> list[JSON]:
+    def complete(self, request: ChatRequest) -> None:
         """The input as items, after those of the response it goes on from.
 
         Raises PreviousResponseNotFound; InvalidRequest for an item that is not known, and for a result
         without its call.
         """
+        body = request.body
         given = body.get("input") or ""
-        said = _message(given) if isinstance(given, str) else given
-        own = [self._known(owner, item, at) for at, item in enumerate(said)]
+        own = _message(given) if isinstance(given, str) else list(given)
+        recalled: list[JSON] = []
+        for at, item in enumerate(own):
+            if item.get("type") == "item_reference":
+                own[at] = self._known(item["id"], at)
+                recalled.append(own[at])
         earlier = body.get("previous_response_id")
-        before = [] if earlier is None else self._before(owner, earlier)
+        before = [] if earlier is None else self._before(earlier)
         _check_results(own, before)
-        return [*before, *own]
+        recalled += before
+        if recalled:
+            request.recalled_bytes = len(_encode(recalled))
+        if own or before:
+            body["input"] = [*before, *own]
 
-    def _before(self, owner: str, earlier: str) -> list[JSON]:
-        found = (store.find(owner, earlier) for store in self._stores)
+    def _before(self, earlier: str) -> list[JSON]:
+        found = (store.find(self._owner, earlier) for store in self._stores)
         kept: Kept | None = next((one for one in found if one is not None), None)
         if kept is None:
             kept = self.lent.responses.get(earlier)
@@ -56,13 +76,11 @@ class Recall:
             )
         return [*kept.items, *_ground(kept.response["output"])]
 
-    def _known(self, owner: str, item: JSON, at: int) -> JSON:
-        if item.get("type") != "item_reference":
-            return item
-        found = (store.item(owner, item["id"]) for store in self._stores)
-        known = next((one for one in found if one is not None), None) or self.lent.items.get(item["id"])
+    def _known(self, name: str, at: int) -> JSON:
+        found = (store.item(self._owner, name) for store in self._stores)
+        known = next((one for one in found if one is not None), None) or self.lent.items.get(name)
         if known is None:
-            raise InvalidRequest(f"Item with id {item['id'][:100]!r} not found.", param=f"input[{at}].id")
+            raise InvalidRequest(f"Item with id {name[:100]!r} not found.", param=f"input[{at}].id")
         return known
 
 

@@ -289,6 +289,8 @@ class Reservations:
 def _prompt_tokens(call: Call, request: Request) -> int:
     """By the bytes of its text; what images, sounds and files take is known when it is answered."""
     size_bytes = call.body_bytes
+    if request.__class__ is ChatRequest:
+        size_bytes += request.recalled_bytes
     if size_bytes > LARGE_BYTES:
         size_bytes = max(0, size_bytes - media_bytes(getattr(request, "body", None)))
     return size_bytes // BYTES_PER_TOKEN

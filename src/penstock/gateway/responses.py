@@ -31,7 +31,7 @@ from penstock.gateway.detached import detached
 from penstock.gateway.exchange import ClientLeft, Exchange, header_lines
 from penstock.gateway.input_items import page_of
 from penstock.gateway.kept import Kept, Store
-from penstock.gateway.lending import Lending, Lent, Mirror
+from penstock.gateway.lending import Lending, Mirror
 from penstock.gateway.recall import Recall
 from penstock.gateway.responder import send_error, stream_lines
 from penstock.gateway.websocket import Socket, accept
@@ -54,6 +54,7 @@ from penstock.types.requests import ChatRequest, Operation, Request
 from penstock.types.wire import EVENT_STREAM, Encoder, Plain
 
 JSON = dict[str, Any]
+Begun = asyncio.Future[Kept]
 
 PATH = "/v1/responses"
 COUNT_PATH = "/v1/responses/input_tokens"
@@ -111,37 +112,41 @@ class Recorder:
 
 
 class Create(Plain):
-    """POST /v1/responses: as protocols.responses.CREATE, with what is kept put before the input."""
+    """POST /v1/responses: as protocols.responses.CREATE, of what is kept, too."""
 
     operation: Operation = "chat"
     budget_status = responses.CREATE.budget_status
 
     def __init__(
-        self,
-        store: Store,
-        local: Store | None = None,
-        lent: Lent | None = None,
-        begun: asyncio.Future[Kept] | None = None,
+        self, recall: Recall, store: Store, local: Store | None = None, begun: Begun | None = None
     ) -> None:
-        """`local`, `lent`: as in Recall; `begun` hears of a background response once it is kept."""
+        """`local`: of one connection, for what is not stored; `begun` hears of a background response once it
+        is kept.
+        """
+        self._recall = recall
         self._store = store
         self._local = local
         self._begun = begun
-        self.recall = Recall(store, local, lent)
-        self.decode = responses.CREATE.decode
         self.error_body = responses.CREATE.error_body
 
+    def decode(self, body: JSON) -> Request:
+        """Raises what Recall.complete raises."""
+        request = responses.CREATE.decode(body)
+        self._recall.complete(request)
+        return request
+
     def encoder(self, request: Request, call: Call) -> Encoder:
-        """Raises what Recall.items raises."""
-        owner, chat = _asked_by(request, call)
-        items = self.recall.items(owner, chat.body)
-        if items:
-            chat.body["input"] = items
-        encoder = ResponsesEncoder(chat, call)
-        store = self._local if chat.body.get("store") is False else self._store
+        if not isinstance(request, ChatRequest) or call.key is None:
+            raise TypeError("a response is made from a chat request of a key")
+        call.body_bytes += request.recalled_bytes  # from here on it is as if the client had sent it
+        request.recalled_bytes = 0
+        encoder = ResponsesEncoder(request, call)
+        body = request.body
+        store = self._local if body.get("store") is False else self._store
         if store is None:
             return encoder
-        kept = Kept(owner, encoder.response, items, is_background=chat.body.get("background") is True)
+        items = body.get("input") or []
+        kept = Kept(call.key.name, encoder.response, items, is_background=body.get("background") is True)
         recorder = Recorder(encoder, kept, store)
         if kept.is_background:
             recorder.begin()
@@ -157,23 +162,16 @@ class Count(Plain):
     operation: Operation = "chat"
     budget_status = responses.COUNT.budget_status
 
-    def __init__(self, store: Store, lent: Lent | None = None) -> None:
-        self._recall = Recall(store, lent=lent)
-        self.decode = responses.COUNT.decode
+    def __init__(self, recall: Recall) -> None:
+        self._recall = recall
+        self.encoder = responses.COUNT.encoder
         self.error_body = responses.COUNT.error_body
 
-    def encoder(self, request: Request, call: Call) -> Encoder:
-        """Raises what Recall.items raises."""
-        owner, chat = _asked_by(request, call)
-        if items := self._recall.items(owner, chat.body):
-            chat.body["input"] = items
-        return responses.COUNT.encoder(chat, call)
-
-
-def _asked_by(request: Request, call: Call) -> tuple[str, ChatRequest]:
-    if not isinstance(request, ChatRequest) or call.key is None:
-        raise TypeError("a response is made from a chat request of a key")
-    return call.key.name, request
+    def decode(self, body: JSON) -> Request:
+        """Raises what Recall.complete raises."""
+        request = responses.COUNT.decode(body)
+        self._recall.complete(request)
+        return request
 
 
 class Responses:
@@ -181,8 +179,6 @@ class Responses:
 
     def __init__(self, clock: Clock) -> None:
         self.store = Store(clock)
-        self.inbound = Create(self.store)
-        self._count = Count(self.store)
         self._running: tasks.Tasks = set()
         self._lending: Lending | None = None
 
@@ -199,26 +195,23 @@ class Responses:
 
     async def ask(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
         """A request to one of the paths that refer to what is kept."""
-        body, lent = await self._read(exchange, snapshot, deps)
+        recall, background = await self._read(exchange, snapshot, deps)
         if exchange.path == COUNT_PATH:
-            count = self._count if lent is None else Count(self.store, lent)
-            await pipeline.run(exchange, count, snapshot, deps)
-            return
-        try:
-            await self._create(exchange, body, lent, snapshot, deps)
-        except ClientLeft:  # of a background response, which goes on
-            return
+            await pipeline.run(exchange, Count(recall), snapshot, deps)
+        elif background is None:
+            await pipeline.run(exchange, Create(recall, self.store), snapshot, deps)
+        else:
+            try:
+                await self._begin(exchange, recall, background, snapshot, deps)
+            except ClientLeft:  # the response goes on
+                return
 
-    async def _create(
-        self, exchange: Exchange, body: JSON | None, lent: Lent | None, snapshot: Snapshot, deps: Deps
+    async def _begin(
+        self, exchange: Exchange, recall: Recall, body: JSON, snapshot: Snapshot, deps: Deps
     ) -> None:
-        """A background response begins here and goes on alone; any other is a request like all."""
-        if body is None:
-            inbound = self.inbound if lent is None else Create(self.store, lent=lent)
-            await pipeline.run(exchange, inbound, snapshot, deps)
-            return
-        begun: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
-        inbound = Create(self.store, lent=lent, begun=begun)
+        """A background response begins here and goes on alone."""
+        begun: Begun = asyncio.get_running_loop().create_future()
+        inbound = Create(recall, self.store, begun=begun)
         follows = body.get("stream") is True
         sink = _Background()
         run = detached(exchange, _encode({**body, "stream": True}), sink)
@@ -232,7 +225,7 @@ class Responses:
             error = ServerStopping(
                 "The server is shutting down; try again.", retry_after_s=pipeline.RESTART_S
             )
-            await send_error(exchange, error, self.inbound.error_body(error, exchange.id))
+            await send_error(exchange, error, inbound.error_body(error, exchange.id))
             return
         kept = begun.result()
         kept.run = run
@@ -242,10 +235,8 @@ class Responses:
         else:
             await exchange.send(200, _encode(kept.response), _json_lines(exchange))
 
-    async def _read(
-        self, exchange: Exchange, snapshot: Snapshot, deps: Deps
-    ) -> tuple[JSON | None, Lent | None]:
-        """The body when it says `background`; and what others lend for it.
+    async def _read(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> tuple[Recall, JSON | None]:
+        """What the request may refer to; and its body when it says `background`.
 
         Else the body is put back, and the walk finds whatever is wrong.
         """
@@ -253,24 +244,24 @@ class Responses:
             owner = (await pipeline.authenticate(snapshot, exchange, deps)).name
             raw = await exchange.read_body(snapshot.body_limit_bytes)
         except (PenstockError, ClientLeft):
-            return None, None
+            return Recall("", self.store), None
         exchange.unread(raw)
+        recall = Recall(owner, self.store)
         refers = self._lending is not None and (
             b'"previous_response_id"' in raw or b'"item_reference"' in raw or _ONLY_ID.search(raw) is not None
         )
         if not refers and b'"background"' not in raw:
-            return None, None
+            return recall, None
         try:
             body = _decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None, None
+            return recall, None
         if not isinstance(body, dict):
-            return None, None
-        lent = None
+            return recall, None
         if refers and self._lending is not None:
-            lent = await self._lending.lent(owner, body)
+            recall.lent = await self._lending.lent(owner, body)
         is_background = body.get("background") is True and body.get("store") is not False
-        return body if is_background else None, lent
+        return recall, body if is_background else None
 
     def _finished(self, kept: Kept, sink: "_Background") -> None:
         """Its task has ended: an error before the first event was told to nobody yet."""
@@ -286,7 +277,9 @@ class Responses:
         exchange.keeps_alive = False  # a client whose handshake is refused waits for the end
         owner = (await pipeline.authenticate(newest(), exchange, deps)).name
         socket = await accept(exchange, limit=newest().body_limit_bytes)
-        inbound = Create(self.store, Store(deps.clock, kept_bytes=CONNECTION_BYTES))
+        local = Store(deps.clock, kept_bytes=CONNECTION_BYTES)
+        recall = Recall(owner, self.store, local)
+        inbound = Create(recall, self.store, local)
         sink = _Frames(socket)
         try:
             for number in itertools.count(1):
@@ -300,7 +293,7 @@ class Responses:
                     await sink.whole(error.status, inbound.error_body(error, run.id))
                     continue
                 if self._lending is not None:
-                    inbound.recall.lent = await self._lending.lent(owner, _decode(run.body))
+                    recall.lent = await self._lending.lent(owner, _decode(run.body))
                 socket.on_lost = run.lost
                 await pipeline.run(run, inbound, newest(), deps)  # its key may be another's affair by now
                 socket.on_lost = None

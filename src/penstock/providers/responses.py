@@ -6,8 +6,8 @@
     counts_only      /responses/input_tokens
 
 What is stored, continued and run in the background is ours (gateway/responses.py): nothing is stored at
-OpenAI, and reasoning comes back encrypted (a model that does not reason refuses to be asked for it). The answers are read in responses_reader.py, refusals as those of
-the chat API.
+OpenAI, and reasoning comes back encrypted; a model that does not reason refuses to be asked for that. The
+answers are read in responses_reader.py, refusals as those of the chat API.
 """
 
 from collections.abc import Sequence

@@ -25,6 +25,7 @@ class ChatRequest(msgspec.Struct):
     lift: how the inbound protocol turns `body` into a Conversation; may raise InvalidRequest.
     forward: headers of the client that a target of the same dialect gets, too (anthropic-beta).
     inbound: what the decoding protocol notes for its own encoder; nobody else looks.
+    recalled_bytes: of `body` what the client did not send, but named (an earlier response).
     """
 
     model: str
@@ -38,6 +39,7 @@ class ChatRequest(msgspec.Struct):
     forward: tuple[tuple[str, str], ...] = ()
     inbound: Any = None
     counts_only: bool = False
+    recalled_bytes: int = 0
 
     operation: Operation = "chat"
 
