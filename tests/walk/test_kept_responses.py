@@ -21,11 +21,6 @@ LOOK: Any = {"type": "function", "name": "look", "parameters": {"type": "object"
 TWO_KEYS = """
   other: {secret: sk-other}
 """
-ROUTES = """
-  tight: {secret: sk-tight, limits: {tokens: 400/min}}
-routes:
-  choosy: {strategy: difficulty, targets: [{deployment: m, when: easy}, {deployment: m, when: hard}]}
-"""
 LIMITED = """
   limited: {secret: sk-limited, limits: {requests: 60/min}}
 """
@@ -41,6 +36,22 @@ async def door() -> AsyncIterator[tuple[openai.AsyncOpenAI, Upstream, Gateway]]:
             yield client, up, gate
         finally:
             await client.close()
+
+
+def routed(url: str) -> str:
+    return f"""
+builtin: off
+providers:
+  up: {{kind: openai-compatible, base_url: "{url}", api_key: k}}
+deployments:
+  m: {{provider: up, model: one}}
+  n: {{provider: up, model: other}}
+routes:
+  choosy: {{strategy: difficulty, targets: [{{deployment: m, when: easy}}, {{deployment: n, when: hard}}]}}
+keys:
+  test: {{secret: {KEY}}}
+  tight: {{secret: sk-tight, limits: {{tokens: 400/min}}}}
+"""
 
 
 def sent(up: Upstream) -> list[tuple[str, Any]]:
@@ -61,7 +72,7 @@ async def test_a_conversation_goes_on_from_the_response_before() -> None:
 
 
 async def test_a_route_that_looks_at_the_request_sees_the_conversation_before() -> None:
-    async with Upstream() as up, gateway(remote(up.url, ROUTES)) as gate:
+    async with Upstream() as up, gateway(routed(up.url)) as gate:
         up.behaviour = {"x-test-content": "one"}
         first = (await gate.post("/v1/responses", {"model": "choosy", "input": "hello"})).json
         reference = {"type": "item_reference", "id": first["output"][0]["id"]}
@@ -76,7 +87,7 @@ async def test_a_route_that_looks_at_the_request_sees_the_conversation_before() 
 
 async def test_the_conversation_before_counts_for_what_is_reserved() -> None:
     """A few words behind a long conversation are no small request."""
-    async with Upstream() as up, gateway(remote(up.url, ROUTES)) as gate:
+    async with Upstream() as up, gateway(routed(up.url)) as gate:
         key = {"authorization": "Bearer sk-tight"}
         up.behaviour = {"x-test-content": "one", "x-test-prompt-tokens": "250"}
         asked = {"model": "m", "input": "word " * 200, "max_output_tokens": 16}
