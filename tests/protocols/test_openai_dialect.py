@@ -32,7 +32,7 @@ from penstock.types.conversation import (
 )
 from penstock.types.deployment import Deployment, Quirks
 from penstock.types.errors import InternalError, UpstreamInvalid
-from penstock.types.events import Citation, Event, Events, Finish, Image, Text, ToolDelta, ToolStart
+from penstock.types.events import Citation, Event, Events, Finish, Image, Text, ToolDelta, ToolEnd, ToolStart
 from penstock.types.requests import ChatRequest
 
 CODEC = OpenAICodec()
@@ -122,6 +122,75 @@ def test_an_empty_call_has_arguments_and_a_custom_one_none() -> None:
     again = read(told([*events[:3], ToolDelta(1, "ls"), events[3]], tools=[WEATHER]))
     assert [call["arguments"] for call in said(again)["calls"]] == ["{}", "ls"]
     assert [event.kind for event in again if isinstance(event, ToolStart)] == ["function", "custom"]
+
+
+SHELL = Tool("sh", "runs it", kind="custom", format={"type": "grammar", "syntax": "lark", "definition": "x"})
+SHELLS = Conversation(
+    [
+        Turn("user", [TextPart("list")]),
+        Turn("assistant", [ToolCallPart("c1", "sh", 'ls "x"', "custom")]),
+        Turn("tool", [ToolResultPart("c1", [TextPart("a")], "sh", kind="custom")]),
+    ],
+    tools=[SHELL],
+    tool_choice=ToolChoice("named", "sh"),
+)
+
+
+def test_a_vendor_that_knows_no_custom_tools_is_told_functions() -> None:
+    request = ChatRequest("public", {}, dialect="responses", lift=lambda _: SHELLS)
+    outgoing = CODEC.encode(request, DEPLOYMENT)
+    body = json.loads(outgoing.body)
+    (tool,) = body["tools"]
+    assert (tool["type"], tool["function"]["name"]) == ("function", "sh")
+    assert tool["function"]["parameters"]["required"] == ["input"]
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "sh"}}
+    (call,) = body["messages"][1]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"input": 'ls "x"'}
+    assert outgoing.dropped == ("tools[].custom.format",)
+
+    knows = OpenAICodec(Quirks(custom_tools=True))
+    body = json.loads(knows.encode(request, DEPLOYMENT).body)
+    assert body["tools"][0]["type"] == body["messages"][1]["tool_calls"][0]["type"] == "custom"
+    assert body["tool_choice"] == {"type": "custom", "custom": {"name": "sh"}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "finish", "text", "is_whole"),
+    [
+        ('{"input": "ls \\"x\\""}', "tool_calls", 'ls "x"', True),
+        ("ls -la", "tool_calls", "ls -la", True),  # a model that forgets the object
+        ('{"cmd": "ls"}', "tool_calls", '{"cmd": "ls"}', True),
+        ("", "tool_calls", "", True),
+        ('{"input": "l', "length", "", False),
+    ],
+)
+def test_what_such_a_vendor_calls_is_the_custom_tool_again(
+    arguments: str, finish: str, text: str, is_whole: bool
+) -> None:
+    request = ChatRequest("public", {}, True, dialect="responses", lift=lambda _: SHELLS)
+    reader = CODEC.reader(request, DEPLOYMENT)
+    events: list[Event] = []
+    function = {"name": "sh", "arguments": arguments[:5]}
+    deltas: list[Any] = [
+        {"tool_calls": [{"index": 0, "id": "c2", "type": "function", "function": function}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": arguments[5:]}}]},
+    ]
+    for delta, reason in ((deltas[0], None), (deltas[1], None), ({}, finish)):
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        chunk = {
+            "id": "x",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "m",
+            "choices": [choice],
+        }
+        found = reader.event(json.dumps(chunk).encode())
+        assert isinstance(found, Events)
+        events += found.events
+    kinds = [event.kind for event in events if isinstance(event, ToolStart)]
+    told_ = "".join(event.arguments for event in events if isinstance(event, ToolDelta))
+    assert (kinds, told_) == (["custom"], text)
+    assert any(isinstance(event, ToolEnd) for event in events) is is_whole
 
 
 def test_a_call_is_one_entry_of_its_chunk() -> None:

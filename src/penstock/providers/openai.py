@@ -137,7 +137,10 @@ class OpenAICodec:
                 if request.dialect == "openai":
                     return reader
                 tools = request.conversation().tools if isinstance(request, ChatRequest) else ()
-                return EventReader(reader, renamed(tools, Letters(LONGEST_NAME)))
+                customs = (
+                    () if self.quirks.custom_tools else (one.name for one in tools if one.kind == "custom")
+                )
+                return EventReader(reader, renamed(tools, Letters(LONGEST_NAME)), frozenset(customs))
             case EmbeddingRequest():
                 return EmbeddingReader(request, self.name)
             case ModerationRequest():

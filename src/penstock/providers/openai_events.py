@@ -8,7 +8,8 @@ in the delta                                    events
 content; logprobs of the choice                 Text
 reasoning_content, reasoning                    Reasoning; its block ends with the first event of another sort
 reasoning_details with a signature or data      ReasoningEnd (another Penstock's seals are opened)
-tool_calls                                      ToolStart, ToolDelta; ToolEnd at the finish, of what is whole
+tool_calls                                      ToolStart, ToolDelta; ToolEnd at the finish, of what is whole;
+                                                  of a custom tool that was told as a function, its one text
 function_call (deprecated)                      a tool call of its own
 refusal; annotations; images                    RefusalText; Citation; Image
 finish_reason                                   Finish
@@ -57,13 +58,20 @@ _REASONS: dict[str, FinishReason] = {
 
 
 class EventReader:
-    """As CompletionReader, in typed events. `names`: tools that are called otherwise there -> ours."""
+    """As CompletionReader, in typed events.
 
-    __slots__ = ("_choices", "_is_started", "_names", "_reader")
+    names: tools that are called otherwise there -> ours; customs: ours that take a text, where all are
+    functions.
+    """
 
-    def __init__(self, reader: CompletionReader, names: Mapping[str, str]) -> None:
+    __slots__ = ("_choices", "_customs", "_is_started", "_names", "_reader")
+
+    def __init__(
+        self, reader: CompletionReader, names: Mapping[str, str], customs: frozenset[str] = frozenset()
+    ) -> None:
         self._reader = reader
         self._names = names
+        self._customs = customs
         self._choices: dict[int, _Choice] = {}
         self._is_started = False
 
@@ -102,7 +110,7 @@ class EventReader:
                 index = choice.get("index", position)
                 state = self._choices.get(index)
                 if state is None:
-                    state = self._choices[index] = _Choice(index, self._names)
+                    state = self._choices[index] = _Choice(index, self._names, self._customs)
                 if not state.is_finished:
                     state.read(choice, choice.get(key) or {}, events)
         except (AttributeError, TypeError, KeyError, ValueError) as exc:
@@ -113,11 +121,13 @@ class EventReader:
 
 
 class _Choice:
-    __slots__ = ("_arguments", "_calls", "_index", "_names", "_thoughts", "is_finished")
+    __slots__ = ("_arguments", "_calls", "_customs", "_index", "_names", "_texts", "_thoughts", "is_finished")
 
-    def __init__(self, index: int, names: Mapping[str, str]) -> None:
+    def __init__(self, index: int, names: Mapping[str, str], customs: frozenset[str]) -> None:
         self._index = index
         self._names = names
+        self._customs = customs
+        self._texts: set[int] = set()  # calls whose arguments hold one text, by their index
         self._calls = ToolCalls(index)
         self._arguments: dict[int, list[str]] = {}  # of each call, by its index
         self._thoughts: list[str] = []  # all reasoning so far
@@ -181,10 +191,14 @@ class _Choice:
             signature = _object(google).get("thought_signature")
             kind: Any = call.kind
             name = self._names.get(call.name, call.name)
+            if name in self._customs and kind == "function":
+                kind = "custom"
+                self._texts.add(call.index)
             events.append(ToolStart(call.index, call.id, name, kind, signature, index))
         if piece.text:
             self._arguments.setdefault(call.index, []).append(piece.text)
-            events.append(ToolDelta(call.index, piece.text, index))
+            if call.index not in self._texts:
+                events.append(ToolDelta(call.index, piece.text, index))
 
     def _details(self, details: Any, events: list[Event], *, is_told: bool) -> None:
         """OpenRouter's reasoning_details, and ours: what is signed or encrypted ends a block.
@@ -205,13 +219,22 @@ class _Choice:
                 issuer, opened = unseal(data, "openai")
                 events.append(ReasoningEnd(None, opened, issuer, detail.get("id"), self._index))
 
-    def _is_whole(self, call: ToolCall) -> bool:
-        """Of an answer that was cut: calls before the last may have been told to their end."""
+    def _given(self, call: ToolCall) -> JSON | None:
+        """Its arguments, if they are an object."""
         try:
             decoded = msgspec.json.decode("".join(self._arguments.get(call.index, ())))
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            return False
-        return isinstance(decoded, dict) and call.kind == "function"
+            return None
+        return decoded if isinstance(decoded, dict) else None
+
+    def _is_whole(self, call: ToolCall) -> bool:
+        """Of an answer that was cut: calls before the last may have been told to their end."""
+        return self._given(call) is not None and call.kind == "function"
+
+    def _text(self, call: ToolCall) -> str:
+        """What a custom tool is given; a model that forgets the object has written just that."""
+        text = (self._given(call) or {}).get("input")
+        return text if isinstance(text, str) else "".join(self._arguments.get(call.index, ()))
 
     def _finish(self, reason: str, choice: JSON, events: list[Event]) -> None:
         self.is_finished = True
@@ -220,8 +243,12 @@ class _Choice:
         empty = self._calls.without_arguments()
         known = _REASONS[reason]
         if known not in CUTS:
-            events.extend(ToolDelta(call.index, "{}", index) for call in empty)
+            events.extend(
+                ToolDelta(call.index, "{}", index) for call in empty if call.index not in self._texts
+            )
         whole = [call for call in calls if known not in CUTS or self._is_whole(call)]
+        texts = [call for call in whole if call.index in self._texts]
+        events.extend(ToolDelta(call.index, self._text(call), index) for call in texts)
         events.extend(ToolEnd(call.index, index) for call in whole)
         if known == "stop" and calls:
             known = "tool_calls"

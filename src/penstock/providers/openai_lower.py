@@ -12,6 +12,8 @@ ReasoningPart                   reasoning_content: its text (profile rows drop i
                                   signatures of this dialect's own vendors as reasoning_details
 ToolCallPart.signature          extra_content.google.thought_signature
 Tool                            its name in OpenAI's letters; strict only where OpenAI takes the schema so
+custom tools and calls          functions of one text, `input`, but for vendors that know them
+                                  (Quirks.custom_tools)
 Thinking                        reasoning_effort, as the model takes it (openai_models)
 Format                          response_format; a schema whose root is no plain object is said in words,
                                   but for servers that take any (Quirks.any_root)
@@ -21,9 +23,11 @@ NativePart, native tools        nothing: reported
 
 from typing import Any, NamedTuple
 
+import msgspec
+
 from penstock.providers.formats import IN_WORDS, in_words, says_json
 from penstock.providers.openai_models import told_effort, unsampled
-from penstock.providers.tool_schemas import for_openai, is_plain_object, is_strict, with_items
+from penstock.providers.tool_schemas import INPUT, for_openai, is_plain_object, is_strict, with_items
 from penstock.providers.tools import LONGEST_NAME, Letters, renamed, short, told_choice
 from penstock.providers.turns import instructed, settled
 from penstock.types.conversation import (
@@ -69,6 +73,8 @@ _MAX_STOPS = 4
 _LONGEST_ID = 40
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _NONE = Quirks()
+
+_encode = msgspec.json.Encoder().encode
 _TIERS = {"auto", "default", "flex", "priority", "scale"}
 
 
@@ -83,6 +89,7 @@ class Lowering:
         self._written = _WRITTEN | (quirks.knows & EXTENSIONS)
         self._knows = quirks.knows
         self._any_root = quirks.any_root
+        self._customs = quirks.custom_tools
         self._model = model
         self._names = Letters(LONGEST_NAME)
         renamed(conversation.tools, self._names)
@@ -262,10 +269,14 @@ class Lowering:
         written: JSON = {"name": self._names[tool.name]}
         if tool.description:
             written["description"] = tool.description
-        if tool.kind == "custom":
+        if tool.kind == "custom" and self._customs:
             if tool.format is not None:
                 written["format"] = tool.format
             return {"type": "custom", "custom": written}
+        if tool.kind == "custom":
+            if tool.format is not None and tool.format.get("type") != "text":
+                self._lose("tools[].custom.format")
+            return {"type": "function", "function": {**written, "parameters": INPUT}}
         written["parameters"], is_wider = for_openai(tool.parameters)
         if is_wider:
             self._lose("tools[].parameters")
@@ -276,7 +287,7 @@ class Lowering:
         return {"type": "function", "function": written}
 
     def _choice(self, choice: ToolChoice, tools: list[Tool]) -> str | JSON:
-        kinds = {tool.name: tool.kind for tool in tools}
+        kinds = {tool.name: tool.kind if self._customs else "function" for tool in tools}
 
         def named(name: str) -> JSON:
             return {"type": kinds[name], kinds[name]: {"name": self._names[name]}}
@@ -290,16 +301,19 @@ class Lowering:
 
     def _call(self, part: ToolCallPart) -> JSON:
         name = self._names[part.name]
+        arguments = part.arguments or "{}"
         if part.kind == "custom":
-            return {
-                "id": short(part.id, _LONGEST_ID),
-                "type": "custom",
-                "custom": {"name": name, "input": part.arguments},
-            }
+            if self._customs:
+                return {
+                    "id": short(part.id, _LONGEST_ID),
+                    "type": "custom",
+                    "custom": {"name": name, "input": part.arguments},
+                }
+            arguments = _encode({"input": part.arguments}).decode()
         call: JSON = {
             "id": short(part.id, _LONGEST_ID),
             "type": "function",
-            "function": {"name": name, "arguments": part.arguments or "{}"},
+            "function": {"name": name, "arguments": arguments},
         }
         if part.signature:
             call["extra_content"] = {"google": {"thought_signature": part.signature}}

@@ -35,6 +35,7 @@ class Profile(msgspec.Struct, frozen=True):
 _OPENAI = Quirks(
     rename_chat=(("max_tokens", "max_completion_tokens"),),
     drop_message=frozenset({"reasoning_content", "reasoning", "reasoning_details"}),
+    custom_tools=True,
 )
 # The other way round: these do not know max_completion_tokens, and an unknown limit would be no limit.
 _MAX_TOKENS = (("max_completion_tokens", "max_tokens"),)

@@ -159,6 +159,7 @@ class Quirks(msgspec.Struct, frozen=True):
     knows: sampling fields beyond OpenAI's that it takes: top_k, min_p, repetition_penalty.
     json_schema: whether `response_format: json_schema` binds it; else see providers/openai_forced.py.
     any_root: whether it does so for a schema whose root is no plain object, too, unlike OpenAI.
+    custom_tools: whether it knows tools that take a text; of another dialect's they become functions else.
     """
 
     always_stream: bool = False
@@ -170,6 +171,7 @@ class Quirks(msgspec.Struct, frozen=True):
     knows: frozenset[str] = frozenset()
     json_schema: bool = True
     any_root: bool = False
+    custom_tools: bool = False
 
 
 class Timeouts(msgspec.Struct, frozen=True):
