@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from typed_events import answers, said, typed
 from wire_help import new_call
 
-from penstock.dialects.responses import unbound
+from penstock.dialects.responses import account_of, unbound
 from penstock.lib.sse import SSESplitter
 from penstock.protocols import responses
 from penstock.protocols.responses_lift import lift
@@ -115,10 +115,17 @@ def check_grammar(events: list[dict[str, Any]]) -> None:
     assert events[-1]["type"] == f"response.{final['status']}"
 
 
+def plain(sealed: str) -> str:
+    """Without the marks of every time it was read."""
+    while sealed.endswith(mark := f"@{account_of('up')}"):
+        sealed = sealed.removesuffix(mark)
+    return sealed
+
+
 def meaning(events: list[Event]) -> dict[str, Any]:
-    """What is said; of reasoning without the ids that the codec binds to it."""
+    """What is said; of reasoning without the ids that the codec binds to it, and its marks."""
     found = said(events)
-    signatures = [(issuer, unbound(signature)[1]) for issuer, signature in found["signatures"]]
+    signatures = [(issuer, plain(unbound(signature)[1])) for issuer, signature in found["signatures"]]
     return {**found, "signatures": signatures}
 
 
@@ -276,6 +283,9 @@ def test_a_target_of_the_same_dialect_keeps_its_fields(events: list[Event], is_s
         ours = json.loads(encoder.answer())
         assert (ours["novel"], ours["id"], ours["model"]) == (1, encoder.response["id"], "public")
         assert ours["id"] not in (final["id"], "resp_other")
+        for item in ours["output"]:
+            if item.get("encrypted_content"):
+                item["encrypted_content"] = plain(item["encrypted_content"])
         assert ours["output"] == final["output"]
         return
     out = b""
@@ -289,6 +299,45 @@ def test_a_target_of_the_same_dialect_keeps_its_fields(events: list[Event], is_s
     check_grammar(found)
     assert {event["response"]["id"] for event in found if "response" in event} == {encoder.response["id"]}
     assert meaning(read(out)) == said(events)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_sealed_reasoning_goes_back_to_the_account_that_sealed_it(is_stream: bool) -> None:
+    sealed = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    call = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "look", "arguments": "{}"}
+    answer = {"id": "resp_1", "status": "completed", "output": [sealed, call], "usage": None}
+    reader = CODEC.reader(responses.CREATE.decode(body(stream=is_stream)), DEPLOYMENT)
+    if is_stream:
+        done: Any = {"type": "response.output_item.done", "output_index": 0, "item": sealed}
+        end: Any = {"type": "response.completed", "response": answer}
+        chunks = [reader.event(json.dumps(event).encode()) for event in (done, end)]
+        assert isinstance(chunks[0], Chunk)
+        assert isinstance(chunks[1], Chunk)
+        items = chunks[1].body["response"]["output"]
+        assert chunks[0].body["item"] == items[0]
+    else:
+        whole = reader.answer(json.dumps(answer).encode())
+        assert isinstance(whole, Answer)
+        items = whole.body["output"]
+    assert items[0] != sealed
+    result = {"type": "function_call_output", "call_id": "c", "output": "x"}
+    request = responses.CREATE.decode(body(input=[*items, result]))
+
+    outgoing = CODEC.encode(request, DEPLOYMENT)
+    assert json.loads(outgoing.body)["input"][0] == sealed
+    assert outgoing.dropped == ()
+    other = ResponsesCodec(name="another").encode(request, DEPLOYMENT)
+    assert [item["type"] for item in json.loads(other.body)["input"]] == [call["type"], result["type"]]
+    assert other.dropped == ("input[].reasoning",)
+    nobody_s = responses.CREATE.decode(body(input=[sealed, call, result]))
+    assert json.loads(CODEC.encode(nobody_s, DEPLOYMENT).body)["input"][0] == sealed
+
+    (turn, *_) = lift(request).turns  # as clients of other dialects carry it
+    again = Lowering(Conversation([turn]), "gpt-5", account_of("up"))
+    assert again.body()["input"][0]["encrypted_content"] == "gAAA"
+    lost = Lowering(Conversation([turn]), "gpt-5", account_of("another"))
+    assert [item["type"] for item in lost.body()["input"]] == ["function_call"]
+    assert lost.dropped == ["messages[].reasoning"]
 
 
 # -- requests

@@ -15,6 +15,8 @@ from gateways import KEY, Gateway, gateway, remote
 from penstock.gateway.kept import Kept, Store
 from penstock.gateway.reservations import Reservations
 from penstock.lib import tasks
+from penstock.testing.brain import Seals
+from penstock.testing.responses import ResponsesDouble
 from penstock.testing.upstream import Upstream
 
 LOOK: Any = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": False}
@@ -51,6 +53,27 @@ routes:
 keys:
   test: {{secret: {KEY}}}
   tight: {{secret: sk-tight, limits: {{tokens: 400/min}}}}
+"""
+
+
+NUMBERS = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+    "required": ["a", "b"],
+}
+
+
+def accounts(one: str, two: str) -> str:
+    return f"""
+builtin: off
+providers:
+  first: {{kind: openai-responses, base_url: "{one}", api_key: k}}
+  second: {{kind: openai-responses, base_url: "{two}", api_key: k}}
+deployments:
+  one: {{provider: first, model: gpt-5}}
+  two: {{provider: second, model: gpt-5}}
+keys:
+  test: {{secret: {KEY}}}
 """
 
 
@@ -97,6 +120,24 @@ async def test_the_conversation_before_counts_for_what_is_reserved() -> None:
         chained = {**asked, "previous_response_id": first.json["id"]}
         assert (await gate.post("/v1/responses", chained, headers=key)).status == 429
         assert (await gate.post("/v1/responses", asked, headers=key)).status == 200
+
+
+async def test_a_conversation_moves_between_accounts_without_its_sealed_reasoning() -> None:
+    """OpenAI refuses a whole request for reasoning that another organisation's key was given."""
+    add: Any = {**LOOK, "name": "add", "description": "Adds two numbers: a + b.", "parameters": NUMBERS}
+    async with ResponsesDouble() as one, ResponsesDouble() as two:
+        two.seals = Seals(b"another organisation")
+        async with gateway(accounts(one.url, two.url)) as gate:
+            asked: Any = {"model": "one", "input": "Use add to compute 3 + 4.", "tools": [add]}
+            asked["reasoning"] = {"effort": "low", "summary": "auto"}
+            for where, lost in (("one", None), ("two", "lossy; dropped=input[].reasoning")):
+                first = (await gate.post("/v1/responses", asked)).json
+                thought, call = first["output"]
+                assert (thought["type"], call["type"]) == ("reasoning", "function_call")
+                result = {"type": "function_call_output", "call_id": call["call_id"], "output": "7"}
+                more = {**asked, "model": where, "input": [result], "previous_response_id": first["id"]}
+                answer = await gate.post("/v1/responses", more)
+                assert (answer.status, answer.headers.get("x-penstock-translation")) == (200, lost)
 
 
 async def test_a_tool_s_result_goes_on_from_its_call() -> None:

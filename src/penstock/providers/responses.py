@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.dialects.responses import account_of, unmarked
 from penstock.providers.openai_errors import map_error
 from penstock.providers.openai_models import efforts
 from penstock.providers.profiles import Profile, plain_connection
@@ -50,15 +51,16 @@ class ResponsesCodec:
     def __init__(self, quirks: Quirks | None = None, *, name: str = "The upstream") -> None:
         self.quirks = quirks or Quirks()
         self.name = name
+        self._account = account_of(name)
 
     def encode(self, request: Request, deployment: Deployment) -> Outgoing:
         chat = _chat(request)
         dropped: list[str] = []
         schema: JSON | None = None
         if chat.dialect == "responses":
-            body = _own(chat.body, deployment.model, dropped)
+            body = _own(chat.body, deployment.model, self._account, dropped)
         else:
-            lowering = Lowering(chat.conversation(), deployment.model)
+            lowering = Lowering(chat.conversation(), deployment.model, self._account)
             body = lowering.body(counts_only=chat.counts_only)
             dropped, schema = lowering.dropped, lowering.schema
         body["model"] = deployment.model
@@ -77,8 +79,9 @@ class ResponsesCodec:
         if chat.counts_only:
             return CountReader(self.name)
         if chat.dialect == "responses":
-            return ResponsesReader(self.name)
-        return EventReader(self.name, renamed(chat.conversation().tools, Letters(LONGEST_NAME)))
+            return ResponsesReader(self.name, self._account)
+        names = renamed(chat.conversation().tools, Letters(LONGEST_NAME))
+        return EventReader(self.name, names, self._account)
 
     def takes_url(self, url: str) -> bool:  # noqa: ARG002 - of the Protocol
         return True
@@ -97,8 +100,8 @@ def _chat(request: Request) -> ChatRequest:
     return request
 
 
-def _own(said: JSON, model: str, dropped: list[str]) -> JSON:
-    """The client's body without what is kept here, and without reasoning that OpenAI never sealed."""
+def _own(said: JSON, model: str, account: str, dropped: list[str]) -> JSON:
+    """The client's body without what is kept here, and without reasoning that this account never sealed."""
     body = {**said, "store": False}
     for key in ("previous_response_id", "background"):
         body.pop(key, None)
@@ -106,15 +109,20 @@ def _own(said: JSON, model: str, dropped: list[str]) -> JSON:
     if ENCRYPTED not in include and efforts(model).reasons is not False:
         body["include"] = [*include, ENCRYPTED]
     items = body.get("input")
-    if items.__class__ is list and any(map(_is_foreign, items)):
-        body["input"] = [item for item in items if not _is_foreign(item)]
-        dropped.append("input[].reasoning")
+    if items.__class__ is list and any(item.get("type") == "reasoning" for item in items):
+        known = [own for item in items if (own := _opened(item, account)) is not None]
+        if len(known) < len(items):
+            dropped.append("input[].reasoning")
+        body["input"] = known
     return body
 
 
-def _is_foreign(item: JSON) -> bool:
-    """Reasoning that a model of another dialect made, or that came without its sealed content."""
+def _opened(item: JSON, account: str) -> JSON | None:
+    """As it was sealed; None: another sealed it, or it came without what is sealed."""
     if item.get("type") != "reasoning":
-        return False
+        return item
     opaque = item.get("encrypted_content")
-    return not isinstance(opaque, str) or unseal(opaque, "responses")[0] != "responses"
+    if not isinstance(opaque, str) or unseal(opaque, "responses")[0] != "responses":
+        return None
+    encrypted = unmarked(opaque, account)
+    return None if encrypted is None else {**item, "encrypted_content": encrypted}

@@ -4,7 +4,7 @@ Conversation                    Responses
 ------------------------------  -----------------------------------------------------------------------------
 system turns                    messages of role developer, where they stand
 text, media of a turn           one message; of the assistant as output_text
-ReasoningPart                   reasoning item with encrypted_content, if OpenAI sealed it; else nothing
+ReasoningPart                   reasoning item with encrypted_content, if this account sealed it; else nothing
 ToolCallPart, ToolResultPart    function_call and function_call_output, or their custom kinds
 Tool                            its name in OpenAI's letters; strict only where OpenAI takes the schema so
 Thinking                        reasoning.effort, as the model takes it (openai_models), and a summary unless
@@ -18,7 +18,7 @@ refuses to be asked for that.
 
 from typing import Any
 
-from penstock.dialects.responses import unbound
+from penstock.dialects.responses import unbound, unmarked
 from penstock.providers.openai_lower import turns_of
 from penstock.providers.openai_models import efforts, told_effort, unsampled
 from penstock.providers.tool_schemas import for_openai, is_strict, with_items
@@ -77,9 +77,10 @@ class Lowering:
     schema: what the answer must fit, where it can only be asked for.
     """
 
-    def __init__(self, conversation: Conversation, model: str) -> None:
+    def __init__(self, conversation: Conversation, model: str, account: str = "") -> None:
         self._said = conversation
         self._model = model
+        self._account = account
         self._names = Letters(LONGEST_NAME)
         renamed(conversation.tools, self._names)
         self.dropped: list[str] = []
@@ -191,11 +192,12 @@ class Lowering:
 
     def _reasoning(self, part: ReasoningPart, items: list[JSON]) -> None:
         opaque = part.signature or part.redacted
-        if part.issuer != "responses" or not opaque:
+        item_id, sealed = unbound(opaque or "")
+        encrypted = unmarked(sealed, self._account)
+        if part.issuer != "responses" or not encrypted:
             self._lose("messages[].reasoning")
             return
         summary = [{"type": "summary_text", "text": part.text}] if part.text else []
-        item_id, encrypted = unbound(opaque)
         item: JSON = {"type": "reasoning", "summary": summary, "encrypted_content": encrypted}
         if item_id or part.id:
             item["id"] = item_id or part.id

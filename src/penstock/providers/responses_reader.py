@@ -14,7 +14,7 @@ output_text.annotation.added                   Citation
 response.completed, response.incomplete        UsageReport, Finish: the stream is complete
 response.failed, error                         the error
 
-A request of this dialect gets the events themselves (Chunk).
+A request of this dialect gets the events themselves (Chunk), what is encrypted with the mark of its account.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from penstock.dialects import openai_logprobs
-from penstock.dialects.responses import bound
+from penstock.dialects.responses import bound, marked
 from penstock.providers.openai_errors import error_in_answer
 from penstock.providers.openai_usage import JSON, count, decode_object
 from penstock.types.errors import UpstreamError, UpstreamInvalid
@@ -53,6 +53,7 @@ from penstock.types.usage import Usage
 _decode = msgspec.json.Decoder().decode
 
 _TERMINAL = frozenset({"response.completed", "response.incomplete"})
+_WITH_ITEMS = _TERMINAL | {"response.output_item.added", "response.output_item.done"}
 _CONTENT = frozenset({Text, Reasoning, RefusalText, ToolStart, ToolDelta, Image})
 _SAYS = frozenset(
     {
@@ -67,8 +68,9 @@ _REASONS: dict[str, FinishReason] = {"max_output_tokens": "length", "content_fil
 class ResponsesReader:
     """As the upstream wrote it, for a client of this dialect."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, account: str) -> None:
         self._name = name
+        self._account = account
         self.is_complete = False
         self.is_done = False
 
@@ -78,24 +80,38 @@ class ResponsesReader:
         if kind in ("response.failed", "error"):
             raise failure(self._name, body)
         usage = None
-        if kind in _TERMINAL:
-            self.is_complete = self.is_done = True
-            usage = read_usage(_response(body, self._name).get("usage"))
+        if kind in _WITH_ITEMS:
+            if kind in _TERMINAL:
+                self.is_complete = self.is_done = True
+                response = _response(body, self._name)
+                usage = read_usage(response.get("usage"))
+                self._mark(response.get("output"))
+            else:
+                self._mark([body.get("item")])
         return Chunk(body, usage, kind in _SAYS)
 
     def answer(self, body: bytes) -> Delta:
         decoded = decode_object(body, self._name)
         _check_whole(decoded, self._name)
         self.is_complete = True
+        self._mark(decoded["output"])
         return Answer(decoded, read_usage(decoded.get("usage")))
+
+    def _mark(self, items: Any) -> None:
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict) and item.get("type") == "reasoning":
+                encrypted = item.get("encrypted_content")
+                if isinstance(encrypted, str):
+                    item["encrypted_content"] = marked(encrypted, self._account)
 
 
 class EventReader:
     """The same in typed events. `names`: tools that are called otherwise there -> ours."""
 
-    def __init__(self, name: str, names: Mapping[str, str]) -> None:
+    def __init__(self, name: str, names: Mapping[str, str], account: str) -> None:
         self._name = name
         self._names = names
+        self._account = account
         self._calls: dict[int, tuple[int, bool]] = {}  # output_index -> (index, whether arguments came)
         self.is_complete = False
         self.is_done = False
@@ -172,7 +188,7 @@ class EventReader:
         item = body["item"]
         kind = item["type"]
         if kind == "reasoning":
-            return _reasoning_end(item)
+            return self._reasoning_end(item)
         if kind == "image_generation_call":
             return [Image("image/png", _str(item["result"]))] if item.get("result") else []
         call = self._calls.get(body["output_index"])
@@ -187,6 +203,12 @@ class EventReader:
         if item.get("status") != "incomplete":
             events.append(ToolEnd(index))
         return events
+
+    def _reasoning_end(self, item: JSON) -> list[Event]:
+        opaque, item_id = item.get("encrypted_content"), item.get("id")
+        name = item_id if isinstance(item_id, str) else None
+        signature = bound(name, marked(opaque, self._account)) if isinstance(opaque, str) else None
+        return [ReasoningEnd(signature, None, "responses", name)]
 
     def _annotation(self, body: JSON) -> list[Event]:
         return [found] if (found := _citation(body["annotation"])) is not None else []
@@ -311,13 +333,6 @@ def _check_whole(body: JSON, name: str) -> None:
 def _started(response: JSON) -> Started:
     started, model = response.get("id"), response.get("model")
     return Started(started if isinstance(started, str) else "", model if isinstance(model, str) else "")
-
-
-def _reasoning_end(item: JSON) -> list[Event]:
-    opaque, item_id = item.get("encrypted_content"), item.get("id")
-    name = item_id if isinstance(item_id, str) else None
-    signature = bound(name, opaque) if isinstance(opaque, str) else None
-    return [ReasoningEnd(signature, None, "responses", name)]
 
 
 def _citation(annotation: JSON) -> Citation | None:
