@@ -1,8 +1,7 @@
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.responses import Kept, Store
+from penstock.gateway.kept import BESIDE_BYTES, Kept, Store
 from penstock.testing.clock import FakeClock
 
 
@@ -12,7 +11,7 @@ def kept(name: str, size: int = 1_000, owner: str = "alice") -> Kept:
 
 
 def test_the_oldest_go_first_but_for_those_that_are_being_made() -> None:
-    store = Store(FakeClock(), kept_bytes=2_500)
+    store = Store(FakeClock(), kept_bytes=5_000)
     running = kept("a")
     running.response["status"] = "in_progress"
     store.keep(running)
@@ -47,12 +46,12 @@ owners = st.sampled_from(["alice", "bob", "carol"])
 @given(st.lists(st.tuples(owners, st.integers(0, 3_000)), max_size=60))
 def test_room_is_bounded_and_a_small_share_is_safe(asked: list[tuple[str, int]]) -> None:
     """Nobody who has kept no more than an equal share loses anything."""
-    room = 9_000
+    room = 20_000
     store = Store(FakeClock(), kept_bytes=room)
     sizes: dict[str, list[int]] = {}
     for number, (owner, size) in enumerate(asked):
         one = kept(f"r{number}", size, owner)
-        sizes.setdefault(owner, []).append(len(msgspec.json.encode([one.response, one.items])))
+        sizes.setdefault(owner, []).append(len(one.response_json) + len(one.items_json) + BESIDE_BYTES)
         store.keep(one)
     there = [number for number, (owner, _) in enumerate(asked) if store.find(owner, f"r{number}")]
     assert sum(asked[number][1] for number in there) <= room
@@ -76,8 +75,21 @@ def test_what_is_kept_is_its_owner_s_and_expires() -> None:
     assert len(store) == 1
 
 
+def test_what_has_ended_is_the_same_when_it_is_read() -> None:
+    store = Store(FakeClock())
+    one = kept("a")
+    said, items = dict(one.response), list(one.items)
+    store.keep(one)
+    found = store.find("alice", "a")
+    assert found is not None
+    assert (found.response, found.items) == (said, items)
+    found.response["status"] = "failed"  # of a copy
+    assert found.response["status"] == "completed"
+    assert store.item("alice", "msg_a") == said["output"][0]
+
+
 def test_keeping_again_counts_once_and_what_is_deleted_does_not_come_back() -> None:
-    store = Store(FakeClock(), kept_bytes=2_500)
+    store = Store(FakeClock(), kept_bytes=5_000)
     one = kept("a")
     for _ in range(5):
         store.keep(one)

@@ -120,7 +120,7 @@ class Lending:
     """One per process. `stop`: ends the making of a background response; `cancel`: gives it, cancelled."""
 
     def __init__(
-        self, others: Others, store: Store, *, stop: Callable[[Kept], None], cancel: Callable[[Kept], JSON]
+        self, others: Others, store: Store, *, stop: Callable[[Kept], None], cancel: Callable[[Kept], bytes]
     ) -> None:
         self._others = others
         self._store = store
@@ -142,7 +142,7 @@ class Lending:
             for answer in await self._others.ask(SUBJECT, wanted, one_knows=is_one):
                 found = _found(answer)
                 mirrors = [Mirror(owner, one) for one in found.responses]
-                lent.responses |= {one.response["id"]: one for one in mirrors}
+                lent.responses |= {one.name: one for one in mirrors}
                 lent.items |= {name: _json(item) for name, item in found.items.items()}
         return lent
 
@@ -150,15 +150,14 @@ class Lending:
         lent = await self.lent(owner, {"previous_response_id": name})
         return lent.responses.get(name)
 
-    async def cancel(self, mirror: Mirror) -> JSON | None:
-        """As it is now; None: whoever kept it is gone."""
-        asked = Cancel(mirror.owner, mirror.response["id"])
+    async def cancel(self, mirror: Mirror) -> bytes | None:
+        """As it is now, as JSON; None: whoever kept it is gone."""
+        asked = Cancel(mirror.owner, mirror.name)
         answers = await self._others.ask(SUBJECT, _encode(asked), one_knows=True)
-        response: JSON | None = _json(answers[0]) if answers else None
-        return response
+        return answers[0] if answers else None
 
     async def delete(self, mirror: Mirror) -> None:
-        asked = Delete(mirror.owner, mirror.response["id"])
+        asked = Delete(mirror.owner, mirror.name)
         await self._others.ask(SUBJECT, _encode(asked), one_knows=True)
 
     @contextlib.asynccontextmanager
@@ -174,13 +173,13 @@ class Lending:
 
     async def _follow(self, mirror: Mirror, interrupted: Callable[[Kept], None]) -> None:
         while not mirror.is_over:
-            asked = Events(mirror.owner, mirror.response["id"], len(mirror.events))
+            asked = Events(mirror.owner, mirror.name, len(mirror.events))
             answers = await self._others.ask(SUBJECT, _encode(asked), FOLLOW_S * 2, one_knows=True)
             if answers:
                 mirror.take(_more(answers[0]))
             else:
                 interrupted(mirror)
-                mirror.take(More(_to_json(mirror.response), [], is_over=True))
+                mirror.take(More(mirror.response_json, [], is_over=True))
 
     # -- for a request elsewhere
 
@@ -193,7 +192,7 @@ class Lending:
                 return None if kept is None else await _events(kept, asked.at)
             case Cancel(owner, name):
                 kept = self._store.find(owner, name)
-                return None if kept is None else _to_json(self._cancel(kept))
+                return None if kept is None else self._cancel(kept)
             case Delete(owner, name):
                 if (kept := self._store.find(owner, name)) is not None:
                     kept.is_deleted = True
@@ -205,7 +204,7 @@ class Lending:
     def _lend(self, wanted: Wanted) -> bytes | None:
         kept = [self._store.find(wanted.owner, name) for name in wanted.responses]
         loans = [
-            Loan(_to_json(one.response), _to_json(one.items), one.is_background, one.is_over)
+            Loan(one.response_json, one.items_json, one.is_background, one.is_over)
             for one in kept
             if one is not None
         ]
@@ -219,7 +218,7 @@ async def _events(kept: Kept, at: int) -> bytes:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FOLLOW_S):
                 await kept.wait()
-    return _encode(More(_to_json(kept.response), kept.events[at:], kept.is_over))
+    return _encode(More(kept.response_json, kept.events[at:], kept.is_over))
 
 
 def wanted_by(body: JSON) -> tuple[list[str], list[str]]:

@@ -233,7 +233,7 @@ class Responses:
         if follows:
             await self._follow(exchange, kept, after=-1)
         else:
-            await exchange.send(200, _encode(kept.response), _json_lines(exchange))
+            await exchange.send(200, kept.response_json, _json_lines(exchange))
 
     async def _read(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> tuple[Recall, JSON | None]:
         """What the request may refer to; and its body when it says `background`.
@@ -322,7 +322,7 @@ class Responses:
                 body = {"id": name, "object": "response.deleted", "deleted": True}
                 await exchange.send(200, _encode(body), _json_lines(exchange))
             case "POST", "cancel":
-                await exchange.send(200, _encode(await self._cancelled(kept)), _json_lines(exchange))
+                await exchange.send(200, await self._cancelled(kept), _json_lines(exchange))
             case "GET" | "HEAD", "input_items":
                 await exchange.send(200, _encode(page_of(kept.items, query)), _json_lines(exchange))
             case _:
@@ -332,7 +332,7 @@ class Responses:
 
     async def _get(self, exchange: Exchange, kept: Kept, query: dict[str, str]) -> None:
         if query.get("stream") != "true":
-            await exchange.send(200, _encode(kept.response), _json_lines(exchange))
+            await exchange.send(200, kept.response_json, _json_lines(exchange))
             return
         if not kept.is_background:
             raise InvalidRequest("Only background responses can be followed.", param="stream")
@@ -383,12 +383,13 @@ class Responses:
         self._stop(kept)
         self.store.drop(name)
 
-    async def _cancelled(self, kept: Kept) -> JSON:
+    async def _cancelled(self, kept: Kept) -> bytes:
         if kept.is_background and isinstance(kept, Mirror) and self._lending is not None:
-            return await self._lending.cancel(kept) or kept.response
+            return await self._lending.cancel(kept) or kept.response_json
         return self._cancel(kept)
 
-    def _cancel(self, kept: Kept) -> JSON:
+    def _cancel(self, kept: Kept) -> bytes:
+        """The response, as JSON."""
         if not kept.is_background:
             raise InvalidRequest("Only background responses can be cancelled.", param="response_id")
         if not kept.is_ended:
@@ -396,7 +397,7 @@ class Responses:
             self._stop(kept)
             self.store.keep(kept)
             kept.changed()
-        return kept.response
+        return kept.response_json
 
     def _stop(self, kept: Kept) -> None:
         """As if its client had left: generation stops, the call is accounted."""
