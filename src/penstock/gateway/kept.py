@@ -72,7 +72,7 @@ class Kept:
         return self._packed_items if self._items is None else _encode(self._items)
 
     def pack(self) -> int:
-        """As JSON it takes a fifth of the room, and is nothing to the collector of garbage. How many bytes."""
+        """As JSON it takes a fifth of the room, and the collector of garbage passes it by. How many bytes."""
         self._packed_response, self._response = self.response_json, None
         self._packed_items, self._items = self.items_json, None
         size = len(self._packed_response) + len(self._packed_items) + sum(map(len, self.events))
