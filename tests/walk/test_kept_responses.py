@@ -56,6 +56,7 @@ keys:
 """
 
 
+PICTURE = {"type": "input_image", "image_url": "https://pictures.example/1.png"}
 NUMBERS = {
     "type": "object",
     "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
@@ -260,7 +261,7 @@ async def test_items_of_every_sort_are_listed() -> None:
         again: Any = [
             {"type": "function_call_output", "call_id": call.call_id, "output": "42"},
             call.to_dict(),  # once more, by mistake: ids are places in the list
-            {"type": "function_call_output", "call_id": call.call_id, "output": "42"},
+            {"type": "function_call_output", "call_id": call.call_id, "output": [PICTURE]},
         ]
         made = await client.responses.create(model="m", input=again, previous_response_id=first.id)
         kinds = ["message", "message", "function_call", "function_call_output"]

@@ -16,6 +16,7 @@ USUAL_PAGE = 20
 _DONE = frozenset(
     {*("function_call", "function_call_output"), *("custom_tool_call", "custom_tool_call_output")}
 )
+_USUAL: dict[str, JSON] = {"output_text": {"annotations": []}, "input_image": {"detail": "auto"}}
 
 
 def page_of(items: list[JSON], query: dict[str, str]) -> JSON:
@@ -62,14 +63,20 @@ def _listed(items: list[JSON]) -> list[JSON]:
 
 def _whole(item: JSON) -> JSON:
     is_answer = item.get("role") == "assistant"
-    content = item.get("content")
-    if isinstance(content, str):
-        content = [{"type": "output_text" if is_answer else "input_text", "text": content}]
-        item["content"] = content
-    if is_answer and isinstance(content, list):
-        item["content"] = [
-            {"annotations": [], **part} if part.get("type") == "output_text" else part for part in content
-        ]
+    if isinstance(item.get("content"), str):
+        kind = "output_text" if is_answer else "input_text"
+        item["content"] = [{"type": kind, "text": item["content"]}]
+    for key in ("content", "output"):
+        if isinstance(item.get(key), list):
+            item[key] = [_with_usual(part) for part in item[key]]
     if is_answer or item.get("type") in _DONE:
         item.setdefault("status", "completed")
     return item
+
+
+def _with_usual(part: Any) -> Any:
+    """Items of types that we do not know may hold anything."""
+    if not isinstance(part, dict):
+        return part
+    kind = part.get("type")
+    return {**_USUAL.get(kind, {}), **part} if isinstance(kind, str) else part
