@@ -246,6 +246,21 @@ def test_an_answer_that_breaks_off_holds_what_was_said() -> None:
     assert [found["item"]["type"] for found in done] == ["message"]
 
 
+def test_an_answer_of_a_target_s_own_that_breaks_off_holds_its_whole_items() -> None:
+    theirs = told([Text("one"), ToolStart(0, "c", "look"), ToolDelta(0, "{}"), ToolEnd(0), Finish("stop")])
+    request = responses.CREATE.decode(body(stream=True, tools=[TOOL]))
+    reader = CODEC.reader(request, DEPLOYMENT)
+    encoder = responses.CREATE.encoder(request, new_call("/v1/responses"))
+    for data in list(SSESplitter().feed_data(theirs))[:-2]:  # without the call's end, and the answer's
+        chunk = reader.event(data)
+        assert isinstance(chunk, Chunk)
+        encoder.stream([chunk])
+    (failed,) = (json.loads(line[6:]) for line in encoder.stream_error(UpstreamCut("Cut.")).split(b"\n")[1:2])
+    assert failed["type"] == "response.failed"
+    assert [item["type"] for item in failed["response"]["output"]] == ["message"]
+    assert failed["response"]["output"] == encoder.response["output"]
+
+
 def test_a_model_that_does_not_reason_is_not_asked_for_reasoning() -> None:
     """It refuses: "Encrypted content is not supported with this model."""
     for model, asked in (("gpt-4o", None), ("gpt-5", ["reasoning.encrypted_content"])):

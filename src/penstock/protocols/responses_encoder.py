@@ -191,6 +191,8 @@ class ResponsesEncoder(SSE):
             self._start(out)
             return
         self._start(out)
+        if kind == "response.output_item.done" and isinstance(body.get("item"), dict):
+            self._items.output.append(body["item"])  # what there is of an answer that breaks off
         out.append(self._numbered(body))
 
     def _take(self, theirs: JSON) -> None:
