@@ -212,11 +212,12 @@ async def test_a_prompt_that_one_has_sent_is_known_to_the_other(engine: Engine) 
     async with pair(local(3, "strategy: affinity")) as both:
         await until(lambda: all(len(part.fleet.replicas("own")) == 3 for part in both.parts))
         first, second = both.gates
+        indexes = [part._hears["prompts"].__self__.index for part in both.parts]  # type: ignore[attr-defined]
         for number in range(3):
             text = f"{number} " * 3000
             where = await said(first, text)
             for _ in range(2):
-                await asyncio.sleep(0.05)
+                await until(lambda: len(indexes[0]) == len(indexes[1]))  # it was told
                 await until(
                     lambda: not any(part.fleet._load.by_replica for part in both.parts)
                 )  # nor is busy
