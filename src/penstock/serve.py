@@ -5,13 +5,12 @@
     part     -> of several workers (worker.py): the fleet and the socket are the supervisor's (supervisor.py)
 
 Start: the socket listens before any engine is ready; requests wait for their model (Timeouts.loading_s).
-Stop: SIGINT or SIGTERM ends accepting, lets running answers finish for `drain_s`, cuts what is left, then
-stops the engines. A second signal does not wait.
+Stop: SIGINT or SIGTERM ends accepting, lets running answers finish for `drain_s`, cuts what is left
+(gateway/server.py), then stops the engines. A second signal does not wait.
 """
 
 import asyncio
 import contextlib
-import functools
 import gc
 import resource
 import signal
@@ -22,10 +21,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 import structlog
-import uvicorn
 import uvloop
 
 from penstock import __version__, models
@@ -58,6 +55,7 @@ from penstock.gateway.probes import Probes
 from penstock.gateway.queueing import Queues
 from penstock.gateway.reservations import Reservations
 from penstock.gateway.running import Running
+from penstock.gateway.server import Server
 from penstock.gateway.thoughts import Thoughts
 from penstock.lib import http1, tasks
 from penstock.lib.clock import Clock, SystemClock
@@ -82,7 +80,6 @@ STATUS_EVERY_S = 0.2
 UPSTREAM_CONNECTIONS = 10_000  # per origin: streams set the bound, not the pool
 NEVER = 1_000_000
 AFTER_A_BUG_S = 1.0
-CUT_WITHIN_S = 5.0  # of what still runs when the server ends: to say so, and to account for it
 QUIET_LOOK_S = 30.0
 LONGEST_UNCOLLECTED_S = 900.0
 GC_ALLOCATIONS = 2_000  # more containers made than freed since the last round
@@ -220,7 +217,13 @@ async def serve(options: Options, part: Part | None = None) -> None:
                     plane.admin.join(part)
                     plane.reload.tells(part.took)
                 await logins.catch_up()
-            server = _Server(app, options, listening, door)
+            url = base_url(listening, is_tls=door is not None)
+            server = Server(
+                partial(Listener, app, lambda: bool(app.snapshot.identity.proxies)),
+                drain_s=options.drain_s,
+                tls=None if door is None else door.context,
+                on_ready=None if options.on_ready is None else partial(options.on_ready, url),
+            )
             spare_the_collector()
             async with asyncio.TaskGroup() as group:
                 aside = [
@@ -381,69 +384,6 @@ def base_url(listening: socket.socket, *, is_tls: bool = False) -> str:
         host = "127.0.0.1"
     scheme = "https" if is_tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with signals left to us and a word once it accepts."""
-
-    def __init__(
-        self, app: App, options: Options, listening: socket.socket, door: tls.Door | None = None
-    ) -> None:
-        super().__init__(
-            uvicorn.Config(
-                cast("Any", app),  # never called by uvicorn: it is no ASGI application
-                http=cast(
-                    "Any", functools.partial(Listener, app, lambda: bool(app.snapshot.identity.proxies))
-                ),
-                loop="none",
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=int(options.drain_s),
-                ssl_context_factory=None if door is None else lambda *_: door.context,
-            )
-        )
-        self._on_ready = options.on_ready
-        self._url = base_url(listening, is_tls=door is not None)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self._on_ready is not None:
-            self._on_ready(self._url)
-
-    async def serve_to_the_end(self, listening: socket.socket) -> None:
-        """Serves until `stop`. A cancellation stops it, too, and is raised at its end."""
-        running: tasks.Tasks = set()  # no TaskGroup: that would cancel it in the middle of its shutdown
-        serving = tasks.spawn(running, self.serve(sockets=[listening]), "http")
-        try:
-            await asyncio.shield(serving)
-        except asyncio.CancelledError:
-            self.stop()
-            if running:  # it may have ended in the same moment
-                await asyncio.wait(running)
-            raise
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Who is answered beyond it is told why that ends, and is accounted, before the books are closed."""
-        await super().shutdown(sockets)
-        left = [*self.server_state.tasks]
-        for task in left:
-            if not task.cancelling():
-                task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=CUT_WITHIN_S)
-
-    def stop(self) -> None:
-        self.force_exit = self.should_exit  # the second signal does not wait
-        self.should_exit = True
 
 
 @contextlib.contextmanager

@@ -126,14 +126,19 @@ class Listener(asyncio.Protocol):
         self._deadline = self._timer_at = _NEVER
         self._timer: asyncio.TimerHandle | None = None
 
-    # -- what uvicorn's server calls -------------------------------------------------------------------
+    # -- what the server calls at its end --------------------------------------------------------------
+
+    def is_last(self) -> None:
+        """No request after those that are here, if there are any."""
+        if self._current is not None:
+            (self._line[-1] if self._line else self._current).keeps_alive = False
 
     def shutdown(self) -> None:
-        """No request after those that are here."""
+        """The same; without any the connection is closed."""
         if self._current is None:
             self._transport.close()
         else:
-            (self._line[-1] if self._line else self._current).keeps_alive = False
+            self.is_last()
 
     # -- what an exchange calls ------------------------------------------------------------------------
 
