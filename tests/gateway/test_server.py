@@ -98,3 +98,19 @@ async def test_nobody_can_connect_any_more() -> None:
         with contextlib.suppress(ConnectionRefusedError):
             socket.create_connection(address, timeout=10)
             raise AssertionError
+
+
+async def test_nothing_that_has_come_is_closed_upon() -> None:
+    """The loop is busy: requests have come, and nobody has read them."""
+    loop = asyncio.get_running_loop()
+    async with serving() as (server, listening):
+        client = connect(listening)
+        client.send(REQUEST)
+        await loop.sock_recv(client, 65536)
+        (connection,) = server.server_state.connections
+        client.send(REQUEST)
+        connection.shutdown()
+        assert (await loop.sock_recv(client, 65536)).startswith(b"HTTP/1.1 200")
+        connection.shutdown()
+        assert await heard(client) == b""
+        await server.shutdown([listening])

@@ -26,8 +26,11 @@ of our budget (docs/decisions.md).
 """
 
 import asyncio
+import fcntl
 import http
 import re
+import sys
+import termios
 import urllib.parse
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -133,12 +136,15 @@ class Listener(asyncio.Protocol):
         if self._current is not None:
             (self._line[-1] if self._line else self._current).keeps_alive = False
 
-    def shutdown(self) -> None:
-        """The same; without any the connection is closed."""
-        if self._current is None:
-            self._transport.close()
-        else:
+    def shutdown(self) -> bool:
+        """The same; without any the connection is closed. False: what has come is to be read before that."""
+        if self._current is not None:
             self.is_last()
+        elif _unread_bytes(self._transport):
+            return False
+        else:
+            self._transport.close()
+        return True
 
     # -- what an exchange calls ------------------------------------------------------------------------
 
@@ -389,6 +395,14 @@ class Listener(asyncio.Protocol):
             % (status, http.HTTPStatus(status).phrase.encode(), len(body), new_id("req_").encode(), body)
         )
         self._transport.close()
+
+
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """What the system has and we have not: to close on it resets the client, and loses its request."""
+    if transport.is_closing():
+        return 0
+    said = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+    return int.from_bytes(said, sys.byteorder)
 
 
 def _nowhere(data: bytes) -> None:

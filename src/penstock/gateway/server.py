@@ -7,9 +7,10 @@ at the end                                            because
 2  for LINGER_S every answer says that it is the      a request may be on its way on a connection that
    last of its connection, and none that rests is     rests: closing that loses it, and who is told
    closed                                             does not send another
-3  what rests is closed, and answers may end, for
-   `drain_s`
-4  what is left is cancelled, tells its client why,   before the books are closed
+3  what rests is closed once all that has come is     to close on it is a reset
+   read
+4  answers may end, for `drain_s`
+5  what is left is cancelled, tells its client why,   before the books are closed
    and is accounted
 """
 
@@ -25,8 +26,9 @@ import uvicorn
 from penstock.gateway.listener import Listener
 from penstock.lib import tasks
 
-LINGER_S = 0.2  # more than a request is on its way within a data centre
 LOOK_S = 0.02
+LOOKS = 10
+LINGER_S = LOOKS * LOOK_S  # more than a request is on its way within a data centre
 CUT_WITHIN_S = 5.0  # of what still runs at the end: to say so, and to account for it
 
 
@@ -114,17 +116,20 @@ class Server(uvicorn.Server):
                 await tasks.cancel_and_wait(task)
 
     async def _linger(self) -> None:
-        connections = self.server_state.connections
-        for _ in range(round(LINGER_S / LOOK_S)):
+        connections = cast("set[Listener]", self.server_state.connections)
+        for _ in range(LOOKS):
             if self.force_exit:
                 return
             for connection in connections:
-                cast(Listener, connection).is_last()
+                connection.is_last()
             await asyncio.sleep(LOOK_S)
             if not connections:  # not before: some that were accepted may not have been made yet
                 return
-        for _ in range(2):  # a loop that was busy reads what has come before anything is closed
-            await asyncio.sleep(0)
+        for _ in range(LOOKS):
+            unread = [connection for connection in connections if not connection.shutdown()]
+            if self.force_exit or not unread:
+                return
+            await asyncio.sleep(LOOK_S)
 
 
 def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
