@@ -72,9 +72,9 @@ def run(penstock: Penstock, *words: str) -> Any:
 
 
 def test_a_team_and_its_keys(penstock: Penstock, server: str) -> None:
-    team = run(penstock, "teams", "create", "search", "--tokens", "200k/min", "--budget", "500/week:m,n")
+    team = run(penstock, "teams", "create", "search", "--tokens", "200k/min", "--budget", "500/week:m,fixed")
     assert team["limits"] == {"tokens": ["200k/min"]}
-    assert team["budget"] == [{"usd": "500", "period": "week", "models": ["m", "n"]}]
+    assert team["budget"] == [{"usd": "500", "period": "week", "models": ["m", "fixed"]}]
     terms = run(penstock, "teams", "set", "search", "--markup", "-2.5", "--allowance", "10")
     assert (terms["markup"], terms["allowance"]) == ("-2.5", "10")
     run(penstock, "users", "create", "ann@example.com")

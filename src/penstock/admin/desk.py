@@ -5,7 +5,7 @@ A row that the caller may not see is answered as one that is not there, in the s
 
 import bisect
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -16,7 +16,7 @@ from penstock.store.rows import KINDS
 from penstock.types.control import Configuration
 from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
 from penstock.types.identity import VirtualKey
-from penstock.types.store import Budget, E, Entity, Limits, Membership, Store, Team
+from penstock.types.store import Budget, E, Entity, Limits, Membership, Store, StoredRoute, Team
 
 T = TypeVar("T")
 V = TypeVar("V", bound=msgspec.Struct)
@@ -103,7 +103,7 @@ class Desk:
         require_version(request, row)
         await self.store.delete(row, actor=request.caller.name)
 
-    def bounded(self, fields: dict[str, Any]) -> dict[str, Any]:
+    async def bounded(self, caller: VirtualKey, fields: dict[str, Any]) -> dict[str, Any]:
         """With limits and budgets as the store keeps them. Raises InvalidRequest where they make no sense."""
         if "limits" in fields:
             fields["limits"] = _limits(fields["limits"])
@@ -113,7 +113,29 @@ class Desk:
         if found:
             path, what = found[0]
             raise InvalidRequest(f"`{path}`: {what}.", param=path)
+        for at, budget in enumerate(fields.get("budget", ())):
+            await self.require_models(caller, budget.models, f"budget[{at}].models")
         return fields
+
+    async def require_models(self, caller: VirtualKey, names: Sequence[str], param: str) -> None:
+        """That clients may ask for them: a budget of others would never be used up. Raises InvalidRequest.
+
+        Who may use some only gives none but those, and is not told which others there are.
+        """
+        if caller.routes is not None:
+            return
+        for at, name in enumerate(names):
+            said = self.configuration.check_model(name)
+            if said and not await self._is_being_made(name):
+                raise InvalidRequest(f"`{param}[{at}]`: {said}.", param=f"{param}[{at}]")
+
+    async def _is_being_made(self, name: str) -> bool:
+        """A route that was made a moment ago may not run here yet."""
+        try:
+            await self.store.get(StoredRoute, name)
+        except NotFoundRow:
+            return False
+        return True
 
     def own_team(self, caller: VirtualKey, asked: str | None) -> str | None:
         """Of what a caller makes: theirs, where they see no other. Raises NotFoundRow."""

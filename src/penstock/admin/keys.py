@@ -53,7 +53,8 @@ class Keys(Desk):
     async def new_key(self, request: Request) -> CreatedKey:
         body: NewKey = request.body
         caller = request.caller
-        fields = {**rights.inherited(caller), **self.bounded(said(body))}
+        fields = {**rights.inherited(caller), **await self.bounded(caller, said(body))}
+        await self.require_models(caller, fields["routes"] or (), "routes")
         team = fields["team"] = self.own_team(caller, fields.get("team"))
         await self.require_place(caller, Team, team, "team")
         await self.require_place(caller, User, body.user, "user")
@@ -68,7 +69,8 @@ class Keys(Desk):
     async def edit_key(self, request: Request) -> KeyView:
         body: EditKey = request.body
         row = await self._own(request)
-        fields = self.bounded(said(body))
+        fields = await self.bounded(request.caller, said(body))
+        await self.require_models(request.caller, fields.get("routes") or (), "routes")
         if "networks" in fields:
             fields["networks"] = networks_of(fields["networks"])
         new = msgspec.structs.replace(row, **fields)

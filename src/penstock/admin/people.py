@@ -55,7 +55,7 @@ class People(Desk):
 
     async def new_team(self, request: Request) -> TeamView:
         body: NewTeam = request.body
-        fields = _with_terms(self.bounded(said(body)))
+        fields = _with_terms(await self.bounded(request.caller, said(body)))
         taken = {body.name, fields.get("id")} & self.configuration.file_teams().keys()
         if taken:
             raise Conflict(f"There is a team {taken.pop()!r} in the configuration file, and the file wins.")
@@ -65,7 +65,10 @@ class People(Desk):
         body: EditTeam = request.body
         self._require_stored(request.id)
         row = await self.seen(request, Team, request.id)
-        return shown(TeamView, await self.edit(request, row, _with_terms(self.bounded(said(body)))))
+        return shown(
+            TeamView,
+            await self.edit(request, row, _with_terms(await self.bounded(request.caller, said(body)))),
+        )
 
     def _require_stored(self, id_: str) -> None:
         if id_ in self.configuration.file_teams():
@@ -87,12 +90,14 @@ class People(Desk):
     async def new_user(self, request: Request) -> UserView:
         body: NewUser = request.body
         rights.require_rank(request.caller.role, body.role, "The user")
-        return shown(UserView, await self.create(request, User(**self.bounded(said(body)))))
+        return shown(
+            UserView, await self.create(request, User(**await self.bounded(request.caller, said(body))))
+        )
 
     async def edit_user(self, request: Request) -> UserView:
         body: EditUser = request.body
         row = await self.seen(request, User, request.id)
-        fields = switched(row, self.bounded(said(body)), self.now_s())
+        fields = switched(row, await self.bounded(request.caller, said(body)), self.now_s())
         rights.require_rank(request.caller.role, row.role, "The user")
         rights.require_rank(request.caller.role, fields.get("role", row.role), "The user")
         return shown(UserView, await self.edit(request, row, fields))

@@ -36,6 +36,7 @@ from penstock.control.rows import News, Rows
 from penstock.control.source import Source
 from penstock.lib import tasks
 from penstock.lib.clock import Clock
+from penstock.lib.registry import hint
 from penstock.types.control import ConfigurationView, LeftOut, Trouble
 from penstock.types.deployment import Deployment
 from penstock.types.errors import StoreUnavailable
@@ -154,6 +155,12 @@ class Reload:
         if counts_apart(self._settings) and (budget or limits != Limits()):
             return [("limits", APART)]
         return []
+
+    def check_model(self, name: str) -> str:
+        core = self._core
+        if core is None or core.find_route(name) is not None or core.refuses(name):
+            return ""
+        return f"there is no model {name!r}{hint(name, list(core.routes))}"
 
     def deployment(self, name: str) -> Deployment | None:
         return self._core.deployment(name) if self._core is not None else None

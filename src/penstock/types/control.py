@@ -93,6 +93,10 @@ class Configuration(Protocol):
         """Likewise of limits and budgets: (`limits...` or `budget...`, what)."""
         ...
 
+    def check_model(self, name: str) -> str:
+        """What is wrong with a public name; empty where a client may ask for it."""
+        ...
+
     def deployment(self, name: str) -> Deployment | None:
         """That runs under this name, or would: of a provider that takes any model there is one of each."""
         ...
