@@ -149,6 +149,18 @@ def test_workers_that_cannot_serve_say_why_in_words(
     assert "Traceback" not in err
 
 
+def test_a_second_start_takes_nothing_away(config: Path, home: Path, start: Start) -> None:
+    assert config.exists()
+    first = start("up", "--port", "0", "--ready-file", home / "ready.json")
+    said = ready(home / "ready.json", first)
+    port = said["url"].rpartition(":")[2]
+    second = start("up", "--port", port, "--ready-file", home / "ready.json")
+    _, err = second.communicate(timeout=10)
+    assert second.returncode == 1
+    assert "Is another server running there?" in err
+    assert ready(home / "ready.json", first) == said
+
+
 def test_run_uses_a_running_up(config: Path, home: Path, start: Start) -> None:
     assert config.exists()
     server = start("up", "--port", "0", "--ready-file", home / "ready.json")

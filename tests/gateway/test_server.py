@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import cast
 
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.listener import Listener
-from penstock.gateway.server import LOOK_S, Server
+from penstock.gateway.server import LINGER_S, LOOK_S, Server
 from penstock.lib import tasks
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
@@ -107,10 +108,11 @@ async def test_nothing_that_has_come_is_closed_upon() -> None:
         client = connect(listening)
         client.send(REQUEST)
         await loop.sock_recv(client, 65536)
-        (connection,) = server.server_state.connections
+        (connection,) = cast("set[Listener]", server.server_state.connections)
         client.send(REQUEST)
-        connection.shutdown()
+        assert not connection.let_go(0.0)
         assert (await loop.sock_recv(client, 65536)).startswith(b"HTTP/1.1 200")
-        connection.shutdown()
+        assert not connection.let_go(LINGER_S)  # it has not rested for so long
+        assert connection.let_go(0.0)
         assert await heard(client) == b""
         await server.shutdown([listening])

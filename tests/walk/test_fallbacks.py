@@ -2,14 +2,19 @@
 
 import asyncio
 import contextlib
+import io
+import json
 from collections.abc import AsyncIterator
 
 import openai
 import pytest
+from books import logged
 from gateways import KEY, Gateway, chat, gateway
 
 from penstock.testing.anthropic import AnthropicDouble
 from penstock.testing.upstream import Upstream
+
+said = pytest.fixture(logged)
 
 
 def config(first: str, second: str, route: str = "fallbacks: [b]") -> str:
@@ -231,3 +236,19 @@ async def test_a_limited_target_cools_until_its_time() -> None:
         await asyncio.sleep(1.1)
         answer = await gate.post("/v1/chat/completions", chat())
         assert (answer.headers["x-penstock-deployment"], len(bad.requests)) == ("a", 2)
+
+
+async def test_the_log_says_what_each_target_failed_by(said: io.StringIO) -> None:
+    """And nothing of what it said: that may quote the request."""
+    async with pair() as (bad, good, gate):
+        bad.behaviour = {"x-test-status": "500", "x-test-body": '{"error": {"message": "you said: hi"}}'}
+        good.behaviour = {"x-test-status": "404"}
+        assert (await gate.post("/v1/chat/completions", chat())).status == 503
+        while '"call"' not in said.getvalue():
+            await asyncio.sleep(0.01)
+    lines = [json.loads(line) for line in said.getvalue().splitlines()]
+    (attempt,) = (line for line in lines if line["event"] == "attempt failed")
+    assert (attempt["deployment"], attempt["detail"]) == ("a", "status 500")
+    (call,) = (line for line in lines if line["event"] == "call" and line["status"] == 503)
+    assert call["detail"] == "a: upstream_unavailable (status 500); b: upstream_unavailable (status 404)"
+    assert "you said" not in said.getvalue()

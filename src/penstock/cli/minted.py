@@ -64,6 +64,20 @@ def withdraw(data_dir: Path) -> None:
         (data_dir / "up.json").unlink(missing_ok=True)
 
 
+def say_ready(path: Path, url: str, key_: str | None) -> None:
+    write_atomically(path, msgspec.json.encode(Ready(url, os.getpid(), key_)))
+
+
+def unsay_ready(path: Path) -> None:
+    """Likewise: who could not start beside another must not take away what that one says."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Ready)
+    except (OSError, msgspec.DecodeError):
+        return
+    if found.pid == os.getpid():
+        path.unlink(missing_ok=True)
+
+
 def running(data_dir: Path) -> Running | None:
     """What runs now. Of a server that was killed only the file is left, and by now its port may be another's:
     whoever listens there must not be sent the key.

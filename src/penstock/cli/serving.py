@@ -1,10 +1,7 @@
 """Runs the server under a terminal: the ready file, a line per model, a bar while one loads."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-
-import msgspec
 
 from penstock.cli import minted
 from penstock.cli.output import fail, note
@@ -28,8 +25,7 @@ def serve_prepared(
         _announce(prepared.loaded.data_dir, url)
         watch.is_open = True
         if ready_path is not None:
-            said = minted.Ready(url, os.getpid(), prepared.key)
-            minted.write_atomically(ready_path, msgspec.json.encode(said))
+            minted.say_ready(ready_path, url, prepared.key)
 
     server = prepared.settings.server
     writer = log.configure(prepared.settings.telemetry.log_level)
@@ -56,7 +52,7 @@ def serve_prepared(
         writer.close()
         minted.withdraw(prepared.loaded.data_dir)
         if ready_path is not None:
-            ready_path.unlink(missing_ok=True)
+            minted.unsay_ready(ready_path)
 
 
 def _announce(data_dir: Path, url: str) -> None:

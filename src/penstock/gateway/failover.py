@@ -149,8 +149,13 @@ def _last_word(tried: Sequence[Tried], error: PenstockError) -> PenstockError:
     return NoHealthyTarget(
         f"None of the {len(names)} targets that serve this model could answer.",
         retry_after_s=min(waits, default=None),
-        detail="; ".join(f"{one.target.deployment.name}: {one.error.code}" for one in tried),
+        detail="; ".join(_for_the_log(one) for one in tried),
     )
+
+
+def _for_the_log(one: Tried) -> str:
+    why = f" ({one.error.detail})" if one.error.detail else ""
+    return f"{one.target.deployment.name}: {one.error.code}{why}"
 
 
 async def attempt(

@@ -131,20 +131,26 @@ class Listener(asyncio.Protocol):
 
     # -- what the server calls at its end --------------------------------------------------------------
 
-    def is_last(self) -> None:
-        """No request after those that are here, if there are any."""
+    def let_go(self, rested_s: float) -> bool:
+        """The answer that is under way is the last one; a connection that has rested so long is closed.
+
+        False: it rests, and a request may be on its way. Closing would lose that.
+        """
         if self._current is not None:
             (self._line[-1] if self._line else self._current).keeps_alive = False
-
-    def shutdown(self) -> bool:
-        """The same; without any the connection is closed. False: what has come is to be read before that."""
-        if self._current is not None:
-            self.is_last()
-        elif _unread_bytes(self._transport):
+            return True
+        began_s = self._deadline - KEEP_ALIVE_S  # before a first request: long ago
+        if self._loop.time() < began_s + rested_s or _unread_bytes(self._transport):
             return False
-        else:
-            self._transport.close()
+        self._transport.close()
         return True
+
+    def shutdown(self) -> None:
+        """The same, whatever is on its way."""
+        if self._current is None:
+            self._transport.close()
+        else:
+            self.let_go(0.0)
 
     # -- what an exchange calls ------------------------------------------------------------------------
 

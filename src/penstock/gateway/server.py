@@ -4,11 +4,10 @@ at the end                                            because
 ----------------------------------------------------  ------------------------------------------------
 1  who waits to be accepted is accepted, then the     closing it resets whom the system has connected
    socket is closed                                   and nobody has accepted yet
-2  for LINGER_S every answer says that it is the      a request may be on its way on a connection that
-   last of its connection, and none that rests is     rests: closing that loses it, and who is told
-   closed                                             does not send another
-3  what rests is closed once all that has come is     to close on it is a reset
-   read
+2  every answer says that it is the last of its       who is told does not send another
+   connection
+3  what has rested for LINGER_S is closed, once all   a request may be on its way: closing loses it
+   that has come is read
 4  answers may end, for `drain_s`
 5  what is left is cancelled, tells its client why,   before the books are closed
    and is accounted
@@ -26,10 +25,11 @@ import uvicorn
 from penstock.gateway.listener import Listener
 from penstock.lib import tasks
 
+LINGER_S = 0.2  # more than a request is on its way within a data centre, and a client thinks between two
 LOOK_S = 0.02
-LOOKS = 10
-LINGER_S = LOOKS * LOOK_S  # more than a request is on its way within a data centre
+LOOKS = 50  # a second: what does not come to rest by then is closed
 CUT_WITHIN_S = 5.0  # of what still runs at the end: to say so, and to account for it
+_FOREVER = float("inf")
 
 
 class Server(uvicorn.Server):
@@ -117,19 +117,14 @@ class Server(uvicorn.Server):
 
     async def _linger(self) -> None:
         connections = cast("set[Listener]", self.server_state.connections)
-        for _ in range(LOOKS):
+        for look in range(LOOKS):
             if self.force_exit:
                 return
-            for connection in connections:
-                connection.is_last()
+            rested_s = LINGER_S if look * LOOK_S >= LINGER_S else _FOREVER
+            resting = [connection for connection in connections if not connection.let_go(rested_s)]
             await asyncio.sleep(LOOK_S)
-            if not connections:  # not before: some that were accepted may not have been made yet
+            if not connections or (not resting and rested_s == LINGER_S):
                 return
-        for _ in range(LOOKS):
-            unread = [connection for connection in connections if not connection.shutdown()]
-            if self.force_exit or not unread:
-                return
-            await asyncio.sleep(LOOK_S)
 
 
 def _waiting(listening: socket.socket) -> Iterator[socket.socket]:

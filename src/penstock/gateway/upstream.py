@@ -435,7 +435,11 @@ async def _read_error(response: http1.Response, deployment: Deployment) -> Penst
         body = await response.read(ERROR_LIMIT_BYTES)
     except http1.BodyTooLarge:
         body = b""  # the status says enough
-    return deployment.codec.map_error(response.status, response.headers, body)
+    error = deployment.codec.map_error(response.status, response.headers, body)
+    error.detail = (
+        error.detail or f"status {response.status}"
+    )  # the message may quote the request; this does not
+    return error
 
 
 _SPLITTERS: dict[Framing, Callable[[], Splitter]] = {
