@@ -313,8 +313,11 @@ async def test_an_invoice_is_compared_with_usage(tmp_path: Path) -> None:
             ({"columns": {"cost": "x"}}, "columns.cost"),
             ({"invoice": "x"}, "columns.date"),
             ({"invoice": "x" * 8_000_001}, "invoice"),
+            ({"provider": "pu"}, "provider"),
         ):
             status, said = await upload(desk, **wrong)
             assert (status, said["param"]) == (400, param), said
+        assert (await upload(desk, invoice=text, month="2026-10"))[0] == 200  # nothing was used then
+        assert (await upload(desk, invoice=text, provider="another"))[0] == 200  # used, and gone by now
         viewer = VirtualKey("v", role="developer", team="filed")
         assert (await desk.ask(viewer, "POST", "/statements/reconcile", {}))[0] == 403

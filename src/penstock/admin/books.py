@@ -8,6 +8,7 @@ from penstock.admin.bodies import Reconcile, Reconciliation, Rerate, RerateAnswe
 from penstock.admin.desk import Desk, Request
 from penstock.admin.reading import moment_us
 from penstock.admin.statements import bounds, micros
+from penstock.lib.registry import hint
 from penstock.types.door import Answer
 from penstock.types.errors import InvalidRequest
 from penstock.types.money import Price, format_usd
@@ -69,6 +70,12 @@ class Books(Desk):
             cursor = page.cursor
             if cursor is None:
                 break
+        if not ours and body.provider not in self.configuration.providers():
+            said = f"there is no provider {body.provider!r}, and no usage of one in {body.month}"
+            raise InvalidRequest(
+                f"`provider`: {said}{hint(body.provider, [*self.configuration.providers()])}.",
+                param="provider",
+            )
         compare = partial(invoice.compare, theirs, ours, body.models)
         found = await asyncio.to_thread(compare, provider=body.provider, month=body.month)
         if body.format == "csv":

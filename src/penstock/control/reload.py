@@ -162,6 +162,9 @@ class Reload:
             return ""
         return f"there is no model {name!r}{hint(name, list(core.routes))}"
 
+    def providers(self) -> Collection[str]:
+        return self._settings.providers.keys()
+
     def deployment(self, name: str) -> Deployment | None:
         return self._core.deployment(name) if self._core is not None else None
 

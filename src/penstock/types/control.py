@@ -1,6 +1,6 @@
 """Between the gateway, the control plane and the admin API: what one tells the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -95,6 +95,10 @@ class Configuration(Protocol):
 
     def check_model(self, name: str) -> str:
         """What is wrong with a public name; empty where a client may ask for it."""
+        ...
+
+    def providers(self) -> Collection[str]:
+        """Their names."""
         ...
 
     def deployment(self, name: str) -> Deployment | None:
