@@ -70,12 +70,10 @@ class Books(Desk):
             cursor = page.cursor
             if cursor is None:
                 break
-        if not ours and body.provider not in self.configuration.providers():
+        known = self.configuration.providers()
+        if not ours and body.provider not in known:
             said = f"there is no provider {body.provider!r}, and no usage of one in {body.month}"
-            raise InvalidRequest(
-                f"`provider`: {said}{hint(body.provider, [*self.configuration.providers()])}.",
-                param="provider",
-            )
+            raise InvalidRequest(f"`provider`: {said}{hint(body.provider, [*known])}.", param="provider")
         compare = partial(invoice.compare, theirs, ours, body.models)
         found = await asyncio.to_thread(compare, provider=body.provider, month=body.month)
         if body.format == "csv":
