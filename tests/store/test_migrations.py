@@ -234,7 +234,7 @@ async def test_a_migration_that_fails_leaves_nothing(url: str) -> None:
         found = await one.read(schema)
         assert not [row for row in found if "half" in str(row)]
         with pytest.raises(
-            SchemaMismatch, match=re.escape("lacks 9003_bad (pre). Type: penstock store migrate")
+            SchemaMismatch, match=re.escape("lacks 9003_bad (pre). Type: penstock store migrate, with")
         ):
             await one.require_schema()
     finally:

@@ -436,9 +436,7 @@ async def _read_error(response: http1.Response, deployment: Deployment) -> Penst
     except http1.BodyTooLarge:
         body = b""  # the status says enough
     error = deployment.codec.map_error(response.status, response.headers, body)
-    error.detail = (
-        error.detail or f"status {response.status}"
-    )  # the message may quote the request; this does not
+    error.detail = error.detail or f"status {response.status}"  # for the log, which the message is not
     return error
 
 
