@@ -224,8 +224,8 @@ class ScriptedStore(Store, abc.ABC):
         if lacking := migrations.pending(done, self._known, "pre"):
             names = ", ".join(one.title for one in lacking)
             raise SchemaMismatch(
-                f"The database {self.place} lacks {names}. Type: penstock store migrate, with the same -c FILE"
-                " (or set `store: {migrate: on}`)."
+                f"The database {self.place} lacks {names}. Type: penstock store migrate, with the same"
+                " -c FILE (or set `store: {migrate: on}`)."
             )
 
     async def status(self) -> StoreStatus:
