@@ -20,6 +20,7 @@ from bench.suites import (
     configuration,
     engines,
     footprint,
+    keys,
     latency,
     ledger,
     overload,
@@ -35,7 +36,7 @@ from bench.suites import (
 )
 
 SUITES: tuple[Suite, ...] = (
-    *(unary, stream, translation, latency, recording, configuration, ledger, workers),
+    *(unary, stream, translation, latency, recording, configuration, keys, ledger, workers),
     *(engines, batching, routing, replicas, tail, overload, usage, footprint),
 )
 ROUNDS_OF_ALL = 5

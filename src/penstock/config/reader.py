@@ -14,6 +14,7 @@ with msgspec's description of the structs.
 Values that came from a variable are never shown in a message: they may be secrets.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -91,10 +92,16 @@ def _read(root: yaml.Node | None, walk: "_Walk") -> Reading:
     settings = Settings()
     if root is not None and not (isinstance(root, yaml.ScalarNode) and root.tag == f"{_TAG}null"):
         try:
-            settings = walk.value(root, inspect.type_info(Settings), "")
+            settings = walk.value(root, _settings(), "")
         except _Wrong:
             settings = Settings()
     return Reading(settings, walk.problems, walk.lines, walk.names)
+
+
+@functools.cache
+def _settings() -> inspect.Type:
+    """Five milliseconds to make, and each team of the store is read by it."""
+    return inspect.type_info(Settings)
 
 
 _NOWHERE: Final = yaml.Mark("", 0, 0, 0, None, 0)
