@@ -22,7 +22,7 @@ TITLE = "Three times the capacity: four tenants in each of four classes"
 IS_LONG = False
 
 FACTOR = 5.0
-SPAN_S = 120.0
+SPAN_S = 100.0
 SETTLED_S = (
     30.0  # of the trace, before times are looked at: the slots fill, and urgent requests were heard of
 )

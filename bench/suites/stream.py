@@ -201,7 +201,7 @@ def _capacity(bench: Bench, subject: Subject, row: dict[str, Any]) -> dict[str, 
         Upstream(work, tick_us=round(TICK_S * 1e6), events=100_000) as upstream,
         harness.running(subject, upstream) as program,
     ):
-        halvings = 1 if bench.is_quick else 2
+        halvings = 2 if bench.is_all else 1
         while halvings and streams <= MOST_STREAMS:
             share, busy = _carried(program, upstream, streams, work)
             if share < CARRIED and busy < BUSY_CORE:  # not for want of its core: something else ran
