@@ -109,7 +109,7 @@ class _Share:
 
 
 class Store:
-    """Responses by id. One of these may become a database: issue 6."""
+    """Responses by id."""
 
     def __init__(self, clock: Clock, *, kept_s: float = KEPT_S, kept_bytes: int = KEPT_BYTES) -> None:
         self._clock = clock
