@@ -10,6 +10,7 @@ by whoever first writes a call of that day.
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -259,10 +260,11 @@ async def _do(connection: Any, step: Step) -> Rows:
             text, names = numbered(statement("postgres", name, words))
             rows: list[Any] = await connection.fetch(text, *(values[name] for name in names))
             return rows
-        case Load(table, columns, loaded):
-            for at in range(0, len(loaded), _ROWS_AT_ONCE):
+        case Load(table, columns, loaded, at_once):
+            coming = iter(loaded)
+            while some := await _next(coming, at_once):
                 text = await _insert(connection, table, columns)
-                await connection.execute(text, *zip(*loaded[at : at + _ROWS_AT_ONCE], strict=True))
+                await connection.execute(text, *zip(*some, strict=True))
         case Do(text):
             await connection.execute(text)
         case Aside(what):
@@ -270,6 +272,16 @@ async def _do(connection: Any, step: Step) -> Rows:
         case Pause():
             await asyncio.sleep(0)
     return ()
+
+
+async def _next(rows: Iterator[tuple[Any, ...]], at_once: int | None) -> list[tuple[Any, ...]]:
+    """Those of one statement."""
+    found: list[tuple[Any, ...]] = []
+    while len(found) < _ROWS_AT_ONCE and (some := [*itertools.islice(rows, at_once or _ROWS_AT_ONCE)]):
+        found += some
+        if at_once:
+            await asyncio.sleep(0)
+    return found
 
 
 _inserts: dict[tuple[str, tuple[str, ...]], str] = {}

@@ -8,7 +8,7 @@ those of WORDS here, names of tables and columns by the scripts that run the que
 """
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final, Literal, NamedTuple, TypeVar
@@ -57,11 +57,12 @@ class Ask(NamedTuple):
 
 
 class Load(NamedTuple):
-    """Rows into a table, as fast as the database takes them."""
+    """Rows into a table, as fast as the database takes them, or with a pause after each `at_once`."""
 
     table: str
     columns: tuple[str, ...]
-    rows: Sequence[tuple[Any, ...]]
+    rows: Iterable[tuple[Any, ...]]
+    at_once: int | None = None
 
 
 class Do(NamedTuple):

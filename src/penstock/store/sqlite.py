@@ -16,7 +16,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -189,28 +189,42 @@ def _do(connection: sqlite3.Connection, step: Step) -> Rows:
         case Ask(name, values, words):
             rows: list[Any] = connection.execute(statement("sqlite", name, words), values).fetchall()
             return rows
-        case Load(table, columns, loaded):
-            _load(connection, table, columns, loaded)
+        case Load(table, columns, loaded, at_once):
+            _load(connection, table, columns, loaded, at_once)
         case Do(text):
             connection.execute(text)
         case Aside(what):
             return what()
         case Pause():
-            time.sleep(0)  # hands over the interpreter's lock
+            _pause()
     return ()
 
 
+def _pause() -> None:
+    """Hands over the interpreter's lock and the processor, for some 60 us (Linux's slack of timers)."""
+    time.sleep(0)
+
+
 def _load(
-    connection: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+    connection: sqlite3.Connection,
+    table: str,
+    columns: tuple[str, ...],
+    rows: Iterable[tuple[Any, ...]],
+    at_once: int | None,
 ) -> None:
-    """By halves of _ROWS_AT_ONCE in the end: a statement of each length would have to be compiled."""
-    at, count = 0, _ROWS_AT_ONCE
-    while at < len(rows):
-        while count > len(rows) - at:
-            count //= 2
-        some = rows[at : at + count]
-        connection.execute(_insert(table, columns, count), list(itertools.chain.from_iterable(some)))
-        at += count
+    """By halves in the end: a statement of each length would have to be compiled."""
+    rows = iter(rows)
+    size = at_once or _ROWS_AT_ONCE
+    while some := [*itertools.islice(rows, size)]:
+        at, count = 0, size
+        while at < len(some):
+            while count > len(some) - at:
+                count //= 2
+            values = [*itertools.chain.from_iterable(some[at : at + count])]
+            connection.execute(_insert(table, columns, count), values)
+            at += count
+        if at_once:
+            _pause()
 
 
 @functools.lru_cache(maxsize=64)
