@@ -355,8 +355,11 @@ def raise_open_files() -> None:
         _log.debug("the limit of open files was raised", limit=wanted, before=soft)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound, listening socket. Raises CannotListen."""
+def listen(host: str, port: int, *, at_once: bool = True) -> socket.socket:
+    """A bound socket. With `at_once` it listens: who connects now is answered once we serve.
+
+    Raises CannotListen.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -366,7 +369,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(BACKLOG)
+        if at_once:
+            listening.listen(BACKLOG)
     except OSError as exc:
         listening.close()
         raise CannotListen(

@@ -56,7 +56,7 @@ async def _supervise(options: Options) -> None:
     serve.raise_open_files()
     async with serve.opened(options.live):
         pass  # it can be opened, and its schema is this release's: workers need not agree on who changes it
-    address = Address(serve.listen(options.host, options.port))
+    address = Address(serve.listen(options.host, options.port, at_once=False))
     with contextlib.closing(address):
         async with http1.Client() as client:
             supervisor = _Supervisor(options, address, client)

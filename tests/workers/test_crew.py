@@ -99,3 +99,19 @@ async def test_one_that_hangs_is_killed_and_replaced(monkeypatch: pytest.MonkeyP
     (said,) = [line for line in logs if line.get("pid") == stopped]
     assert (said["event"], said["log_level"]) == ("a worker hangs and is killed", "error")
     assert (said["worker"] in (0, 1), said["silent_s"]) == (True, 3.0)
+
+
+@pytest.mark.timeout(60)
+async def test_one_that_never_accepts_is_killed_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "START_S", 0.5)
+    start = crew._start
+
+    async def stands_still(*sockets: Any) -> asyncio.subprocess.Process:
+        child = await start(*sockets)
+        os.kill(child.pid, signal.SIGSTOP)
+        return child
+
+    monkeypatch.setattr(crew, "_start", stands_still)
+    with pytest.raises(crew.WorkerFailed, match=r"worker \d did not accept connections within 0\.5 s"):
+        await supervisor.supervise(await asyncio.to_thread(options))
+    assert workers() == []

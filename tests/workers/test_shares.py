@@ -49,7 +49,10 @@ def test_who_was_stopped_before_it_served_stops_at_once() -> None:
 
 
 def test_workers_have_one_address() -> None:
-    address = Address(serve.listen("127.0.0.1", 0))
+    free = serve.listen("127.0.0.1", 0, at_once=False)
+    with socket.socket() as client:  # nobody is taken in before the first worker listens
+        assert client.connect_ex(free.getsockname()) != 0
+    address = Address(free)
     with contextlib.closing(address), address.for_worker() as one, address.for_worker() as other:
         assert one.getsockname() == other.getsockname() == address.bound.getsockname()
         if OWN:  # nobody is connected to who is only bound

@@ -7,7 +7,8 @@
     ends later                        another life of it, after a while: 0.5 s, doubled up to 30 s, from the
                                       start again after a minute of accepting
     hangs: it has said nothing for    is killed, and the log says so; then the same
-    half a minute (watch.py)
+    half a minute (watch.py), or has
+    not accepted for five minutes
     has not ended `drain_s` and a     is killed
     little after it was told to stop
 
@@ -35,6 +36,7 @@ from penstock.workers.sockets import Address
 MODULE = "penstock.worker"
 STOP_S = 20.0  # beyond its drain: to cut what is left, to settle what it holds, and to write its log
 AT_ONCE_S = 10.0
+START_S = 300.0  # to accept: to compile, to open a store that may be slow to answer
 
 _log = structlog.get_logger("penstock.workers")
 
@@ -120,6 +122,7 @@ class Crew:
             if self._stopping.is_set():  # said while this one was being started
                 worker.send(Stop())
             accepted_s = await self._wait(worker, child)
+            is_late = accepted_s is None and child.returncode is None
         finally:
             if child is not None and child.returncode is None:
                 child.kill()
@@ -131,6 +134,8 @@ class Crew:
             else:
                 ours.close()
         lived_s = 0.0 if accepted_s is None else self._clock.monotonic() - accepted_s
+        if is_late:
+            return lived_s, f"did not accept connections within {START_S:g} s"
         return lived_s, exits.ending(child.returncode or 0)
 
     async def _wait(self, worker: Worker, child: asyncio.subprocess.Process) -> float | None:
@@ -141,7 +146,7 @@ class Crew:
         told = tasks.spawn(watching, self._time_to_go(), "a worker's time")
         accepted_s: float | None = None
         try:
-            await asyncio.wait((ended, accepted, told), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((ended, accepted, told), timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
             if accepted.done() and not ended.done():
                 accepted_s = self._clock.monotonic()
                 if self.ready == self._size:

@@ -5,7 +5,7 @@
     Linux        listens on a socket of its own, bound with     is bound, too, and does not listen: the
                  SO_REUSEPORT; the kernel gives connections     system gives the port to nobody else who
                  to workers by a hash                           asks for a free one
-    others       accepts on the supervisor's socket             listens
+    others       listens on the supervisor's socket             is bound
 
 Why a socket each: from one queue whoever wakes first takes all that is there. Of 64 connections that came at
 once, each with work, two processes took 60 and 4 in every third burst; by the hash 28 to 37 of them each
@@ -19,14 +19,17 @@ OWN = sys.platform == "linux"
 
 
 class Address:
-    """Of a server. Takes over a listening socket, which was made to learn that the address is free."""
+    """Of a server. Takes over a socket that was bound to learn that the address is free.
 
-    def __init__(self, listening: socket) -> None:
-        self._kept = listening
+    It must not listen yet: who connected to it would be cut off when it is closed.
+    """
+
+    def __init__(self, bound: socket) -> None:
+        self._kept = bound
         if OWN:
-            name = listening.getsockname()
-            listening.close()
-            self._kept = _bound(listening.family, name)
+            name = bound.getsockname()
+            bound.close()
+            self._kept = _bound(bound.family, name)
 
     @property
     def bound(self) -> socket:

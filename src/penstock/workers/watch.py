@@ -4,7 +4,8 @@ A worker that serves says something every second (view.ALIVE_S). We look as ofte
 of ours and not by the clock: what passes while we ourselves are stopped, or the machine sleeps, is one look,
 and what was said meanwhile is read before the next.
 
-Before it accepts connections a worker is not watched: opening a store, or compiling, may take its time.
+Before it accepts connections a worker is not watched so: opening a store, or compiling, may take its time
+(crew.START_S).
 """
 
 import asyncio
