@@ -113,13 +113,17 @@ def test_an_answer_without_calls_or_without_thoughts_is_not_kept() -> None:
     assert len(thoughts) == 0
 
 
-def test_the_store_is_bounded_in_bytes() -> None:
+def test_the_store_is_bounded_in_bytes_and_who_has_many_pushes_out_nobody_else() -> None:
     thoughts = Thoughts(FakeClock(), kept_bytes=10 * (ENTRY_BYTES + 110))
+    thoughts.remember("bob", {"toolu_BOB1": None}, [ReasoningPart("mine")])
     for number in range(50):
         thoughts.remember("alice", {f"call_{number:02}": None}, [ReasoningPart("x" * 100)])
     assert 8 <= len(thoughts) <= 10
     thoughts.remember("alice", {"huge": None}, [ReasoningPart("x" * 100_000)])
-    assert 8 <= len(thoughts) <= 10
+    assert len(thoughts) == 1
+    history = Conversation([Turn("assistant", [ToolCallPart("toolu_BOB1", "look", "{}")])])
+    thoughts.recall("bob", history)
+    assert history.turns[0].parts[0] == ReasoningPart("mine")
 
 
 def test_a_client_that_drops_ids_is_known_by_what_it_called() -> None:

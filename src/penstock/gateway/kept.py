@@ -1,6 +1,6 @@
 """Responses that are kept, in memory, bounded in bytes and time.
 
-room                  shared by all keys; when it is full, whoever has most of it loses its oldest
+room                  shared by all keys (lib/room.py)
 a response in the     is never dropped for room, and takes none before it has ended
   making
 time                  a day from its end
@@ -14,6 +14,7 @@ import msgspec
 
 from penstock.gateway.detached import Detached
 from penstock.lib.clock import Clock
+from penstock.lib.room import Room
 
 JSON = dict[str, Any]
 
@@ -98,27 +99,15 @@ class Kept:
         await self._changed.wait()
 
 
-class _Share:
-    """What one owner keeps of ended responses."""
-
-    __slots__ = ("bytes", "sizes")
-
-    def __init__(self) -> None:
-        self.sizes: dict[str, int] = {}  # by id, the oldest first
-        self.bytes = 0
-
-
 class Store:
     """Responses by id."""
 
     def __init__(self, clock: Clock, *, kept_s: float = KEPT_S, kept_bytes: int = KEPT_BYTES) -> None:
         self._clock = clock
         self._kept_s = kept_s
-        self._kept_bytes = kept_bytes
         self._by_id: OrderedDict[str, Kept] = OrderedDict()  # in the order in which they expire
-        self._shares: dict[str, _Share] = {}
+        self._room = Room(kept_bytes)
         self._items: dict[tuple[str, str], Kept] = {}  # (owner, id of an output item) -> whose it is
-        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -146,11 +135,7 @@ class Store:
         kept.expires_s = self._clock.monotonic() + self._kept_s
         self._by_id[name] = kept
         if kept.is_ended:
-            size = kept.pack()
-            share = self._shares.setdefault(kept.owner, _Share())
-            share.sizes[name] = size
-            share.bytes += size
-            self._bytes += size
+            self._room.put(kept.owner, name, kept.pack())
         for item_id in kept.item_ids:
             self._items[kept.owner, item_id] = kept
         self._make_room()
@@ -162,24 +147,14 @@ class Store:
             if oldest.expires_s > now_s:
                 break
             self.drop(name)
-        while self._bytes > self._kept_bytes:
-            largest = max(self._shares.values(), key=_bytes_of)
-            self.drop(next(iter(largest.sizes)))
+        for _, name in self._room.overfull():
+            self.drop(name)
 
     def drop(self, name: str) -> None:
         gone = self._by_id.pop(name, None)
         if gone is None:
             return
-        share = self._shares.get(gone.owner)
-        if share is not None and (size := share.sizes.pop(name, None)) is not None:
-            share.bytes -= size
-            self._bytes -= size
-            if not share.sizes:
-                del self._shares[gone.owner]
+        self._room.drop(gone.owner, name)
         for item_id in gone.item_ids:
             if self._items.get((gone.owner, item_id)) is gone:
                 del self._items[gone.owner, item_id]
-
-
-def _bytes_of(share: _Share) -> int:
-    return share.bytes

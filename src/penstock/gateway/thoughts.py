@@ -15,8 +15,8 @@ What a client gave back by itself stays, unless it was signed and has lost its s
 
 Of several workers each tells the others, so that the next turn may come to any of them.
 
-A key's thoughts are found by that key only. The store is bounded in bytes and entries expire: a conversation
-that goes on later is answered as if the client had dropped its reasoning, which it has.
+A key's thoughts are found by that key only. All keys share room that is bounded (lib/room.py), and entries
+expire: a conversation that goes on later is answered as if the client had dropped its reasoning, which it has.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from penstock.lib.clock import Clock
+from penstock.lib.room import Room
 from penstock.types.conversation import (
     Conversation,
     MediaPart,
@@ -56,7 +57,6 @@ class Thought(msgspec.Struct, frozen=True):
     parts: tuple[ReasoningPart, ...]
     signature: str | None
     expires_s: float
-    size: int  # bytes, about
 
 
 class _Told(msgspec.Struct, frozen=True, array_like=True):
@@ -77,9 +77,10 @@ class Thoughts:
     def __init__(self, clock: Clock, *, kept_s: float = KEPT_S, kept_bytes: int = KEPT_BYTES) -> None:
         self._clock = clock
         self._kept_s = kept_s
-        self._kept_bytes = kept_bytes
-        self._by_call: OrderedDict[tuple[str, str], Thought] = OrderedDict()
-        self._bytes = 0
+        self._by_call: OrderedDict[tuple[str, str], Thought] = (
+            OrderedDict()
+        )  # in the order in which they expire
+        self._room = Room(kept_bytes)
         self._others: Others | None = None
 
     def join(self, others: Others) -> None:
@@ -107,17 +108,16 @@ class Thoughts:
         now_s = self._clock.monotonic()
         texts = sum(len(part.text) + len(part.signature or "") + len(part.redacted or "") for part in parts)
         for call_id, signature in signatures.items():
-            size = ENTRY_BYTES + texts + len(signature or "") + len(call_id)
-            if size > self._kept_bytes:
-                continue
-            self._drop((owner, call_id))
-            self._by_call[owner, call_id] = Thought(tuple(parts), signature, now_s + self._kept_s, size)
-            self._bytes += size
+            self._drop(owner, call_id)
+            self._by_call[owner, call_id] = Thought(tuple(parts), signature, now_s + self._kept_s)
+            self._room.put(owner, call_id, ENTRY_BYTES + texts + len(signature or "") + len(call_id))
         while self._by_call:
-            oldest = next(iter(self._by_call))
-            if self._bytes <= self._kept_bytes and self._by_call[oldest].expires_s > now_s:
-                return
-            self._drop(oldest)
+            oldest, thought = next(iter(self._by_call.items()))
+            if thought.expires_s > now_s:
+                break
+            self._drop(*oldest)
+        for whose, which in self._room.overfull():
+            self._drop(whose, which)
 
     def recall(self, owner: str, conversation: Conversation) -> None:
         """Puts back, in place, what the history has lost."""
@@ -149,10 +149,9 @@ class Thoughts:
                 if thought is not None and thought.expires_s > now_s:
                     yield part, thought
 
-    def _drop(self, key: tuple[str, str]) -> None:
-        gone = self._by_call.pop(key, None)
-        if gone is not None:
-            self._bytes -= gone.size
+    def _drop(self, owner: str, call_id: str) -> None:
+        if self._by_call.pop((owner, call_id), None) is not None:
+            self._room.drop(owner, call_id)
 
 
 class Told:
