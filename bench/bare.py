@@ -1,6 +1,7 @@
-"""A gateway that writes nothing down, neither log lines nor rows of usage: what writing is measured against.
+"""A gateway without rows of usage; with `error` for the log's level, which nothing here reaches, it writes nothing
+down: what writing is measured against.
 
-python bench/bare.py penstock.yaml
+python bench/bare.py penstock.yaml error
 """
 
 import sys
@@ -14,7 +15,7 @@ from penstock.telemetry import log
 
 def main() -> None:
     settings = load_text(Path(sys.argv[1]).read_text("utf-8"))
-    writer = log.configure("error")
+    writer = log.configure(sys.argv[2])
     try:
         snapshot = compile_settings(settings, secret=b"bench" * 8)
         serve.run(serve.Options(snapshot, host=settings.server.host, port=settings.server.port))

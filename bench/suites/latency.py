@@ -11,7 +11,7 @@ from typing import Any
 from bench import harness
 from bench.harness import Bench, Running, Upstream
 from bench.peers import PEERS
-from bench.prober import Asked, probe
+from bench.prober import Asked, probe, told
 from bench.reach import Reach
 from bench.subjects import NGINX, PENSTOCK, Launch, NotInstalled
 
@@ -74,10 +74,12 @@ def compare(
                 continue
             body = {**asked.body, "model": to.model}
             try:
-                seen = percentiles_ms(probe(replace(asked, url=to.url, headers=dict(to.headers), body=body)))
+                found = probe(replace(asked, url=to.url, headers=dict(to.headers), body=body))
             except RuntimeError as exc:
                 rows[name]["failed"] = str(exc)
                 continue
+            rows[name]["requests"] = found.counts(rows[name].get("requests"))
+            seen = percentiles_ms(found.seconds)
             direct = direct or seen  # it is the first target
             rounds[name].append({**seen, **added(seen, direct)})
     for name, figures in rounds.items():
@@ -108,7 +110,13 @@ def table(result: dict[str, Any]) -> str:
         for name, row in measured["rows"].items():
             lines.append(f"| {label} | {name} {row.get('version', '')}".rstrip() + f" {cells(row)}")
             label = ""
-    return "\n".join(lines)
+    every = [
+        row["requests"]
+        for measured in result.values()
+        for row in measured["rows"].values()
+        if "requests" in row
+    ]
+    return "\n".join([*lines, "", told(every)])
 
 
 def cells(row: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.suites import usage
+from bench.suites import recording, usage
 
 from bench import __main__ as command
 from bench import harness, prober, reach, report
@@ -82,12 +82,33 @@ def test_a_failing_suite_fails_the_run_and_leaves_the_others_their_turn(tmp_path
     ],
 )
 def test_the_prober_knows_when_an_answer_is_whole(answer: bytes, is_over: bool) -> None:
-    assert prober._is_over(prober._Open(due=None, got=bytearray(answer))) is is_over
+    assert prober._is_over(prober._Open(due=0.0, window=None, got=bytearray(answer))) is is_over
 
 
 def test_the_prober_stops_at_anything_but_200() -> None:
     with pytest.raises(SystemExit, match=r"HTTP/1\.1 401"):
-        prober._is_over(prober._Open(due=None, got=bytearray(b"HTTP/1.1 401 No\r\n\r\n")))
+        prober._is_over(prober._Open(due=0.0, window=None, got=bytearray(b"HTTP/1.1 401 No\r\n\r\n")))
+
+
+def test_the_prober_counts_the_requests_that_were_disturbed_least() -> None:
+    windows = [
+        prober._Window([1.0, 2.0], stolen=3),
+        prober._Window([3.0]),
+        prober._Window([4.0, 5.0], stolen=1),
+    ]
+    assert prober.least_disturbed(windows, 1) == prober.Seen([3.0], sent=5, disturbed=0)
+    seen = prober.least_disturbed(windows, 4)
+    assert seen == prober.Seen([3.0, 4.0, 5.0, 1.0], sent=5, disturbed=3)
+    assert prober.told([seen.counts(), seen.counts()]) == (
+        "Of 10 requests the 8 count that the hypervisor disturbed least; of these 6 were disturbed, too."
+    )
+
+
+@pytest.mark.parametrize(("disturbed", "verdict"), [(200, True), (201, None)])
+def test_a_tail_is_judged_where_most_requests_were_left_alone(disturbed: int, verdict: bool | None) -> None:
+    counts = {"sent": 2_000, "counted": 1_000, "disturbed": disturbed}
+    (one,) = recording.reaches({"rows": {recording.BOTH: {"p99_ratio": 1.0}}, "requests": counts})
+    assert one.is_met is verdict
 
 
 def test_a_missing_tool_is_named_with_its_remedy(

@@ -16,7 +16,7 @@ What a client gave back by itself stays, unless it was signed and has lost its s
 Of several workers each tells the others, so that the next turn may come to any of them.
 
 A key's thoughts are found by that key only. All keys share room that is bounded (lib/room.py), and entries
-expire: a conversation that goes on later is answered as if the client had dropped its reasoning, which it has.
+expire: a conversation that goes on later is answered as if the client had dropped its reasoning, as it has.
 """
 
 import contextlib
