@@ -48,7 +48,8 @@ async def test_a_full_disk_loses_nothing_and_heals(path: Path) -> None:
         await one.run(lambda: limit_pages(1_000_000))
         await one.add_usage([call(number) for number in range(10, 2000)])
         assert (await one.sum_usage(EVER)).rows[0].calls == 1991
-    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 async def test_a_job_that_fails_takes_no_other_with_it(path: Path) -> None:
