@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from desk_help import CONFIG, OWNER, Office, office
 
@@ -16,6 +17,7 @@ from penstock.admin.rights import ADMINS
 from penstock.config import writer
 from penstock.config.errors import ConfigError
 from penstock.types.identity import ROLES, Requirements, RoleName, VirtualKey
+from penstock.types.ledger import Claim, Limit, Scope
 from penstock.types.usage_store import UsageRow
 
 NOV_S = 1_793_491_200  # 2026-11-01
@@ -385,6 +387,24 @@ async def test_limits_are_not_escaped_by_a_new_key(tmp_path: Path) -> None:
         assert (await desk.make("/keys", ann, name="k", user=user))["user"] == user
         placed = VirtualKey("eu", role="developer", team=team, requires=Requirements(frozenset({"eu"})))
         assert (await desk.ask(placed, "POST", "/keys", {"name": "k"}))[0] == 403
+
+
+async def test_who_is_limited_by_an_issuer_makes_no_keys(tmp_path: Path) -> None:
+    """Their calls would count for the user alone, and not for what the issuer's configuration says of each."""
+    async with office(tmp_path / "store.db") as desk:
+        team = (await desk.make("/teams", name="t"))["id"]
+        user = (await desk.make("/users", email="ann@example.com", limits={"requests": "9/min"}))["id"]
+        await desk.make("/memberships", team=team, user=user)
+        hers = await desk.make("/keys", name="hers", team=team, user=user)
+        allowed = (Limit("requests", 1, 60),)
+        of_user = Claim(Scope("user", user), allowed)
+        ann = VirtualKey("oidc:corp:1", team=team, user=user, claims=(of_user,))
+        assert (await desk.make("/keys", ann, name="k", user=user))["user"] == user
+        for each in ("oidc:corp:1", "oidc:corp:1 m"):
+            limited = msgspec.structs.replace(ann, claims=(of_user, Claim(Scope("user", each), allowed)))
+            for path, body in (("/keys", {"name": "k", "user": user}), (f"/keys/{hers['id']}/rotate", {})):
+                status, answer = await desk.ask(limited, "POST", path, body)
+                assert (status, answer.get("param")) == (403, "limits"), answer
 
 
 async def test_a_statement_is_what_its_lines_add_up_to(tmp_path: Path) -> None:
