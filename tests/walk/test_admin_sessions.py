@@ -80,6 +80,17 @@ async def test_a_session_reads_and_changes_as_its_role_may(folder: Path) -> None
         assert (await at.go("/admin/v1/teams")).status == 401  # a copy of it
 
 
+async def test_a_key_that_is_asked_for_is_no_credential(folder: Path) -> None:
+    async with place(folder, "ops") as here:
+        await here.at.sign_in()
+        made = await here.gate.make("/keys", name="ci", limits={"requests": "5/min"})
+        for path in ("/usage", "/usage/series", "/usage/calls", "/limits"):
+            answer = await here.at.go(f"/admin/v1{path}?key={made['id']}")
+            assert answer.status == 200, (path, answer.body)
+        alone = await here.gate.get(f"/admin/v1/usage?key={OWNER}", headers={"authorization": ""})
+        assert "No API key was given" in alone.json["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "origin", ["", "null", "https://evil.example", "http://127.0.0.1", "http://127.0.0.1:1", "https://{host}"]
 )
