@@ -275,18 +275,21 @@ async def test_nobody_gives_more_than_they_have(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ["developer", "admin"])
-async def test_an_old_secret_gets_no_new_one(tmp_path: Path, role: RoleName) -> None:
-    """It works for a while beside the new one, and then it is over."""
+@pytest.mark.parametrize("lives_s", [None, 86_400, 3600])
+async def test_an_old_secret_gets_no_new_one(tmp_path: Path, role: RoleName, lives_s: int | None) -> None:
+    """It works for a while beside the new one, and then it is over: also where the key itself is over then."""
     async with office(tmp_path / "store.db") as desk:
         team = (await desk.make("/teams", name="t"))["id"]
-        made = await desk.make("/keys", name="k", team=team, role=role)
+        expires = None if lives_s is None else desk.reload.view().since + lives_s
+        made = await desk.make("/keys", name="k", team=team, role=role, expires=expires)
         path = f"/keys/{made['id']}/rotate"
-        await desk.ask(OWNER, "POST", path, {})
+        status, rotated = await desk.ask(OWNER, "POST", path, {"overlap_s": 86_400})
         await desk.follow()
-        new, old = sorted(
-            (one for one in desk.callers() if one.name == made["id"]), key=lambda one: bool(one.terms)
-        )
-        assert (await desk.ask(old, "POST", path, {}))[1]["param"] == "expires"
+        new, old = (desk.taken.authenticate(one["secret"]) for one in (rotated, made))
+        assert status == 200
+        assert old is not None
+        assert new is not None
+        assert (await desk.ask(old, "POST", path, {}))[1].get("param") == "expires"
         assert (await desk.ask(new, "POST", path, {}))[0] == 200
 
 

@@ -165,7 +165,8 @@ def keys_of(row: Key, around: Around) -> tuple[tuple[bytes, VirtualKey], ...]:
     )
     if row.old_hash is None or row.overlap_ends is None:
         return ((row.hash, key),)
-    end = row.overlap_ends if row.expires is None else min(row.expires, row.overlap_ends)
+    # A second before the key itself: by this the old secret is told from the new one, which may rotate it.
+    end = row.overlap_ends if row.expires is None else min(row.expires - 1, row.overlap_ends)
     old = msgspec.structs.replace(key, terms=_terms(end, row.networks))
     return (row.hash, key), (row.old_hash, old)
 
