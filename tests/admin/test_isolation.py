@@ -26,7 +26,7 @@ from penstock.types.store import Entity, Key, Membership, ServiceAccount, Stored
 from penstock.types.usage_store import UsageRow
 
 KINDS: tuple[type[Entity], ...] = (Team, User, Membership, ServiceAccount, Key, StoredRoute, Webhook)
-FIELDS = ("team", "user", "account", "key", "role", "routes", "limits", "version", "overlap_s", "path")
+FIELDS = ("name", "team", "user", "account", "key", "role", "routes", "limits", "version", "overlap_s", "path")
 PLACES = ("own", "theirs", "nobody")
 
 
@@ -39,6 +39,7 @@ class Side:
         self.callers: list[VirtualKey] = []
         self.made: list[str] = []
         self.marks: list[str] = []
+        self.bot = f"{name} bot"  # the other side may have thought of the same name
 
     async def settle(self, desk: Office, common: str) -> None:
         mark = f"{self.name}-side"
@@ -47,6 +48,7 @@ class Side:
         for one in (user, common):
             member = await desk.make("/memberships", team=team, user=one)
         account = (await desk.make("/service-accounts", name=f"{mark}-bot", team=team))["id"]
+        await desk.make("/service-accounts", name=self.bot, team=team)
         key = await desk.make(
             "/keys", name=f"{mark}-key", team=team, user=common, limits={"tokens": "1k/min"}
         )
@@ -118,7 +120,7 @@ def written(row: Endpoint, wish: dict[str, Any], us: Side, them: Side) -> tuple[
     values: dict[str, Any] = {
         noun: named(noun, wish[noun]) for noun in ("team", "user", "account", "key") if noun in wish
     }
-    values["name"] = us.name
+    values["name"] = {"theirs": them.bot, "own": us.bot}.get(wish.get("name", ""), us.name)
     for field, choices in {
         "role": ("viewer", "developer", "operator", "owner"),
         "routes": (None, ["m"], [], ["n"]),
@@ -188,6 +190,19 @@ async def test_who_has_no_team_sees_nothing(tmp_path: Path) -> None:
         for path in ("/teams", "/keys", "/memberships", "/service-accounts", "/usage", "/statements"):
             status, answer = await desk.ask(lonely, "GET", path)
             assert (status, answer["code"]) == (403, "permission_denied")
+
+
+async def test_a_name_that_another_team_has_is_free(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        us, them = Side("left"), Side("right")
+        common = (await desk.make("/users", email="common@example.com"))["id"]
+        await us.settle(desk, common)
+        await them.settle(desk, common)
+        chief = us.callers[-1]
+        made = await desk.make("/service-accounts", chief, name=them.bot)
+        path = f"/service-accounts/{made['id']}"
+        assert (await desk.ask(chief, "PATCH", path, {"name": f"{them.name}-side-bot"}))[0] == 200
+        assert (await desk.ask(chief, "PATCH", path, {"name": us.bot}))[0] == 409
 
 
 async def test_an_owner_sees_both(tmp_path: Path) -> None:

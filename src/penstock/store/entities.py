@@ -36,8 +36,10 @@ def get(kind: type[E], id_: str) -> Script[E]:
 def find(kind: type[E], fields: dict[str, Any]) -> Script[E | None]:
     if tuple(fields) not in KINDS[kind].unique:
         raise TypeError(f"several entities may have one {' and '.join(fields)}")
-    where = " AND ".join(f"{column(name)} = :{name}" for name in fields)
-    values = {name: stored(name, value) for name, value in fields.items()}
+    values = {name: stored(name, value) for name, value in fields.items() if value is not None}
+    where = " AND ".join(
+        f"{column(name)} = :{name}" if name in values else f"{column(name)} IS NULL" for name in fields
+    )
     rows = yield Ask("entity.find", values, (*_words(kind), ("where", where)))
     return from_row(kind, rows[0]) if rows else None
 
@@ -157,7 +159,7 @@ def _require_unique(new: Entity) -> Script[None]:
             said = (
                 "this secret"
                 if "hash" in fields
-                else " and ".join(f"{n} {getattr(new, n)!r}" for n in fields)
+                else " and ".join(f"{n} {value!r}" for n in fields if (value := getattr(new, n)) is not None)
             )
             raise Conflict(f"There is a {KINDS[type(new)].noun} with {said} already.")
 

@@ -5,7 +5,7 @@
     teams               team_    name
     users               user_    email
     memberships         mem_     team with user         team, user
-    service_accounts    acct_    name                   team
+    service_accounts    acct_    team with name         team
     keys                key_     hash                   team, user, account
     routes              as said
     webhooks            hook_                           team
@@ -55,7 +55,7 @@ KINDS: Final[dict[type[Entity], Kind]] = {
     Team: Kind("teams", "team", "team_", (("name",),)),
     User: Kind("users", "user", "user_", (("email",),)),
     Membership: Kind("memberships", "membership", "mem_", (("team", "user"),), ("team", "user")),
-    ServiceAccount: Kind("service_accounts", "service account", "acct_", (("name",),), ("team",)),
+    ServiceAccount: Kind("service_accounts", "service account", "acct_", (("team", "name"),), ("team",)),
     Key: Kind("keys", "key", "key_", (("hash",),), ("team", "user", "account")),
     StoredRoute: Kind("routes", "route", ""),
     Webhook: Kind("webhooks", "webhook", "hook_", (), ("team",)),
