@@ -277,7 +277,7 @@ async def test_nobody_gives_more_than_they_have(tmp_path: Path) -> None:
 @pytest.mark.parametrize("role", ["developer", "admin"])
 @pytest.mark.parametrize("lives_s", [None, 86_400, 3600])
 async def test_an_old_secret_gets_no_new_one(tmp_path: Path, role: RoleName, lives_s: int | None) -> None:
-    """It works for a while beside the new one, and then it is over: also where the key itself is over then."""
+    """It works for a while beside the new one, and then it is over: also where the key itself ends then."""
     async with office(tmp_path / "store.db") as desk:
         team = (await desk.make("/teams", name="t"))["id"]
         expires = None if lives_s is None else desk.reload.view().since + lives_s
@@ -393,7 +393,7 @@ async def test_limits_are_not_escaped_by_a_new_key(tmp_path: Path) -> None:
 
 
 async def test_who_is_limited_by_an_issuer_makes_no_keys(tmp_path: Path) -> None:
-    """Their calls would count for the user alone, and not for what the issuer's configuration says of each."""
+    """Their calls would count for the user alone, and not for what the issuer's settings say of each."""
     async with office(tmp_path / "store.db") as desk:
         team = (await desk.make("/teams", name="t"))["id"]
         user = (await desk.make("/users", email="ann@example.com", limits={"requests": "9/min"}))["id"]

@@ -26,7 +26,19 @@ from penstock.types.store import Entity, Key, Membership, ServiceAccount, Stored
 from penstock.types.usage_store import UsageRow
 
 KINDS: tuple[type[Entity], ...] = (Team, User, Membership, ServiceAccount, Key, StoredRoute, Webhook)
-FIELDS = ("name", "team", "user", "account", "key", "role", "routes", "limits", "version", "overlap_s", "path")
+FIELDS = (
+    "name",
+    "team",
+    "user",
+    "account",
+    "key",
+    "role",
+    "routes",
+    "limits",
+    "version",
+    "overlap_s",
+    "path",
+)
 PLACES = ("own", "theirs", "nobody")
 
 

@@ -102,7 +102,7 @@ async def test_names_are_taken_once(store: Opened) -> None:
             await one.create(Team(id=team.id, name="c"), actor="ann")
         for place in (None, team.id, other.id):  # whether another team has one is not told
             await one.create(ServiceAccount(name="ci", team=place), actor="ann")
-            with pytest.raises(Conflict, match="service account with .*name 'ci' already"):
+            with pytest.raises(Conflict, match=r"service account with .*name 'ci' already"):
                 await one.create(ServiceAccount(name="ci", team=place), actor="ann")
         await one.create(key(1), actor="ann")
         with pytest.raises(Conflict, match="with this secret already"):

@@ -22,8 +22,8 @@ it is for admins of the platform.
 
 Nobody gives more than they have: no higher role, and below admin no further routes, priority, time or
 networks than those of the key that asks. A user who has limits makes keys for themselves only; a key that has
-limits, or says where data may go, makes none, and nor does who is limited by an issuer of tokens. What another
-team has does not exist for a developer or a viewer.
+limits, or says where data may go, makes none, and nor does whom an issuer of tokens limits. What another team
+has does not exist for a developer or a viewer.
 """
 
 from collections.abc import Collection, Iterator, Sequence
