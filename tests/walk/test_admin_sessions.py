@@ -80,6 +80,19 @@ async def test_a_session_reads_and_changes_as_its_role_may(folder: Path) -> None
         assert (await at.go("/admin/v1/teams")).status == 401  # a copy of it
 
 
+async def test_who_is_spelt_with_a_look_alike_is_somebody_else(folder: Path) -> None:
+    """The sign of kelvin is a small k in lower case, and a mailbox of its own."""
+    async with place(folder, "ops") as here:
+        user = await here.gate.make("/users", email="Kay@example.com", role="owner")
+        for email, who in (("kAY@EXAMPLE.com", user["id"]), ("\N{KELVIN SIGN}ay@example.com", None)):
+            here.idp.person = {"sub": email, "email": email, "groups": ["ops"]}
+            await here.at.until(401, "/admin/v1/teams")
+            await here.at.sign_in()
+            me = (await here.at.go("/auth/me")).json
+            assert (me["user"] == user["id"]) == (who is not None), me
+            here.at.cookies.clear()
+
+
 async def test_a_key_that_is_asked_for_is_no_credential(folder: Path) -> None:
     async with place(folder, "ops") as here:
         await here.at.sign_in()

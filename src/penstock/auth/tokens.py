@@ -30,7 +30,7 @@ from jwt import PyJWS
 from jwt.exceptions import PyJWTError
 
 from penstock.auth.jwks import KeySet
-from penstock.auth.policy import Bounds, Issuer, Person, Policy
+from penstock.auth.policy import Bounds, Issuer, Person, Policy, known_by
 from penstock.auth.web import Fetch
 from penstock.lib.clock import Clock
 from penstock.types.errors import IdentityUnavailable
@@ -271,7 +271,7 @@ def said_by(issuer: Issuer, claims: Claims) -> Said:
         _role(issuer, claims),
         _team(issuer, claims),
         routes,
-        person.lower(),
+        known_by(person),
     )
 
 
