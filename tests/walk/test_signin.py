@@ -219,6 +219,26 @@ async def test_the_configured_address_is_where_browsers_come_back() -> None:
         assert list(at.cookies) == ["__Host-penstock_session"]
 
 
+@pytest.mark.parametrize(
+    ("identity", "sent"),
+    [
+        ("public_url: 'https://AI.example.com:443'", {}),
+        ("trusted_proxies: [127.0.0.1]", {"x_forwarded_host": "AI.example.com:443"}),
+        ("trusted_proxies: [127.0.0.1]", {"x_forwarded_host": "ai.example.com"}),
+    ],
+)
+async def test_a_port_that_goes_without_saying_is_the_same_place(identity: str, sent: dict[str, str]) -> None:
+    async with browser(identity) as at:
+        sent |= {"x_forwarded_proto": "https"}
+        begun = await at.go("/auth/login/corp", **sent)
+        assert "redirect_uri=https%3A%2F%2Fai.example.com%2Fauth" in begun.headers["location"]
+        assert (await at.go(await at.authorize(begun.headers["location"]), **sent)).status == 303
+        logout = {**sent, "method": "POST"}
+        for other in ("https://ai.example.com:444", "http://ai.example.com", "https://evil.example"):
+            assert (await at.go("/auth/logout", origin=other, **logout)).status == 403
+        assert (await at.go("/auth/logout", origin="https://ai.example.com", **logout)).status == 200
+
+
 async def test_over_our_own_tls(tmp_path: Path) -> None:
     ca = trustme.CA()
     issued = ca.issue_cert("127.0.0.1")

@@ -105,7 +105,7 @@ class Policy(msgspec.Struct, frozen=True):
     proxies: tuple[Network, ...] = ()
     certificate_header: bytes = b""  # lower case; empty: none is read
     certificates: Mapping[str, VirtualKey] = {}
-    public_url: str = ""  # where browsers find us; empty: where they asked
+    public_url: str = ""  # where browsers find us, as origin_of; empty: where they asked
     session_s: float = DEFAULT_SESSION_S
 
     @property
