@@ -137,6 +137,14 @@ async def test_it_leads_to_nobody_else(after: str) -> None:
         assert (await at.sign_in(after)).headers["location"] == "/"
 
 
+@pytest.mark.parametrize("letter", ["x", '"'])
+async def test_a_way_back_that_no_cookie_holds_is_forgotten(letter: str) -> None:
+    async with browser() as at:
+        after = f"/c?{letter * 1000}"
+        assert (await at.sign_in(after)).headers["location"] == after
+        assert (await at.sign_in(after * 5)).headers["location"] == "/"
+
+
 def test_local_paths() -> None:
     assert is_local_path("/")
     assert is_local_path("/a/b?c=d#e")
