@@ -37,6 +37,12 @@ DEC_S = 1_796_083_200
         ("/teams", {"name": "a", "budget": [{"usd": 1}, {"usd": 2}]}, 400, "budget[1]"),
         ("/teams", {"name": "a", "budget": [{"usd": 1, "rolling": "7d", "period": "day"}]}, 400, None),
         ("/users", {"email": "nobody"}, 400, "email"),
+        ("/users", {"email": "a\x1b[0m@b.c"}, 400, "email"),
+        ("/users", {"email": "a@b.c", "name": "a\u202eb"}, 400, "name"),
+        ("/teams", {"name": "lab "}, 400, "name"),  # who would see that it is another than `lab`
+        ("/teams", {"name": "\u3000"}, 400, "name"),
+        ("/keys", {"name": "x\x9b31m"}, 400, "name"),
+        ("/service-accounts", {"name": "ci\u2028"}, 400, "name"),
         ("/keys", {"name": "a", "networks": ["10.0.0.0/33"]}, 400, "networks[0]"),
         ("/keys", {"name": "a", "expires": 1}, 400, "expires"),
         ("/keys", {"name": "a", "team": "team_none"}, 404, "team"),
@@ -60,6 +66,19 @@ async def test_what_is_wrong_is_named(
         got, answer = await desk.ask(OWNER, "POST", path, body)
         assert (got, param or answer["param"]) == (status, answer["param"])
         assert await desk.store.revision() == before
+
+
+async def test_what_a_name_must_be_is_said_in_words(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        for path, body, said in (
+            (
+                "/teams",
+                {"name": "lab "},
+                "is 'lab '; it must be a text of visible characters and spaces between",
+            ),
+            ("/users", {"email": "x"}, "is 'x'; it must be an e-mail address"),
+        ):
+            assert said in (await desk.ask(OWNER, "POST", path, body))[1]["message"]
 
 
 async def test_the_same_post_again_gets_the_same_answer(tmp_path: Path) -> None:
