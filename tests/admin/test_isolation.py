@@ -204,6 +204,29 @@ async def test_who_has_no_team_sees_nothing(tmp_path: Path) -> None:
             assert (status, answer["code"]) == (403, "permission_denied")
 
 
+async def test_what_a_person_may_use_in_all_teams_is_not_used_up_by_one(tmp_path: Path) -> None:
+    """The budget of a user who is in two teams: the developers of one could spend it for the other."""
+    async with office(tmp_path / "store.db") as desk:
+        us, them = Side("left"), Side("right")
+        common = (await desk.make("/users", email="common@example.com", budget=[{"usd": 5}]))["id"]
+        await us.settle(desk, common)
+        await them.settle(desk, common)
+        await desk.follow()
+        asked: list[tuple[str, dict[str, Any]]] = [
+            ("/keys", {"name": "k", "user": common}),
+            (f"/keys/{us.ids['key']}/rotate", {}),
+        ]
+        for path, body in asked:
+            for caller in (us.callers[0], us.callers[-1]):
+                status, answer = await desk.ask(caller, "POST", path, body)
+                assert (status, answer.get("param")) == (403, "user"), answer
+            theirs = VirtualKey("oidc:corp:1", team=us.ids["team"], user=common)
+            assert (await desk.ask(theirs, "POST", path, body))[0] in {200, 201}
+            assert (await desk.ask(VirtualKey("admin", role="admin"), "POST", path, body))[0] in {200, 201}
+        free = (await desk.store.page(Membership, team=us.ids["team"])).rows[0].user
+        assert (await desk.make("/keys", us.callers[0], name="k", user=free))["user"] == free
+
+
 async def test_a_name_that_another_team_has_is_free(tmp_path: Path) -> None:
     async with office(tmp_path / "store.db") as desk:
         us, them = Side("left"), Side("right")
