@@ -107,7 +107,12 @@ async def test_names_are_taken_once(store: Opened) -> None:
         await one.create(key(1), actor="ann")
         with pytest.raises(Conflict, match="with this secret already"):
             await one.create(key(1), actor="ann")
-        user = await one.create(User(email="a@b.c"), actor="ann")
+        user = await one.create(User(email="mike@b.c"), actor="ann")
+        for email in ("mike@b.c", "MIKE@b.C"):  # a token of either would be of both
+            with pytest.raises(Conflict, match=f"user with email '{email}' already"):
+                await one.create(User(email=email), actor="ann")
+        await one.update(msgspec.structs.replace(user, email="Mike@b.c"), actor="ann")
+        await one.create(User(email="mi\N{KELVIN SIGN}e@b.c"), actor="ann")
         await one.create(Membership(team=team.id, user=user.id), actor="ann")
         with pytest.raises(Conflict, match=r"membership with team 'team_.*' and user 'user_"):
             await one.create(Membership(team=team.id, user=user.id, role="admin"), actor="ann")

@@ -3,7 +3,7 @@
     table               id       unique                 lists of
     ------------------  -------  ---------------------  -------------------
     teams               team_    name
-    users               user_    email
+    users               user_    email, in any case
     memberships         mem_     team with user         team, user
     service_accounts    acct_    team with name         team
     keys                key_     hash                   team, user, account
@@ -38,6 +38,7 @@ P = TypeVar("P")
 
 REFERENCES: Final = frozenset({"key", "team", "user", "account"})
 JSON: Final = frozenset({"limits", "budget", "routes", "networks", "events", "body"})
+FOLDED: Final = frozenset({"email"})  # is the same in capital letters, of ASCII: lower() knows no others here
 HIDDEN: Final = frozenset({"hash", "old_hash", "secret"})  # never in the list of changes
 _MAX_INT: Final = 2**63 - 1
 _UNTOLD: Final = frozenset({"version", "created", "created_by"})  # a change has its own
