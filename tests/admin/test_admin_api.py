@@ -44,6 +44,7 @@ DEC_S = 1_796_083_200
         ("/keys", {"name": "x\x9b31m"}, 400, "name"),
         ("/service-accounts", {"name": "ci\u2028"}, 400, "name"),
         ("/keys", {"name": "a", "networks": ["10.0.0.0/33"]}, 400, "networks[0]"),
+        ("/keys", {"name": "a", "networks": ["10.0.0.0/8", "10.20.30.40/8"]}, 400, "networks[1]"),
         ("/keys", {"name": "a", "expires": 1}, 400, "expires"),
         ("/keys", {"name": "a", "team": "team_none"}, 404, "team"),
         (
