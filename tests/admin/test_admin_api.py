@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from desk_help import CONFIG, OWNER, Office, office
 
@@ -16,6 +17,7 @@ from penstock.admin.rights import ADMINS
 from penstock.config import writer
 from penstock.config.errors import ConfigError
 from penstock.types.identity import ROLES, Requirements, RoleName, VirtualKey
+from penstock.types.ledger import Claim, Limit, Scope
 from penstock.types.usage_store import UsageRow
 
 NOV_S = 1_793_491_200  # 2026-11-01
@@ -35,7 +37,14 @@ DEC_S = 1_796_083_200
         ("/teams", {"name": "a", "budget": [{"usd": 1}, {"usd": 2}]}, 400, "budget[1]"),
         ("/teams", {"name": "a", "budget": [{"usd": 1, "rolling": "7d", "period": "day"}]}, 400, None),
         ("/users", {"email": "nobody"}, 400, "email"),
+        ("/users", {"email": "a\x1b[0m@b.c"}, 400, "email"),
+        ("/users", {"email": "a@b.c", "name": "a\u202eb"}, 400, "name"),
+        ("/teams", {"name": "lab "}, 400, "name"),  # who would see that it is another than `lab`
+        ("/teams", {"name": "\u3000"}, 400, "name"),
+        ("/keys", {"name": "x\x9b31m"}, 400, "name"),
+        ("/service-accounts", {"name": "ci\u2028"}, 400, "name"),
         ("/keys", {"name": "a", "networks": ["10.0.0.0/33"]}, 400, "networks[0]"),
+        ("/keys", {"name": "a", "networks": ["10.0.0.0/8", "10.20.30.40/8"]}, 400, "networks[1]"),
         ("/keys", {"name": "a", "expires": 1}, 400, "expires"),
         ("/keys", {"name": "a", "team": "team_none"}, 404, "team"),
         (
@@ -58,6 +67,19 @@ async def test_what_is_wrong_is_named(
         got, answer = await desk.ask(OWNER, "POST", path, body)
         assert (got, param or answer["param"]) == (status, answer["param"])
         assert await desk.store.revision() == before
+
+
+async def test_what_a_name_must_be_is_said_in_words(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        for path, body, said in (
+            (
+                "/teams",
+                {"name": "lab "},
+                "is 'lab '; it must be a text of visible characters and spaces between",
+            ),
+            ("/users", {"email": "x"}, "is 'x'; it must be an e-mail address"),
+        ):
+            assert said in (await desk.ask(OWNER, "POST", path, body))[1]["message"]
 
 
 async def test_the_same_post_again_gets_the_same_answer(tmp_path: Path) -> None:
@@ -273,18 +295,21 @@ async def test_nobody_gives_more_than_they_have(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ["developer", "admin"])
-async def test_an_old_secret_gets_no_new_one(tmp_path: Path, role: RoleName) -> None:
-    """It works for a while beside the new one, and then it is over."""
+@pytest.mark.parametrize("lives_s", [None, 86_400, 3600])
+async def test_an_old_secret_gets_no_new_one(tmp_path: Path, role: RoleName, lives_s: int | None) -> None:
+    """It works for a while beside the new one, and then it is over: also where the key itself ends then."""
     async with office(tmp_path / "store.db") as desk:
         team = (await desk.make("/teams", name="t"))["id"]
-        made = await desk.make("/keys", name="k", team=team, role=role)
+        expires = None if lives_s is None else desk.reload.view().since + lives_s
+        made = await desk.make("/keys", name="k", team=team, role=role, expires=expires)
         path = f"/keys/{made['id']}/rotate"
-        await desk.ask(OWNER, "POST", path, {})
+        status, rotated = await desk.ask(OWNER, "POST", path, {"overlap_s": 86_400})
         await desk.follow()
-        new, old = sorted(
-            (one for one in desk.callers() if one.name == made["id"]), key=lambda one: bool(one.terms)
-        )
-        assert (await desk.ask(old, "POST", path, {}))[1]["param"] == "expires"
+        new, old = (desk.taken.authenticate(one["secret"]) for one in (rotated, made))
+        assert status == 200
+        assert old is not None
+        assert new is not None
+        assert (await desk.ask(old, "POST", path, {}))[1].get("param") == "expires"
         assert (await desk.ask(new, "POST", path, {}))[0] == 200
 
 
@@ -329,6 +354,8 @@ async def test_a_key_without_a_team_sees_its_own_limits(tmp_path: Path) -> None:
     [
         *("http://127.0.0.1/x", "http://localhost/x", "http://10.1.2.3/x", "https://[::1]/x"),
         *("https://hooks.example.com:8443/x", "https://hooks.example.com:99999/x", "http://169.254.169.254/"),
+        *("http://127.1/x", "http://2130706433/x", "http://0x7f.1/x", "http://localhost./x"),
+        *("http://here.localhost/x", "https://ann:secret@hooks.example.com/x"),
     ],
 )
 async def test_a_webhook_that_would_never_be_told_is_refused(tmp_path: Path, url: str) -> None:
@@ -336,7 +363,8 @@ async def test_a_webhook_that_would_never_be_told_is_refused(tmp_path: Path, url
         made = await desk.make("/webhooks", url="https://hooks.example.com:443/x")
         for method, path in (("POST", "/webhooks"), ("PATCH", f"/webhooks/{made['id']}")):
             status, answer = await desk.ask(OWNER, method, path, {"url": url})
-            assert (status, answer["param"]) == (400, "url")
+            assert (status, answer.get("param")) == (400, "url"), answer
+            assert "secret" not in answer["message"]
 
 
 async def test_an_id_that_no_database_takes(tmp_path: Path) -> None:
@@ -385,6 +413,24 @@ async def test_limits_are_not_escaped_by_a_new_key(tmp_path: Path) -> None:
         assert (await desk.make("/keys", ann, name="k", user=user))["user"] == user
         placed = VirtualKey("eu", role="developer", team=team, requires=Requirements(frozenset({"eu"})))
         assert (await desk.ask(placed, "POST", "/keys", {"name": "k"}))[0] == 403
+
+
+async def test_who_is_limited_by_an_issuer_makes_no_keys(tmp_path: Path) -> None:
+    """Their calls would count for the user alone, and not for what the issuer's settings say of each."""
+    async with office(tmp_path / "store.db") as desk:
+        team = (await desk.make("/teams", name="t"))["id"]
+        user = (await desk.make("/users", email="ann@example.com", limits={"requests": "9/min"}))["id"]
+        await desk.make("/memberships", team=team, user=user)
+        hers = await desk.make("/keys", name="hers", team=team, user=user)
+        allowed = (Limit("requests", 1, 60),)
+        of_user = Claim(Scope("user", user), allowed)
+        ann = VirtualKey("oidc:corp:1", team=team, user=user, claims=(of_user,))
+        assert (await desk.make("/keys", ann, name="k", user=user))["user"] == user
+        for each in ("oidc:corp:1", "oidc:corp:1 m"):
+            limited = msgspec.structs.replace(ann, claims=(of_user, Claim(Scope("user", each), allowed)))
+            for path, body in (("/keys", {"name": "k", "user": user}), (f"/keys/{hers['id']}/rotate", {})):
+                status, answer = await desk.ask(limited, "POST", path, body)
+                assert (status, answer.get("param")) == (403, "limits"), answer
 
 
 async def test_a_statement_is_what_its_lines_add_up_to(tmp_path: Path) -> None:

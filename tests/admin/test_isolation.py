@@ -26,7 +26,19 @@ from penstock.types.store import Entity, Key, Membership, ServiceAccount, Stored
 from penstock.types.usage_store import UsageRow
 
 KINDS: tuple[type[Entity], ...] = (Team, User, Membership, ServiceAccount, Key, StoredRoute, Webhook)
-FIELDS = ("team", "user", "account", "key", "role", "routes", "limits", "version", "overlap_s", "path")
+FIELDS = (
+    "name",
+    "team",
+    "user",
+    "account",
+    "key",
+    "role",
+    "routes",
+    "limits",
+    "version",
+    "overlap_s",
+    "path",
+)
 PLACES = ("own", "theirs", "nobody")
 
 
@@ -39,6 +51,7 @@ class Side:
         self.callers: list[VirtualKey] = []
         self.made: list[str] = []
         self.marks: list[str] = []
+        self.bot = f"{name} bot"  # the other side may have thought of the same name
 
     async def settle(self, desk: Office, common: str) -> None:
         mark = f"{self.name}-side"
@@ -47,6 +60,7 @@ class Side:
         for one in (user, common):
             member = await desk.make("/memberships", team=team, user=one)
         account = (await desk.make("/service-accounts", name=f"{mark}-bot", team=team))["id"]
+        await desk.make("/service-accounts", name=self.bot, team=team)
         key = await desk.make(
             "/keys", name=f"{mark}-key", team=team, user=common, limits={"tokens": "1k/min"}
         )
@@ -118,7 +132,7 @@ def written(row: Endpoint, wish: dict[str, Any], us: Side, them: Side) -> tuple[
     values: dict[str, Any] = {
         noun: named(noun, wish[noun]) for noun in ("team", "user", "account", "key") if noun in wish
     }
-    values["name"] = us.name
+    values["name"] = {"theirs": them.bot, "own": us.bot}.get(wish.get("name", ""), us.name)
     for field, choices in {
         "role": ("viewer", "developer", "operator", "owner"),
         "routes": (None, ["m"], [], ["n"]),
@@ -188,6 +202,42 @@ async def test_who_has_no_team_sees_nothing(tmp_path: Path) -> None:
         for path in ("/teams", "/keys", "/memberships", "/service-accounts", "/usage", "/statements"):
             status, answer = await desk.ask(lonely, "GET", path)
             assert (status, answer["code"]) == (403, "permission_denied")
+
+
+async def test_what_a_person_may_use_in_all_teams_is_not_used_up_by_one(tmp_path: Path) -> None:
+    """The budget of a user who is in two teams: the developers of one could spend it for the other."""
+    async with office(tmp_path / "store.db") as desk:
+        us, them = Side("left"), Side("right")
+        common = (await desk.make("/users", email="common@example.com", budget=[{"usd": 5}]))["id"]
+        await us.settle(desk, common)
+        await them.settle(desk, common)
+        await desk.follow()
+        asked: list[tuple[str, dict[str, Any]]] = [
+            ("/keys", {"name": "k", "user": common}),
+            (f"/keys/{us.ids['key']}/rotate", {}),
+        ]
+        for path, body in asked:
+            for caller in (us.callers[0], us.callers[-1]):
+                status, answer = await desk.ask(caller, "POST", path, body)
+                assert (status, answer.get("param")) == (403, "user"), answer
+            theirs = VirtualKey("oidc:corp:1", team=us.ids["team"], user=common)
+            assert (await desk.ask(theirs, "POST", path, body))[0] in {200, 201}
+            assert (await desk.ask(VirtualKey("admin", role="admin"), "POST", path, body))[0] in {200, 201}
+        free = us.ids["user"]
+        assert (await desk.make("/keys", us.callers[0], name="k", user=free))["user"] == free
+
+
+async def test_a_name_that_another_team_has_is_free(tmp_path: Path) -> None:
+    async with office(tmp_path / "store.db") as desk:
+        us, them = Side("left"), Side("right")
+        common = (await desk.make("/users", email="common@example.com"))["id"]
+        await us.settle(desk, common)
+        await them.settle(desk, common)
+        chief = us.callers[-1]
+        made = await desk.make("/service-accounts", chief, name=them.bot)
+        path = f"/service-accounts/{made['id']}"
+        assert (await desk.ask(chief, "PATCH", path, {"name": f"{them.name}-side-bot"}))[0] == 200
+        assert (await desk.ask(chief, "PATCH", path, {"name": us.bot}))[0] == 409
 
 
 async def test_an_owner_sees_both(tmp_path: Path) -> None:

@@ -495,6 +495,22 @@ def test_an_address_that_nobody_verified_is_not_shown() -> None:
     assert meaning({"email": "a\n" + "b" * 1000}).user == ("a?" + "b" * 1000)[:200]
 
 
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [(True, ["true"]), (False, ["false"]), (2, ["1", "2"]), ("true", ["true"]), ([True], ["true"])],
+)
+def test_what_is_required_may_be_no_text(value: Any, good: list[str]) -> None:
+    """`email_verified` is true, and no text, in every token."""
+    for claims in ({"exp": 100.0, "said": value}, {"exp": 100.0, "a": {"b": value}}):
+        name = "said" if "said" in claims else "a.b"
+        issuer = Issuer("corp", "i", frozenset({"p"}), require={name: frozenset(good)})
+        assert tokens.checked(issuer, claims, 0.0) is claims
+        other = Issuer("corp", "i", frozenset({"p"}), require={name: frozenset({"True", "1.0", "none", ""})})
+        for wrong in (value, None, 1.0, 10**400, {"true": "true"}):
+            with pytest.raises(TokenRefused, match="missing_claim"):
+                tokens.checked(other, {"exp": 100.0, "said": wrong, "a": {"b": wrong}}, 0.0)
+
+
 def test_what_is_required() -> None:
     issuer = Issuer("corp", "i", frozenset({"p"}), require={"tid": frozenset({"t-1", "t-2"})})
     claims = {"exp": 100.0, "tid": "t-2"}

@@ -18,7 +18,7 @@ import pytest
 from penstock_fixture import Penstock
 
 from penstock.cli import minted
-from penstock.cli.bounds import budgets
+from penstock.cli.bounds import budgets, table
 from penstock.telemetry import log
 from penstock.testing.upstream import Upstream
 from penstock.types.errors import InvalidRequest
@@ -379,3 +379,9 @@ def test_another_machine_is_not_sent_the_minted_key(penstock: Penstock, server: 
     elsewhere = penstock("keys", "list", "--url", "http://penstock.invalid", "--key", "k")
     assert "does not answer" in elsewhere.output
     assert penstock("keys", "list", "--url", server.replace("127.0.0.1", "localhost")).exit_code == 0
+
+
+def test_a_table_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model's name is its client's where a provider serves any."""
+    table(("model", "routes"), [("up/\x1b]0;title\x07\nx", ["a\x9b31m", "b"])])
+    assert capsys.readouterr().out.splitlines()[1] == "up/]0;title x  a31m, b"

@@ -64,6 +64,7 @@ def test_webhooks_are_checked() -> None:
     for hook, said in (
         ("{url: hooks.example.com}", "webhooks.ops.url: is an address such as https://"),
         ("{url: 'ftp://x/'}", "webhooks.ops.url: is an address such as https://"),
+        ("{url: 'https://ann:secret@x/'}", "webhooks.ops.url: is an address such as https://"),
         ("{url: 'https://x/', team: nobody}", "webhooks.ops.team: there is no team 'nobody'"),
         ("{url: 'https://x/', events: [payday]}", "webhooks.ops.events[0]: 'payday' is not"),
     ):

@@ -155,6 +155,8 @@ WRONG = [
     ("identity: {client_certificates: {map: {'cn:a': k}}}", "there is no key 'k'; there are: none"),
     ("identity: {public_url: 'https://x.example/app'}", "identity.public_url: must be as https://"),
     ("identity: {public_url: 'http://x.example'}", "identity.public_url: must be as https://"),
+    ("identity: {public_url: 'https://x.example?app'}", "identity.public_url: must be as https://"),
+    ("identity: {public_url: 'https://x.example:port'}", "identity.public_url: must be as https://"),
     ("identity: {public_url: x.example}", "identity.public_url: must be as https://"),
 ]
 

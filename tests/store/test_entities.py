@@ -100,10 +100,19 @@ async def test_names_are_taken_once(store: Opened) -> None:
                 await one.write([attempt], actor="ann")
         with pytest.raises(Conflict, match="already"):
             await one.create(Team(id=team.id, name="c"), actor="ann")
+        for place in (None, team.id, other.id):  # whether another team has one is not told
+            await one.create(ServiceAccount(name="ci", team=place), actor="ann")
+            with pytest.raises(Conflict, match=r"service account with .*name 'ci' already"):
+                await one.create(ServiceAccount(name="ci", team=place), actor="ann")
         await one.create(key(1), actor="ann")
         with pytest.raises(Conflict, match="with this secret already"):
             await one.create(key(1), actor="ann")
-        user = await one.create(User(email="a@b.c"), actor="ann")
+        user = await one.create(User(email="mike@b.c"), actor="ann")
+        for email in ("mike@b.c", "MIKE@b.C"):  # a token of either would be of both
+            with pytest.raises(Conflict, match=f"user with email '{email}' already"):
+                await one.create(User(email=email), actor="ann")
+        await one.update(msgspec.structs.replace(user, email="Mike@b.c"), actor="ann")
+        await one.create(User(email="mi\N{KELVIN SIGN}e@b.c"), actor="ann")
         await one.create(Membership(team=team.id, user=user.id), actor="ann")
         with pytest.raises(Conflict, match=r"membership with team 'team_.*' and user 'user_"):
             await one.create(Membership(team=team.id, user=user.id, role="admin"), actor="ann")

@@ -15,8 +15,8 @@ from penstock.store.migrations import OURS, Applied, Migration, check, parse, pe
 from penstock.store.postgres import PostgresStore
 from penstock.store.sql import QUERIES, Ask, Script
 from penstock.store.sqlite import SQLiteStore
-from penstock.types.errors import InvalidRequest, SchemaMismatch
-from penstock.types.store import Key, Membership, StoredRoute, Team, User, Webhook
+from penstock.types.errors import Conflict, InvalidRequest, SchemaMismatch
+from penstock.types.store import Key, Membership, ServiceAccount, StoredRoute, Team, User, Webhook
 from penstock.types.usage_store import DAY_US, UsageWhere
 
 # What a release after this one might bring.
@@ -139,7 +139,7 @@ async def test_sums_of_teams_begin_with_what_was_used_before(url: str) -> None:
             for at, time_us in enumerate(times)
         ]
         await old.add_usage(rows)
-        assert await new.migrate("pre") == []
+        assert [one.number for one in await new.migrate("pre")] == [6]
         await new.require_schema()
         await new.add_usage([call(7, team="a", model="m", **PEOPLE)])  # as the older one does
         assert await new.read(count_dims) == 6  # one for each key
@@ -166,6 +166,32 @@ async def test_sums_of_teams_begin_with_what_was_used_before(url: str) -> None:
         assert [one.number for one in await new.revert(1)] == [5]
         await old.require_schema()
         assert (await old.sum_usage(ever, by=("team",))).rows == by_team
+    finally:
+        await old.aclose()
+        await new.aclose()
+
+
+async def test_names_of_accounts_become_their_team_s_and_the_platform_s_again(url: str) -> None:
+    before = tuple(one for one in OURS if one.number < 6)
+    old, new = release(url, before), release(url, OURS)
+    await old.open()
+    await new.open()
+    try:
+        await old.migrate("pre")
+        teams = [await old.create(Team(name=name), actor="ann") for name in "ab"]
+        first = await old.create(ServiceAccount(name="ci", team=teams[0].id), actor="ann")
+        kept = await old.create(key(1, team=teams[0].id, account=first.id), actor="ann")
+        await new.migrate("pre")
+        assert await new.get(ServiceAccount, first.id) == first
+        assert (await new.page(Key, account=first.id)).rows == (kept,)
+        with pytest.raises(Conflict, match="still named"):
+            await new.delete(first, actor="ann")
+        second = await new.create(ServiceAccount(name="ci", team=teams[1].id), actor="ann")
+        await new.revert(1)
+        names = {(await new.get(ServiceAccount, one.id)).name for one in (first, second)}
+        assert len(names) == 2
+        assert names & {"ci"}
+        assert [one.number for one in await new.migrate("pre")] == [6]
     finally:
         await old.aclose()
         await new.aclose()

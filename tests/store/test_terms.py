@@ -94,7 +94,7 @@ async def test_what_an_older_release_changes_is_noted_by_this_one(url: str) -> N
         await old.migrate("pre")
         await old.create(Team(id="t", name="t", markup="5"), actor="ann")
         async with connected(url) as new:
-            assert [one.number for one in await new.migrate("pre")] == [4]
+            assert await new.migrate("pre") == [one for one in OURS[3:] if one.phase == "pre"]
             await new.note_terms({})
             await old.require_schema()
             row = await old.get(Team, "t")

@@ -2,6 +2,7 @@ import datetime as dt
 import io
 import json
 import logging
+import re
 import threading
 
 import pytest
@@ -39,6 +40,27 @@ def test_a_closed_stream_does_not_stop_the_program() -> None:
     stream.close()
     structlog.get_logger("a").info("nobody reads")
     writer.close()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_a_client_says_does_not_steer_a_terminal() -> None:
+    stream = Terminal()
+    writer = log.configure("info", stream=stream)
+    said = "\x1b]0;title\x07\x9b31m\u202e"
+    structlog.get_logger("a").info(f"event {said}", path=f"/v1/models/{said}", words=f"two words\n{said}")
+    try:
+        raise ValueError(said)
+    except ValueError:
+        structlog.get_logger("a").exception("bug")
+    writer.close()
+    shown = re.sub("\x1b\\[[0-9;]*m", "", stream.getvalue())  # the colours are ours
+    assert not set(shown) & set("\x1b\x07\x9b\u202e")
+    assert r"path=/v1/models/\x1b]0;title\x07\x9b31m\u202e" in shown
+    assert shown.count("\n") > 4  # a traceback has its lines
 
 
 class Stuck(io.StringIO):

@@ -1,8 +1,10 @@
 """The admin API through the door: what is made is there, works, is told, and can be taken back."""
 
 import asyncio
+import json
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from administered import KEYS, OWNER, administered
@@ -90,6 +92,39 @@ async def test_a_running_answer_ends_when_its_key_is_revoked(folder: Path) -> No
         async with asyncio.timeout(5):
             text = await response.read(1 << 20)
         assert b"invalid_api_key" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/admin/v1/keys", {"name": "another", "role": "admin"}),
+        ("/v1/responses", {"model": "m", "input": "hi"}),
+        ("/v1/responses", {"model": "m", "input": "hi", "background": True}),
+        ("/v1/responses/input_tokens", {"model": "m", "input": "hi"}),
+        ("/v1/chat/completions", chat()),
+    ],
+    ids=str,
+)
+async def test_a_request_whose_key_is_revoked_before_it_is_whole(folder: Path, path: str, body: Any) -> None:
+    """Whoever has a stolen key might keep some of them open, for when it is revoked."""
+    async with Upstream() as up, administered(folder, CONFIG.format(url=up.url)) as gate:
+        made = await gate.make("/keys", name="stolen", role="admin")
+        await gate.until(200, made["secret"])
+        data = json.dumps(body).encode()
+        lines = [f"POST {path} HTTP/1.1", "host: x", "connection: close", f"content-length: {len(data)}"]
+        lines += ["content-type: application/json", f"authorization: Bearer {made['secret']}", "", ""]
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write("\r\n".join(lines).encode() + data[:5])
+        assert (await gate.get("/health")).status == 200  # so that has begun by now, too
+        await gate.ask("POST", f"/keys/{made['id']}/revoke", {})
+        await gate.until(401, made["secret"])
+        writer.write(data[5:])
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 401 "), answer
+        assert up.requests == []
+        assert len(await gate.every("/keys")) == 2
 
 
 async def test_limits_of_a_stored_team_hold_for_its_keys_together(folder: Path) -> None:

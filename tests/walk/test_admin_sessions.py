@@ -1,5 +1,6 @@
 """People administer from a browser: a session is taken as a key is, and only pages of ours change things."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -78,6 +79,31 @@ async def test_a_session_reads_and_changes_as_its_role_may(folder: Path) -> None
         await at.go("/auth/logout", **own)
         at.cookies = {"penstock_session": at.gone["penstock_session"]}
         assert (await at.go("/admin/v1/teams")).status == 401  # a copy of it
+
+
+async def test_who_is_spelt_with_a_look_alike_is_somebody_else(folder: Path) -> None:
+    """The sign of kelvin is a small k in lower case, and a mailbox of its own."""
+    async with place(folder, "ops") as here:
+        user = await here.gate.make("/users", email="Kay@example.com", role="owner")
+        here.idp.person = {"sub": "kay", "email": "kAY@EXAMPLE.com", "groups": ["ops"]}
+        await here.at.sign_in()
+        async with asyncio.timeout(5):
+            while (await here.at.go("/auth/me")).json["user"] != user["id"]:
+                await asyncio.sleep(0.02)
+        here.idp.person = {"sub": "other", "email": "\N{KELVIN SIGN}ay@example.com", "groups": ["ops"]}
+        await here.at.sign_in()
+        assert (await here.at.go("/auth/me")).json["user"] == "\N{KELVIN SIGN}ay@example.com"
+
+
+async def test_a_key_that_is_asked_for_is_no_credential(folder: Path) -> None:
+    async with place(folder, "ops") as here:
+        await here.at.sign_in()
+        made = await here.gate.make("/keys", name="ci", limits={"requests": "5/min"})
+        for path in ("/usage", "/usage/series", "/usage/calls", "/limits"):
+            answer = await here.at.go(f"/admin/v1{path}?key={made['id']}")
+            assert answer.status == 200, (path, answer.body)
+        alone = await here.gate.get(f"/admin/v1/usage?key={OWNER}", headers={"authorization": ""})
+        assert "No API key was given" in alone.json["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -368,13 +368,20 @@ async def test_a_certificate_in_a_header(proxy: str, name: str, status: int) -> 
         assert status != 200 or me.json["name"] == "runner"
 
 
+@pytest.mark.parametrize("host", ["ai.example", "AI.example:443"])
 @pytest.mark.parametrize(
-    ("origin", "status"), [("https://ai.example", 200), ("https://evil.example", 401), ("null", 401)]
+    ("origin", "status"),
+    [
+        ("https://ai.example", 200),
+        ("https://ai.example:444", 401),
+        ("https://evil.example", 401),
+        ("null", 401),
+    ],
 )
-async def test_a_page_of_another_site_has_no_certificate(origin: str, status: int) -> None:
+async def test_a_page_of_another_site_has_no_certificate(origin: str, host: str, status: int) -> None:
     async with Upstream() as up, gateway(remote(up.url, MAPPED % "127.0.0.1")) as gate:
         headers = {"authorization": "", "x-client-cert": quote(certificate("runner.example.com"))}
-        headers |= {"origin": origin, "x-forwarded-host": "ai.example"}
+        headers |= {"origin": origin, "x-forwarded-host": host}
         assert (await gate.post(CHAT, chat(), headers=headers)).status == status
 
 

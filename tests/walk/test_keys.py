@@ -1,7 +1,10 @@
 """Where clients of different vendors put their key."""
 
+import json
+
 import pytest
 from gateways import KEY, chat, gateway, remote
+from websockets.asyncio.client import connect
 
 from penstock.testing.upstream import Upstream
 
@@ -33,3 +36,14 @@ async def test_a_key_is_taken_from_the_query() -> None:
         assert answer.error[:2] == (401, "invalid_api_key")
         answer = await gate.post("/v1/chat/completions?key=", chat(), headers=none)
         assert "No API key was given" in answer.json["error"]["message"]
+
+
+async def test_a_key_in_the_query_is_that_of_background_responses_and_sockets() -> None:
+    """A browser can send no header with a WebSocket."""
+    async with Upstream() as up, gateway(remote(up.url)) as gate:
+        path, asked = f"/v1/responses?key={KEY}", {"model": "m", "input": "hi"}
+        answer = await gate.post(path, {**asked, "background": True}, headers={"authorization": ""})
+        assert answer.status == 200, answer.body
+        async with connect(f"{gate.url.replace('http', 'ws', 1)}{path}") as socket:
+            await socket.send(json.dumps({"type": "response.create", **asked}))
+            assert json.loads(await socket.recv())["type"] == "response.created"

@@ -137,6 +137,14 @@ async def test_it_leads_to_nobody_else(after: str) -> None:
         assert (await at.sign_in(after)).headers["location"] == "/"
 
 
+@pytest.mark.parametrize("letter", ["x", '"'])
+async def test_a_way_back_that_no_cookie_holds_is_forgotten(letter: str) -> None:
+    async with browser() as at:
+        after = f"/c?{letter * 1000}"
+        assert (await at.sign_in(after)).headers["location"] == after
+        assert (await at.sign_in(after * 5)).headers["location"] == "/"
+
+
 def test_local_paths() -> None:
     assert is_local_path("/")
     assert is_local_path("/a/b?c=d#e")
@@ -217,6 +225,26 @@ async def test_the_configured_address_is_where_browsers_come_back() -> None:
         assert "redirect_uri=https%3A%2F%2Fai.example.com%2Fauth" in begun.headers["location"]
         assert (await at.go(await at.authorize(begun.headers["location"]))).status == 303
         assert list(at.cookies) == ["__Host-penstock_session"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "sent"),
+    [
+        ("public_url: 'https://AI.example.com:443'", {}),
+        ("trusted_proxies: [127.0.0.1]", {"x_forwarded_host": "AI.example.com:443"}),
+        ("trusted_proxies: [127.0.0.1]", {"x_forwarded_host": "ai.example.com"}),
+    ],
+)
+async def test_a_port_that_goes_without_saying_is_the_same_place(identity: str, sent: dict[str, str]) -> None:
+    async with browser(identity) as at:
+        sent |= {"x_forwarded_proto": "https"}
+        begun = await at.go("/auth/login/corp", **sent)
+        assert "redirect_uri=https%3A%2F%2Fai.example.com%2Fauth" in begun.headers["location"]
+        assert (await at.go(await at.authorize(begun.headers["location"]), **sent)).status == 303
+        logout = {**sent, "method": "POST"}
+        for other in ("https://ai.example.com:444", "http://ai.example.com", "https://evil.example"):
+            assert (await at.go("/auth/logout", origin=other, **logout)).status == 403
+        assert (await at.go("/auth/logout", origin="https://ai.example.com", **logout)).status == 200
 
 
 async def test_over_our_own_tls(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 A field that is left out of an edit stays as it is; null clears it.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -13,8 +13,34 @@ from penstock.types.store import Budget, Limits, Period
 from penstock.types.usage_store import Step
 from penstock.types.webhooks import EventType
 
-Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\A[^\x00-\x1f\x7f]+\Z")]
-Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"\A[^@\s\x00]+@[^@\s\x00]+\Z")]
+# Control characters, ends of lines, and what turns a text around: a name must look like what it is.
+_ODD: Final = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+Text = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=rf"\A[^\s{_ODD}]([^{_ODD}]*[^\s{_ODD}])?\Z",
+        description="a text of visible characters and spaces between them",
+    ),
+]
+Words = Annotated[
+    str,
+    Meta(
+        max_length=200,
+        pattern=rf"\A[^{_ODD}]*\Z",
+        description="a text of visible characters and spaces",
+    ),
+]
+Email = Annotated[
+    str,
+    Meta(
+        min_length=3,
+        max_length=254,
+        pattern=rf"\A[^@\s{_ODD}]+@[^@\s{_ODD}]+\Z",
+        description="an e-mail address",
+    ),
+]
 Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\A[^\x00-\x1f\x7f]+\Z")]
 NewId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:@+-]*\Z")]
 RouteName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:/@+-]*\Z")]
@@ -113,7 +139,7 @@ class TeamView(Kept, frozen=True, kw_only=True):
 
 class NewUser(Sent, frozen=True, kw_only=True):
     email: Email
-    name: Annotated[str, Meta(max_length=200, pattern=r"\A[^\x00-\x1f\x7f]*\Z")] = ""
+    name: Words = ""
     role: RoleName = "developer"
     limits: NewLimits = NewLimits()
     budget: Budgets = []
@@ -123,7 +149,7 @@ class EditUser(Sent, frozen=True, kw_only=True):
     """disabled: the keys of a disabled user are off."""
 
     email: Email | UnsetType = UNSET
-    name: Annotated[str, Meta(max_length=200, pattern=r"\A[^\x00-\x1f\x7f]*\Z")] | UnsetType = UNSET
+    name: Words | UnsetType = UNSET
     role: RoleName | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
     limits: NewLimits | UnsetType = UNSET

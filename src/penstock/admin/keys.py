@@ -27,7 +27,8 @@ from penstock.admin.desk import (
     shown,
 )
 from penstock.admin.reading import networks_of
-from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow
+from penstock.types.errors import Conflict, InvalidRequest, NotFoundRow, PermissionDenied
+from penstock.types.identity import VirtualKey
 from penstock.types.store import Key, Membership, ServiceAccount, Team, User
 
 
@@ -64,6 +65,7 @@ class Keys(Desk):
         row = self._made(fields, secret)
         self._require_future(row)
         rights.require_grantable(caller, row)
+        self._require_unlimited_user(caller, body.user)
         return shown(CreatedKey, await self.create(request, row), secret=secret)
 
     async def edit_key(self, request: Request) -> KeyView:
@@ -82,6 +84,7 @@ class Keys(Desk):
         row = await self._own(request)
         require_version(request, row)
         rights.require_rotatable(request.caller, row)
+        self._require_unlimited_user(request.caller, row.user)
         now_s = self.now_s()
         if row.revoked is not None or (row.expires is not None and row.expires <= now_s):
             raise Conflict(f"The key {row.id!r} is off: make a new one.")
@@ -118,6 +121,16 @@ class Keys(Desk):
         if await self.store.find(Membership, team=team, user=user) is None:
             raise InvalidRequest(
                 f"The user {user!r} is not in the team {team!r}: put them in first.", param="user"
+            )
+
+    def _require_unlimited_user(self, caller: VirtualKey, user: str | None) -> None:
+        """What a user may use holds in all their teams: one of these must not use it up for the others."""
+        if user is None or user == caller.user or caller.role in rights.ADMINS:
+            return
+        if self.configuration.claims("user", user):
+            raise PermissionDenied(
+                "The user has limits: a key that counts for them is theirs, or an admin's, to make.",
+                param="user",
             )
 
     async def _require_account(self, account: str | None, team: str | None) -> None:

@@ -3,12 +3,11 @@
 import datetime as dt
 import re
 from collections.abc import Sequence
-from ipaddress import ip_network
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from penstock.auth.addresses import unmapped
+from penstock.auth.addresses import parse_network
 from penstock.config.units import parse_duration
 from penstock.lib.registry import hint
 from penstock.protocols.checking import Checker
@@ -78,8 +77,9 @@ def networks_of(written: Sequence[str]) -> tuple[str, ...]:
     found: list[str] = []
     for index, text in enumerate(written):
         try:
-            found.append(str(unmapped(ip_network(text, strict=False))))
+            found.append(str(parse_network(text)))
         except ValueError as exc:
             param = f"networks[{index}]"
-            raise InvalidRequest(f"`{param}` is no address or CIDR range: {exc}.", param=param) from exc
+            end = "" if str(exc).endswith("?") else "."
+            raise InvalidRequest(f"`{param}`: {exc}{end}", param=param) from exc
     return tuple(found)

@@ -21,9 +21,9 @@ Below operator it is the role as a member that counts; which users there are, wh
 it is for admins of the platform.
 
 Nobody gives more than they have: no higher role, and below admin no further routes, priority, time or
-networks than those of the key that asks. Who has limits of their own makes keys for themselves only; a key
-that has limits, or says where data may go, makes none. What another team has does not exist for a developer
-or a viewer.
+networks than those of the key that asks. A user who has limits makes keys for themselves only; a key that has
+limits, or says where data may go, makes none, and nor does whom an issuer of tokens limits. What another team
+has does not exist for a developer or a viewer.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -89,9 +89,10 @@ def require_grantable(caller: VirtualKey, key: Key) -> None:
         raise PermissionDenied(f"Your key goes no higher than {caller.priority}.", param="priority")
     if caller.routes is not None and (key.routes is None or not caller.routes.issuperset(key.routes)):
         raise PermissionDenied("Your key may not use all of these routes itself.", param="routes")
-    limited = {claim.scope.kind for claim in claims_of(caller)} - {"team"}
-    if limited - {"user"}:
-        raise PermissionDenied("Your own key has limits: others are an admin's to make.", param="limits")
+    limited = [claim.scope for claim in claims_of(caller) if claim.scope.kind != "team"]
+    if any(scope.kind != "user" or scope.owner != caller.user for scope in limited):
+        # of a key, or of an issuer for each of its callers: no other key would be counted there
+        raise PermissionDenied("You have limits of your own: keys are an admin's to make.", param="limits")
     if limited and key.user != caller.user:
         raise PermissionDenied("You have limits: a key that you make is yours, too (`user`).", param="user")
     if caller.requires is not None:

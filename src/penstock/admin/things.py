@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+import socket
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -152,21 +153,31 @@ def _require_public(url: str) -> None:
     """What a name leads to is looked at with every event; this much now. Raises InvalidRequest."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "localhost", parts.port
+        host, port = (parts.hostname or "localhost").rstrip("."), parts.port
+        if parts.username is not None:  # would be logged, and is never sent
+            raise ValueError("credentials")
     except ValueError:
         raise InvalidRequest(
-            "`url` is no address such as https://hooks.example.com/penstock.", param="url"
+            "`url` is no address such as https://hooks.example.com/penstock, without credentials.",
+            param="url",
         ) from None
-    try:
-        is_good = host != "localhost" and is_public(host)
-    except ValueError:  # a name
-        is_good = host != "localhost"
-    if not is_good or port not in {None, *PUBLIC_PORTS}:
+    if not _may_be_public(host) or port not in {None, *PUBLIC_PORTS}:
         raise InvalidRequest(
             "`url` must be at a public address, port 80 or 443; those of your own network stand in the"
             " configuration file (`webhooks`).",
             param="url",
         )
+
+
+def _may_be_public(host: str) -> bool:
+    try:
+        return is_public(host)
+    except ValueError:
+        pass
+    try:
+        return is_public(socket.inet_ntoa(socket.inet_aton(host)))  # `127.1`, as resolvers read it
+    except OSError:  # a name
+        return host.rpartition(".")[2] != "localhost"
 
 
 def _of_the_file(name: str) -> Conflict:

@@ -16,6 +16,7 @@ _MAX_HOPS = 32
 _MAX_CHARS = 64  # of an address, its scope included
 _MAPPED_BITS = 96  # of ::ffff:0:0/96
 _PREFIX_V6 = 64  # what one customer usually has
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
 def parse_network(text: str) -> Network:
@@ -100,6 +101,11 @@ def leads_here(host: str) -> bool:
     """host: as a `Host` header says it, with a port or without; whether it names this machine to itself."""
     bare = host if host.endswith("]") else host.rpartition(":")[0] or host
     return bare == "localhost" or is_loopback(bare.strip("[]"))
+
+
+def origin_of(scheme: str, host: str) -> str:
+    """As a browser writes it in `Origin`: in lower case, without the port that goes without saying."""
+    return f"{scheme}://{host.lower().removesuffix(_USUAL_PORTS.get(scheme, ''))}"
 
 
 def _without_port(said: str) -> str:

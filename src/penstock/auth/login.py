@@ -131,6 +131,8 @@ class Logins:
         )
         joint = "&" if "?" in metadata.authorization_url else "?"
         cookie = self._pending.seal(msgspec.json.encode(pending))
+        if len(cookie) > MAX_CHARS:
+            cookie = self._pending.seal(msgspec.json.encode(msgspec.structs.replace(pending, after="/")))
         return Begun(f"{metadata.authorization_url}{joint}{query}", cookie)
 
     async def finish(self, policy: Policy, issuer: Issuer, answer: dict[str, str], cookie: str) -> Finished:

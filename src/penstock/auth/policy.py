@@ -8,6 +8,7 @@ Policy
 `- session_s      how long a person stays signed in
 """
 
+import string
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -19,6 +20,15 @@ from penstock.types.identity import Network, RoleName, VirtualKey
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 DEFAULT_ALGORITHMS: Final[tuple[Algorithm, ...]] = ("RS256", "ES256", "PS256", "EdDSA")
 DEFAULT_SESSION_S: Final = 12 * 3600.0
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def known_by(text: str) -> str:
+    """What a user is known by: an e-mail address, or an id, in any case of ASCII's letters.
+
+    Of others one may be the lower case of something else: the sign of kelvin, of a k.
+    """
+    return text.translate(_LOWER)
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -95,7 +105,7 @@ class Policy(msgspec.Struct, frozen=True):
     proxies: tuple[Network, ...] = ()
     certificate_header: bytes = b""  # lower case; empty: none is read
     certificates: Mapping[str, VirtualKey] = {}
-    public_url: str = ""  # where browsers find us; empty: where they asked
+    public_url: str = ""  # where browsers find us, as origin_of; empty: where they asked
     session_s: float = DEFAULT_SESSION_S
 
     @property

@@ -30,7 +30,7 @@ from jwt import PyJWS
 from jwt.exceptions import PyJWTError
 
 from penstock.auth.jwks import KeySet
-from penstock.auth.policy import Bounds, Issuer, Person, Policy
+from penstock.auth.policy import Bounds, Issuer, Person, Policy, known_by
 from penstock.auth.web import Fetch
 from penstock.lib.clock import Clock
 from penstock.types.errors import IdentityUnavailable
@@ -68,6 +68,8 @@ _PROGRAMS: Final = ("client_id", "azp", "appid", "cid")  # who a token without a
 _WORDS: Final = frozenset({"scope", "scp"})  # claims that are lists in one text (RFC 8693 section 4.2)
 _DIGEST_BYTES: Final = 12
 _MAX_MOMENT: Final = 1e12  # 30,000 years: beyond are mistakes, infinity, and no number at all
+
+_MAX_INT: Final = 2**53  # beyond, readers of JSON differ
 
 _jws: Final = PyJWS()
 
@@ -240,7 +242,7 @@ def checked(issuer: Issuer, claims: Claims, now_s: float) -> Claims:
     if claims.get("cnf") is not None:  # RFC 7800: good only with a key that we were not shown
         raise TokenRefused("bound_token")
     for name, allowed in issuer.require.items():
-        if allowed.isdisjoint(values(claims, name)):
+        if allowed.isdisjoint(_required(claims, name)):
             raise TokenRefused("missing_claim", name)
     return claims
 
@@ -271,7 +273,7 @@ def said_by(issuer: Issuer, claims: Claims) -> Said:
         _role(issuer, claims),
         _team(issuer, claims),
         routes,
-        person.lower(),
+        known_by(person),
     )
 
 
@@ -305,15 +307,27 @@ def caller_of(issuer: Issuer, said: Said, users: Mapping[str, Person]) -> Virtua
 
 def values(claims: Claims, name: str) -> list[str]:
     """The texts of a claim. A name with dots goes down into objects, unless a claim has just that name."""
-    found: Any = claims
-    if name in claims:
-        found = claims[name]
-    else:
-        for part in name.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
+    found = _claim(claims, name)
     if name in _WORDS and isinstance(found, str):
         return found.split()[:MAX_VALUES]
     return _texts(found)
+
+
+def _claim(claims: Claims, name: str) -> Any:
+    found: Any = claims
+    if name in claims:
+        return claims[name]
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _required(claims: Claims, name: str) -> list[str]:
+    """The texts of a claim; true, false and whole numbers as JSON writes them."""
+    found = _claim(claims, name)
+    several = found if isinstance(found, list) else [found]
+    numbers = [one for one in several if isinstance(one, int) and abs(one) < _MAX_INT]
+    return values(claims, name) + [str(one).lower() for one in numbers]
 
 
 def _role(issuer: Issuer, claims: Claims) -> RoleName | None:

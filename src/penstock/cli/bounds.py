@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from penstock.cli.output import note, say
+from penstock.cli.output import note, plain, say
 from penstock.types.errors import InvalidRequest
 
 _BUDGET: Final = re.compile(r"\$?(?P<usd>[0-9.]+)(/(?P<window>[0-9a-z.]+))?(:(?P<models>.+))?")
@@ -104,7 +104,7 @@ def shown(row: Mapping[str, Any]) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Columns as wide as what is in them; numbers to the right."""
-    texts = [list(head), *([_text(cell) for cell in row] for row in rows)]
+    texts = [list(head), *([_one_line(_text(cell)) for cell in row] for row in rows)]
     if not texts[1:]:
         note("(none)")
         return
@@ -116,6 +116,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
             for cell, width, is_number in zip(row, widths, kinds, strict=True)
         ]
         say("  ".join(cells).rstrip())
+
+
+def _one_line(text: str) -> str:
+    return plain(text).replace("\n", " ").replace("\t", " ")
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from penstock.auth import certificates, tls
-from penstock.auth.addresses import parse_network
+from penstock.auth.addresses import origin_of, parse_network
 from penstock.auth.policy import Bounds, Claims, Issuer, Login, Policy
 from penstock.auth.web import is_safe
 from penstock.config import claims, schema
@@ -31,7 +31,7 @@ def policy_of(
         proxies=networks(written.trusted_proxies),
         certificate_header=(known.header or "").lower().encode(),
         certificates={certificates.as_configured(name): keys[key] for name, key in known.map.items()},
-        public_url=(written.public_url or "").rstrip("/"),
+        public_url="" if written.public_url is None else _origin(written.public_url),
         session_s=written.session,
     )
 
@@ -78,6 +78,11 @@ def _issuer(name: str, written: schema.Oidc, settings: Settings, of_teams: Mappi
     )
 
 
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return origin_of(parts.scheme, parts.netloc)
+
+
 def _texts(written: str | tuple[str, ...]) -> tuple[str, ...]:
     return (written,) if isinstance(written, str) else written
 
@@ -114,11 +119,20 @@ def problems(
     yield from _certificate_problems(settings, also_keys)
     yield from _key_problems(settings)
     url = settings.identity.public_url
-    if url is not None and (not is_safe(url, is_insecure=False) or urlsplit(url).path.strip("/")):
+    if url is not None and not (is_safe(url, is_insecure=False) and _is_bare(url)):
         yield Problem(
             "identity.public_url",
             "must be as https://penstock.example.com, without a path; http is for this machine alone",
         )
+
+
+def _is_bare(url: str) -> bool:
+    """Whether it names a place, and nothing at it."""
+    parts = urlsplit(url)
+    try:
+        return not (parts.path.strip("/") or parts.query) and parts.port != 0
+    except ValueError:  # no number, or above 65535
+        return False
 
 
 def _tls_problems(settings: Settings) -> Iterator[Problem]:

@@ -395,10 +395,12 @@ def _webhook_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
         try:
             parts = urlsplit(hook.url)
             is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            is_one = is_one and parts.username is None  # would be logged, and is never sent
         except ValueError:
             is_one = False
         if not is_one:
-            yield Problem(f"webhooks.{name}.url", "is an address such as https://hooks.example.com/penstock")
+            said = "is an address such as https://hooks.example.com/penstock, without credentials"
+            yield Problem(f"webhooks.{name}.url", said)
         teams = {*settings.teams, *also}
         if hook.team is not None and hook.team not in teams:
             yield Problem(f"webhooks.{name}.team", _no_such("team", hook.team, sorted(teams)))

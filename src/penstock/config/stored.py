@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from penstock.auth.policy import Bounds, Person, Policy
+from penstock.auth.policy import Bounds, Person, Policy, known_by
 from penstock.config import schema
 from penstock.config.claims import Claims, budgets_of, claims_of, limit_problems
 from penstock.config.errors import ConfigError, Problem
@@ -165,7 +165,8 @@ def keys_of(row: Key, around: Around) -> tuple[tuple[bytes, VirtualKey], ...]:
     )
     if row.old_hash is None or row.overlap_ends is None:
         return ((row.hash, key),)
-    end = row.overlap_ends if row.expires is None else min(row.expires, row.overlap_ends)
+    # A second before the key itself: by this the old secret is told from the new one, which may rotate it.
+    end = row.overlap_ends if row.expires is None else min(row.expires - 1, row.overlap_ends)
     old = msgspec.structs.replace(key, terms=_terms(end, row.networks))
     return (row.hash, key), (row.old_hash, old)
 
@@ -196,9 +197,9 @@ def _bounds(around: Around, id_: str) -> Bounds:
 
 
 def _people(around: Around) -> dict[str, Person]:
-    """By id, and by e-mail address in lower case. One that two have is nobody's: either might be disabled."""
+    """By id, and by e-mail address (`known_by`). One that two have is nobody's: either might be disabled."""
     found: dict[str, Person] = {}
-    spelt = Counter(email.lower() for email in around.emails.values())
+    spelt = Counter(known_by(email) for email in around.emails.values())
     for id_, email in around.emails.items():
         role = around.roles.get(id_)
         members = sorted(around.members.get(id_, {}).values(), key=lambda one: one.since)
@@ -209,8 +210,8 @@ def _people(around: Around) -> dict[str, Person]:
             _bounds(around, id_),
             is_off=role is None or id_ in around.wrong,
         )
-        is_one = spelt[email.lower()] == 1
-        found[email.lower()] = found[id_] if is_one else Person(id_, "viewer", is_off=True)
+        is_one = spelt[known_by(email)] == 1
+        found[known_by(email)] = found[id_] if is_one else Person(id_, "viewer", is_off=True)
     return found
 
 

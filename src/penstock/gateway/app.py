@@ -77,7 +77,7 @@ class App:
         inbound = self._inbound.get(exchange.path) or find(exchange.path, exchange.query)
         if inbound is not None and exchange.method == "POST":
             if exchange.path in RESPONSES:
-                return self._responses.ask(exchange, self.snapshot, self._deps)
+                return self._responses.ask(exchange, lambda: self.snapshot, self._deps)
             return pipeline.run(exchange, inbound, self.snapshot, self._deps)
         return self._other(exchange, known=inbound is not None)
 

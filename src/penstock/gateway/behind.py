@@ -20,9 +20,14 @@ _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 async def answer(exchange: Exchange, sign_in: SignIn, door: Door) -> None:
     """Raises PenstockError, ClientLeft."""
-    caller = None if exchange.path in OPEN else await sign_in.caller(exchange)
+    is_open = exchange.path in OPEN
+    caller = None if is_open else await sign_in.caller(exchange)
     limit = UPLOADS.get(exchange.path, MAX_BODY_BYTES)
-    body = await exchange.read_body(limit) if exchange.method in _WITH_BODY else b""
+    body = b""
+    if exchange.method in _WITH_BODY:
+        body = await exchange.read_body(limit)
+        if not is_open:  # again: a key may have been revoked while its body came
+            caller = await sign_in.caller(exchange)
     said = await door(
         Asked(
             id=exchange.id,

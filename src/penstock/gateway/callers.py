@@ -20,7 +20,14 @@ from typing import Final, Literal
 import structlog
 
 from penstock.auth import certificates
-from penstock.auth.addresses import client_address, is_loopback, is_within, leads_here, neighbourhood
+from penstock.auth.addresses import (
+    client_address,
+    is_loopback,
+    is_within,
+    leads_here,
+    neighbourhood,
+    origin_of,
+)
 from penstock.auth.attempts import Attempts
 from penstock.auth.login import Logins
 from penstock.auth.tokens import Reason as TokenReason
@@ -206,4 +213,5 @@ class Callers:
         origin = exchange.headers.get(b"origin")
         if origin is None:
             return False
-        return origin.lower().partition(b"://")[2] != self.host(snapshot, exchange).lower()
+        scheme, _, host = origin.decode("latin-1").lower().partition("://")
+        return origin_of(scheme, host) != origin_of(scheme, self.host(snapshot, exchange).decode("latin-1"))

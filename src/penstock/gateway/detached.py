@@ -83,12 +83,12 @@ class Detached(Exchange, kw_only=True, eq=False):
 
 
 def detached(exchange: Exchange, body: bytes, sink: Sink) -> Detached:
-    """`exchange` once more, for `body`; its headers are who asks."""
+    """`exchange` once more, for `body`; its headers and its query are who asks."""
     return Detached(
         _NoConnection(exchange.connection),
         "POST",
         exchange.path,
-        b"",
+        exchange.query,
         dict(exchange.headers),
         body=body,
         sink=sink,

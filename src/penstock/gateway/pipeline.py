@@ -137,6 +137,7 @@ async def run(exchange: Exchange, inbound: Inbound, snapshot: Snapshot, deps: De
 
 
 KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")  # of Anthropic, Azure, Gemini
+ADMIN_PATHS = "/admin/"  # `?key=` there is one that is asked about
 
 
 async def authenticate(snapshot: Snapshot, exchange: Exchange, deps: Deps) -> VirtualKey:
@@ -158,7 +159,7 @@ def other_credentials(exchange: Exchange) -> bytes:
     for name in KEY_HEADERS:
         if secret := exchange.headers.get(name, b"").strip():
             return secret
-    if exchange.query:
+    if exchange.query and not exchange.path.startswith(ADMIN_PATHS):
         for name_, value in parse_qsl(exchange.query.decode("latin-1")):
             if name_ == "key" and value:
                 return value.strip().encode()

@@ -193,9 +193,10 @@ class Responses:
         if self._running:
             await asyncio.wait(list(self._running))
 
-    async def ask(self, exchange: Exchange, snapshot: Snapshot, deps: Deps) -> None:
+    async def ask(self, exchange: Exchange, newest: Callable[[], Snapshot], deps: Deps) -> None:
         """A request to one of the paths that refer to what is kept."""
-        recall, background = await self._read(exchange, snapshot, deps)
+        recall, background = await self._read(exchange, newest(), deps)
+        snapshot = newest()  # its key may have been revoked while the body came
         if exchange.path == COUNT_PATH:
             await pipeline.run(exchange, Count(recall), snapshot, deps)
         elif background is None:

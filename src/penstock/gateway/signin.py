@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import structlog
 
-from penstock.auth.addresses import leads_here
+from penstock.auth.addresses import leads_here, origin_of
 from penstock.auth.login import LOGIN_S, Session
 from penstock.auth.policy import Issuer
 from penstock.auth.tokens import TokenRefused
@@ -122,7 +122,7 @@ class SignIn:
 
     def _require_own_page(self, exchange: Exchange) -> None:
         """A browser says whose page asks with every request that is no GET."""
-        if exchange.headers.get(b"origin", b"").lower() != self._base_url(exchange).lower().encode("latin-1"):
+        if exchange.headers.get(b"origin", b"").lower() != self._base_url(exchange).encode("latin-1"):
             raise PermissionDenied(
                 "A session changes something only for a page of this server (the header Origin); programs"
                 " send a key."
@@ -164,7 +164,7 @@ class SignIn:
                 "Signing in needs https: serve TLS (`server.tls`), or set `identity.public_url`"
                 " where a proxy does."
             )
-        return f"{'https' if scheme == b'https' else 'http'}://{name}"
+        return origin_of("https" if scheme == b"https" else "http", name)
 
 
 def _query(exchange: Exchange) -> dict[str, str]:

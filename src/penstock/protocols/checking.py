@@ -176,13 +176,23 @@ def _sentence(param: str, value: Any, types: list[inspect.Type], what: str) -> s
             wanted = [f"one of: {', '.join(choices)}", *(kind for kind in wanted if kind != "a string")]
         return f"`{param}` must be {' or '.join(wanted) or 'another value'}, not {_of_kind(value)}."
     for type_ in fitting:
-        limit = _limit(type_, value)
+        limit = _limit(type_, value, _description(types))
         if limit:
             return f"`{param}` {limit}."
     return f"`{param}`: {what}."
 
 
-def _limit(type_: inspect.Type, value: Any) -> str | None:
+def _description(types: Sequence[inspect.Type]) -> str:
+    """What is said of such values in words; empty where nothing is."""
+    for type_ in types:
+        if isinstance(type_, inspect.Metadata):
+            return str((type_.extra_json_schema or {}).get("description", ""))
+        if isinstance(type_, inspect.UnionType) and (said := _description(type_.types)):
+            return said
+    return ""
+
+
+def _limit(type_: inspect.Type, value: Any, description: str) -> str | None:
     match type_:
         case inspect.IntType() | inspect.FloatType() if not _in_range(type_, value):
             if type_.ge is not None and type_.le is not None:
@@ -197,7 +207,7 @@ def _limit(type_: inspect.Type, value: Any) -> str | None:
             return f"is {value}; it must be {said}"
         case inspect.StrType() if type_.pattern and not re.search(type_.pattern, value):
             pattern = type_.pattern.removeprefix(r"\A").removesuffix(r"\Z")
-            return f"is {quoted(value)}; it must match {pattern}"
+            return f"is {quoted(value)}; it must {f'be {description}' if description else f'match {pattern}'}"
         case inspect.StrType() | inspect.ListType() | inspect.DictType():
             unit = "characters" if isinstance(value, str) else "items"
             if type_.min_length and len(value) < type_.min_length:

@@ -10,7 +10,18 @@ from typing import Any
 import msgspec
 
 from penstock.lib.ids import new_id
-from penstock.store.rows import KINDS, column, columns, cursor, difference, from_row, position, stored, to_row
+from penstock.store.rows import (
+    FOLDED,
+    KINDS,
+    column,
+    columns,
+    cursor,
+    difference,
+    from_row,
+    position,
+    stored,
+    to_row,
+)
 from penstock.store.sql import Ask, BrokenReference, Script
 from penstock.types.errors import Conflict, NotFoundRow
 from penstock.types.page import MAX_PAGE, Page
@@ -36,10 +47,17 @@ def get(kind: type[E], id_: str) -> Script[E]:
 def find(kind: type[E], fields: dict[str, Any]) -> Script[E | None]:
     if tuple(fields) not in KINDS[kind].unique:
         raise TypeError(f"several entities may have one {' and '.join(fields)}")
-    where = " AND ".join(f"{column(name)} = :{name}" for name in fields)
-    values = {name: stored(name, value) for name, value in fields.items()}
+    values = {name: stored(name, value) for name, value in fields.items() if value is not None}
+    values |= {name: values[name].encode().lower().decode() for name in FOLDED & values.keys()}
+    where = " AND ".join(_is(name, is_null=name not in values) for name in fields)
     rows = yield Ask("entity.find", values, (*_words(kind), ("where", where)))
     return from_row(kind, rows[0]) if rows else None
+
+
+def _is(name: str, *, is_null: bool) -> str:
+    if is_null:
+        return f"{column(name)} IS NULL"
+    return f"lower({column(name)}) = :{name}" if name in FOLDED else f"{column(name)} = :{name}"
 
 
 def page(kind: type[E], fields: dict[str, str], cursor_: str | None, limit: int) -> Script[Page[E]]:
@@ -157,7 +175,7 @@ def _require_unique(new: Entity) -> Script[None]:
             said = (
                 "this secret"
                 if "hash" in fields
-                else " and ".join(f"{n} {getattr(new, n)!r}" for n in fields)
+                else " and ".join(f"{n} {value!r}" for n in fields if (value := getattr(new, n)) is not None)
             )
             raise Conflict(f"There is a {KINDS[type(new)].noun} with {said} already.")
 

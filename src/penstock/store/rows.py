@@ -3,9 +3,9 @@
     table               id       unique                 lists of
     ------------------  -------  ---------------------  -------------------
     teams               team_    name
-    users               user_    email
+    users               user_    email, in any case
     memberships         mem_     team with user         team, user
-    service_accounts    acct_    name                   team
+    service_accounts    acct_    team with name         team
     keys                key_     hash                   team, user, account
     routes              as said
     webhooks            hook_                           team
@@ -38,6 +38,7 @@ P = TypeVar("P")
 
 REFERENCES: Final = frozenset({"key", "team", "user", "account"})
 JSON: Final = frozenset({"limits", "budget", "routes", "networks", "events", "body"})
+FOLDED: Final = frozenset({"email"})  # is the same in capital letters, of ASCII: lower() knows no others here
 HIDDEN: Final = frozenset({"hash", "old_hash", "secret"})  # never in the list of changes
 _MAX_INT: Final = 2**63 - 1
 _UNTOLD: Final = frozenset({"version", "created", "created_by"})  # a change has its own
@@ -55,7 +56,7 @@ KINDS: Final[dict[type[Entity], Kind]] = {
     Team: Kind("teams", "team", "team_", (("name",),)),
     User: Kind("users", "user", "user_", (("email",),)),
     Membership: Kind("memberships", "membership", "mem_", (("team", "user"),), ("team", "user")),
-    ServiceAccount: Kind("service_accounts", "service account", "acct_", (("name",),), ("team",)),
+    ServiceAccount: Kind("service_accounts", "service account", "acct_", (("team", "name"),), ("team",)),
     Key: Kind("keys", "key", "key_", (("hash",),), ("team", "user", "account")),
     StoredRoute: Kind("routes", "route", ""),
     Webhook: Kind("webhooks", "webhook", "hook_", (), ("team",)),

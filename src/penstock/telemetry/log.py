@@ -96,7 +96,15 @@ def _console(lines: Sequence[Fields]) -> str:
 
 
 def _with_text_time(line: Fields) -> dict[str, Any]:
-    return {**line, "timestamp": line["timestamp"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+    shown = {name: _steerless(value) for name, value in line.items()}
+    return {**shown, "timestamp": line["timestamp"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+
+
+def _steerless(value: object) -> object:
+    """What a client says, a path say, must not steer the terminal that shows it."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join([c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in value])
 
 
 class LineWriter:

@@ -4,7 +4,8 @@
             not earlier post migrations were applied
     post    once the old release is gone: also for what that would not keep up to date
 
-A file has a section `-- up` and one `-- down`. It is never edited once released: its checksum is recorded.
+A file has a section `-- up` and one `-- down`; a statement below `-- sqlite` or `-- postgres` is for that
+database alone. It is never edited once released: its checksum is recorded.
 
     what the database says            what becomes of it
     --------------------------------  ---------------------------------------------------------------------
@@ -26,6 +27,7 @@ from penstock.types.errors import InvalidRequest, SchemaMismatch
 
 Phase = Literal["pre", "post"]
 
+_FOR_ONE = re.compile(r"-- (sqlite|postgres)\n")
 _FILE = re.compile(r"(\d{4})_(\w+)\.(pre|post)\.sql")
 
 
@@ -72,7 +74,8 @@ OURS: Final = _ours()  # those of this release, by number
 def statements(text: str, dialect: Dialect) -> list[str]:
     """The statements of a section, one by one."""
     filled = text.format_map(WORDS[dialect])
-    return [one.strip() for one in re.split(r";\s*(?:\n|$)", filled) if one.strip()]
+    found = [one.strip() for one in re.split(r";\s*(?:\n|$)", filled) if one.strip()]
+    return [one for one in found if (only := _FOR_ONE.match(one)) is None or only[1] == dialect]
 
 
 def check(applied: Sequence[Applied], known: Sequence[Migration]) -> None:
