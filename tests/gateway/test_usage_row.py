@@ -31,6 +31,7 @@ def test_every_field_has_what_its_name_says() -> None:
         image_prompt_tokens=109,
         image_completion_tokens=110,
         search_units=111,
+        images=112,
     )
     ended.cost = Cost(input=7, total=8, version="v", is_estimated=True)
     ended.first_content_s, ended.queued_s, ended.dropped = 1.25, 0.125, ("seed", "user")
@@ -61,6 +62,7 @@ def test_every_field_has_what_its_name_says() -> None:
         image_prompt_tokens=109,
         image_completion_tokens=110,
         search_units=111,
+        images=112,
         cost_pico=8,
         price_version="v",
         is_estimated=True,

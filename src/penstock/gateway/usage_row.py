@@ -34,7 +34,7 @@ def usage_row(call: Call, key: VirtualKey, *, ended_s: float, ended_wall_s: floa
         usage.cache_write_tokens,
         usage.completion_tokens,
         usage.reasoning_tokens,
-        0,  # images
+        usage.images,
         usage.cache_write_1h_tokens,
         usage.audio_prompt_tokens,
         usage.audio_completion_tokens,

@@ -29,6 +29,7 @@ from penstock.types.usage_store import DIMENSIONS, Rerated, UsageWhere
 MAX_BATCH: Final = 5 * MAX_PAGE
 _WHOLE: Final = (
     *("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens"),
+    "images",
 )
 _COLUMNS: Final = ", ".join(
     (
@@ -175,8 +176,10 @@ def _usage_of(row: Row, price: Price) -> Usage | None:
     parts = {name: row[name] for name in PARTS}
     if not any(said.values()) and not any(parts.values()):
         return None  # nobody said what it used, or it is a search of before
+    if price.image and parts["image_completion_tokens"] and not said["images"]:
+        return None  # it is of a release that did not count them
     if None in parts.values():
-        if price.query is not None:
+        if price.query is not None or price.image:
             return None
         of = price.at(row["prompt_tokens"])
         has_hours = row["cache_write_tokens"] and of.cache_write_1h != of.cache_write

@@ -54,6 +54,7 @@ class Price(Prices, frozen=True, kw_only=True):
     """
 
     query: Pico | None = None  # of a rerank model: one search
+    image: Pico | None = None  # one that was drawn; its tokens then cost what `image_output` says, or nothing
     tiers: tuple[Tier, ...] = ()
     version: str = ""
 
@@ -85,7 +86,7 @@ def versioned(price: Price, since: str) -> Price:
     return msgspec.structs.replace(price, version=f"{since}-{digest}")
 
 
-FREE: Final = Price(*(0 for _ in _KINDS), version="free")
+FREE: Final = Price(*(0 for _ in _KINDS), image=0, version="free")
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +110,7 @@ def cost_of(price: Price, usage: Usage) -> Cost | None:
 
     Cached, cache-written, audio and image tokens are parts of the prompt (types/usage.py), billed once and at
     their own price; reasoning is part of the completion. Reasoning and images cost as text does, unless they
-    have prices of their own.
+    have prices of their own. Images whose tokens nobody told cost something only by the piece.
     """
     prices = price.at(usage.prompt_tokens) if price.tiers else price
     if (
@@ -124,6 +125,7 @@ def cost_of(price: Price, usage: Usage) -> Cost | None:
             or usage.audio_completion_tokens
             or usage.image_prompt_tokens
             or usage.image_completion_tokens
+            or usage.images
         )
     ):  # most calls
         read = min(usage.cached_tokens, usage.prompt_tokens)
@@ -134,6 +136,13 @@ def cost_of(price: Price, usage: Usage) -> Cost | None:
         return Cost(
             asked, cached, 0, said, 0, 0, 0, 0, asked + cached + said, price.version, usage.is_estimated
         )
+    drawn = 0
+    if price.image is not None:
+        drawn = price.image * usage.images
+        if prices.image_output is None:
+            prices = msgspec.structs.replace(prices, image_output=0)
+    elif usage.images and not usage.image_completion_tokens:
+        return None
     cost = _itemised(prices, usage)
     if cost is None:
         return None
@@ -144,8 +153,9 @@ def cost_of(price: Price, usage: Usage) -> Cost | None:
         query = price.query * usage.search_units
     return msgspec.structs.replace(
         cost,
+        image=cost.image + drawn,
         query=query,
-        total=cost.total + query,
+        total=cost.total + drawn + query,
         version=price.version,
         is_estimated=usage.is_estimated,
     )
