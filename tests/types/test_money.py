@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from penstock.types.money import (
     charges,
     cost_of,
     format_usd,
+    lacking,
     parse_usd,
     versioned,
 )
@@ -171,8 +173,23 @@ def test_an_image_is_paid_by_the_piece_or_by_its_tokens() -> None:
 def test_an_image_whose_tokens_nobody_told_is_not_free() -> None:
     usage = Usage(10, 20, images=1)
     assert cost_of(Price(input=1, output=2, image_output=5), usage) is None
+    assert cost_of(Price(input=1), Usage(10, images=1)) is None
     assert cost_of(Price(input=1, output=2, image=7), usage) == Cost(input=10, output=40, image=7, total=57)
     assert cost_of(FREE, usage) == Cost(version="free")
+
+
+def test_an_image_of_a_model_without_prices_for_tokens_is_free() -> None:
+    assert cost_of(Price(input=0, output=0), Usage(10, 20, images=1)) == Cost()
+    assert cost_of(Price(input=0, output=9, image_output=0), Usage(10, 2, images=1)) == Cost(
+        output=18, total=18
+    )
+
+
+@given(ANY, usages())
+def test_what_a_price_lacks_is_named(price: Price, usage: Usage) -> None:
+    kinds = lacking(price, usage)
+    assert bool(kinds) == (cost_of(price, usage) is None)
+    assert cost_of(msgspec.structs.replace(price, **dict.fromkeys(kinds, 1)), usage) is not None
 
 
 def test_what_is_not_known_is_not_zero() -> None:

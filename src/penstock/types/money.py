@@ -73,6 +73,9 @@ class Price(Prices, frozen=True, kw_only=True):
 
 
 _KINDS: Final = Prices.__struct_fields__
+_OWN: Final = (
+    *("input", "output", "cached", "cache_write", "cache_write_1h", "audio_input", "audio_output"),
+)  # that no other price stands in for
 
 
 def _first(price: int | None, other: int | None) -> int | None:
@@ -141,8 +144,8 @@ def cost_of(price: Price, usage: Usage) -> Cost | None:
         drawn = price.image * usage.images
         if prices.image_output is None:
             prices = msgspec.structs.replace(prices, image_output=0)
-    elif usage.images and not usage.image_completion_tokens:
-        return None
+    elif usage.images and not usage.image_completion_tokens and _is_paid(prices):
+        return None  # nobody told their tokens
     cost = _itemised(prices, usage)
     if cost is None:
         return None
@@ -198,6 +201,23 @@ def _itemised(prices: Prices, usage: Usage) -> Cost | None:
         audio=heard_ + spoken_,
         total=sum(parts),
     )
+
+
+def lacking(price: Price, usage: Usage) -> list[str]:
+    """The kinds whose price is not known and without which `usage` has no cost."""
+    unknown = [kind for kind in _OWN if getattr(price, kind) is None]
+    known = msgspec.structs.replace(price, **dict.fromkeys(unknown, 1))
+    told = msgspec.structs.replace(usage, search_units=usage.search_units or 1)
+    text = msgspec.structs.replace(told, images=0)
+    found = [
+        kind for kind in unknown if cost_of(msgspec.structs.replace(known, **{kind: None}), text) is None
+    ]
+    return found if cost_of(known, told) is not None else [*found, "image"]
+
+
+def _is_paid(prices: Prices) -> bool:
+    """Whether a drawn token may cost something."""
+    return (prices.output if prices.image_output is None else prices.image_output) != 0
 
 
 def _times(tokens: int, price: int | None) -> int:
