@@ -221,6 +221,34 @@ async def test_it_goes_on_where_it_was_stopped(store: Opened) -> None:
         assert (whole.changed, whole.same) == (0, 10)
 
 
+async def test_the_items_of_a_cost_are_known_after_its_price_has_changed(store: Opened) -> None:
+    usage = Usage(1000, 10, 400, cache_write_tokens=100)
+    before = versioned(Price(input=3, output=15, cached=1, cache_write=4), "2026-11-01")
+    after = versioned(Price(input=4, output=20, cached=1, cache_write=5), "2026-11-02")
+    async with store() as one:
+        rows = [used(number, usage, before) for number in (1, 2)]
+        for row in rows:
+            row.price = before
+        await one.add_usage(rows[:1])
+        await one.add_usage(rows[1:])
+        await one.rerate_usage(EVER, {"d": after}, actor="ann", limit=1)
+        newest, oldest = (await one.list_calls(ALL)).rows
+        assert (newest.price, oldest.price) == (before, after)
+        assert (
+            newest.cost
+            == cost_of(before, usage)
+            == Cost(1500, 400, 400, 150, total=2450, version=before.version)
+        )
+        assert oldest.cost == cost_of(after, usage)
+
+
+async def test_an_older_call_has_no_items(store: Opened) -> None:
+    async with store() as one:
+        await one.add_usage([used(1, Usage(10, 10), PRICE)])
+        (row,) = (await one.list_calls(ALL)).rows
+        assert (row.price_version, row.price, row.cost) == (PRICE.version, None, None)
+
+
 async def test_who_corrected_what_is_noted(store: Opened) -> None:
     async with store() as one:
         await one.create(Team(name="t"), actor="bob")

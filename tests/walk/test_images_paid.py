@@ -101,6 +101,11 @@ async def test_an_image_is_in_every_book(tmp_path: Path, dialect: str, door: str
         assert answer.headers["x-penstock-cost-usd"] == "0.08003"
         call = await call_of(gate)
         assert (call["images"], call["cost_usd"]) == (2, "0.08003")
+        assert {name: usd for name, usd in call["items"].items() if usd != "0"} == {
+            "input": "0.00001",
+            "output": "0.00002",
+            "images": "0.08",
+        }
         (total,) = (await gate.see("/usage?by=model"))["data"]
         assert (total["images"], total["cost_usd"]) == (2, "0.08003")
         (team,) = (await gate.see("/statements"))["data"]
@@ -118,4 +123,4 @@ async def test_what_drawing_took_by_another_model_is_not_taken_for_nothing(tmp_p
             assert answer.status == 200
             assert "x-penstock-cost-usd" not in answer.headers
             call = await call_of(gate)
-            assert (call["images"], call["cost_usd"]) == (2, None)
+            assert (call["images"], call["cost_usd"], call["items"]) == (2, None, None)

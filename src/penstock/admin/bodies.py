@@ -607,10 +607,27 @@ class SumView(msgspec.Struct, frozen=True, kw_only=True):
     mean_total_ms: float | None
 
 
+class CallItems(msgspec.Struct, frozen=True, kw_only=True):
+    """USD, exact, as text; together the call's cost. Each token is in one of them.
+
+    reasoning, images: where they have prices of their own; else in input and output.
+    """
+
+    input: str
+    cached: str
+    cache_write: str
+    output: str
+    reasoning: str
+    images: str
+    audio: str
+    searches: str
+
+
 class CallView(msgspec.Struct, frozen=True, kw_only=True):
     """time: when it began, Unix seconds with fractions. cost_usd: null where no price is known.
 
-    cache_write_1h_tokens ... search_units: null in calls of before these were kept.
+    cache_write_1h_tokens ... search_units: null in calls of before these were kept. items: what cost_usd is
+    of, by the price that price_version names; null where that was not kept, or nothing is owed.
     """
 
     id: str
@@ -640,6 +657,7 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
     image_completion_tokens: int | None
     search_units: int | None
     cost_usd: str | None
+    items: CallItems | None
     price_version: str
     is_estimated: bool
     ttft_ms: float | None

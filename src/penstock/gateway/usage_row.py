@@ -2,6 +2,7 @@
 
 from penstock.types.call import Call
 from penstock.types.identity import VirtualKey
+from penstock.types.money import Price
 from penstock.types.usage import Usage
 from penstock.types.usage_store import UsageRow
 
@@ -50,7 +51,12 @@ def usage_row(call: Call, key: VirtualKey, *, ended_s: float, ended_wall_s: floa
         total_us,
         round(call.queued_s * _US),  # queue_us
         call.dropped,
+        _price(call) if cost is not None and cost.version else None,
     )
+
+
+def _price(call: Call) -> Price | None:
+    return next((attempt.price for attempt in call.attempts if attempt.is_told), None)
 
 
 def _provider(call: Call) -> str:

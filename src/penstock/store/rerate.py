@@ -20,7 +20,18 @@ import msgspec
 
 from penstock.store.rows import cursor, position
 from penstock.store.sql import Ask, Load, Row, Script
-from penstock.store.usage import DIMS, PARTS, Source, among, dimensions, halved, kept, summed, worth_reading
+from penstock.store.usage import (
+    DIMS,
+    PARTS,
+    Source,
+    among,
+    dimensions,
+    halved,
+    kept,
+    note_prices,
+    summed,
+    worth_reading,
+)
 from penstock.types.money import Price, cost_of, format_usd
 from penstock.types.page import MAX_PAGE
 from penstock.types.usage import Usage
@@ -82,6 +93,10 @@ def write(asked: Asked, actor: str, now_s: int) -> Script[Rerated]:
     changed, found = yield from _batch(asked)
     if not changed:
         return found
+    versions = {one.price_version for one in changed}
+    yield from note_prices(
+        {price.version: price for price in asked.prices.values() if price.version in versions}
+    )
     yield Ask("usage.rerated")
     yield Ask("usage.empty_rerated")
     yield Load("usage_rerated", _Changed._fields, changed)

@@ -20,9 +20,11 @@ from penstock.store.usage import (
     Source,
     clean,
     halved,
+    note_prices,
     short,
     summed,
 )
+from penstock.types.money import Price
 from penstock.types.usage_store import HOUR_US, UsageRow
 
 Names = tuple[str, ...]  # of DIMENSIONS
@@ -49,15 +51,19 @@ def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
     yield Ask("usage.hold_dims")
     sources = yield from summed()
     ids = yield from _ids(wanted, has_teams=TEAM_HOURS in sources)
+    prices: dict[str, Price] = {}
     stored: list[tuple[Any, ...]] = []
     hours: dict[tuple[int, int, int], list[tuple[int, ...]]] = defaultdict(list)
     for pairs in _pieces([*zip(rows, named, strict=True)]):
         for row, names in pairs:
             dim, team_dim = ids[names]
             stored.append(_stored(row, dim))
+            if row.price is not None:
+                prices[row.price_version] = row.price
             hours[row.time_us // HOUR_US, dim, team_dim].append(_measured(row))
         yield Pause()
     stored.sort(key=_moment)
+    yield from note_prices(prices)
     yield Load("usage", COLUMNS, stored)
     yield Ask("usage.batch_sums", {}, (("measures", ", ".join(f"{one} BIGINT" for one in MEASURES)),))
     yield Ask("usage.empty_batch_sums")
