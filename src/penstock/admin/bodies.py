@@ -532,13 +532,17 @@ class InvoiceColumns(Sent, frozen=True, kw_only=True):
 
 
 class Reconcile(Sent, frozen=True, kw_only=True):
-    """invoice: CSV with a header. columns: those whose names are not known. models: their name -> ours."""
+    """invoice: CSV with a header. columns: those whose names are not known. models: their name -> ours.
+
+    dates: what is first in dates such as 11/03/2026.
+    """
 
     provider: Word
     month: Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
     invoice: Annotated[str, Meta(min_length=1, max_length=8_000_000)]
     columns: InvoiceColumns = InvoiceColumns()
     models: Annotated[dict[Word, Word], Meta(max_length=1000)] = {}
+    dates: Literal["day", "month"] | None = None
     format: Literal["json", "csv"] = "json"
 
 
@@ -571,6 +575,8 @@ class ReconciledLine(Reconciled, frozen=True, kw_only=True):
 
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     """columns: those that were read. rows: of the invoice; other_months: those that are not of this one.
+    totals: those without a date and a model, which are not added up. repeated: those that are in every field
+    as one before, which are.
 
     states: how many lines there are of each. total: of all lines, exactly.
     """
@@ -580,6 +586,8 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     columns: dict[str, str]
     rows: int
     other_months: int
+    totals: int
+    repeated: int
     states: dict[InvoiceState, int]
     total: Reconciled
     data: list[ReconciledLine]

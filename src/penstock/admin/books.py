@@ -56,7 +56,7 @@ class Books(Desk):
         """Raises InvalidRequest."""
         body: Reconcile = request.body
         _, since, until = bounds(body.month, self.clock.wall())
-        theirs = await asyncio.to_thread(invoice.read, body.invoice, body.columns, body.month)
+        theirs = await asyncio.to_thread(invoice.read, body.invoice, body.columns, body.month, body.dates)
         where = UsageWhere(micros(since), micros(until), provider=body.provider)
         ours: list[invoice.Used] = []
         cursor: str | None = None

@@ -260,6 +260,9 @@ def reconcile(
     models: Annotated[
         str | None, typer.Option(help="Their name=ours, with commas, where they are not found.")
     ] = None,
+    dates: Annotated[
+        str | None, typer.Option(help="day or month: what is first in dates such as 11/03/2026.")
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV for a spreadsheet.")] = False,
     url: options.Url = None,
     key: options.ApiKey = None,
@@ -277,6 +280,7 @@ def reconcile(
             "invoice": _text_of(invoice),
             "columns": _pairs("--columns", columns),
             "models": _pairs("--models", models),
+            **({"dates": dates} if dates else {}),
         }
         if as_csv:
             typer.echo(client.post_for_text(_RECONCILE, {**asked, "format": "csv"}), nl=False)
@@ -290,6 +294,15 @@ def reconcile(
         say(", ".join(f"{count} {_STATES[state]}" for state, count in found["states"].items()))
         if found["other_months"]:
             note(f"{found['other_months']:,} rows of the invoice are of other months")
+        if found["totals"]:
+            note(
+                f"{found['totals']:,} rows of the invoice have no date and no model: not added up, as totals"
+            )
+        if found["repeated"]:
+            note(
+                f"{found['repeated']:,} rows of the invoice are as one before in every field, and added up:"
+                " was it exported twice?"
+            )
         if found["total"]["unpriced"]:
             note(f"{found['total']['unpriced']:,} of our calls have no price: our sums lack them")
 
