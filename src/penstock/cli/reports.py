@@ -41,7 +41,9 @@ def usage(
         ),
     ] = "",
     since: Annotated[str, typer.Option(help="A time ago (7d), a date or RFC 3339.")] = "30d",
-    until: Annotated[str | None, typer.Option(help="Likewise; default: now.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Likewise, itself left out: a date is its first moment; default: now.")
+    ] = None,
     step: Annotated[str | None, typer.Option(help="hour or day: a series.")] = None,
     team: Annotated[str | None, typer.Option(help="Only this team's (name or id).")] = None,
     of_key: Annotated[
@@ -84,7 +86,9 @@ def usage(
 def rerate(
     *,
     since: Annotated[str, typer.Option(help="A time ago (30d), a date or RFC 3339.", show_default=False)],
-    until: Annotated[str | None, typer.Option(help="Likewise; default: now.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Likewise, itself left out: a date is its first moment; default: now.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Only of this model, as clients ask for it.")] = None,
     deployment: Annotated[str | None, typer.Option(help="Only of this deployment.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only of this provider.")] = None,
