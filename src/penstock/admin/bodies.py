@@ -351,7 +351,7 @@ Word = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"\A[^\x00]*\Z"
 
 
 class UsageQuery(ListQuery, frozen=True, kw_only=True):
-    """since, until: a time ago (`7d`, `12h`), a date, RFC 3339, or Unix seconds; `until` itself is left out."""
+    """since, until: a time ago (`7d`, `12h`), a date, RFC 3339, or Unix seconds. `until` is left out."""
 
     since: When = "30d"
     until: When | None = None
