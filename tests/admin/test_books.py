@@ -132,6 +132,41 @@ def test_what_vendors_export_is_read(text: str, columns: dict[str, str], expecte
     assert read(text, InvoiceColumns(**columns), "2026-11").said == expected
 
 
+AZURE = """\
+date,meterName,costInBillingCurrency,billingCurrency,costInUsd
+11/01/2026,gpt-5-mini,0.9,EUR,1
+11/02/2026,gpt-5-mini,0.09,EUR,0.1
+"""
+CREDITS = """\
+date,model,cost
+2026/11/01,m,$1.50
+03.11.2026,m,-$0.25
+2026-11-03 07:00:00 UTC,m,($0.05)
+2026-11-03,m,$-1
+2026-11-03,m,$-1
+,,0.2
+"""
+
+
+def test_what_other_vendors_export_is_read_as_it_is_meant() -> None:
+    columns = InvoiceColumns(model="meterName", cost="costInUsd")
+    found = read(AZURE, columns, "2026-11", "month").said
+    assert {day: said.cost for (day, _), said in found.items()} == {
+        "2026-11-01": Fraction(1),
+        "2026-11-02": Fraction("0.1"),
+    }
+    assert list(read(AZURE, columns, "2026-02", "day").said) == [("2026-02-11", "gpt-5-mini")]
+
+
+def test_credits_totals_and_repeated_rows() -> None:
+    found = read(CREDITS, InvoiceColumns(), "2026-11")
+    assert {day: said.cost for (day, _), said in found.said.items()} == {
+        "2026-11-01": Fraction("1.5"),
+        "2026-11-03": Fraction("-2.3"),
+    }
+    assert (found.rows, found.totals, found.repeated) == (6, 1, 1)
+
+
 GOOD = "date,model,cost,input_tokens,currency\n2026-11-01,m,1,2,usd\n"
 
 
@@ -159,6 +194,21 @@ GOOD = "date,model,cost,input_tokens,currency\n2026-11-01,m,1,2,usd\n"
         ("date;model;cost\n2026-11-02;m;0,5\n", {}, "`cost` is '0,5': write decimals with a point"),
         (GOOD + "2026-11-02,m,1e999999,2,usd\n", {}, "Line 3"),
         (GOOD + "2026-11-02,m,1,2.5,usd\n", {}, "Line 3 of the invoice: `input_tokens` is no whole number"),
+        (
+            AZURE,
+            {"model": "meterName", "cost": "costInUsd"},
+            "Line 2 of the invoice: its date is '11/01/2026': say",
+        ),
+        (
+            AZURE.replace("11/0", "2026-11-0").replace("/2026", ""),
+            {"model": "meterName", "cost": "costInBillingCurrency"},
+            "Line 2 of the invoice: its currency is 'EUR'; costs here are in USD.",
+        ),
+        ("date,model,Kosten (€)\n", {"cost": "Kosten (€)"}, "'Kosten (€)' is of another currency"),
+        ("date,model,cost_eur\n", {"cost": "cost_eur"}, "'cost_eur' is of another currency"),
+        ("date\tmodel\tcost\n2026-11-02\tm\t1,234\n", {}, "`cost` is '1,234': write decimals with a point"),
+        (GOOD + "31/31/2026,m,1,2,usd\n", {}, "say in `dates` whether day or month is first"),
+        (GOOD + ",m,1,2,usd\n", {}, "Line 3 of the invoice: its date is ''"),
         (GOOD + "yesterday,m,1,2,usd\n", {}, "Line 3 of the invoice: its date is 'yesterday'"),
         (GOOD + "0000-11-02,m,1,2,usd\n", {}, "Line 3 of the invoice: its date is"),
         (GOOD + "2026-11-02,m,1,2,eur\n", {}, "Line 3 of the invoice: its currency is 'eur'"),

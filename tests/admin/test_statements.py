@@ -139,6 +139,19 @@ async def test_a_statement_has_the_terms_of_its_team(tmp_path: Path) -> None:
             assert (status, said["param"]) == (400, next(iter(bad)))
 
 
+async def test_a_month_that_was_dropped_is_not_one_without_use(tmp_path: Path) -> None:
+    clock = FakeClock(wall=NOV_S + 366 * 86_400)  # what is older than a year is dropped by whole months
+    invoice = "date,model,cost\n2026-10-01,m,1\n2026-11-01,m,1\n"
+    async with office(tmp_path / "store.db", FILED, clock) as desk:
+        assert (await desk.see("/statements?month=2026-11"))["is_final"]
+        status, said = await desk.ask(OWNER, "GET", "/statements?month=2026-10")
+        assert (status, said["param"]) == (400, "month")
+        assert "2026-10 is no longer kept (`store.usage.keep_sums`)" in said["message"]
+        for month_, expected in (("2026-10", 400), ("2026-11", 200)):
+            body = {"provider": "up", "month": month_, "invoice": invoice}
+            assert (await desk.ask(OWNER, "POST", "/statements/reconcile", body))[0] == expected
+
+
 async def month(desk: Office, team: str) -> Any:
     (found,) = (await desk.see(f"/statements?month=2026-11&team={team}"))["data"]
     return found

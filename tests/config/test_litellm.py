@@ -188,6 +188,36 @@ def test_what_has_no_equivalent_is_told() -> None:
     assert found["deployments"]["mistral@mistral"]["limits"] == {"concurrency": 50}
 
 
+def test_every_price_that_has_a_place_here_is_taken() -> None:
+    row = {
+        "model_name": "m",
+        "litellm_params": {
+            "model": "gemini/gemini-2.5-pro",
+            "api_key": "k",
+            "input_cost_per_token": 1.25e-06,
+            "output_cost_per_token": 1e-05,
+            "input_cost_per_token_above_200k_tokens": 2.5e-06,
+            "cache_creation_input_token_cost_above_1hr": 6e-06,
+            "cache_creation_input_token_cost_above_1hr_above_200k_tokens": 1.2e-05,
+            "output_cost_per_token_flex": 1e-06,
+        },
+        "model_info": {"output_cost_per_image": 0.039, "input_cost_per_audio_token": 1e-06},
+    }
+    found = imported({"model_list": [row]})
+    (price,) = found.settings["prices"]["models"].values()
+    assert price == {
+        "input": "$1.25/1M",
+        "output": "$10/1M",
+        "cache_write_1h": "$6/1M",
+        "audio_input": "$1/1M",
+        "image": "$0.039/1",
+        "tiers": [{"above_input_tokens": "200k", "input": "$2.5/1M", "cache_write_1h": "$12/1M"}],
+    }
+    noted = [note.path.rpartition(".")[2] for note in found.notes]
+    assert [path for path in noted if "cost" in path] == ["output_cost_per_token_flex"]
+    load_text(yaml.safe_dump(found.settings), env={})
+
+
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5) | st.floats(allow_nan=False),
     lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=5), below, max_size=3),

@@ -5,7 +5,7 @@ from penstock.types.call import Attempt, Call
 from penstock.types.deployment import Labels
 from penstock.types.errors import UpstreamCut
 from penstock.types.identity import VirtualKey
-from penstock.types.money import Cost
+from penstock.types.money import Cost, Price
 from penstock.types.usage import Usage
 from penstock.types.usage_store import UsageRow
 
@@ -18,7 +18,9 @@ def test_every_field_has_what_its_name_says() -> None:
     ended = call()
     ended.model, ended.deployment, ended.labels = "public", "gpu", Labels("route", "gpu")
     ended.status, ended.error, ended.is_stream = 200, UpstreamCut("cut"), True
-    ended.attempts = [Attempt("gpu", "up#1", 1.0), Attempt("gpu", "corp#2", 1.0)]
+    price = Price(input=1, version="v")
+    told = Attempt("gpu", "corp#2", 1.0, price=price, is_told=True)
+    ended.attempts = [Attempt("gpu", "up#1", 1.0, price=Price(input=9)), told]
     ended.usage = Usage(
         prompt_tokens=101,
         completion_tokens=102,
@@ -31,6 +33,7 @@ def test_every_field_has_what_its_name_says() -> None:
         image_prompt_tokens=109,
         image_completion_tokens=110,
         search_units=111,
+        images=112,
     )
     ended.cost = Cost(input=7, total=8, version="v", is_estimated=True)
     ended.first_content_s, ended.queued_s, ended.dropped = 1.25, 0.125, ("seed", "user")
@@ -61,6 +64,7 @@ def test_every_field_has_what_its_name_says() -> None:
         image_prompt_tokens=109,
         image_completion_tokens=110,
         search_units=111,
+        images=112,
         cost_pico=8,
         price_version="v",
         is_estimated=True,
@@ -68,6 +72,7 @@ def test_every_field_has_what_its_name_says() -> None:
         total_us=500_000,
         queue_us=125_000,
         dropped=("seed", "user"),
+        price=price,
     )
 
 

@@ -33,6 +33,7 @@ from penstock.types.errors import (
 )
 from penstock.types.events import Events, Image, ReasoningEnd, Vectors
 from penstock.types.requests import ChatRequest, EmbeddingRequest
+from penstock.types.usage import Usage
 
 CODEC = BedrockCodec(name="up")
 MODEL = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -222,6 +223,10 @@ def test_images_and_signatures_come_in_pieces() -> None:
             found += delta.events
     assert ReasoningEnd("abcd", None, "bedrock") in found
     assert Image("image/png", "aGkhaGkh") in found
+    reader.event(b'{"messageStop": {"stopReason": "end_turn"}}')
+    last = reader.event(b'{"metadata": {"usage": {"inputTokens": 5, "outputTokens": 7}}}')
+    assert last is not None
+    assert last.usage == Usage(5, 7, images=1)
 
 
 def test_who_always_thinks_cannot_be_made_to_call() -> None:

@@ -157,6 +157,25 @@ def test_images_and_sound_are_counted_apart() -> None:
     )
 
 
+@pytest.mark.parametrize("dialect", ["openai", "gemini"])
+def test_images_of_the_answer_are_counted(dialect: Any) -> None:
+    def piece(*parts: dict[str, Any], **more: Any) -> bytes:
+        usage = {"promptTokenCount": 5, "candidatesTokenCount": 1290}
+        content = {"parts": list(parts)}
+        return json.dumps({"candidates": [{"content": content, **more}], "usageMetadata": usage}).encode()
+
+    image = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+    sound = {"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}}
+    reader = CODEC.reader(asked(Conversation([HELLO]), dialect=dialect), deployment())
+    first = reader.event(piece({**image, "thought": True}, image, sound))
+    last = reader.event(piece({"text": "and"}, image, finishReason="STOP"))
+    assert first is not None
+    assert last is not None
+    assert (first.usage, last.usage) == (Usage(5, 1290, images=1), Usage(5, 1290, images=2))
+    if isinstance(first, Events):
+        assert first.events.count(Image("image/png", "AAAA")) == 1, "a sketch is no answer"
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in WIRE.glob("*.sse")))
 @given(step=st.integers(1, 40))
 @settings(max_examples=10, deadline=None)

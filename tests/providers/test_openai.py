@@ -459,6 +459,24 @@ def test_images_and_sound_are_counted_apart() -> None:
     )
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def test_images_are_counted_and_are_content() -> None:
+    choice = {"message": {"content": "", "images": [IMAGE, IMAGE]}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 5, "completion_tokens": 9}
+    body = {"choices": [choice], "usage": usage}
+    assert reader(chat()).answer(json.dumps(body).encode()).usage == Usage(5, 9, images=2)
+    streamed = reader(chat())
+    drawn = streamed.event(json.dumps({"choices": [{"delta": {"images": [IMAGE]}}]}).encode())
+    assert isinstance(drawn, Chunk)
+    assert drawn.has_content
+    assert streamed.estimate().images == 1, "of a stream that breaks"
+    last = streamed.event(json.dumps({"choices": [], "usage": usage}).encode())
+    assert last is not None
+    assert last.usage == Usage(5, 9, images=1)
+
+
 def test_embeddings_in_both_forms_and_any_order() -> None:
     packed = struct.pack("<2f", 0.5, 1.0)
     rows = [

@@ -28,14 +28,14 @@ USAGES = st.builds(
     **dict.fromkeys(("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"), COUNTS),
     **dict.fromkeys(("cache_write_tokens", "cache_write_1h_tokens"), COUNTS),
     **dict.fromkeys(("audio_prompt_tokens", "audio_completion_tokens"), COUNTS),
-    **dict.fromkeys(("image_prompt_tokens", "image_completion_tokens", "search_units"), COUNTS),
+    **dict.fromkeys(("image_prompt_tokens", "image_completion_tokens", "search_units", "images"), COUNTS),
 )
 PRICES = st.builds(
     Price,
     input=AMOUNTS,
     output=AMOUNTS,
     **dict.fromkeys(("cached", "cache_write", "cache_write_1h"), st.none() | AMOUNTS),
-    **dict.fromkeys(("audio_input", "audio_output", "image_input", "query"), st.none() | AMOUNTS),
+    **dict.fromkeys(("audio_input", "audio_output", "image_input", "query", "image"), st.none() | AMOUNTS),
 ).map(lambda price: versioned(price, "2026-11-01"))
 
 
@@ -145,7 +145,9 @@ def test_rows_and_sums_are_what_the_new_prices_say(
                 by_seq = {row.seq: row for row in now}
                 for at, (usage, name, _, _) in enumerate(said):
                     cost: Cost | None = cost_of(prices[name], usage) if name in prices else None
-                    kept = cost is None or usage == Usage()
+                    uncounted = usage.image_completion_tokens and not usage.images
+                    is_older = uncounted and name in prices and prices[name].image
+                    kept = cost is None or usage == Usage() or is_older
                     expected = rows[at].cost_pico if cost is None or kept else cost.total
                     assert by_seq[at].cost_pico == expected
                 assert of_sums(hours) == summed(now, HOUR_US)
@@ -219,6 +221,34 @@ async def test_it_goes_on_where_it_was_stopped(store: Opened) -> None:
         assert (whole.changed, whole.same) == (0, 10)
 
 
+async def test_the_items_of_a_cost_are_known_after_its_price_has_changed(store: Opened) -> None:
+    usage = Usage(1000, 10, 400, cache_write_tokens=100)
+    before = versioned(Price(input=3, output=15, cached=1, cache_write=4), "2026-11-01")
+    after = versioned(Price(input=4, output=20, cached=1, cache_write=5), "2026-11-02")
+    async with store() as one:
+        rows = [used(number, usage, before) for number in (1, 2)]
+        for row in rows:
+            row.price = before
+        await one.add_usage(rows[:1])
+        await one.add_usage(rows[1:])
+        await one.rerate_usage(EVER, {"d": after}, actor="ann", limit=1)
+        newest, oldest = (await one.list_calls(ALL)).rows
+        assert (newest.price, oldest.price) == (before, after)
+        assert (
+            newest.cost
+            == cost_of(before, usage)
+            == Cost(1500, 400, 400, 150, total=2450, version=before.version)
+        )
+        assert oldest.cost == cost_of(after, usage)
+
+
+async def test_an_older_call_has_no_items(store: Opened) -> None:
+    async with store() as one:
+        await one.add_usage([used(1, Usage(10, 10), PRICE)])
+        (row,) = (await one.list_calls(ALL)).rows
+        assert (row.price_version, row.price, row.cost) == (PRICE.version, None, None)
+
+
 async def test_who_corrected_what_is_noted(store: Opened) -> None:
     async with store() as one:
         await one.create(Team(name="t"), actor="bob")
@@ -265,6 +295,15 @@ async def test_calls_of_before_the_parts_were_kept(url: str) -> None:
         assert (await one.rerate_usage(EVER, {"e": heard}, actor="ann")).changed == 1
 
 
+async def test_an_image_that_was_not_counted_is_not_free(store: Opened) -> None:
+    drawn = Usage(10, 1300, image_completion_tokens=1290)
+    rows = [used(1, drawn, None), used(2, msgspec.structs.replace(drawn, images=2), None)]
+    async with store() as one:
+        await one.add_usage(rows)
+        found = await to_the_end(one, {"d": Price(input=1, output=2, image=100, version="v")})
+    assert (found.changed, found.no_usage, found.after_pico) == (1, 1, 10 + 20 + 200)
+
+
 def old_row(**fields: object) -> dict[str, object]:
     """Of before there were columns for the parts of the usage."""
     row = msgspec.structs.asdict(call(1, deployment="d", prompt_tokens=10, completion_tokens=5))
@@ -282,6 +321,7 @@ def old_row(**fields: object) -> dict[str, object]:
         (Price(input=2, output=3, cache_write=4, cache_write_1h=8), {}, 35),
         (Price(input=2, output=3, cache_write=4, cache_write_1h=8), {"cache_write_tokens": 1}, "no_usage"),
         (Price(query=5), {}, "no_usage"),
+        (Price(input=2, output=3, image=5), {}, "no_usage"),
         (FREE, {}, 0),
     ],
 )

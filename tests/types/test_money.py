@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from penstock.types.money import (
     charges,
     cost_of,
     format_usd,
+    lacking,
     parse_usd,
     versioned,
 )
@@ -26,13 +28,13 @@ KNOWN = st.builds(
     Price,
     **dict.fromkeys(("input", "output", "cached", "cache_write", "cache_write_1h"), AMOUNTS),
     **dict.fromkeys(("audio_input", "audio_output", "query"), AMOUNTS),
-    **dict.fromkeys(("reasoning_output", "image_input", "image_output"), MAYBE),
+    **dict.fromkeys(("reasoning_output", "image_input", "image_output", "image"), MAYBE),
 )
 ANY = st.builds(
     Price,
     **dict.fromkeys(("input", "output", "cached", "cache_write", "cache_write_1h"), MAYBE),
     **dict.fromkeys(("audio_input", "audio_output", "query"), MAYBE),
-    **dict.fromkeys(("reasoning_output", "image_input", "image_output"), MAYBE),
+    **dict.fromkeys(("reasoning_output", "image_input", "image_output", "image"), MAYBE),
 )
 
 
@@ -52,6 +54,7 @@ def usages(draw: st.DrawFn) -> Usage:
         image_prompt_tokens=seen,
         image_completion_tokens=drawn,
         search_units=draw(st.integers(1, 1000)),
+        images=draw(st.integers(0, 9)) if drawn else 0,
     )
 
 
@@ -85,12 +88,17 @@ def test_every_token_is_paid_once_at_the_price_of_its_kind(price: Price, usage: 
         + said * answered
         + thought * (answered if price.reasoning_output is None else price.reasoning_output)
         + spoken * (price.audio_output or 0)
-        + drawn * (answered if price.image_output is None else price.image_output)
+        + drawn * first(price.image_output, answered if price.image is None else 0)
+        + usage.images * (price.image or 0)
         + usage.search_units * (price.query or 0)
     )
     cost = cost_of(price, usage)
     assert cost is not None
     assert cost.total == expected
+
+
+def first(price: int | None, other: int) -> int:
+    return other if price is None else price
 
 
 @given(AMOUNTS, AMOUNTS, AMOUNTS, COUNTS, COUNTS)
@@ -118,6 +126,7 @@ def test_more_never_costs_less(price: Price, usage: Usage, prompt: int, answer: 
         image_prompt_tokens=usage.image_prompt_tokens,
         image_completion_tokens=usage.image_completion_tokens,
         search_units=usage.search_units,
+        images=usage.images,
     )
     less_, more_ = cost_of(price, usage), cost_of(price, more)
     assert less_ is not None
@@ -149,6 +158,38 @@ def test_reasoning_is_apart_only_where_it_has_a_price() -> None:
     assert cost_of(Price(input=1, output=2, reasoning_output=5), usage) == Cost(
         output=120, reasoning=200, total=320
     )
+
+
+def test_an_image_is_paid_by_the_piece_or_by_its_tokens() -> None:
+    usage = Usage(10, 1300, image_completion_tokens=1290, images=2)
+    by_tokens = Price(input=1, output=2, image_output=5)
+    assert cost_of(by_tokens, usage) == Cost(input=10, output=20, image=6450, total=6480)
+    by_piece = Price(input=1, output=2, image=10_000)
+    assert cost_of(by_piece, usage) == Cost(input=10, output=20, image=20_000, total=20_030)
+    both = Price(input=1, output=2, image=10_000, image_output=5)
+    assert cost_of(both, usage) == Cost(input=10, output=20, image=26_450, total=26_480)
+
+
+def test_an_image_whose_tokens_nobody_told_is_not_free() -> None:
+    usage = Usage(10, 20, images=1)
+    assert cost_of(Price(input=1, output=2, image_output=5), usage) is None
+    assert cost_of(Price(input=1), Usage(10, images=1)) is None
+    assert cost_of(Price(input=1, output=2, image=7), usage) == Cost(input=10, output=40, image=7, total=57)
+    assert cost_of(FREE, usage) == Cost(version="free")
+
+
+def test_an_image_of_a_model_without_prices_for_tokens_is_free() -> None:
+    assert cost_of(Price(input=0, output=0), Usage(10, 20, images=1)) == Cost()
+    assert cost_of(Price(input=0, output=9, image_output=0), Usage(10, 2, images=1)) == Cost(
+        output=18, total=18
+    )
+
+
+@given(ANY, usages())
+def test_what_a_price_lacks_is_named(price: Price, usage: Usage) -> None:
+    kinds = lacking(price, usage)
+    assert bool(kinds) == (cost_of(price, usage) is None)
+    assert cost_of(msgspec.structs.replace(price, **dict.fromkeys(kinds, 1)), usage) is not None
 
 
 def test_what_is_not_known_is_not_zero() -> None:

@@ -199,7 +199,7 @@ async def test_a_price_that_lacks_what_was_used_is_not_known_either(logged: Line
         answer = await gate.post(CHAT, chat())
         assert "x-penstock-cost-usd" not in answer.headers
     (warned,) = (line for line in await logged() if line["event"] == "cost unknown")
-    assert "lacks" in warned["detail"]
+    assert "lacks output;" in warned["detail"]
 
 
 async def test_calls_without_a_price_are_refused_where_that_is_wanted() -> None:

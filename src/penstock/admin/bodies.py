@@ -377,7 +377,7 @@ Word = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"\A[^\x00]*\Z"
 
 
 class UsageQuery(ListQuery, frozen=True, kw_only=True):
-    """since, until: a time ago (`7d`, `12h`), a date, RFC 3339, or Unix seconds."""
+    """since, until: a time ago (`7d`, `12h`), a date, RFC 3339, or Unix seconds. `until` is left out."""
 
     since: When = "30d"
     until: When | None = None
@@ -558,13 +558,17 @@ class InvoiceColumns(Sent, frozen=True, kw_only=True):
 
 
 class Reconcile(Sent, frozen=True, kw_only=True):
-    """invoice: CSV with a header. columns: those whose names are not known. models: their name -> ours."""
+    """invoice: CSV with a header. columns: those whose names are not known. models: their name -> ours.
+
+    dates: what is first in dates such as 11/03/2026.
+    """
 
     provider: Word
     month: Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
     invoice: Annotated[str, Meta(min_length=1, max_length=8_000_000)]
     columns: InvoiceColumns = InvoiceColumns()
     models: Annotated[dict[Word, Word], Meta(max_length=1000)] = {}
+    dates: Literal["day", "month"] | None = None
     format: Literal["json", "csv"] = "json"
 
 
@@ -597,6 +601,8 @@ class ReconciledLine(Reconciled, frozen=True, kw_only=True):
 
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     """columns: those that were read. rows: of the invoice; other_months: those that are not of this one.
+    totals: those without a date and a model, which are not added up. repeated: those that are in every field
+    as one before, which are.
 
     states: how many lines there are of each. total: of all lines, exactly.
     """
@@ -606,6 +612,8 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     columns: dict[str, str]
     rows: int
     other_months: int
+    totals: int
+    repeated: int
     states: dict[InvoiceState, int]
     total: Reconciled
     data: list[ReconciledLine]
@@ -633,10 +641,27 @@ class SumView(msgspec.Struct, frozen=True, kw_only=True):
     mean_total_ms: float | None
 
 
+class CallItems(msgspec.Struct, frozen=True, kw_only=True):
+    """USD, exact, as text; together the call's cost. Each token is in one of them.
+
+    reasoning, images: where they have prices of their own; else in input and output.
+    """
+
+    input: str
+    cached: str
+    cache_write: str
+    output: str
+    reasoning: str
+    images: str
+    audio: str
+    searches: str
+
+
 class CallView(msgspec.Struct, frozen=True, kw_only=True):
     """time: when it began, Unix seconds with fractions. cost_usd: null where no price is known.
 
-    cache_write_1h_tokens ... search_units: null in calls of before these were kept.
+    cache_write_1h_tokens ... search_units: null in calls of before these were kept. items: what cost_usd is
+    of, by the price that price_version names; null where that was not kept, or nothing is owed.
     """
 
     id: str
@@ -666,6 +691,7 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
     image_completion_tokens: int | None
     search_units: int | None
     cost_usd: str | None
+    items: CallItems | None
     price_version: str
     is_estimated: bool
     ttft_ms: float | None

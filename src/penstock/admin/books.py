@@ -5,9 +5,9 @@ from functools import partial
 
 from penstock.admin import invoice
 from penstock.admin.bodies import Reconcile, Reconciliation, Rerate, RerateAnswer
-from penstock.admin.desk import Desk, Request
+from penstock.admin.desk import Request
 from penstock.admin.reading import moment_us
-from penstock.admin.statements import bounds, micros
+from penstock.admin.statements import Kept, bounds, micros
 from penstock.lib.registry import hint
 from penstock.types.door import Answer
 from penstock.types.errors import InvalidRequest
@@ -18,7 +18,7 @@ from penstock.types.usage_store import Rerated, UsageWhere
 AT_ONCE_S = 5.0  # of a request: whoever asks goes on with the cursor
 
 
-class Books(Desk):
+class Books(Kept):
     async def rerate(self, request: Request) -> RerateAnswer:
         """Gives calls the cost that they have by the prices that hold now."""
         body: Rerate = request.body
@@ -55,8 +55,9 @@ class Books(Desk):
     async def reconcile(self, request: Request) -> Reconciliation | Answer:
         """Raises InvalidRequest."""
         body: Reconcile = request.body
-        _, since, until = bounds(body.month, self.clock.wall())
-        theirs = await asyncio.to_thread(invoice.read, body.invoice, body.columns, body.month)
+        month, since, until = bounds(body.month, self.clock.wall())
+        self.require_kept(month, until)
+        theirs = await asyncio.to_thread(invoice.read, body.invoice, body.columns, body.month, body.dates)
         where = UsageWhere(micros(since), micros(until), provider=body.provider)
         ours: list[invoice.Used] = []
         cursor: str | None = None

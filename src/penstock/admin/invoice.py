@@ -19,7 +19,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -57,7 +57,8 @@ _KNOWN: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     ),
     "output": (("output_tokens",), ("completion_tokens",), ("usage_output_tokens",)),
     "currency": (
-        *(("amount_currency",), ("currency",)),
+        *(("amount_currency",), ("currency",), ("currency_code",), ("currency code",)),
+        *(("billingcurrency",), ("billing_currency",), ("billingcurrencycode",)),
         *(("line_item_currency_code",), ("lineitem/currencycode",)),
     ),
 }
@@ -65,10 +66,18 @@ _ONE_ONLY: Final = frozenset({"date", "model", "currency"})
 _AMOUNT: Final = re.compile(r"[+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,2})?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?")
 _EITHER: Final = re.compile(r"[+-]?[0-9]+,[0-9]+")  # 1,234: one and a bit where fields end with semicolons
+_PARENTHESES: Final = re.compile(r"\((.+)\)")  # as accountants write what is below 0
+_DOLLAR: Final = re.compile(r"^([+-]?)\$ ?")
+_OF_USD: Final = re.compile(r"usd|\$")
+_OF_ANOTHER: Final = re.compile(
+    r"[€£¥₹]|(?<![a-z])(?:aud|brl|cad|chf|cny|eur|gbp|inr|jpy|krw)(?![a-z])"
+)  # in a header
+_YEAR_LAST: Final = re.compile(r"([0-9]{1,2})([/.])([0-9]{1,2})\2([0-9]{4})(?:[ T].*)?")
 _DATED: Final = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
 
 
 T = TypeVar("T", int, Fraction)
+First = Literal["day", "month"]
 
 
 class Said(NamedTuple):
@@ -95,6 +104,8 @@ class Invoice(NamedTuple):
     rows: int
     other_months: int
     said: dict[tuple[str, str], Said]
+    totals: int = 0  # rows without a date and a model: not added up
+    repeated: int = 0  # rows that are in every field as one before: added up all the same
 
 
 class Used(NamedTuple):
@@ -123,19 +134,21 @@ def used(model: str, row: UsageSum) -> Used:
 # -- reading
 
 
-def read(text: str, columns: InvoiceColumns, month: str) -> Invoice:
-    """Raises InvalidRequest."""
+def read(text: str, columns: InvoiceColumns, month: str, first: First | None = None) -> Invoice:
+    """first: of dates such as 11/03/2026. Raises InvalidRequest."""
     text = text.removeprefix("\ufeff")
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     rows = _rows(text, delimiter)
     _, header = next(rows, (0, []))
     places = _places(header, columns)
     said: defaultdict[tuple[str, str], Said] = defaultdict(lambda: Said(None, None, None))
-    count = others = 0
+    _require_cost_in_usd(header, places)
+    count = others = totals = repeated = 0
+    seen: set[int] = set()
     for line, row in rows:
         if len(row) != len(header):
             raise _wrong(line, f"it has {len(row)} fields, and the header has {len(header)}")
-        if delimiter == ";":
+        if delimiter != ",":
             _require_points(line, row, header, places)
         found = Said(
             _sum(line, row, header, places.get("cost")),
@@ -147,12 +160,19 @@ def read(text: str, columns: InvoiceColumns, month: str) -> Invoice:
             raise InvalidRequest(f"The invoice has more than {MAX_ROWS:,} rows.", param="invoice")
         if found == (None, None, None):
             continue  # a day without anything
-        day = _day(line, row[places["date"][0]])
+        said_day, said_model = row[places["date"][0]], row[places["model"][0]]
+        if not said_day.strip() and not said_model.strip():
+            totals += 1
+            continue
+        day = _day(line, said_day, first)
         if not day.startswith(month):
             others += 1
             continue
-        _require_usd(line, row, places.get("currency"))
-        model = row[places["model"][0]].partition(", ")[0].strip()  # OpenAI: `gpt-5-mini, input`
+        _require_usd(line, row, header, places)
+        likeness = hash(tuple(row))
+        repeated += likeness in seen
+        seen.add(likeness)
+        model = said_model.partition(", ")[0].strip()  # OpenAI: `gpt-5-mini, input`
         said[day, model] += found
         if len(said) > MAX_LINES:
             raise InvalidRequest(
@@ -164,7 +184,7 @@ def read(text: str, columns: InvoiceColumns, month: str) -> Invoice:
         what = f"; {others:,} are of other months" if others else ""
         raise InvalidRequest(f"The invoice has no row of {month}{what}.", param="invoice")
     names = {what: "+".join(header[at] for at in where) for what, where in places.items()}
-    return Invoice(names, count, others, dict(said))
+    return Invoice(names, count, others, dict(said), totals, repeated)
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -232,7 +252,7 @@ def _tokens(line: int, row: Sequence[str], header: Sequence[str], places: Sequen
 
 
 def _amount(line: int, name: str, text: str) -> Fraction | None:
-    said = text.strip().removeprefix("$")
+    said = _bare(text)
     if not said:
         return None
     if _THOUSANDS.fullmatch(said):
@@ -242,22 +262,37 @@ def _amount(line: int, name: str, text: str) -> Fraction | None:
     return Fraction(said)
 
 
+def _bare(text: str) -> str:
+    """Without a dollar sign, and with a sign where it is in parentheses."""
+    said = text.strip()
+    if found := _PARENTHESES.fullmatch(said):
+        said = f"-{found[1]}"
+    return _DOLLAR.sub(r"\1", said)
+
+
 def _require_points(
     line: int, row: Sequence[str], header: Sequence[str], places: Mapping[str, Sequence[int]]
 ) -> None:
     """Where a comma may be a decimal point, or not, an amount must not have it alone."""
     for at in (at for what in ("cost", "input", "output") for at in places.get(what, ())):
-        if _EITHER.fullmatch(row[at].strip().removeprefix("$")):
+        if _EITHER.fullmatch(_bare(row[at])):
             raise _wrong(line, f"`{_shown(header[at])}` is {_shown(row[at])!r}: write decimals with a point")
 
 
-def _day(line: int, text: str) -> str:
+def _day(line: int, text: str, first: First | None) -> str:
     said = text.strip()
+    if found := _YEAR_LAST.fullmatch(said):
+        one, mark, other, year = found.groups()
+        if mark == ".":
+            first = "day"
+        if first is None:
+            raise _wrong(line, f"its date is {_shown(text)!r}: say in `dates` whether day or month is first")
+        said = f"{year}-{one:0>2}-{other:0>2}" if first == "month" else f"{year}-{other:0>2}-{one:0>2}"
     try:
         if re.fullmatch(r"[0-9]{9,11}", said):
             moment = dt.datetime.fromtimestamp(int(said), dt.UTC)
         else:
-            moment = dt.datetime.fromisoformat(said)
+            moment = dt.datetime.fromisoformat(said.removesuffix(" UTC").replace("/", "-"))
             moment = moment.replace(tzinfo=moment.tzinfo or dt.UTC).astimezone(dt.UTC)
     except (ValueError, OverflowError) as exc:
         raise _wrong(
@@ -266,8 +301,24 @@ def _day(line: int, text: str) -> str:
     return f"{moment:%Y-%m-%d}"
 
 
-def _require_usd(line: int, row: Sequence[str], places: Sequence[int] | None) -> None:
-    said = row[places[0]].strip() if places else ""
+def _require_cost_in_usd(header: Sequence[str], places: Mapping[str, Sequence[int]]) -> None:
+    for at in places.get("cost", ()):
+        if _OF_ANOTHER.search(header[at].lower()):
+            raise InvalidRequest(
+                f"The column {_shown(header[at])!r} is of another currency; costs here are in USD.",
+                param="columns.cost",
+            )
+
+
+def _require_usd(
+    line: int, row: Sequence[str], header: Sequence[str], places: Mapping[str, Sequence[int]]
+) -> None:
+    """A column that says that it is of USD is believed: the currency beside it is that of another."""
+    if not places.keys() >= {"cost", "currency"}:
+        return
+    if all(_OF_USD.search(header[at].lower()) for at in places["cost"]):
+        return
+    said = row[places["currency"][0]].strip()
     if said.lower() not in {"", "usd", "$"}:
         raise _wrong(line, f"its currency is {_shown(said)!r}; costs here are in USD")
 
@@ -314,6 +365,8 @@ def compare(
         columns=theirs.columns,
         rows=theirs.rows,
         other_months=theirs.other_months,
+        totals=theirs.totals,
+        repeated=theirs.repeated,
         states=states,
         total=_total(lines),
         data=lines,

@@ -7,6 +7,7 @@ import msgspec
 
 from penstock.admin import rights
 from penstock.admin.bodies import (
+    CallItems,
     CallQuery,
     CallView,
     ChangeQuery,
@@ -25,6 +26,7 @@ from penstock.lib.registry import hint
 from penstock.types.control import ConfigurationView, DeploymentLine
 from penstock.types.errors import InvalidRequest, LimitsUnavailable
 from penstock.types.ledger import Claim, LedgerUnavailable, Row, ScopeKind
+from penstock.types.money import Cost
 from penstock.types.page import Page
 from penstock.types.store import Key, StoredRoute, Team, User
 from penstock.types.usage_store import DIMENSIONS, CallWhere, Dimension, UsageRow, UsageSum, UsageWhere
@@ -208,7 +210,23 @@ def _call(row: UsageRow) -> CallView:
         **{**same, "dropped": list(row.dropped)},
         time=row.time_us / _US,
         cost_usd=None if row.cost_pico is None else format_money(row.cost_pico),
+        items=_items(row.cost),
         ttft_ms=None if row.ttft_us is None else row.ttft_us / 1000,
         total_ms=row.total_us / 1000,
         queue_ms=row.queue_us / 1000,
+    )
+
+
+def _items(cost: Cost | None) -> CallItems | None:
+    if cost is None:
+        return None
+    return CallItems(
+        input=format_money(cost.input),
+        cached=format_money(cost.cached),
+        cache_write=format_money(cost.cache_write),
+        output=format_money(cost.output),
+        reasoning=format_money(cost.reasoning),
+        images=format_money(cost.image),
+        audio=format_money(cost.audio),
+        searches=format_money(cost.query),
     )

@@ -59,12 +59,22 @@ class Part(NamedTuple):
     rows: Sequence[UsageSum] = ()
 
 
-class Monthly(Desk):
+class Kept(Desk):
+    def require_kept(self, month: str, until: dt.datetime) -> None:
+        """A month whose usage was dropped looks like one in which nothing was used. Raises InvalidRequest."""
+        if until.timestamp() <= self.configuration.usage_since_s(self.clock.wall()):
+            raise InvalidRequest(
+                f"The usage of {month} is no longer kept (`store.usage.keep_sums`).", param="month"
+            )
+
+
+class Monthly(Kept):
     async def statements(self, request: Request) -> Statements | Answer:
         query: StatementQuery = request.query
         team = self._team(request, query)
         now_s = self.clock.wall()
         month, since, until = bounds(query.month, now_s)
+        self.require_kept(month, until)
         since_s, until_s = int(since.timestamp()), int(until.timestamp())
         noted: dict[str, list[Terms]] = {}
         for terms in await self.store.terms(until_s, team=team):

@@ -41,7 +41,9 @@ def usage(
         ),
     ] = "",
     since: Annotated[str, typer.Option(help="A time ago (7d), a date or RFC 3339.")] = "30d",
-    until: Annotated[str | None, typer.Option(help="Likewise; default: now.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Likewise, itself left out: a date is its first moment; default: now.")
+    ] = None,
     step: Annotated[str | None, typer.Option(help="hour or day: a series.")] = None,
     team: Annotated[str | None, typer.Option(help="Only this team's (name or id).")] = None,
     of_key: Annotated[
@@ -84,7 +86,9 @@ def usage(
 def rerate(
     *,
     since: Annotated[str, typer.Option(help="A time ago (30d), a date or RFC 3339.", show_default=False)],
-    until: Annotated[str | None, typer.Option(help="Likewise; default: now.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Likewise, itself left out: a date is its first moment; default: now.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Only of this model, as clients ask for it.")] = None,
     deployment: Annotated[str | None, typer.Option(help="Only of this deployment.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only of this provider.")] = None,
@@ -260,6 +264,9 @@ def reconcile(
     models: Annotated[
         str | None, typer.Option(help="Their name=ours, with commas, where they are not found.")
     ] = None,
+    dates: Annotated[
+        str | None, typer.Option(help="day or month: what is first in dates such as 11/03/2026.")
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV for a spreadsheet.")] = False,
     url: options.Url = None,
     key: options.ApiKey = None,
@@ -277,6 +284,7 @@ def reconcile(
             "invoice": _text_of(invoice),
             "columns": _pairs("--columns", columns),
             "models": _pairs("--models", models),
+            **({"dates": dates} if dates else {}),
         }
         if as_csv:
             typer.echo(client.post_for_text(_RECONCILE, {**asked, "format": "csv"}), nl=False)
@@ -290,6 +298,15 @@ def reconcile(
         say(", ".join(f"{count} {_STATES[state]}" for state, count in found["states"].items()))
         if found["other_months"]:
             note(f"{found['other_months']:,} rows of the invoice are of other months")
+        if found["totals"]:
+            note(
+                f"{found['totals']:,} rows of the invoice have no date and no model: not added up, as totals"
+            )
+        if found["repeated"]:
+            note(
+                f"{found['repeated']:,} rows of the invoice are as one before in every field, and added up:"
+                " was it exported twice?"
+            )
         if found["total"]["unpriced"]:
             note(f"{found['total']['unpriced']:,} of our calls have no price: our sums lack them")
 

@@ -33,6 +33,7 @@ from penstock.config.litellm_words import (
     SILENT,
     STRATEGIES,
     TAKEN,
+    UNIT_PRICES,
     WHY,
 )
 from penstock.config.schema import Timeouts
@@ -183,12 +184,12 @@ class _Work:
         self.of_the_route(entry)
         known = {"model", "api_key", "api_base", "base_url", "organization", "custom_llm_provider", "weight"}
         known |= {"rpm", "tpm", "max_parallel_requests", "timeout", "stream_timeout", "num_retries"}
-        known |= {*PLACES, *PRICES}
+        known |= {*PLACES, *filter(_price_kind, params)}
         for key in params.keys() - known:
             why = "requests say this themselves here" if key in DEFAULT_OF else "has no equivalent"
             self.note(f"{entry.path}.litellm_params.{key}", WHY.get(key, why))
-        quiet = {"id", "mode", "base_model", "max_tokens", "max_input_tokens", "max_output_tokens", *PRICES}
-        for key in entry.info.keys() - quiet:
+        quiet = {"id", "mode", "base_model", "max_tokens", "max_input_tokens", "max_output_tokens"}
+        for key in entry.info.keys() - {*quiet, *filter(_price_kind, entry.info)}:
             if not str(key).startswith("supports_"):  # the table of models knows
                 self.note(f"{entry.path}.model_info.{key}", "has no equivalent")
 
@@ -289,15 +290,21 @@ class _Work:
 
     def price(self, entry: _Entry, name: str) -> None:
         found: Json = {}
+        tiers: dict[str, Json] = {}
         for source in (entry.info, entry.params):
-            for key, ours in PRICES.items():
-                if isinstance(source.get(key), int | float) and not isinstance(source[key], bool):
-                    found[ours] = f"${_plain(Decimal(str(source[key])) * 10**6)}/1M"
+            for key, value in source.items():
+                kind = _price_kind(key)
+                if kind is None or not isinstance(value, int | float) or isinstance(value, bool):
+                    continue
+                per, times = ("1", 1) if kind.name in UNIT_PRICES.values() else ("1M", 10**6)
+                into = tiers.setdefault(kind.above, {}) if kind.above else found
+                into[kind.name] = f"${_plain(Decimal(str(value)) * times)}/{per}"
         if not found:
             return
-        if {"input", "output"} - found.keys():
-            for missing in sorted({"input", "output"} - found.keys()):
-                found[missing] = "$0/1M"
+        for missing in ("input", "output"):
+            found.setdefault(missing, "$0/1M")
+        if tiers:
+            found["tiers"] = [{"above_input_tokens": above, **said} for above, said in sorted(tiers.items())]
         self.prices[name] = "free" if all(value == "$0/1M" for value in found.values()) else found
 
     def of_the_route(self, entry: _Entry) -> None:
@@ -469,6 +476,25 @@ def _is_count(value: Any) -> bool:
 
 def _is_weight(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1e6
+
+
+class _PriceKind(NamedTuple):
+    """above: so many tokens of the prompt, as we write them; empty: of any."""
+
+    name: str
+    above: str = ""
+
+
+def _price_kind(key: Any) -> _PriceKind | None:
+    if not isinstance(key, str):
+        return None
+    if (name := PRICES.get(key) or UNIT_PRICES.get(key)) is not None:
+        return _PriceKind(name)
+    plain, _, above = key.partition("_above_")
+    if plain.endswith("_token_cost") and above.startswith("1hr_above_"):
+        plain, above = f"{plain}_above_1hr", above.removeprefix("1hr_above_")
+    found = re.fullmatch(r"([1-9][0-9]{0,4}k)_tokens", above)
+    return None if found is None or plain not in PRICES else _PriceKind(PRICES[plain], found[1])
 
 
 def _seconds(value: Any) -> str | None:

@@ -57,8 +57,14 @@ PRICES: Final = {
     "output_cost_per_token": "output",
     "cache_read_input_token_cost": "cached",
     "cache_creation_input_token_cost": "cache_write",
+    "cache_creation_input_token_cost_above_1hr": "cache_write_1h",
     "output_cost_per_reasoning_token": "reasoning_output",
-}
+    "input_cost_per_audio_token": "audio_input",
+    "output_cost_per_audio_token": "audio_output",
+    "input_cost_per_image_token": "image_input",
+    "output_cost_per_image_token": "image_output",
+}  # each also for long prompts: ..._above_200k_tokens
+UNIT_PRICES: Final = {"input_cost_per_query": "query", "output_cost_per_image": "image"}
 # litellm_params that say where a model is -> settings of a provider
 PLACES: Final = {
     "api_version": "api_version",

@@ -518,6 +518,10 @@ class Price(Rates, frozen=True):
     """Of a deployment, of `<provider>/<model>`, `<kind>/<model>` or `<provider>/*`; `free` = nothing."""
 
     query: Annotated[UnitPrice | None, Meta(description="of a rerank model: one search")] = None
+    image: Annotated[
+        UnitPrice | None,
+        Meta(description="of one image drawn, beside `image_output`; default: by its tokens alone"),
+    ] = None
     tiers: Annotated[tuple[Tier, ...], Meta(description="prices of long prompts")] = ()
 
 

@@ -32,6 +32,7 @@ from penstock.config.stored import Around, bounds_of, check_route, routes_of, wi
 from penstock.config.units import format_money, format_percent
 from penstock.config.writer import Written
 from penstock.control.restart import needs_restart
+from penstock.control.retention import month_us
 from penstock.control.rows import News, Rows
 from penstock.control.source import Source
 from penstock.lib import tasks
@@ -129,6 +130,9 @@ class Reload:
             name: Terms(name, format_percent(team.markup), format_money(team.allowance))
             for name, team in self._settings.teams.items()
         }
+
+    def usage_since_s(self, now_s: float) -> float:
+        return month_us(now_s - self._settings.store.usage.keep_sums) / 1e6
 
     def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
         return Written(self._settings.webhooks)

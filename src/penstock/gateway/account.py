@@ -15,7 +15,7 @@ from penstock.telemetry import log
 from penstock.telemetry.metrics import Metrics
 from penstock.types.call import Call
 from penstock.types.control import UsageSink
-from penstock.types.money import PER_USD
+from penstock.types.money import PER_USD, lacking
 
 _log = structlog.get_logger("penstock.gateway")
 _CLOCK = SystemClock()
@@ -49,8 +49,10 @@ def _unpriced(call: Call) -> dict[str, str]:
         detail = "it has no price; add one under `prices.models`"
     elif told.usage is None:
         detail = "the upstream did not say what it used"
+    elif kinds := lacking(told.price, told.usage):
+        detail = f"its price lacks {' and '.join(kinds)}; add it under `prices.models`"
     else:
-        detail = "its price lacks what this call used; add it under `prices.models`"
+        detail = "the upstream did not say how many searches it made"
     return {"deployment": call.deployment, "id": call.id, "detail": detail}
 
 

@@ -61,7 +61,8 @@ def consumed(said: Usage | None, request: Request, reader: Reader, volume: Volum
         estimate = cast("Counting", reader).estimate()
     else:
         completion = -(-volume.size_bytes // BYTES_PER_TOKEN)
-        estimate = Usage(estimated_prompt_tokens(request), completion, is_estimated=True)
+        drawn = getattr(reader, "images", 0)  # only readers of models that draw count them
+        estimate = Usage(estimated_prompt_tokens(request), completion, is_estimated=True, images=drawn)
     if said is None:
         return estimate
     if said.completion_tokens >= estimate.completion_tokens or reader.is_complete:

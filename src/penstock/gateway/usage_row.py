@@ -2,6 +2,7 @@
 
 from penstock.types.call import Call
 from penstock.types.identity import VirtualKey
+from penstock.types.money import Price
 from penstock.types.usage import Usage
 from penstock.types.usage_store import UsageRow
 
@@ -34,7 +35,7 @@ def usage_row(call: Call, key: VirtualKey, *, ended_s: float, ended_wall_s: floa
         usage.cache_write_tokens,
         usage.completion_tokens,
         usage.reasoning_tokens,
-        0,  # images
+        usage.images,
         usage.cache_write_1h_tokens,
         usage.audio_prompt_tokens,
         usage.audio_completion_tokens,
@@ -50,7 +51,12 @@ def usage_row(call: Call, key: VirtualKey, *, ended_s: float, ended_wall_s: floa
         total_us,
         round(call.queued_s * _US),  # queue_us
         call.dropped,
+        _price(call) if cost is not None and cost.version else None,
     )
+
+
+def _price(call: Call) -> Price | None:
+    return next((attempt.price for attempt in call.attempts if attempt.is_told), None)
 
 
 def _provider(call: Call) -> str:

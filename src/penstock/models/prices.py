@@ -44,6 +44,7 @@ class Row(Prices, frozen=True, forbid_unknown_fields=True, omit_defaults=True, k
     aliases: tuple[str, ...] = ()
     operation: Literal["embedding", "rerank"] | None = None  # None = chat or text completion
     query: Pico | None = None  # of a rerank model: micro-USD per million queries
+    image: Pico | None = None  # drawn: likewise, per million images
     batch: Prices | None = None
     tiers: tuple[Tier, ...] = ()
     context: Annotated[int, Meta(ge=1)] | None = None
@@ -154,4 +155,4 @@ def price_of(facts: ModelFacts) -> Price:
     kinds = {name: getattr(row, name) for name in Prices.__struct_fields__}
     if row.operation is not None and row.output is None:
         kinds["output"] = 0  # vectors and scores are no tokens
-    return versioned(Price(**kinds, query=row.query, tiers=row.tiers), facts.date)
+    return versioned(Price(**kinds, query=row.query, image=row.image, tiers=row.tiers), facts.date)

@@ -93,6 +93,7 @@ class ConverseReader:
         self._arguments: list[str] = []
         self._is_custom = False
         self._format = ""  # of the image that is open
+        self.images = 0  # drawn so far
         self._signature: str | None = None
         self._has_thought = False
         self._is_torn = False  # a call's arguments were no JSON object: is the answer cut?
@@ -205,8 +206,13 @@ class ConverseReader:
                 return [ReasoningEnd(signature, None, "bedrock" if signature else "")]
         if kind == "tool":
             return self._tool_end()
-        data = "".join(self._arguments) if kind == "image" else ""
-        return [Image(f"image/{self._format}", data)] if data else []
+        return self._image(self._format, "".join(self._arguments)) if kind == "image" else []
+
+    def _image(self, format_: str, data: str) -> list[Event]:
+        if not data:
+            return []
+        self.images += 1
+        return [Image(f"image/{format_}", data)]
 
     def _tool_end(self) -> list[Event]:
         index = self._calls
@@ -248,7 +254,7 @@ class ConverseReader:
     def _end(self, body: JSON) -> Events:
         if self._finish is None:
             raise UpstreamInvalid(f"{self._name} ended its answer without a stopReason.")
-        usage = read_usage(body.get("usage"))
+        usage = read_usage(body.get("usage"), self.images)
         events: list[Event] = [] if usage is None else [UsageReport(usage)]
         self.is_complete = self.is_done = True
         return Events([*events, self._finish], usage)
@@ -271,7 +277,7 @@ class ConverseReader:
         elif "image" in block:
             made = block["image"]
             data = _text((made.get("source") or {}).get("bytes") or "")
-            events += [Image(f"image/{_text(made['format'])}", data)] if data else []
+            events += self._image(_text(made["format"]), data)
         elif block.get("text"):
             events.append(Text(_text(block["text"])))
 
@@ -285,7 +291,7 @@ _READ: dict[str, Callable[[ConverseReader, JSON], list[Event]]] = {
 }
 
 
-def read_usage(raw: Any) -> Usage | None:
+def read_usage(raw: Any, images: int) -> Usage | None:
     if not isinstance(raw, dict):
         return None
     read, written = count(raw.get("cacheReadInputTokens")), count(raw.get("cacheWriteInputTokens"))
@@ -301,6 +307,7 @@ def read_usage(raw: Any) -> Usage | None:
         read,
         cache_write_tokens=written,
         cache_write_1h_tokens=min(hour, written),
+        images=images,
     )
 
 

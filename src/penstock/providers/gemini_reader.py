@@ -8,7 +8,7 @@ text                       Text
 text with thought          Reasoning
 thoughtSignature of those  ReasoningEnd of issuer "gemini", after the text
 functionCall               ToolStart (with its thoughtSignature), ToolDelta, ToolEnd: calls come whole
-inlineData of an image     Image
+inlineData of an image     Image; a sketch of its thoughts is none
 executableCode and result  Text: a fenced block
 groundingMetadata,         Citation; Google counts bytes, a Citation counts characters
   citationMetadata
@@ -68,7 +68,6 @@ class GeminiReader:
         "_is_started",
         "_name",
         "_names",
-        "_usage",
         "is_complete",
         "is_done",
     )
@@ -80,7 +79,6 @@ class GeminiReader:
         self._is_native = request.dialect == "gemini"
         self._is_started = False
         self._candidates: dict[int, _Candidate] = {}
-        self._usage: Usage | None = None
         self._expected = request.n
         self._customs: frozenset[str] = frozenset()
         self._names: Mapping[str, str] = {}  # tools that are called otherwise there -> ours
@@ -141,6 +139,8 @@ class GeminiReader:
                         if part.__class__ is not dict:
                             raise TypeError("a part that is no object")
                         has_content = has_content or bool(part.keys() - _SILENT)
+                        if "inlineData" in part and _is_image(part):
+                            candidate.images += 1
             if found.get("finishReason"):
                 if found["finishReason"].__class__ is not str:
                     raise TypeError("a finishReason that is no text")
@@ -164,12 +164,16 @@ class GeminiReader:
             candidate = self._candidates[index] = _Candidate(index, self._name, self._customs, self._names)
         return candidate
 
+    @property
+    def images(self) -> int:
+        """Drawn so far."""
+        return sum(candidate.images for candidate in self._candidates.values())
+
     def _read_usage(self, body: JSON) -> Usage | None:
         raw = body.get("usageMetadata")
         if not raw:
             return None
-        self._usage = read_usage(raw)
-        return self._usage
+        return msgspec.structs.replace(read_usage(raw), images=self.images)
 
     # -- typed events
 
@@ -200,7 +204,17 @@ _SILENT = frozenset({"thoughtSignature", "thought"})
 
 
 class _Candidate:
-    __slots__ = ("_calls", "_cited", "_customs", "_index", "_name", "_names", "_said", "is_finished")
+    __slots__ = (
+        "_calls",
+        "_cited",
+        "_customs",
+        "_index",
+        "_name",
+        "_names",
+        "_said",
+        "images",
+        "is_finished",
+    )
 
     def __init__(self, index: int, name: str, customs: frozenset[str], names: Mapping[str, str]) -> None:
         self._index = index
@@ -210,6 +224,7 @@ class _Candidate:
         self._calls = 0
         self._said: list[str] = []
         self._cited: set[tuple[Any, ...]] = set()
+        self.images = 0  # drawn so far
         self.is_finished = False
 
     def read(self, found: JSON, events: list[Event]) -> bool:
@@ -249,9 +264,10 @@ class _Candidate:
         if "functionCall" in part:
             self._call(part, events)
         elif "inlineData" in part:
-            blob = part["inlineData"]
-            if blob["mimeType"].startswith("image/"):
+            if _is_image(part):
+                blob = part["inlineData"]
                 events.append(Image(blob["mimeType"], _required(blob["data"]), index))
+                self.images += 1
         elif "executableCode" in part:
             code = part["executableCode"]
             language = _text(code.get("language")).lower().replace("language_unspecified", "")
@@ -344,6 +360,11 @@ class _Candidate:
         if known == "stop" and self._calls:
             known = "tool_calls"
         events.append(Finish(known, self._index, reason))
+
+
+def _is_image(part: JSON) -> bool:
+    """Of the answer; those of its thoughts are sketches, which Google neither counts nor bills."""
+    return bool(part["inlineData"]["mimeType"].startswith("image/")) and not part.get("thought")
 
 
 def read_usage(raw: JSON) -> Usage:

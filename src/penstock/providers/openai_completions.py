@@ -52,6 +52,7 @@ class CompletionReader:
         "_content_chunks",
         "_expected",
         "_finished",
+        "_images",
         "_is_text",
         "_name",
         "_offsets",
@@ -75,6 +76,7 @@ class CompletionReader:
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self._content_chunks = 0
+        self._images = 0
         self._per_choice: list[Usage] = []  # where an engine reports them choice by choice
         self._usage: Usage | None = None
         self._offsets: dict[int, int] = {}  # text offset per choice, for legacy logprobs
@@ -113,6 +115,8 @@ class CompletionReader:
                     has_content = content != "" or has_content
                 else:
                     has_content = _read_message(delta) or has_content
+                    if "images" in delta:
+                        self._images += len(delta["images"] or ())
             elif delta is not None and delta.__class__ is not dict:
                 raise TypeError("a delta that is no object")
             if choice.get("finish_reason"):
@@ -161,13 +165,16 @@ class CompletionReader:
 
     def estimate(self) -> Usage:
         """Nothing better is known: a content chunk is a token or more, a token about four bytes."""
-        return Usage(estimated_prompt_tokens(self._request), self._content_chunks, is_estimated=True)
+        prompt = estimated_prompt_tokens(self._request)
+        return Usage(prompt, self._content_chunks, is_estimated=True, images=self._images)
 
     def _read_usage(self, body: JSON) -> Usage:
         usage = read_usage(body["usage"])
         if self._recount:
             usage = self._recounted(usage)
             body["usage"] = {**body["usage"], **usage_body(usage)}
+        if self._images:
+            usage = msgspec.structs.replace(usage, images=self._images)
         self._usage = usage
         return usage
 
@@ -235,7 +242,10 @@ class CompletionReader:
                 if choice.get("logprobs") is not None:
                     self._logprobs(choice, index)
                 if not self._is_text:
-                    _read_message(_object(choice.get("message")))
+                    message = choice.get("message")
+                    _read_message(message)
+                    if "images" in message:
+                        self._images += len(message["images"] or ())
             raw = decoded.get("usage")
             if raw:
                 usage = read_usage(raw)
@@ -247,6 +257,8 @@ class CompletionReader:
                 usage = Usage(
                     estimated_prompt_tokens(self._request), _estimated_tokens(choices), is_estimated=True
                 )
+            if self._images:
+                usage = msgspec.structs.replace(usage, images=self._images)
         except (AttributeError, TypeError, KeyError, ValueError) as exc:
             raise UpstreamInvalid(f"{self._name} sent an answer of an unknown shape.") from exc
         self.is_complete = True
@@ -276,7 +288,8 @@ def _read_message(message: JSON) -> bool:
     function_call = message.get("function_call")
     if function_call is not None:
         _text(_object(function_call), "name")
-    return any(has_content) or bool(calls) or bool(function_call) or bool(message.get("audio"))
+    has_media = bool(message.get("audio") or message.get("images"))
+    return any(has_content) or bool(calls) or bool(function_call) or has_media
 
 
 def _flatten(message: JSON) -> None:

@@ -71,6 +71,7 @@ class ResponsesReader:
     def __init__(self, name: str, account: str) -> None:
         self._name = name
         self._account = account
+        self.images = 0  # drawn so far
         self.is_complete = False
         self.is_done = False
 
@@ -84,10 +85,12 @@ class ResponsesReader:
             if kind in _TERMINAL:
                 self.is_complete = self.is_done = True
                 response = _response(body, self._name)
-                usage = read_usage(response.get("usage"))
+                usage = read_usage(response, self.images)
                 self._mark(response.get("output"))
             else:
                 self._mark([body.get("item")])
+                if kind == "response.output_item.done":
+                    self.images += images_in([body.get("item")])
         return Chunk(body, usage, kind in _SAYS)
 
     def answer(self, body: bytes) -> Delta:
@@ -95,7 +98,7 @@ class ResponsesReader:
         _check_whole(decoded, self._name)
         self.is_complete = True
         self._mark(decoded["output"])
-        return Answer(decoded, read_usage(decoded.get("usage")))
+        return Answer(decoded, read_usage(decoded, 0))
 
     def _mark(self, items: Any) -> None:
         for item in items if isinstance(items, list) else ():
@@ -113,6 +116,7 @@ class EventReader:
         self._names = names
         self._account = account
         self._calls: dict[int, tuple[int, bool]] = {}  # output_index -> (index, whether arguments came)
+        self.images = 0  # drawn so far
         self.is_complete = False
         self.is_done = False
 
@@ -190,7 +194,10 @@ class EventReader:
         if kind == "reasoning":
             return self._reasoning_end(item)
         if kind == "image_generation_call":
-            return [Image("image/png", _str(item["result"]))] if item.get("result") else []
+            if not item.get("result"):
+                return []
+            self.images += 1
+            return [Image("image/png", _str(item["result"]))]
         call = self._calls.get(body["output_index"])
         if call is None:
             return []
@@ -237,7 +244,7 @@ class EventReader:
     # -- both
 
     def _end(self, response: JSON) -> Events:
-        usage = read_usage(response.get("usage"))
+        usage = read_usage(response, self.images)
         details = response.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
         known: FinishReason = "tool_calls" if self._calls else "stop"
@@ -283,7 +290,20 @@ class CountReader:
         return Counted(count(tokens))
 
 
-def read_usage(raw: Any) -> Usage | None:
+def images_in(items: Any) -> int:
+    """Images that were drawn."""
+    return sum(
+        isinstance(item, dict) and item.get("type") == "image_generation_call" and bool(item.get("result"))
+        for item in (items if isinstance(items, list) else ())
+    )
+
+
+def read_usage(response: JSON, images: int) -> Usage | None:
+    """images: that came before the end, where its `output` may be empty.
+
+    What drawing took is not in its usage: another model does that, at prices of its own.
+    """
+    raw = response.get("usage")
     if not isinstance(raw, dict):
         return None
     details, out = raw.get("input_tokens_details"), raw.get("output_tokens_details")
@@ -295,6 +315,7 @@ def read_usage(raw: Any) -> Usage | None:
         count(read.get("cached_tokens")),
         count(made.get("reasoning_tokens")),
         cache_write_tokens=count(read.get("cache_write_tokens")),
+        images=max(images, images_in(response.get("output"))),
     )
 
 

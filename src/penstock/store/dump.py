@@ -50,6 +50,7 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     "changes": ("revision", "seq"),
     "usage_dims": ("id",),
     "usage": ("time_us", "seq"),
+    "usage_prices": ("version",),
     "usage_hours": ("hour", "dim"),
     "usage_days": ("day", "dim"),
     "usage_team_hours": ("hour", "dim"),

@@ -20,7 +20,18 @@ import msgspec
 
 from penstock.store.rows import cursor, position
 from penstock.store.sql import Ask, Load, Row, Script
-from penstock.store.usage import DIMS, PARTS, Source, among, dimensions, halved, kept, summed, worth_reading
+from penstock.store.usage import (
+    DIMS,
+    PARTS,
+    Source,
+    among,
+    dimensions,
+    halved,
+    kept,
+    note_prices,
+    summed,
+    worth_reading,
+)
 from penstock.types.money import Price, cost_of, format_usd
 from penstock.types.page import MAX_PAGE
 from penstock.types.usage import Usage
@@ -29,6 +40,7 @@ from penstock.types.usage_store import DIMENSIONS, Rerated, UsageWhere
 MAX_BATCH: Final = 5 * MAX_PAGE
 _WHOLE: Final = (
     *("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens"),
+    "images",
 )
 _COLUMNS: Final = ", ".join(
     (
@@ -81,6 +93,10 @@ def write(asked: Asked, actor: str, now_s: int) -> Script[Rerated]:
     changed, found = yield from _batch(asked)
     if not changed:
         return found
+    versions = {one.price_version for one in changed}
+    yield from note_prices(
+        {price.version: price for price in asked.prices.values() if price.version in versions}
+    )
     yield Ask("usage.rerated")
     yield Ask("usage.empty_rerated")
     yield Load("usage_rerated", _Changed._fields, changed)
@@ -175,8 +191,10 @@ def _usage_of(row: Row, price: Price) -> Usage | None:
     parts = {name: row[name] for name in PARTS}
     if not any(said.values()) and not any(parts.values()):
         return None  # nobody said what it used, or it is a search of before
+    if price.image and parts["image_completion_tokens"] and not said["images"]:
+        return None  # it is of a release that did not count them
     if None in parts.values():
-        if price.query is not None:
+        if price.query is not None or price.image:
             return None
         of = price.at(row["prompt_tokens"])
         has_hours = row["cache_write_tokens"] and of.cache_write_1h != of.cache_write

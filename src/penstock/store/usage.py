@@ -13,8 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import add
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from penstock.store.rows import column, cursor, position
 from penstock.store.sql import Ask, Row, Script
+from penstock.types.money import Price
 from penstock.types.page import MAX_PAGE, Page
 from penstock.types.usage_store import (
     DAY_US,
@@ -321,16 +324,38 @@ _CALL_COLUMNS: Final = ", ".join(
         *("r.time_us", "r.seq"),
         *(f"d.{column(name)} AS {name}" for name in DIMENSIONS),
         *(f"r.{name}" for name in _OWN),
+        "p.price",
     ]
 )
 
 
 def _call(row: Row) -> UsageRow:
     values = dict(row)
+    values["price"] = _price(values["price"])
     for name in _FLAGS:
         values[name] = bool(values[name])
     values["dropped"] = tuple(filter(None, values["dropped"].split(",")))
     return UsageRow(**values)
+
+
+def _price(said: str | None) -> Price | None:
+    """None also for one of a newer release that has prices for more."""
+    if said is None:
+        return None
+    try:
+        return msgspec.json.decode(said, type=Price)
+    except msgspec.ValidationError:
+        return None
+
+
+def note_prices(prices: Mapping[str, Price]) -> Script[None]:
+    """By version. In order, so that two writers cannot wait for each other."""
+    if not prices:
+        return
+    known = {row["value"] for row in (yield Ask("usage.known_prices"))}
+    for version in sorted(prices.keys() - known):
+        said = msgspec.json.encode(prices[version]).decode()
+        yield Ask("usage.note_price", {"version": version, "price": said})
 
 
 def drop_sums(until: int) -> Script[None]:

@@ -45,6 +45,12 @@ INSERT INTO {table} ({unit}, dim, {measures})
 SELECT b.hour / {hours}, b.{dim}, {sums} FROM usage_batch_sums b GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT ({unit}, dim) DO UPDATE SET {additions};
 
+-- name: usage.known_prices
+SELECT version AS value FROM usage_prices;
+
+-- name: usage.note_price
+INSERT INTO usage_prices (version, price) VALUES (:version, :price) ON CONFLICT DO NOTHING;
+
 -- name: usage.sum
 SELECT {group}{sums} FROM {table} r{join}
 WHERE r.{time} >= :start AND r.{time} < :stop{where}{group_by};
@@ -68,6 +74,7 @@ SELECT DISTINCT hour FROM usage_hours WHERE hour >= :start AND hour < :stop AND 
 
 -- name: usage.calls
 SELECT {columns} FROM usage r JOIN usage_dims d ON d.id = r.dim
+LEFT JOIN usage_prices p ON p.version = r.price_version
 WHERE r.time_us >= :start AND r.time_us < :stop AND (r.time_us, r.seq) < (:before_us, :before_seq){where}
 ORDER BY r.time_us DESC, r.seq DESC
 LIMIT :limit;

@@ -20,9 +20,11 @@ from penstock.store.usage import (
     Source,
     clean,
     halved,
+    note_prices,
     short,
     summed,
 )
+from penstock.types.money import Price
 from penstock.types.usage_store import HOUR_US, UsageRow
 
 Names = tuple[str, ...]  # of DIMENSIONS
@@ -50,16 +52,20 @@ def add_rows(rows: Sequence[UsageRow]) -> Script[None]:
     yield Ask("usage.hold_dims")
     sources = yield from summed()
     ids = yield from _ids(wanted, has_teams=TEAM_HOURS in sources)
+    prices: dict[str, Price] = {}
     hours: dict[tuple[int, int, int], list[tuple[int, ...]]] = defaultdict(list)
 
     def stored() -> Iterator[tuple[Any, ...]]:
         for row, names in sorted(zip(rows, named, strict=True), key=_moment):
             dim, team_dim = ids[names]
+            if row.price is not None:
+                prices[row.price_version] = row.price
             hours[row.time_us // HOUR_US, dim, team_dim].append(_measured(row))
             yield _stored(row, dim)
 
     at_once = _ROWS_AT_ONCE if len(rows) < _MANY else _AT_ONCE
     yield Load("usage", COLUMNS, stored(), at_once)
+    yield from note_prices(prices)
     yield Ask("usage.batch_sums", {}, (("measures", ", ".join(f"{one} BIGINT" for one in MEASURES)),))
     yield Ask("usage.empty_batch_sums")
     sums: list[tuple[int, ...]] = []

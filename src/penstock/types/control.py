@@ -77,6 +77,10 @@ class Configuration(Protocol):
         """What they pay."""
         ...
 
+    def usage_since_s(self, now_s: float) -> float:
+        """When the first month began whose usage is kept, Unix seconds."""
+        ...
+
     def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
         """Likewise, without their secrets."""
         ...

@@ -54,6 +54,7 @@ class Price(Prices, frozen=True, kw_only=True):
     """
 
     query: Pico | None = None  # of a rerank model: one search
+    image: Pico | None = None  # one that was drawn; its tokens then cost what `image_output` says, or nothing
     tiers: tuple[Tier, ...] = ()
     version: str = ""
 
@@ -72,6 +73,9 @@ class Price(Prices, frozen=True, kw_only=True):
 
 
 _KINDS: Final = Prices.__struct_fields__
+_OWN: Final = (
+    *("input", "output", "cached", "cache_write", "cache_write_1h", "audio_input", "audio_output"),
+)  # that no other price stands in for
 
 
 def _first(price: int | None, other: int | None) -> int | None:
@@ -85,7 +89,7 @@ def versioned(price: Price, since: str) -> Price:
     return msgspec.structs.replace(price, version=f"{since}-{digest}")
 
 
-FREE: Final = Price(*(0 for _ in _KINDS), version="free")
+FREE: Final = Price(*(0 for _ in _KINDS), image=0, version="free")
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +113,7 @@ def cost_of(price: Price, usage: Usage) -> Cost | None:
 
     Cached, cache-written, audio and image tokens are parts of the prompt (types/usage.py), billed once and at
     their own price; reasoning is part of the completion. Reasoning and images cost as text does, unless they
-    have prices of their own.
+    have prices of their own. Images whose tokens nobody told cost something only by the piece.
     """
     prices = price.at(usage.prompt_tokens) if price.tiers else price
     if (
@@ -124,6 +128,7 @@ def cost_of(price: Price, usage: Usage) -> Cost | None:
             or usage.audio_completion_tokens
             or usage.image_prompt_tokens
             or usage.image_completion_tokens
+            or usage.images
         )
     ):  # most calls
         read = min(usage.cached_tokens, usage.prompt_tokens)
@@ -134,6 +139,13 @@ def cost_of(price: Price, usage: Usage) -> Cost | None:
         return Cost(
             asked, cached, 0, said, 0, 0, 0, 0, asked + cached + said, price.version, usage.is_estimated
         )
+    drawn = 0
+    if price.image is not None:
+        drawn = price.image * usage.images
+        if prices.image_output is None:
+            prices = msgspec.structs.replace(prices, image_output=0)
+    elif usage.images and not usage.image_completion_tokens and _is_paid(prices):
+        return None  # nobody told their tokens
     cost = _itemised(prices, usage)
     if cost is None:
         return None
@@ -144,8 +156,9 @@ def cost_of(price: Price, usage: Usage) -> Cost | None:
         query = price.query * usage.search_units
     return msgspec.structs.replace(
         cost,
+        image=cost.image + drawn,
         query=query,
-        total=cost.total + query,
+        total=cost.total + drawn + query,
         version=price.version,
         is_estimated=usage.is_estimated,
     )
@@ -188,6 +201,23 @@ def _itemised(prices: Prices, usage: Usage) -> Cost | None:
         audio=heard_ + spoken_,
         total=sum(parts),
     )
+
+
+def lacking(price: Price, usage: Usage) -> list[str]:
+    """The kinds whose price is not known and without which `usage` has no cost."""
+    unknown = [kind for kind in _OWN if getattr(price, kind) is None]
+    known = msgspec.structs.replace(price, **dict.fromkeys(unknown, 1))
+    told = msgspec.structs.replace(usage, search_units=usage.search_units or 1)
+    text = msgspec.structs.replace(told, images=0)
+    found = [
+        kind for kind in unknown if cost_of(msgspec.structs.replace(known, **{kind: None}), text) is None
+    ]
+    return found if cost_of(known, told) is not None else [*found, "image"]
+
+
+def _is_paid(prices: Prices) -> bool:
+    """Whether a drawn token may cost something."""
+    return (prices.output if prices.image_output is None else prices.image_output) != 0
 
 
 def _times(tokens: int, price: int | None) -> int:

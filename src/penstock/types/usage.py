@@ -10,7 +10,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     `audio_prompt_tokens` and `image_prompt_tokens` are parts of `prompt_tokens`; `reasoning_tokens`,
     `audio_completion_tokens` and `image_completion_tokens` are parts of `completion_tokens`. Codecs of
     vendors that count otherwise convert before they build this. `search_units` is what vendors of rerank
-    models bill by.
+    models bill by. `images` were drawn in the answer, whether or not their tokens are told.
     `is_estimated` says that the upstream gave no usage and the gateway counted what it delivered.
     """
 
@@ -28,6 +28,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     image_prompt_tokens: int = 0
     image_completion_tokens: int = 0
     search_units: int = 0
+    images: int = 0
 
     @property
     def total_tokens(self) -> int:

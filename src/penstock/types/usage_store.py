@@ -13,8 +13,9 @@ from typing import Literal, Protocol, get_args
 
 import msgspec
 
-from penstock.types.money import Price
+from penstock.types.money import Cost, Price, cost_of
 from penstock.types.page import Page
+from penstock.types.usage import Usage
 
 Dimension = Literal["key", "team", "user", "route", "model", "deployment", "provider", "operation"]
 Step = Literal["hour", "day"]
@@ -31,6 +32,7 @@ class UsageRow(msgspec.Struct):
     cost_pico: None where no price is known, which is not 0. Without a price_version nothing is owed.
     cache_write_1h_tokens ... search_units: as in types/usage.py; None in calls of before these were kept.
     ttft_us: None where no content came.
+    price: what `price_version` said; None in calls of before it was kept.
     """
 
     id: str
@@ -66,7 +68,19 @@ class UsageRow(msgspec.Struct):
     total_us: int = 0
     queue_us: int = 0
     dropped: tuple[str, ...] = ()
+    price: Price | None = None
     seq: int = 0
+
+    @property
+    def cost(self) -> Cost | None:
+        """Its items; None where they are not known."""
+        if self.price is None:
+            return None
+        counts = {
+            name: getattr(self, name) or 0 for name in Usage.__struct_fields__ if name != "is_estimated"
+        }
+        cost = cost_of(self.price, Usage(**counts, is_estimated=self.is_estimated))
+        return cost if cost is not None and cost.total == self.cost_pico else None
 
 
 class UsageWhere(msgspec.Struct, frozen=True):
