@@ -339,7 +339,13 @@ def test_a_setting_is_explained(penstock: Penstock, server: str, home: Path) -> 
     assert (line["setting"], line["value"]) == ("routes.r.targets[0].deployment", "m")
     (line,) = explain("routes.fixed.targets[0].deployment")
     assert line["source"].startswith(f"{file}:")
-    assert line["changed"] is not None
+    assert (line["changed_by"], line["changed"]) == (None, None)  # who wrote that line, nobody knows
+    assert (line["file_owner"], line["file_written"] is not None) == (Path(file).owner(), True)
+    told = penstock("check", "-c", file, "--explain", "routes.fixed.targets[0].deployment").output
+    assert (f"a file of {Path(file).owner()} that was last written on " in told, "changed by" in told) == (
+        True,
+        False,
+    )
     (line,) = explain("server.port")
     assert (line["value"], line["source"], line["changed_by"]) == (8600, "default", None)
     lines = explain("teams.filed")

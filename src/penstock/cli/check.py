@@ -31,8 +31,8 @@ def check(
         typer.Option(
             "--explain",
             metavar="PATH",
-            help="Tell of this setting alone its value, its source and who changed it: routes.chat.strategy."
-            " Rows of the store are looked at, too.",
+            help="Tell of this setting alone its value and its source: routes.chat.strategy. Of a row of the"
+            " store also which key changed it, of a file whose it is.",
         ),
     ] = None,
     as_json: options.Json = False,
