@@ -15,7 +15,7 @@ from penstock.cli.output import say, say_json, told
 
 EXAMPLE = "Example: penstock check -c penstock.yaml"
 HIDDEN = "(set)"
-_PASSWORD = re.compile(r"(?<=://)[^/?#\s]*:[^/?#\s]*(?=@)")
+_PASSWORD = re.compile(r"(?<=://)[^/?#\s]*:[^/?#\s]*(?=@)|(?<=password=)[^&#\s]+")
 
 
 def check(
