@@ -89,6 +89,23 @@ async def test_a_locked_file_is_said_to_be_locked(path: Path) -> None:
         await one.aclose()
 
 
+async def test_a_file_that_is_gone_or_another_takes_no_writes(path: Path) -> None:
+    """What was answered would be in a file that nobody finds again."""
+    aside = path.with_name("aside.db")
+    async with opened(f"sqlite:///{path}") as store:
+        await store.create(Team(name="one"), actor="x")
+        await asyncio.to_thread(path.rename, aside)
+        with pytest.raises(StoreUnavailable, match="was moved or deleted"):
+            await store.create(Team(name="two"), actor="x")
+        await asyncio.to_thread(path.touch)
+        several = (store.create(Team(name=name), actor="x") for name in ("three", "more"))
+        for answer in await asyncio.gather(*several, return_exceptions=True):
+            assert isinstance(answer, StoreUnavailable)
+        await asyncio.to_thread(aside.replace, path)
+        await store.create(Team(name="four"), actor="x")
+        assert {row.name for row in (await store.page(Team)).rows} == {"one", "four"}
+
+
 async def test_what_waits_is_written_before_it_closes(path: Path) -> None:
     one = await open_store(f"sqlite:///{path}")
     writing = [asyncio.ensure_future(one.create(key(number), actor="ann")) for number in range(300)]  # noqa: TID251

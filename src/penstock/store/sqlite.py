@@ -84,7 +84,7 @@ class SQLiteStore(ScriptedStore):
         self._path = path
         self._busy_s = busy_s
         self._written = asyncio.Event()
-        self._writer = _Writer(lambda: _connect(path, busy_s, _WRITER))
+        self._writer = _Writer(path, busy_s)
         self._small = _Reader(lambda: _connect(path, busy_s, _READER))
         self._heavy = _Reader(lambda: _connect(path, busy_s, _READER))
 
@@ -299,8 +299,9 @@ def _read(connection: sqlite3.Connection, script: Script[T]) -> T:
 class _Writer:
     """The thread that writes; the only one in this process."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
+    def __init__(self, path: Path, busy_s: float) -> None:
+        self._path = path
+        self._busy_s = busy_s
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
@@ -327,14 +328,15 @@ class _Writer:
     def _work(self) -> None:
         try:
             with _told():
-                connection = self._connect()
+                connection = _connect(self._path, self._busy_s, _WRITER)
+            file = _File(self._path)
         except (PenstockError, sqlite3.Error) as exc:
             self._opened.set_exception(exc)
             return
         self._opened.set_result(None)
         with contextlib.closing(connection):
             while jobs := self._take():
-                _write(connection, jobs)
+                _write(connection, file, jobs)
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("PRAGMA optimize")
 
@@ -355,8 +357,37 @@ class _Writer:
         return jobs
 
 
-def _write(connection: sqlite3.Connection, jobs: Sequence[Job]) -> None:
+class _File:
+    """What was opened. SQLite would go on with a file that has no name any more: what is answered were lost."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened = self._found()
+
+    def require(self) -> None:
+        """Raises StoreUnavailable."""
+        if self._found() != self._opened:
+            raise StoreUnavailable(
+                f"The database {self._path} was moved or deleted while it is used: nothing is written. Put it"
+                " back, or restart."
+            )
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def _write(connection: sqlite3.Connection, file: _File, jobs: Sequence[Job]) -> None:
     wanted = [job for job in jobs if job[1].set_running_or_notify_cancel()]
+    try:
+        file.require()
+    except StoreUnavailable as exc:
+        for _, future in wanted:
+            _answer(future, exc)
+        return
     try:
         answers = _transaction(connection, [make for make, _ in wanted])
     except Exception as exc:  # noqa: BLE001 - each job hears of it
