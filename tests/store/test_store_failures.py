@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from store_help import NOON_US, Opened, call, key, opened
 
@@ -257,6 +258,25 @@ async def test_a_server_that_restarts_is_found_again(postgres: PostgresServer, p
         waiting = asyncio.ensure_future(one.wait_for_revision(1))  # noqa: TID251
         await one.create(Team(name="c"), actor="ann")
         assert await waiting == 2
+
+
+async def test_a_table_that_a_restore_makes_anew_is_read_when_it_is_there(postgres_url: str) -> None:
+    """A read that waited for the old table sees the new one as it was before: empty."""
+    async with opened(postgres_url) as one:
+        await one.create(Team(name="a"), actor="ann")
+        other = await asyncpg.connect(postgres_url)
+        try:
+            async with other.transaction():
+                await other.execute(
+                    "ALTER TABLE revision RENAME TO old; CREATE TABLE revision (LIKE old INCLUDING ALL);"
+                    " INSERT INTO revision SELECT * FROM old; DROP TABLE old"
+                )
+                waiting = asyncio.ensure_future(one.revision())  # noqa: TID251
+                while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    await asyncio.sleep(0.01)
+            assert await waiting == 1
+        finally:
+            await other.close()
 
 
 async def test_a_batch_in_the_middle_of_a_restart_is_whole_or_not_there(
