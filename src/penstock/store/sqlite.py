@@ -358,7 +358,7 @@ class _Writer:
 
 
 class _File:
-    """What was opened. SQLite would go on with a file that has no name any more: what is answered were lost."""
+    """What was opened. SQLite would go on with a file that has no name any more, and nobody would find it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
