@@ -38,7 +38,7 @@ from penstock.store.sql import (
     Step,
     statement,
 )
-from penstock.types.errors import PenstockError, SchemaMismatch, StoreFull, StoreUnavailable
+from penstock.types.errors import InvalidRequest, PenstockError, SchemaMismatch, StoreFull, StoreUnavailable
 from penstock.types.store import Change, Entity
 
 T = TypeVar("T")
@@ -54,6 +54,10 @@ _OLDEST: Final = (3, 37)  # STRICT
 _AILING: Final = tuple(
     f"SQLITE_{name}"
     for name in ("IOERR", "CORRUPT", "CANTOPEN", "READONLY", "PROTOCOL", "INTERRUPT", "NOMEM", "PERM", "AUTH")
+)
+_OF_WRITING: Final = tuple(
+    f"SQLITE_{name}"
+    for name in ("FULL", "CANTOPEN", "READONLY", "IOERR_WRITE", "IOERR_FSYNC", "IOERR_TRUNCATE")
 )
 
 _WRITER = (
@@ -137,7 +141,10 @@ class SQLiteStore(ScriptedStore):
         return dropped
 
     async def copy_to(self, target: Path) -> None:
-        """A copy of the whole file as it is at one moment, while others write. Raises StoreUnavailable."""
+        """A copy of the whole file as it is at one moment, while others write.
+
+        Raises StoreUnavailable, and InvalidRequest where `target` cannot be written.
+        """
         await self._heavy.call(lambda connection: _copy(connection, target))
 
 
@@ -161,9 +168,16 @@ def _connect(path: Path, busy_s: float, pragmas: Sequence[str]) -> sqlite3.Conne
 
 
 def _copy(connection: sqlite3.Connection, target: Path) -> None:
-    with contextlib.closing(sqlite3.connect(target)) as copy:
-        connection.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+    try:
+        with contextlib.closing(sqlite3.connect(target)) as copy:
+            connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+    except sqlite3.Error as exc:
+        if getattr(exc, "sqlite_errorname", "").startswith(
+            _OF_WRITING
+        ):  # of the two only the copy is written
+            raise InvalidRequest(f"{target} cannot be written: {exc}.") from exc
+        raise
 
 
 def drive(connection: sqlite3.Connection, script: Script[T]) -> T:
