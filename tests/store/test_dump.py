@@ -165,7 +165,7 @@ async def test_a_damaged_file_of_sqlite_is_no_copy(tmp_path: Path) -> None:
 
     await asyncio.to_thread(damage)
     async with opened(target) as other:
-        with pytest.raises(InvalidRequest, match="is damaged: .* Nothing was restored"):
+        with pytest.raises(InvalidRequest, match=r"is damaged: .* Nothing was restored"):
             await restore(other, tmp_path / "copy")
         assert (await other.page(Team)).rows == ()
 
@@ -180,7 +180,7 @@ async def test_a_disk_that_is_full_is_told_to_be_the_copys(tmp_path: Path) -> No
                 await backup(one, tmp_path / "copy")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        assert not (tmp_path / "copy.part").exists()  # noqa: ASYNC240 - nobody waits
+        assert not (tmp_path / "copy.part").exists()
         assert (await one.page(Team)).rows
 
 
