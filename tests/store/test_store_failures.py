@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -105,6 +107,47 @@ async def test_a_file_that_is_gone_or_another_takes_no_writes(path: Path) -> Non
         await asyncio.to_thread(aside.replace, path)
         await store.create(Team(name="four"), actor="x")
         assert {row.name for row in (await store.page(Team)).rows} == {"one", "four"}
+
+
+async def test_a_file_that_cannot_be_written_stops_the_start_and_is_named(path: Path) -> None:
+    async with opened(f"sqlite:///{path}"):
+        pass
+    await asyncio.to_thread(as_one_who_may_not_write, path)
+
+
+WRITES = """
+import asyncio, sys
+from penstock.store import connect, open_store
+from penstock.types.errors import StoreUnavailable
+from penstock.types.store import Team
+
+async def main(url):
+    store = await connect(url)  # whoever only looks may
+    await store.status()
+    for what in (store.create(Team(name="a"), actor="x"), open_store(url)):
+        try:
+            await what
+        except StoreUnavailable as exc:
+            print(exc.message)
+    await store.aclose()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def as_one_who_may_not_write(path: Path) -> None:
+    """Root may write anything, but for what is mounted read-only: it gives that up first."""
+    path.chmod(0o400)
+    argv = [sys.executable, "-c", WRITES, f"sqlite:///{path}"]
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("setpriv is not installed: sudo apt install util-linux")
+        argv = ["setpriv", "--bounding-set=-dac_override", *argv]
+    said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert said == [
+        f"The database {path} does not answer: attempt to write a readonly database.",
+        f"The database {path} cannot be written: make it and its folder writable for who runs the server.",
+    ]
 
 
 async def test_what_waits_is_written_before_it_closes(path: Path) -> None:

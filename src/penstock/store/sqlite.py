@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import os
 import queue
 import sqlite3
 import threading
@@ -89,8 +90,8 @@ class SQLiteStore(ScriptedStore):
         self._busy_s = busy_s
         self._written = asyncio.Event()
         self._writer = _Writer(path, busy_s)
-        self._small = _Reader(lambda: _connect(path, busy_s, _READER))
-        self._heavy = _Reader(lambda: _connect(path, busy_s, _READER))
+        self._small = _Reader(path, busy_s)
+        self._heavy = _Reader(path, busy_s)
 
     async def open(self) -> None:
         """Makes the file, readable for its owner alone. Raises StoreUnavailable."""
@@ -103,6 +104,14 @@ class SQLiteStore(ScriptedStore):
         await self._writer.start()
         await self._small.start()
         await self._heavy.start()
+
+    async def require_writable(self) -> None:
+        """Raises StoreUnavailable. Beside the file SQLite keeps its log."""
+        if not await asyncio.to_thread(_is_writable, self._path):
+            raise StoreUnavailable(
+                f"The database {self._path} cannot be written: make it and its folder writable for who runs"
+                " the server."
+            )
 
     async def aclose(self) -> None:
         for lane in (self._heavy, self._small, self._writer):
@@ -151,6 +160,10 @@ class SQLiteStore(ScriptedStore):
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600)
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)
 
 
 def _connect(path: Path, busy_s: float, pragmas: Sequence[str]) -> sqlite3.Connection:
@@ -235,7 +248,7 @@ def _insert(table: str, columns: tuple[str, ...], count: int) -> str:
 
 
 @contextlib.contextmanager
-def _told(place: str = "") -> Iterator[None]:
+def _told(path: Path) -> Iterator[None]:
     """Maps SQLite's errors to ours."""
     try:
         yield
@@ -246,9 +259,9 @@ def _told(place: str = "") -> Iterator[None]:
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise StoreUnavailable("The database is locked by another process; try again.") from exc
         if name == "SQLITE_NOTADB":
-            raise SchemaMismatch(f"{place or 'The file'} is no SQLite database.") from exc
+            raise SchemaMismatch(f"{path} is no SQLite database.") from exc
         if name.startswith(_AILING):
-            raise StoreUnavailable(f"The database does not answer: {exc}.") from exc
+            raise StoreUnavailable(f"The database {path} does not answer: {exc}.") from exc
         raise
 
 
@@ -258,8 +271,9 @@ Job = tuple[Make[Any], "Future[Any]"]
 class _Reader:
     """A thread with a connection that only reads."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
+    def __init__(self, path: Path, busy_s: float) -> None:
+        self._path = path
+        self._busy_s = busy_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._connection: sqlite3.Connection | None = None
         self._is_closed = False
@@ -290,9 +304,9 @@ class _Reader:
     def _call(self, what: Callable[[sqlite3.Connection], T]) -> T:
         if self._is_closed:
             raise StoreUnavailable("The database is closed.")
-        with _told():
+        with _told(self._path):
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = _connect(self._path, self._busy_s, _READER)
             return what(self._connection)
 
     def _close(self) -> None:
@@ -341,7 +355,7 @@ class _Writer:
 
     def _work(self) -> None:
         try:
-            with _told():
+            with _told(self._path):
                 connection = _connect(self._path, self._busy_s, _WRITER)
             file = _File(self._path)
         except (PenstockError, sqlite3.Error) as exc:
@@ -375,20 +389,20 @@ class _File:
     """What was opened. SQLite would go on with a file that has no name any more, and nobody would find it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._opened = self._found()
 
     def require(self) -> None:
         """Raises StoreUnavailable."""
         if self._found() != self._opened:
             raise StoreUnavailable(
-                f"The database {self._path} was moved or deleted while it is used: nothing is written. Put it"
+                f"The database {self.path} was moved or deleted while it is used: nothing is written. Put it"
                 " back, or restart."
             )
 
     def _found(self) -> tuple[int, int] | None:
         try:
-            found = self._path.stat()
+            found = self.path.stat()
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -403,21 +417,21 @@ def _write(connection: sqlite3.Connection, file: _File, jobs: Sequence[Job]) -> 
             _answer(future, exc)
         return
     try:
-        answers = _transaction(connection, [make for make, _ in wanted])
+        answers = _transaction(connection, file.path, [make for make, _ in wanted])
     except Exception as exc:  # noqa: BLE001 - each job hears of it
         if len(wanted) == 1:
             _answer(wanted[0][1], exc)
         else:  # the guilty one took the others' transaction with it
             for make, future in wanted:
-                _write_alone(connection, make, future)
+                _write_alone(connection, file.path, make, future)
         return
     for (_, future), answer in zip(wanted, answers, strict=True):
         _answer(future, answer)
 
 
-def _write_alone(connection: sqlite3.Connection, make: Make[Any], future: "Future[Any]") -> None:
+def _write_alone(connection: sqlite3.Connection, path: Path, make: Make[Any], future: "Future[Any]") -> None:
     try:
-        _answer(future, _transaction(connection, [make])[0])
+        _answer(future, _transaction(connection, path, [make])[0])
     except Exception as exc:  # noqa: BLE001 - told to who waits
         _answer(future, exc)
 
@@ -440,12 +454,12 @@ def _answer(future: "Future[Any]", answer: Any) -> None:
                 future.set_result(answer)
 
 
-def _transaction(connection: sqlite3.Connection, jobs: Sequence[Make[Any]]) -> list[Any]:
+def _transaction(connection: sqlite3.Connection, path: Path, jobs: Sequence[Make[Any]]) -> list[Any]:
     """The answer of each job, or how it failed. Raises when nothing was written."""
-    with _told():
+    with _told(path):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            answers = [_job(connection, make) for make in jobs]
+            answers = [_job(connection, path, make) for make in jobs]
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -454,10 +468,10 @@ def _transaction(connection: sqlite3.Connection, jobs: Sequence[Make[Any]]) -> l
     return answers
 
 
-def _job(connection: sqlite3.Connection, make: Make[Any]) -> Any:
+def _job(connection: sqlite3.Connection, path: Path, make: Make[Any]) -> Any:
     connection.execute("SAVEPOINT job")
     try:
-        with _told():
+        with _told(path):
             answer = drive(connection, make())
     except Exception as exc:
         if not connection.in_transaction:  # a full disk may end it all
