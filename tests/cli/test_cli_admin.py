@@ -377,6 +377,50 @@ def test_what_is_no_budget_is_refused() -> None:
         budgets(["much"])
 
 
+def test_an_empty_key_or_address_is_a_variable_that_is_not_set(
+    penstock: Penstock, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--key "$CI_KEY"` must not ask as whoever else is known here."""
+    monkeypatch.setenv("PENSTOCK_KEY", OWNER)
+    assert penstock("keys", "list").exit_code == 0
+    for word, said in (("--key", "--key is empty"), ("--url", "--url is empty")):
+        for value in ("", " "):
+            done = penstock("keys", "list", word, value)
+            assert (done.exit_code, done.stdout, said in done.output) == (1, "", True), done.output
+
+
+class Other(http.server.BaseHTTPRequestHandler):
+    """No Penstock, and not polite."""
+
+    def do_GET(self) -> None:
+        body = b"<html>\x1b[2J<h1>not here</h1></html>"
+        self.send_response(404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_another_server_is_told_to_be_one(penstock: Penstock) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        thread = threading.Thread(target=other.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{other.server_port}"
+        done = penstock("keys", "list", "--url", url, "--key", "sk-x")
+        thread.join()
+    assert (done.exit_code, done.stderr) == (
+        1,
+        f"error: {url} answers HTTP 404, but not as Penstock does. Is it one, and does it run behind its proxy?\n",
+    )
+
+
+def test_a_time_that_is_too_long_is_told_to_be(penstock: Penstock, server: str) -> None:
+    said = penstock("keys", "create", "x", "--expires", "400d")
+    assert (said.exit_code, "at most 366d" in said.output) == (1, True)
+
+
 def test_another_machine_is_not_sent_the_minted_key(penstock: Penstock, server: str) -> None:
     for url in ("https://penstock.invalid", "http://127.0.0.1.example.invalid", "localhost.invalid:8600"):
         said = penstock("keys", "list", "--url", url)
