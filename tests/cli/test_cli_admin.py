@@ -412,7 +412,8 @@ def test_another_server_is_told_to_be_one(penstock: Penstock) -> None:
         thread.join()
     assert (done.exit_code, done.stderr) == (
         1,
-        f"error: {url} answers HTTP 404, but not as Penstock does. Is it one, and does it run behind its proxy?\n",
+        f"error: {url} answers HTTP 404, but not as Penstock does."
+        " Is it one, and is it up behind its proxy?\n",
     )
 
 

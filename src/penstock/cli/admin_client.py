@@ -134,8 +134,8 @@ class AdminClient:
         said = _message(answer)
         if said is None:
             raise UpstreamUnavailable(
-                f"{self._url} answers HTTP {response.status}, but not as Penstock does. Is it one, and does it"
-                " run behind its proxy?"
+                f"{self._url} answers HTTP {response.status}, but not as Penstock does. Is it one, and is"
+                " it up behind its proxy?"
             )
         if response.status == HTTPStatus.UNAUTHORIZED:
             said = f"{said} It was {self._whose}; name another one with --key."
