@@ -410,10 +410,25 @@ def test_another_server_is_told_to_be_one(penstock: Penstock) -> None:
         url = f"http://127.0.0.1:{other.server_port}"
         done = penstock("keys", "list", "--url", url, "--key", "sk-x")
         thread.join()
-    assert (done.exit_code, done.stderr) == (
-        1,
-        f"error: {url} answers HTTP 404, but not as Penstock does."
-        " Is it one, and is it up behind its proxy?\n",
+    said = f"{url} answers HTTP 404, but not as Penstock does. Is it one, and is it up behind its proxy?"
+    assert (done.exit_code, done.stderr) == (1, f"error: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["usage", "--model", "m", "rerate", "--since", "7d"], "--model"),
+        (["usage", "--url", "http://127.0.0.1:9", "--json", "rerate", "--since", "7d"], "--url"),
+        (["statements", "--key", "x", "reconcile", "--month", "2026-11"], "--key"),
+    ],
+)
+def test_an_option_before_a_command_that_does_not_hear_of_it_is_refused(
+    penstock: Penstock, words: list[str], option: str
+) -> None:
+    """All calls would be given new costs, not those of one model; or those of another server."""
+    done = penstock(*words)
+    assert (done.exit_code, f"write {option} after it" in " ".join(done.output.split())) == (2, True), (
+        done.output
     )
 
 
