@@ -198,6 +198,18 @@ async def test_what_the_file_says_is_read_only(tmp_path: Path) -> None:
         assert [row["id"] for row in (await desk.see("/teams"))["data"]] == ["filed"]
 
 
+async def test_a_team_that_came_into_the_file_later_has_keys_beside_one_that_is_called_so(
+    tmp_path: Path,
+) -> None:
+    async with office(tmp_path / "store.db", CONFIG.replace("filed", "other")) as desk:
+        stored = (await desk.make("/teams", name="filed"))["id"]
+    async with office(tmp_path / "store.db") as desk:
+        assert (await desk.make("/keys", name="k", team="filed"))["team"] == "filed"
+        assert (await desk.make("/keys", name="l", team=stored))["team"] == stored
+        teams = [(row["id"], row["name"]) for row in (await desk.see("/teams"))["data"]]
+        assert teams == [("filed", "filed"), (stored, "filed")]
+
+
 async def test_keys_of_the_file_are_keys_of_their_team(tmp_path: Path) -> None:
     """Who asks for all keys of a team would else miss those that stand in the file."""
     async with office(tmp_path / "store.db") as desk:

@@ -354,6 +354,10 @@ def test_a_setting_is_explained(penstock: Penstock, server: str, home: Path) -> 
     assert (missing.exit_code, "did you mean 'server.port'?" in missing.output) == (1, True)
     text = Path(file).read_text()
     Path(file).write_text(text.replace("  fixed:", "  r: {targets: [{deployment: m}]}\n  fixed:"))
+    text = Path(file).read_text()
+    Path(file).write_text(text.replace("  filed:", "  search: {budget: {usd: 3}}\n  filed:"))
+    (budget,) = [line for line in explain("teams.search.budget") if line["source"].startswith("store")]
+    assert budget["left_out"] is None  # it is called so, too, but is another: its id is not in the file
     by_source = {line["source"][:5]: line for line in explain("routes.r.targets")}
     assert by_source["store"]["left_out"] is not None
     assert any(line["left_out"] is None and line["value"] == "m" for line in explain("routes.r.targets"))

@@ -125,7 +125,7 @@ def _near(path: str, known: list[str]) -> str:
 
 
 def _stored(loaded: Loaded, path: str) -> tuple[list[Line], str, str]:
-    """What a row says, which it is (`routes.chat`), and why none could be read."""
+    """What a row says, which it is by its id (`routes.chat`), and why none could be read."""
     section, rest = _split(path)
     file = Path(loaded.store_url.removeprefix(SQLITE)).expanduser()
     if section not in _KINDS or not rest or (loaded.store_url.startswith(SQLITE) and not file.exists()):
@@ -160,7 +160,7 @@ async def _read(url: str, section: str, rest: str) -> tuple[list[Line], str]:
             }
             for field, value in _values(row)
         ]
-        return [line for line in said if _is_at(line["setting"], f"{section}.{rest}")], f"{section}.{name}"
+        return [line for line in said if _is_at(line["setting"], f"{section}.{rest}")], f"{section}.{row.id}"
     finally:
         await store.aclose()
 
