@@ -220,6 +220,48 @@ async def test_what_the_file_says_is_read_only(tmp_path: Path) -> None:
         assert [row["id"] for row in (await desk.see("/teams"))["data"]] == ["filed"]
 
 
+async def test_a_team_that_came_into_the_file_later_has_keys_beside_one_that_is_called_so(
+    tmp_path: Path,
+) -> None:
+    async with office(tmp_path / "store.db", CONFIG.replace("filed", "other")) as desk:
+        stored = (await desk.make("/teams", name="filed"))["id"]
+    async with office(tmp_path / "store.db") as desk:
+        assert (await desk.make("/keys", name="k", team="filed"))["team"] == "filed"
+        assert (await desk.make("/keys", name="l", team=stored))["team"] == stored
+        teams = [(row["id"], row["name"]) for row in (await desk.see("/teams"))["data"]]
+        assert teams == [("filed", "filed"), (stored, "filed")]
+
+
+async def test_keys_of_the_file_are_keys_of_their_team(tmp_path: Path) -> None:
+    """Who asks for all keys of a team would else miss those that stand in the file."""
+    async with office(tmp_path / "store.db") as desk:
+        made = (await desk.make("/keys", name="made", team="filed"))["id"]
+        other = (await desk.make("/teams", name="other"))["id"]
+        member = VirtualKey("dev", role="developer", team="filed")
+        stranger = VirtualKey("x", role="developer", team=other)
+
+        async def listed(path: str, caller: VirtualKey = OWNER) -> list[str]:
+            return [row["id"] for row in (await desk.see(path, caller))["data"]]
+
+        assert await listed("/keys?team=filed") == ["filed-key", made]
+        assert (
+            await listed("/keys", member) == await listed("/keys?team=filed", member) == ["filed-key", made]
+        )
+        assert await listed("/keys?limit=1", member) == ["filed-key"]
+        assert await listed("/keys", stranger) == await listed(f"/keys?team={other}") == []
+        assert (await desk.see("/keys/filed-key", member))["source"] == "file"
+        assert (await desk.see("/limits?key=filed-key", member))["data"] == []
+        status, answer = await desk.ask(member, "POST", "/keys/filed-key/revoke", {})
+        assert (status, "change it there" in answer["message"]) == (409, True)
+        for path in ("/keys/filed-key", "/limits?key=filed-key", "/keys?team=filed"):
+            assert (await desk.ask(stranger, "GET", path))[0] == 404, path
+        nobody, theirs = [
+            (await desk.ask(stranger, "POST", f"/keys/{name}/rotate", {}))[1]
+            for name in ("nobody", "filed-key")
+        ]
+        assert theirs == {**nobody, "message": nobody["message"].replace("nobody", "filed-key")}
+
+
 async def test_who_is_of_a_team_of_the_file_or_of_an_issuer_of_tokens(tmp_path: Path) -> None:
     async with office(tmp_path / "store.db") as desk:
         member = VirtualKey("dev", role="developer", team="filed")

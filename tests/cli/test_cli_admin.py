@@ -339,7 +339,13 @@ def test_a_setting_is_explained(penstock: Penstock, server: str, home: Path) -> 
     assert (line["setting"], line["value"]) == ("routes.r.targets[0].deployment", "m")
     (line,) = explain("routes.fixed.targets[0].deployment")
     assert line["source"].startswith(f"{file}:")
-    assert line["changed"] is not None
+    assert (line["changed_by"], line["changed"]) == (None, None)  # who wrote that line, nobody knows
+    assert (line["file_owner"], line["file_written"] is not None) == (Path(file).owner(), True)
+    told = penstock("check", "-c", file, "--explain", "routes.fixed.targets[0].deployment").output
+    assert (f"a file of {Path(file).owner()} that was last written on " in told, "changed by" in told) == (
+        True,
+        False,
+    )
     (line,) = explain("server.port")
     assert (line["value"], line["source"], line["changed_by"]) == (8600, "default", None)
     lines = explain("teams.filed")
@@ -348,6 +354,10 @@ def test_a_setting_is_explained(penstock: Penstock, server: str, home: Path) -> 
     assert (missing.exit_code, "did you mean 'server.port'?" in missing.output) == (1, True)
     text = Path(file).read_text()
     Path(file).write_text(text.replace("  fixed:", "  r: {targets: [{deployment: m}]}\n  fixed:"))
+    text = Path(file).read_text()
+    Path(file).write_text(text.replace("  filed:", "  search: {budget: {usd: 3}}\n  filed:"))
+    (budget,) = [line for line in explain("teams.search.budget") if line["source"].startswith("store")]
+    assert budget["left_out"] is None  # it is called so, too, but is another: its id is not in the file
     by_source = {line["source"][:5]: line for line in explain("routes.r.targets")}
     assert by_source["store"]["left_out"] is not None
     assert any(line["left_out"] is None and line["value"] == "m" for line in explain("routes.r.targets"))
@@ -369,6 +379,66 @@ def test_budgets_are_short_to_write(written: str, said: dict[str, Any]) -> None:
 def test_what_is_no_budget_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         budgets(["much"])
+
+
+def test_an_empty_key_or_address_is_a_variable_that_is_not_set(
+    penstock: Penstock, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--key "$CI_KEY"` must not ask as whoever else is known here."""
+    monkeypatch.setenv("PENSTOCK_KEY", OWNER)
+    assert penstock("keys", "list").exit_code == 0
+    for word, said in (("--key", "--key is empty"), ("--url", "--url is empty")):
+        for value in ("", " "):
+            done = penstock("keys", "list", word, value)
+            assert (done.exit_code, done.stdout, said in done.output) == (1, "", True), done.output
+
+
+class Other(http.server.BaseHTTPRequestHandler):
+    """No Penstock, and not polite."""
+
+    def do_GET(self) -> None:
+        body = b"<html>\x1b[2J<h1>not here</h1></html>"
+        self.send_response(404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_another_server_is_told_to_be_one(penstock: Penstock) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        thread = threading.Thread(target=other.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{other.server_port}"
+        done = penstock("keys", "list", "--url", url, "--key", "sk-x")
+        thread.join()
+    said = f"{url} answers HTTP 404, but not as Penstock does. Is it one, and is it up behind its proxy?"
+    assert (done.exit_code, done.stderr) == (1, f"error: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["usage", "--model", "m", "rerate", "--since", "7d"], "--model"),
+        (["usage", "--url", "http://127.0.0.1:9", "--json", "rerate", "--since", "7d"], "--url"),
+        (["statements", "--key", "x", "reconcile", "--month", "2026-11"], "--key"),
+    ],
+)
+def test_an_option_before_a_command_that_does_not_hear_of_it_is_refused(
+    penstock: Penstock, words: list[str], option: str
+) -> None:
+    """All calls would be given new costs, not those of one model; or those of another server."""
+    done = penstock(*words)
+    assert (done.exit_code, f"write {option} after it" in " ".join(done.output.split())) == (2, True), (
+        done.output
+    )
+
+
+def test_a_time_that_is_too_long_is_told_to_be(penstock: Penstock, server: str) -> None:
+    said = penstock("keys", "create", "x", "--expires", "400d")
+    assert (said.exit_code, "at most 366d" in said.output) == (1, True)
 
 
 def test_another_machine_is_not_sent_the_minted_key(penstock: Penstock, server: str) -> None:

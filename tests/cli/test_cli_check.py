@@ -58,6 +58,18 @@ def test_passwords_in_urls_are_not_shown(home: Path, penstock: Penstock) -> None
         assert ("hush" in output, "redis://(set)@10.0.0.5:6379/0" in output) == (False, True), output
 
 
+def test_passwords_behind_the_question_mark_of_a_url_are_not_shown(home: Path, penstock: Penstock) -> None:
+    path = home / "urls.yaml"
+    path.write_text(
+        "builtin: off\nstore: {url: 'postgresql://db/penstock?user=me&password=hush&sslpassword=hush'}\n"
+        "limits: {store: 'redis+sentinel://s1,s2:26380/mine/0?sentinel_password=hush&client_name=me'}\n"
+    )
+    for words in ((), ("--json",)):
+        output = penstock("check", "-c", path, *words).output
+        assert "hush" not in output
+        assert "sentinel_password=(set)&client_name=me" in output
+
+
 def test_where_the_data_folder_was_said(
     home: Path, penstock: Penstock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,6 +205,11 @@ NO_REDIS = (
     *("redis://", "redis://:6379", "redis://h:abc/0", "redis://h:99999", "redis://h/name", "redis://[::1"),
     "http://h:6379",
 )
+NO_SENTINELS = (
+    *("redis+sentinel://h1,h2", "redis+sentinel://h1,h2/", "redis+sentinel://h1,,h2/m"),
+    *("redis+sentinel:///m", "redis+sentinel://h:abc/m", "redis+sentinel://h:0/m", "redis+sentinel://h/a b"),
+    *("redis+sentinel://h/m/name", "rediss+sentinel://a@h1,b@h2/m"),
+)
 REFERENCES = [
     ("providers: {p: {kind: openai-compatible}}", "providers.p: base_url is missing"),
     ("providers: {p: {kind: openai}}", 'providers.p: api_key is missing; write api_key: "${OPENAI_API_KEY}"'),
@@ -242,6 +247,13 @@ REFERENCES = [
     ("store: {url: 'postgresql://u:p/w@host/db'}", "store.url: is neither"),
     ("store: {url: 'postgresql://host:54x2/db'}", "store.url: is neither"),
     *((f"limits: {{store: '{url}'}}", "limits.store: is memory, sql, or the URL") for url in NO_REDIS),
+    *((f"limits: {{store: '{url}'}}", "limits.store: names the sentinels and") for url in NO_SENTINELS),
+    (
+        "limits: {store: 'redis://h/0?sentinel_password=x'}",
+        "limits.store: 'sentinel_password' is nothing that its URL can say",
+    ),
+    ("limits: {store: 'redis+sentinel://h/m?sentinel_password='}", "sentinel_password has no value"),
+    ("limits: {store: 'redis+sentinel://h/m?ssl_ca_path=/x'}", "limits.store: ssl_ca_path is for TLS"),
     ("limits: {store: 'redis://h/0?protocol=3'}", "limits.store: 'protocol' is nothing that its URL can say"),
     (
         "limits: {store: 'rediss://h/0?ssl_cert_reqs=no'}",

@@ -78,7 +78,7 @@ def test_several_under_one_name() -> None:
         "retries": 2,
         "timeouts": {"total": "90s"},
     }
-    assert routes["gpt-4"] == {**routes["gpt-4o"], "fallbacks": ["gpt-mini@openai"]}
+    assert routes["gpt-4"] == routes["gpt-4o"]  # its alias
     assert routes["claude"]["timeouts"] == {"total": "30s", "first_token": "5.5s"}
     assert routes["old"]["targets"] == routes["claude"]["targets"]
     assert "fallbacks" not in routes["gpt-mini"]  # it is the default one itself
@@ -147,7 +147,7 @@ def test_a_pattern_of_a_vendor_that_is_there_keeps_its_names() -> None:
         }
 
     rows = [row("claude", "anthropic/claude-x"), row("anthropic/*", "anthropic/*"), row("b", "anthropic/b")]
-    found = imported({"model_list": rows})
+    found = imported({"model_list": rows, "general_settings": {"master_key": "sk-1"}})
     assert found.settings["providers"] == {
         "anthropic": {"kind": "anthropic", "api_key": "${ANTHROPIC_API_KEY}", "models": "*"}
     }
@@ -270,3 +270,157 @@ def test_credentials_that_are_written_out_stay_what_they_are() -> None:
     assert found.settings["limits"] == {"store": "redis://:p%40ss%2Fw%23rd@redis:6379/0"}
     read = load_text(yaml.safe_dump(found.settings), env={})
     assert read.providers["openai"].api_key == "sk-a${b}$c"
+
+
+def made(*entries: dict[str, Any], **more: Any) -> Imported:
+    """Of entries of the model `m`: litellm_params each, with model_info beside them."""
+    rows = [
+        {
+            "model_name": "m",
+            "litellm_params": {"model": "openai/x", "api_key": f"sk-{at}", **entry},
+            "model_info": {"id": f"d{at}"},
+        }
+        for at, entry in enumerate(entries)
+    ]
+    return imported({"model_list": rows, "general_settings": {"master_key": "sk-1"}, **more})
+
+
+def targets(found: Imported) -> list[tuple[Any, Any]]:
+    return [(one.get("tier"), one.get("weight")) for one in found.settings["routes"]["m"]["targets"]]
+
+
+def test_a_weight_that_only_some_have_leaves_the_others_for_later_as_it_does_there() -> None:
+    found = made({"weight": 3}, {}, {"weight": "1"}, {"weight": 0})
+    assert targets(found) == [(None, 3), (2, None), (None, 1), (2, None)]
+    assert [path[10:] for path in notes(found)] == ["[1].litellm_params.weight", "[3].litellm_params.weight"]
+
+
+def test_rates_share_where_the_first_has_no_weight() -> None:
+    found = made({"rpm": 10}, {"rpm": 30, "weight": 5})
+    assert targets(found) == [(None, 10), (None, 30)]
+    assert "goes by what its first one says, rpm" in notes(found)["model_list[1].litellm_params.weight"]
+
+
+def test_weights_of_another_strategy_are_told() -> None:
+    found = made({"weight": 3}, {"weight": 1}, router_settings={"routing_strategy": "least-busy"})
+    assert targets(found) == [(None, None)] * 2
+    assert {note.message for note in found.notes} == {"counts in simple-shuffle only"}
+
+
+def test_order_is_a_tier() -> None:
+    found = made({"order": 2}, {"order": 1, "weight": 2}, {}, {"order": 1, "weight": 1})
+    assert targets(found) == [(2, None), (None, 2), (3, None), (None, 1)]
+    assert found.notes == []
+
+
+def test_an_alias_falls_back_as_its_model_does() -> None:
+    rows = [{"model_name": name, "litellm_params": {"model": f"openai/{name}"}} for name in "abc"]
+    found = imported(
+        {
+            "model_list": rows,
+            "router_settings": {
+                "model_group_alias": {"of-a": "a", "own": {"model": "a", "hidden": True}},
+                "fallbacks": [{"a": ["a", "b"]}, {"own": ["c"]}, {"*": ["c"]}, {"b": "c"}],
+            },
+        }
+    )
+    fallbacks = {name: route.get("fallbacks") for name, route in found.settings["routes"].items()}
+    b, c = ["b@openai"], ["c@openai"]
+    assert fallbacks == {"a": b, "b": None, "c": None, "of-a": b, "own": c}
+    told = notes(found)
+    assert told["router_settings.fallbacks[3].b"] == "must be a list; left out"
+    assert "router_settings.model_group_alias.own.hidden" in told
+    assert "LiteLLM asks nobody for a key" in told["general_settings.master_key"]
+
+
+def test_numbers_that_yaml_takes_for_texts_are_numbers() -> None:
+    """3e-7 has no point, so YAML has it as a text; a price that was dropped would be a wrong cost."""
+    theirs = yaml.safe_load(
+        "{input_cost_per_token: 3e-7, output_cost_per_token: 15e-7, rpm: '6', timeout: '900'}"
+    )
+    found = made(theirs)
+    assert found.settings["prices"]["models"] == {"d0": {"input": "$0.3/1M", "output": "$1.5/1M"}}
+    assert found.settings["deployments"]["d0"]["limits"] == {"requests": "6/min"}
+    assert found.settings["routes"]["m"]["timeouts"] == {"total": "900s"}
+    assert found.notes == []
+
+
+WRONG = {
+    "rpm": 0,
+    "tpm": -1,
+    "max_parallel_requests": 1.5,
+    "timeout": "soon",
+    "stream_timeout": "os.environ/SOON",
+    "num_retries": 9,
+    "input_cost_per_token": -1.0,
+    "output_cost_per_token": float("nan"),
+    "tenant_id": "of no OpenAI",
+    "input_cost_per_token_above_200k_tokens": 1e-6,
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_taken_over_is_told(name: str) -> None:
+    assert f"model_list[0].litellm_params.{name}" in notes(made({name: WRONG[name]}))
+
+
+def test_two_entries_that_say_different_times_of_one_route_are_told() -> None:
+    found = made({"timeout": 700, "num_retries": 0}, {"timeout": 900, "num_retries": 0})
+    assert found.settings["routes"]["m"] == {
+        "targets": [{"deployment": "d0"}, {"deployment": "d1"}],
+        "timeouts": {"total": "700s"},
+        "retries": 0,
+    }
+    assert list(notes(found)) == ["model_list[1].litellm_params.timeout"]
+
+
+def test_credentials_are_looked_up_and_each_organization_is_a_deployment() -> None:
+    found = made(
+        {"model": "azure/x", "api_key": "sk-own", "litellm_credential_name": "az"},
+        {"organization": ["o1", "o2"]},
+        {"litellm_credential_name": "lost"},
+        credential_list=[
+            {
+                "credential_name": "az",
+                "credential_values": {"api_base": "os.environ/BASE", "api_key": "sk-az"},
+            }
+        ],
+    )
+    providers = found.settings["providers"]
+    assert providers["azure"] == {"kind": "azure", "base_url": "${BASE}", "api_key": "sk-own"}
+    organizations = [one["headers"]["OpenAI-Organization"] for one in providers.values() if "headers" in one]
+    assert organizations == ["o1", "o2"]
+    assert list(notes(found)) == ["model_list[2].litellm_params.litellm_credential_name"]
+
+
+def test_what_a_vendors_address_and_key_are_there_is_said_here() -> None:
+    found = made(
+        {"model": "anthropic/x", "api_base": "https://proxy.example/claude/"},
+        {"model": "azure/x", "api_key": None},
+        {"model": "groq/x", "api_key": None, "api_base": "https://groq.example/v1"},
+    )
+    providers = found.settings["providers"]
+    assert providers["anthropic"]["base_url"] == "https://proxy.example/claude/v1"
+    assert providers["azure"] == {
+        "kind": "azure",
+        "base_url": "${AZURE_API_BASE}",
+        "api_key": "${AZURE_API_KEY}",
+    }
+    assert "GROQ_API_KEY" in notes(found)["model_list[2].litellm_params.api_base"]
+
+
+def test_what_all_models_of_a_vendor_would_have_is_told() -> None:
+    row = {
+        "model": "openai/*",
+        "rpm": 5,
+        "timeout": 3,
+        "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 0,
+    }
+    rows = [{"model_name": "openai/*", "litellm_params": row}]
+    found = imported(
+        {"model_list": rows, "general_settings": {"master_key": "sk-1", "max_request_size_mb": 5}}
+    )
+    assert found.settings["prices"]["models"] == {"openai/*": {"input": "$1/1M", "output": "$0/1M"}}
+    assert found.settings["server"]["body_limit"] == "5MiB"
+    assert list(notes(found)) == ["model_list[0].litellm_params.rpm", "model_list[0].litellm_params.timeout"]

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import random
+import resource
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +110,7 @@ async def test_a_copy_that_was_cut_off_changes_nothing(backend: str, url: str, t
         before = await one.read(rows)
         whole = (tmp_path / "copy").read_bytes()
         (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
-        with pytest.raises((InvalidRequest, Exception)):
+        with pytest.raises(InvalidRequest):
             await restore(one, tmp_path / "cut", force=True)
         assert await one.read(rows) == before
         if backend == "postgres":
@@ -147,6 +148,40 @@ async def test_what_is_no_copy_is_refused(url: str, tmp_path: Path) -> None:
             with pytest.raises(error):
                 await restore(one, tmp_path / name)
         assert (await one.status()).schema == ()
+
+
+async def test_a_damaged_file_of_sqlite_is_no_copy(tmp_path: Path) -> None:
+    """SQLite reads what a page says, if it can: rows and sums would be others."""
+    source, target = f"sqlite:///{tmp_path / 'source.db'}", f"sqlite:///{tmp_path / 'target.db'}"
+    async with opened(source) as one:
+        await fill(one)
+        await backup(one, tmp_path / "copy")
+
+    def damage() -> None:
+        whole = bytearray((tmp_path / "copy").read_bytes())
+        last = len(whole) - 4096
+        whole[last + 2000 : last + 2050] = bytes(50)
+        (tmp_path / "copy").write_bytes(whole)
+
+    await asyncio.to_thread(damage)
+    async with opened(target) as other:
+        with pytest.raises(InvalidRequest, match=r"is damaged: .* Nothing was restored"):
+            await restore(other, tmp_path / "copy")
+        assert (await other.page(Team)).rows == ()
+
+
+async def test_a_disk_that_is_full_is_told_to_be_the_copys(tmp_path: Path) -> None:
+    async with opened(f"sqlite:///{tmp_path / 'source.db'}") as one:
+        await fill(one)
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+        try:
+            with pytest.raises(InvalidRequest, match=r"copy\.part cannot be written"):
+                await backup(one, tmp_path / "copy")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert not (tmp_path / "copy.part").exists()
+        assert (await one.page(Team)).rows
 
 
 async def test_an_old_copy_is_brought_up_to_date(tmp_path: Path) -> None:

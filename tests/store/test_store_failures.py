@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from store_help import NOON_US, Opened, call, key, opened
 
@@ -88,6 +91,64 @@ async def test_a_locked_file_is_said_to_be_locked(path: Path) -> None:
     finally:
         other.close()
         await one.aclose()
+
+
+async def test_a_file_that_is_gone_or_another_takes_no_writes(path: Path) -> None:
+    """What was answered would be in a file that nobody finds again."""
+    aside = path.with_name("aside.db")
+    async with opened(f"sqlite:///{path}") as store:
+        await store.create(Team(name="one"), actor="x")
+        await asyncio.to_thread(path.rename, aside)
+        with pytest.raises(StoreUnavailable, match="was moved or deleted"):
+            await store.create(Team(name="two"), actor="x")
+        await asyncio.to_thread(path.touch)
+        several = (store.create(Team(name=name), actor="x") for name in ("three", "more"))
+        for answer in await asyncio.gather(*several, return_exceptions=True):
+            assert isinstance(answer, StoreUnavailable)
+        await asyncio.to_thread(aside.replace, path)
+        await store.create(Team(name="four"), actor="x")
+        assert {row.name for row in (await store.page(Team)).rows} == {"one", "four"}
+
+
+async def test_a_file_that_cannot_be_written_stops_the_start_and_is_named(path: Path) -> None:
+    async with opened(f"sqlite:///{path}"):
+        pass
+    await asyncio.to_thread(as_one_who_may_not_write, path)
+
+
+WRITES = """
+import asyncio, sys
+from penstock.store import connect, open_store
+from penstock.types.errors import StoreUnavailable
+from penstock.types.store import Team
+
+async def main(url):
+    store = await connect(url)  # whoever only looks may
+    await store.status()
+    for what in (store.create(Team(name="a"), actor="x"), open_store(url)):
+        try:
+            await what
+        except StoreUnavailable as exc:
+            print(exc.message)
+    await store.aclose()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def as_one_who_may_not_write(path: Path) -> None:
+    """Root may write anything, but for what is mounted read-only: it gives that up first."""
+    path.chmod(0o400)
+    argv = [sys.executable, "-c", WRITES, f"sqlite:///{path}"]
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("setpriv is not installed: sudo apt install util-linux")
+        argv = ["setpriv", "--bounding-set=-dac_override", *argv]
+    said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert said == [
+        f"The database {path} does not answer: attempt to write a readonly database.",
+        f"The database {path} cannot be written: make it and its folder writable for who runs the server.",
+    ]
 
 
 async def test_what_waits_is_written_before_it_closes(path: Path) -> None:
@@ -241,6 +302,25 @@ async def test_a_server_that_restarts_is_found_again(postgres: PostgresServer, p
         waiting = asyncio.ensure_future(one.wait_for_revision(1))  # noqa: TID251
         await one.create(Team(name="c"), actor="ann")
         assert await waiting == 2
+
+
+async def test_a_table_that_a_restore_makes_anew_is_read_when_it_is_there(postgres_url: str) -> None:
+    """A read that waited for the old table sees the new one as it was before: empty."""
+    async with opened(postgres_url) as one:
+        await one.create(Team(name="a"), actor="ann")
+        other = await asyncpg.connect(postgres_url)
+        try:
+            async with other.transaction():
+                await other.execute(
+                    "ALTER TABLE revision RENAME TO old; CREATE TABLE revision (LIKE old INCLUDING ALL);"
+                    " INSERT INTO revision SELECT * FROM old; DROP TABLE old"
+                )
+                waiting = asyncio.ensure_future(one.revision())  # noqa: TID251
+                while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    await asyncio.sleep(0.01)
+            assert await waiting == 1
+        finally:
+            await other.close()
 
 
 async def test_a_batch_in_the_middle_of_a_restart_is_whole_or_not_there(

@@ -160,13 +160,20 @@ class Desk:
         except NotFoundRow:
             if kind is not Team or id_ not in self.configuration.file_teams():
                 raise missing(kind, id_, param) from None
-            row = await self.store.create(Team(id=id_, name=id_), actor=caller.name)
+            row = await self._row_of_the_file(id_, caller)
         team = rights.scope(caller)
         if team is None or team_of(row) == team:
             return
         member = await self.store.find(Membership, team=team, user=id_)
         if member is None:
             raise missing(kind, id_, param)
+
+    async def _row_of_the_file(self, team: str, caller: VirtualKey) -> Team:
+        """Its name is not shown as long as the file has the team; one of the store may have it already."""
+        try:
+            return await self.store.create(Team(id=team, name=team), actor=caller.name)
+        except Conflict:
+            return await self.store.create(Team(id=team, name=f"{team} (file)"), actor=caller.name)
 
 
 def said(body: msgspec.Struct) -> dict[str, Any]:

@@ -34,11 +34,16 @@ from penstock.types.store import Key, Membership, ServiceAccount, Team, User
 
 class Keys(Desk):
     async def keys(self, request: Request) -> Paged[KeyView]:
-        """Those of the file come first, where all keys were asked for by who sees all."""
+        """Those of the file come first; they are nobody's but a team's."""
         query: KeyQuery = request.query
         asked = {"team": query.team, "user": query.user, "account": query.account}
-        is_whole = rights.scope(request.caller) is None and not any(asked.values())
-        written = self.configuration.file_keys() if is_whole else {}
+        own = rights.scope(request.caller)
+        is_theirs = own not in {None, query.team or own}
+        written = (
+            {}
+            if is_theirs or query.user or query.account
+            else self.configuration.file_keys(query.team or own)
+        )
 
         async def stored(request: Request) -> Paged[KeyView]:
             return await self.page(request, Key, KeyView, asked)
@@ -46,8 +51,8 @@ class Keys(Desk):
         return await self.after_the_file(request, written, _of_the_file, stored)
 
     async def key(self, request: Request) -> KeyView:
-        written = self.configuration.file_keys()
-        if rights.scope(request.caller) is None and request.id in written:
+        written = self.configuration.file_keys(rights.scope(request.caller))
+        if request.id in written:
             return _of_the_file(request.id, written[request.id])
         return shown(KeyView, await self.seen(request, Key, request.id))
 
@@ -107,7 +112,7 @@ class Keys(Desk):
 
     async def _own(self, request: Request) -> Key:
         """A key of the store that the caller may change."""
-        if rights.scope(request.caller) is None and request.id in self.configuration.file_keys():
+        if request.id in self.configuration.file_keys(rights.scope(request.caller)):
             raise Conflict(f"The key {request.id!r} is in the configuration file: change it there.")
         row = await self.seen(request, Key, request.id)
         if row.id != request.caller.name:

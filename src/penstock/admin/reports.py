@@ -91,7 +91,7 @@ class Reports(Desk):
         own = None if is_own else rights.scope(request.caller)
         asked: list[tuple[ScopeKind, str]] = []
         if query.key is not None:
-            if own is not None or query.key not in self.configuration.file_keys():
+            if query.key not in self.configuration.file_keys(rights.scope(request.caller)):
                 await self.seen(request, Key, query.key)
             asked.append(("key", query.key))
         if query.team is not None:

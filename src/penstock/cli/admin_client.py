@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from penstock.auth.addresses import is_loopback
 from penstock.cli import minted
+from penstock.cli.output import plain
 from penstock.config.load import DEFAULT_DATA_DIR
 from penstock.types.errors import InvalidRequest, NotFoundRow, UpstreamUnavailable
 
@@ -128,12 +129,17 @@ class AdminClient:
             ) from exc
         except (OSError, http.client.HTTPException) as exc:
             raise UpstreamUnavailable(f"{self._url} does not answer: {exc}.") from exc
+        if response.status < HTTPStatus.MULTIPLE_CHOICES:
+            return answer
+        said = _message(answer)
+        if said is None:
+            raise UpstreamUnavailable(
+                f"{self._url} answers HTTP {response.status}, but not as Penstock does. Is it one, and is"
+                " it up behind its proxy?"
+            )
         if response.status == HTTPStatus.UNAUTHORIZED:
-            said = _message(answer, response.status)
-            raise InvalidRequest(f"{said} It was {self._whose}; name another one with --key.")
-        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-            raise InvalidRequest(_message(answer, response.status))
-        return answer
+            said = f"{said} It was {self._whose}; name another one with --key."
+        raise InvalidRequest(said)
 
     def _json(self, answer: str | bytes) -> Any:
         try:
@@ -147,7 +153,10 @@ class AdminClient:
 
 
 def opened(url: str | None, key: str | None, data_dir: Path | None) -> AdminClient:
-    """Raises InvalidRequest where no server or no key is known."""
+    """Raises InvalidRequest where no server or no key is known, or is said to be an empty text."""
+    for option, text in (("--url", url), ("--key", key)):
+        if text is not None and not text.strip():  # a variable that is not set: nobody meant another one
+            raise InvalidRequest(f"{option} is empty.")
     folder = (data_dir or Path(os.environ.get("PENSTOCK_DATA_DIR") or DEFAULT_DATA_DIR)).expanduser()
     said = url or os.environ.get("PENSTOCK_URL")
     if said is None:
@@ -197,8 +206,9 @@ def _has_port(parts: SplitResult) -> bool:
         return False
 
 
-def _message(body: bytes, status: int) -> str:
+def _message(body: bytes) -> str | None:
+    """None: it is no error of ours."""
     try:
-        return str(json.loads(body)["error"]["message"])
+        return plain(str(json.loads(body)["error"]["message"]))
     except (ValueError, KeyError, TypeError):
-        return f"HTTP {status}: {body.decode(errors='replace')[:500]}"
+        return None

@@ -149,11 +149,14 @@ def moment(text: str, now_s: float) -> int:
 
     Raises InvalidRequest.
     """
-    from penstock.config.units import parse_duration, parse_moment
+    from penstock.config.units import DURATION_PATTERN, parse_duration, parse_moment
 
     try:
-        if re.fullmatch(r"[0-9.]+[a-z]+", text):
+        if re.fullmatch(DURATION_PATTERN, text):
             return int(now_s + parse_duration(text))
+    except ValueError as exc:
+        raise InvalidRequest(f"--expires {text}: {exc}.") from None
+    try:
         return int(parse_moment(text))
     except ValueError:
         raise InvalidRequest(

@@ -15,7 +15,7 @@ from penstock.cli.output import say, say_json, told
 
 EXAMPLE = "Example: penstock check -c penstock.yaml"
 HIDDEN = "(set)"
-_PASSWORD = re.compile(r"(?<=://)[^/?#\s]*:[^/?#\s]*(?=@)")
+_PASSWORD = re.compile(r"(?<=://)[^/?#\s]*:[^/?#\s]*(?=@)|(?<=password=)[^&#\s]+")
 
 
 def check(
@@ -31,8 +31,8 @@ def check(
         typer.Option(
             "--explain",
             metavar="PATH",
-            help="Tell of this setting alone its value, its source and who changed it: routes.chat.strategy."
-            " Rows of the store are looked at, too.",
+            help="Tell of this setting alone its value and its source: routes.chat.strategy. Of a row of the"
+            " store also which key changed it, of a file whose it is.",
         ),
     ] = None,
     as_json: options.Json = False,

@@ -1,11 +1,13 @@
-"""penstock check --explain PATH: what a setting is, where it was said, and who said it last.
+"""penstock check --explain PATH: what a setting is, where it was said, and what is known of who said it.
 
-    said in                    source                     changed
+    said in                    source                     told of it
     -------------------------  -------------------------  ---------------------------------------------
-    the file                   penstock.yaml:12           when the file was, and by whose user account
-    a variable, an option      PENSTOCK_PORT, --port      whoever started the program
-    the store                  store, version 3           by which key and when, from its list of changes
-    nowhere                    default                    never
+    the file                   penstock.yaml:12           whose the file is and when it was last written;
+                                                          who changed this line in it, nobody knows
+    a variable, an option      PENSTOCK_PORT, --port      nothing: whoever started the program
+    the store                  store, version 3           which key changed it and when, from its list of
+                                                          changes
+    nowhere                    default                    nothing
 
 The file wins: a row of the store that the file names, too, is shown beside it as left out.
 """
@@ -49,6 +51,8 @@ _UNTOLD: Final = frozenset({"id", "created", "created_by", "version", "hash", "o
 _MOMENTS: Final = frozenset({"expires", "revoked", "overlap_ends", "disabled"})
 
 Line = dict[str, Any]
+_BY_NOBODY: Final[Line] = {"changed_by": None, "changed": None}
+_OF_NO_FILE: Final[Line] = {"file_owner": None, "file_written": None}
 
 
 def explain(loaded: Loaded, settings: list[Line], path: str) -> list[Line]:
@@ -69,26 +73,37 @@ def lines(explained: list[Line], written: Any) -> Iterator[str]:
     """written: a value -> its text."""
     for line in explained:
         yield f"{line['setting']} = {written(line['value'])}"
-        who = f", changed by {line['changed_by']} on {line['changed']}" if line["changed"] else ""
-        yield f"  from {line['source']}{who}"
+        yield f"  from {line['source']}{_told(line)}"
         if line["left_out"]:
             yield f"  left out: {line['left_out']}"
 
 
+def _told(line: Line) -> str:
+    if line["changed"]:
+        return f", changed by {line['changed_by']} on {line['changed']}"
+    if line["file_written"]:
+        owner = f" of {line['file_owner']}" if line["file_owner"] else ""
+        return f", a file{owner} that was last written on {line['file_written']}"
+    return ""
+
+
 def _of_the_file(loaded: Loaded, line: Line) -> Line:
-    changed_by, changed = None, None
+    owner, written = None, None
     if loaded.path is not None and line["source"].startswith(f"{loaded.origin}:"):
-        changed_by, changed = _owner(loaded.path)
-    return {**line, "changed_by": changed_by, "changed": changed, "left_out": None}
+        owner, written = _file(loaded.path)
+    return {**line, "file_owner": owner, "file_written": written, **_BY_NOBODY, "left_out": None}
 
 
-def _owner(path: Path) -> tuple[str | None, str | None]:
-    """Whose the file is, and when it was last written."""
+def _file(path: Path) -> tuple[str | None, str | None]:
+    """Whose it is, by the machine's users, and when it was last written."""
     try:
-        when = _day(path.stat().st_mtime)
-        return path.owner(), when
-    except (OSError, KeyError):  # gone by now; a user without a name
+        written = _day(path.stat().st_mtime)
+    except OSError:  # gone by now
         return None, None
+    try:
+        return path.owner(), written
+    except (OSError, KeyError):  # a user without a name
+        return None, written
 
 
 def _is_at(setting: str, path: str) -> bool:
@@ -110,7 +125,7 @@ def _near(path: str, known: list[str]) -> str:
 
 
 def _stored(loaded: Loaded, path: str) -> tuple[list[Line], str, str]:
-    """What a row says, which it is (`routes.chat`), and why none could be read."""
+    """What a row says, which it is by its id (`routes.chat`), and why none could be read."""
     section, rest = _split(path)
     file = Path(loaded.store_url.removeprefix(SQLITE)).expanduser()
     if section not in _KINDS or not rest or (loaded.store_url.startswith(SQLITE) and not file.exists()):
@@ -139,12 +154,13 @@ async def _read(url: str, section: str, rest: str) -> tuple[list[Line], str]:
                 "setting": f"{section}.{name}.{field}",
                 "value": value,
                 "source": f"store ({table}/{row.id}, version {row.version})",
+                **_OF_NO_FILE,
                 **_who(row, field, changes),
                 "left_out": None,
             }
             for field, value in _values(row)
         ]
-        return [line for line in said if _is_at(line["setting"], f"{section}.{rest}")], f"{section}.{name}"
+        return [line for line in said if _is_at(line["setting"], f"{section}.{rest}")], f"{section}.{row.id}"
     finally:
         await store.aclose()
 

@@ -55,3 +55,15 @@ ApiKey = Annotated[
         show_default=False,
     ),
 ]
+
+
+def is_for_another(context: typer.Context) -> bool:
+    """Whether a command of its own follows. It hears of no option before it: raises BadParameter."""
+    command = context.invoked_subcommand
+    if command is None:
+        return False
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"`{command}` does not hear of it: write {one.opts[0]} after it.")
+    return True

@@ -59,7 +59,7 @@ def usage(
     from penstock.cli.admin_client import opened
     from penstock.cli.names import named
 
-    if context.invoked_subcommand is not None:
+    if options.is_for_another(context):
         return
     with told():
         client = opened(url, key, data_dir)
@@ -194,7 +194,7 @@ def statements(
     """Show what each team used in a month, and what it owes."""
     from penstock.cli.admin_client import opened
 
-    if context.invoked_subcommand is not None:
+    if options.is_for_another(context):
         return
     with told():
         client = opened(url, key, data_dir)

@@ -82,24 +82,48 @@ PLACES: Final = {
     "client_secret": "client_secret",
     "extra_headers": "headers",
 }
-NEEDS: Final = {"region": ("bedrock", "vertex")}  # a setting that is for these kinds only
+# A setting of a provider -> the kinds that it is for.
+NEEDS: Final = {
+    "api_version": ("azure", "anthropic"),
+    "region": ("bedrock", "vertex"),
+    "project": ("vertex",),
+    "service_account": ("vertex",),
+    **dict.fromkeys(("access_key_id", "secret_access_key", "session_token"), ("bedrock",)),
+    **dict.fromkeys(("tenant_id", "client_id", "client_secret"), ("azure",)),
+}
+# litellm_params that are taken, besides PLACES and PRICES.
+OF_A_PROVIDER: Final = frozenset(
+    {
+        *("model", "api_key", "api_base", "base_url", "organization", "custom_llm_provider"),
+        "litellm_credential_name",
+    }
+)
+OF_A_MODEL: Final = frozenset(
+    {
+        *("rpm", "tpm", "max_parallel_requests", "timeout", "stream_timeout", "num_retries"),
+        *("weight", "order"),
+    }
+)
+SECTIONS: Final = frozenset(
+    {"model_list", "credential_list", "litellm_settings", "general_settings", "router_settings"}
+)
 DEFAULT_OF: Final = frozenset(
     {"temperature", "top_p", "max_tokens", "n", "stop", "seed", "presence_penalty", "frequency_penalty"}
 )
 # What a section holds that is taken over.
 TAKEN: Final = {
     "litellm_settings": {"fallbacks", "default_fallbacks", "num_retries", "request_timeout", "set_verbose"},
-    "general_settings": {"master_key", "database_url", "max_parallel_requests"},
+    "general_settings": {"master_key", "database_url", "max_parallel_requests", "max_request_size_mb"},
     "router_settings": {
         *("model_group_alias", "routing_strategy", "num_retries", "timeout", "stream_timeout", "fallbacks"),
-        *("default_fallbacks", "redis_host", "redis_port", "redis_password", "redis_url"),
+        *("default_fallbacks", "redis_host", "redis_port", "redis_password", "redis_db", "redis_url"),
+        "default_max_parallel_requests",
     },
 }
 # What is so here without being said, or is a matter of their program's own.
 SILENT: Final = {
     "litellm_settings": {"drop_params", "json_logs", "modify_params", "telemetry", "suppress_debug_info"},
     "general_settings": {
-        "store_model_in_db",
         "database_connection_pool_limit",
         "allow_requests_on_db_unavailable",
     },
@@ -120,6 +144,14 @@ WHY: Final = {
     "max_retries": "use `retries` of the routes",
     "tags": "there is no routing by tags; use routes, and `routes` of keys",
     "enable_tag_filtering": "there is no routing by tags; use routes, and `routes` of keys",
+    "base_model": "prices go by the name of the model itself, or stand under prices.models",
+    "max_tokens": "what a model can take is in the table of models (penstock prices list)",
+    "max_input_tokens": "what a model can take is in the table of models (penstock prices list)",
+    "max_output_tokens": "what a model can take is in the table of models (penstock prices list)",
+    "store_model_in_db": "models in its database are not taken over: penstock routes set",
+    "maximum_spend_logs_retention_period": "use `store.usage.keep`",
+    "allowed_ips": "use `ips` of keys",
+    "aws_bedrock_runtime_endpoint": "use `base_url` of the provider",
     "provider_budget_config": "budgets are of keys, teams and users",
     "max_budget": "budgets are of keys, teams and users: penstock teams create NAME --budget 100",
     "budget_duration": "goes with a budget",

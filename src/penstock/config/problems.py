@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from penstock.config import identity, schema
 from penstock.config.claims import budgets_of, limit_problems
@@ -30,6 +30,7 @@ from penstock.config.parts import (
 from penstock.config.schema import Settings
 from penstock.lib.http1 import Origin
 from penstock.lib.registry import hint
+from penstock.limits import redis_url
 from penstock.providers.profiles import PROFILES
 from penstock.routing.route import is_allowed
 from penstock.types.deployment import (
@@ -281,15 +282,19 @@ def _place_problems(settings: Settings, name: str, written: schema.Route) -> Ite
 
 def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
     store = settings.limits.store
-    if store not in ("memory", "sql") and not _is_redis(store):
+    redis = redis_url.parse(store)
+    if store not in ("memory", "sql") and redis is None:
         yield Problem(
             "limits.store",
-            "is memory, sql, or the URL of a Redis: redis://:password@host:6379/0 (a / or @ of a password is"
-            " written %2F, %40)",
+            "names the sentinels and the master: redis+sentinel://:password@host1:26379,host2:26379/mymaster"
+            if redis_url.SENTINEL in store.partition(":")[0]
+            else "is memory, sql, or the URL of a Redis: redis://:password@host:6379/0 (a / or @ of a"
+            " password is written %2F, %40)",
         )
-    for name, value in parse_qsl(urlsplit(store).query, keep_blank_values=True) if _is_redis(store) else ():
-        if (good := _REDIS_OPTIONS.get(name)) is None:
-            told = ", ".join(_REDIS_OPTIONS)
+    known = _REDIS_OPTIONS if redis is None or redis.master is None else _REDIS_OPTIONS | _SENTINEL_OPTIONS
+    for name, value in redis.options if redis is not None else ():
+        if (good := known.get(name)) is None:
+            told = ", ".join(known)
             yield Problem(
                 "limits.store", f"{name!r} is nothing that its URL can say after `?`; that is {told}"
             )
@@ -297,7 +302,7 @@ def _limit_problems(settings: Settings, also: set[str]) -> Iterator[Problem]:
             yield Problem("limits.store", f"{name} has no value")
         elif re.fullmatch(good, value) is None:
             yield Problem("limits.store", f"{name} is {good.replace('|', ' or ')}, not {value!r}")
-        elif name.startswith("ssl_") and not store.startswith("rediss:"):
+        elif name.startswith("ssl_") and not store.startswith("rediss"):
             yield Problem("limits.store", f"{name} is for TLS: write rediss:// for redis://")
     if settings.limits.processes > 1 and store == "memory":
         yield Problem("limits.processes", "needs a store that they share: sql, or redis://host:6379/0")
@@ -329,19 +334,7 @@ _REDIS_OPTIONS: Final = {
     "ssl_check_hostname": "true|false",
     "client_name": ".+",
 }
-
-
-def _is_redis(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return (
-            parts.scheme in ("redis", "rediss")
-            and bool(parts.hostname)
-            and parts.port != 0
-            and re.fullmatch(r"(/[0-9]*)?", parts.path, re.ASCII) is not None
-        )
-    except ValueError:  # its port is asked for last
-        return False
+_SENTINEL_OPTIONS: Final = {"sentinel_username": ".+", "sentinel_password": ".+"}
 
 
 def _budget_problems(settings: Settings, no_such_route: Callable[[str], str]) -> Iterator[Problem]:

@@ -554,7 +554,10 @@ class LimitStore(Group, frozen=True):
 
     store: Annotated[
         str,
-        Meta(description="memory: in this process; sql: in the database of `store`; or redis://host:6379/0"),
+        Meta(
+            description="memory: in this process; sql: in the database of `store`; or redis://host:6379/0, or"
+            " redis+sentinel://host1,host2/master"
+        ),
     ] = "memory"
     on_store_failure: Annotated[
         FailurePolicy,

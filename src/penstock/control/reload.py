@@ -137,8 +137,11 @@ class Reload:
     def file_webhooks(self) -> Mapping[str, dict[str, Any]]:
         return Written(self._settings.webhooks)
 
-    def file_keys(self) -> Mapping[str, dict[str, Any]]:
-        return Written(self._settings.keys)
+    def file_keys(self, team: str | None = None) -> Mapping[str, dict[str, Any]]:
+        keys = self._settings.keys
+        return Written(
+            keys if team is None else {name: key for name, key in keys.items() if key.team == team}
+        )
 
     def check_route(self, name: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:
         try:

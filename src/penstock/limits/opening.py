@@ -2,7 +2,7 @@
 
 memory                  this process; calendar budgets outlive it in blocks, in a file
 sql                     the database of `store`: SQLite's own file beside it, or PostgreSQL
-redis://, rediss://     Redis or Valkey
+redis://, rediss://     Redis or Valkey; with +sentinel: the primary that its sentinels name
 """
 
 import asyncio

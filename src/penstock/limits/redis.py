@@ -24,7 +24,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
-from penstock.limits import shared
+from penstock.limits import redis_url, shared
+from penstock.limits.sentinel import Sentinels
 from penstock.limits.shared import KEPT_US, Seal, SharedLedger, Slices, ttl_us
 from penstock.limits.windows import SECOND_US
 from penstock.types.ledger import Claim, Cost, Lease, LedgerUnavailable, Refusal, Row
@@ -68,12 +69,19 @@ class Connections:
     MOVED: a cluster's, and another  that one is asked from now on, for all keys lie in one slot; once it
     has our slot                     fails or is silent, the URL's, which knows where the slot is now
     READONLY: it was the primary     each connection is made anew: the URL's name leads to the new one
+
+    Of a URL of sentinels these are asked who the primary is: at first, after READONLY, and where one of the
+    above would go back to the URL's node.
     """
 
     def __init__(self, url: str, most: int, timeout_s: float) -> None:
+        """Raises ValueError where the URL is none."""
         self._timeout_s = timeout_s
+        place = redis_url.parse(url)
+        if place is None:
+            raise ValueError("this is no URL of Redis")
         self._pool: Any = ConnectionPool.from_url(  # makes and checks them, and holds none
-            url,
+            place.url,
             socket_timeout=None,
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),  # what may have been done is not done again
@@ -86,7 +94,12 @@ class Connections:
         self._idle: list[_Connection] = []
         self._unheard = 0  # questions, since the last answer
         found = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py says nothing of it
-        self._home = self._node = _Node(found.host, found.port)
+        self._home = _Node(found.host, found.port)
+        self._node: _Node | None = self._home
+        self._looking = asyncio.Lock()
+        self._sentinels: Sentinels | None = None
+        if place.master is not None:
+            self._sentinels, self._node = Sentinels(place.sentinels, place.master), None
 
     async def ask(self, *words: str | int) -> Any:
         """Raises RedisError, OSError, TimeoutError."""
@@ -98,38 +111,54 @@ class Connections:
         except asyncio.CancelledError:  # by who left, or because nothing came
             self._unheard += 1
             if self._unheard >= UNHEARD:
-                self._node = self._home
+                self._leave()
             raise
         except (RedisError, OSError, TimeoutError):
-            self._node = self._home
+            self._leave()
             raise
+
+    def _leave(self) -> None:
+        """What was asked is not asked again, unless the URL leads there."""
+        self._node = None if self._sentinels else self._home
+
+    async def _found(self) -> "_Node":
+        """The primary, by the sentinels; the node of before, where it is that."""
+        async with self._looking:
+            if self._node is None and self._sentinels is not None:
+                host, port = await self._sentinels.primary()
+                if (host, port) != (self._home.host, self._home.port):
+                    self._home = _Node(host, port)
+                self._node = self._home
+            return self._node or self._home
 
     async def _ask_where_it_is(self, packed: bytes) -> Any:
         if self._idle:
             connection = self._idle.pop()
         else:
-            connection = _Connection(self._pool.make_connection(), self._home)
+            connection = _Connection(self._pool.make_connection())
             self._made.append(connection)
         try:
             for _ in range(PLACES - 1):
                 try:
                     return await self._ask(connection, packed)
                 except MovedError as exc:
-                    host = exc.host or connection.node.host
-                    if (host, exc.port) != (self._node.host, self._node.port):
+                    host = exc.host or connection.link.host
+                    if self._node is None or (host, exc.port) != (self._node.host, self._node.port):
                         self._node = _Node(host, exc.port)
                 except ReadOnlyError:
-                    self._home = self._node = _Node(self._home.host, self._home.port)
+                    self._home = _Node(self._home.host, self._home.port)
+                    self._leave()
             return await self._ask(connection, packed)
         finally:
             self._idle.append(connection)
 
     async def _ask(self, connection: "_Connection", packed: bytes) -> Any:
         link = connection.link
-        if connection.node is not self._node:
+        node = self._node or await self._found()
+        if connection.node is not node:
             await link.disconnect()
-            connection.node = self._node
-            link.host, link.port = self._node.host, self._node.port
+            connection.node = node
+            link.host, link.port = node.host, node.port
         await self._pool.ensure_connection(link)
         await link.send_packed_command([packed], check_health=False)
         answer = await link.read_response()  # one that is not waited for closes the connection
@@ -150,11 +179,11 @@ class _Node:
 
 
 class _Connection:
-    """link: redis-py's. node: where it leads."""
+    """link: redis-py's. node: where it leads, once it was told."""
 
-    def __init__(self, link: Any, node: _Node) -> None:
+    def __init__(self, link: Any) -> None:
         self.link = link
-        self.node = node
+        self.node: _Node | None = None
 
 
 class RedisLedger(SharedLedger):

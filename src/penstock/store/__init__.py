@@ -23,7 +23,8 @@ async def open_store(url: str, *, migrate: bool = False, clock: Clock | None = N
     """
     store = await connect(url, clock=clock)
     try:
-        if store.dialect == "sqlite":
+        if isinstance(store, SQLiteStore):
+            await store.require_writable()
             await store.migrate("pre")
             if not await store.is_leased():  # else another process uses the file, perhaps of an older release
                 await store.migrate("post")

@@ -214,9 +214,15 @@ def _of_sqlite(path: Path) -> Copy:
             row[0] for row in connection.execute("SELECT number FROM schema_migrations ORDER BY position")
         ]
         revision = connection.execute("SELECT value FROM revision").fetchone()[0]
-    except sqlite3.Error as exc:
+        # else it reads on, whatever it finds
+        wrong = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except (sqlite3.Error, TypeError) as exc:
         connection.close()
         raise InvalidRequest(f"{path} is no copy of a store: {exc}.") from exc
+    if wrong != "ok":
+        connection.close()
+        said = wrong.splitlines()[-1]
+        raise InvalidRequest(f"{path} is damaged: {said}. Nothing was restored.")
 
     def chunks() -> Iterator[Chunk]:
         try:

@@ -23,7 +23,7 @@ from penstock.store.rows import (
     to_row,
 )
 from penstock.store.sql import Ask, BrokenReference, Script
-from penstock.types.errors import Conflict, NotFoundRow
+from penstock.types.errors import Conflict, NotFoundRow, StoreUnavailable
 from penstock.types.page import MAX_PAGE, Page
 from penstock.types.store import (
     Change,
@@ -76,8 +76,16 @@ def count(kind: type[Entity]) -> Script[int]:
     return int((yield Ask("entity.count", {}, _words(kind)))[0]["value"])
 
 
+class Replaced(StoreUnavailable):
+    """A restore made the tables anew under a read that had begun: it may be asked again."""
+
+
 def revision() -> Script[int]:
-    return int((yield Ask("revision.get"))[0]["value"])
+    """Raises Replaced."""
+    rows = yield Ask("revision.get")
+    if not rows:
+        raise Replaced("The database is being restored; try again.")
+    return int(rows[0]["value"])
 
 
 def write(changes: Sequence[Change], actor: str, now_s: int) -> Script[tuple[Entity, ...]]:

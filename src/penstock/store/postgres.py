@@ -19,6 +19,7 @@ import asyncpg
 
 from penstock.lib import pooler
 from penstock.lib.clock import Clock, SystemClock
+from penstock.store import entities
 from penstock.store.base import Make, ScriptedStore
 from penstock.store.migrations import Migration
 from penstock.store.sql import (
@@ -115,7 +116,7 @@ class PostgresStore(ScriptedStore):
         del is_heavy  # each has a connection of its own
         try:
             return await self._transaction(make, is_read=True)
-        except _Lost:
+        except (_Lost, entities.Replaced):
             return await self._transaction(make, is_read=True)
 
     async def run(self, make: Make[T], /) -> T:

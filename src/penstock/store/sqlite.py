@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import os
 import queue
 import sqlite3
 import threading
@@ -38,7 +39,7 @@ from penstock.store.sql import (
     Step,
     statement,
 )
-from penstock.types.errors import PenstockError, SchemaMismatch, StoreFull, StoreUnavailable
+from penstock.types.errors import InvalidRequest, PenstockError, SchemaMismatch, StoreFull, StoreUnavailable
 from penstock.types.store import Change, Entity
 
 T = TypeVar("T")
@@ -54,6 +55,10 @@ _OLDEST: Final = (3, 37)  # STRICT
 _AILING: Final = tuple(
     f"SQLITE_{name}"
     for name in ("IOERR", "CORRUPT", "CANTOPEN", "READONLY", "PROTOCOL", "INTERRUPT", "NOMEM", "PERM", "AUTH")
+)
+_OF_WRITING: Final = tuple(
+    f"SQLITE_{name}"
+    for name in ("FULL", "CANTOPEN", "READONLY", "IOERR_WRITE", "IOERR_FSYNC", "IOERR_TRUNCATE")
 )
 
 _WRITER = (
@@ -84,9 +89,9 @@ class SQLiteStore(ScriptedStore):
         self._path = path
         self._busy_s = busy_s
         self._written = asyncio.Event()
-        self._writer = _Writer(lambda: _connect(path, busy_s, _WRITER))
-        self._small = _Reader(lambda: _connect(path, busy_s, _READER))
-        self._heavy = _Reader(lambda: _connect(path, busy_s, _READER))
+        self._writer = _Writer(path, busy_s)
+        self._small = _Reader(path, busy_s)
+        self._heavy = _Reader(path, busy_s)
 
     async def open(self) -> None:
         """Makes the file, readable for its owner alone. Raises StoreUnavailable."""
@@ -99,6 +104,14 @@ class SQLiteStore(ScriptedStore):
         await self._writer.start()
         await self._small.start()
         await self._heavy.start()
+
+    async def require_writable(self) -> None:
+        """Raises StoreUnavailable. Beside the file SQLite keeps its log."""
+        if not await asyncio.to_thread(_is_writable, self._path):
+            raise StoreUnavailable(
+                f"The database {self._path} cannot be written: make it and its folder writable for who runs"
+                " the server."
+            )
 
     async def aclose(self) -> None:
         for lane in (self._heavy, self._small, self._writer):
@@ -137,13 +150,20 @@ class SQLiteStore(ScriptedStore):
         return dropped
 
     async def copy_to(self, target: Path) -> None:
-        """A copy of the whole file as it is at one moment, while others write. Raises StoreUnavailable."""
+        """A copy of the whole file as it is at one moment, while others write.
+
+        Raises StoreUnavailable, and InvalidRequest where `target` cannot be written.
+        """
         await self._heavy.call(lambda connection: _copy(connection, target))
 
 
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600)
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)
 
 
 def _connect(path: Path, busy_s: float, pragmas: Sequence[str]) -> sqlite3.Connection:
@@ -161,9 +181,15 @@ def _connect(path: Path, busy_s: float, pragmas: Sequence[str]) -> sqlite3.Conne
 
 
 def _copy(connection: sqlite3.Connection, target: Path) -> None:
-    with contextlib.closing(sqlite3.connect(target)) as copy:
-        connection.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+    try:
+        with contextlib.closing(sqlite3.connect(target)) as copy:
+            connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+    except sqlite3.Error as exc:
+        # Of the two only the copy is written.
+        if getattr(exc, "sqlite_errorname", "").startswith(_OF_WRITING):
+            raise InvalidRequest(f"{target} cannot be written: {exc}.") from exc
+        raise
 
 
 def drive(connection: sqlite3.Connection, script: Script[T]) -> T:
@@ -235,7 +261,7 @@ def _insert(table: str, columns: tuple[str, ...], count: int) -> str:
 
 
 @contextlib.contextmanager
-def _told(place: str = "") -> Iterator[None]:
+def _told(path: Path) -> Iterator[None]:
     """Maps SQLite's errors to ours."""
     try:
         yield
@@ -246,9 +272,9 @@ def _told(place: str = "") -> Iterator[None]:
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise StoreUnavailable("The database is locked by another process; try again.") from exc
         if name == "SQLITE_NOTADB":
-            raise SchemaMismatch(f"{place or 'The file'} is no SQLite database.") from exc
+            raise SchemaMismatch(f"{path} is no SQLite database.") from exc
         if name.startswith(_AILING):
-            raise StoreUnavailable(f"The database does not answer: {exc}.") from exc
+            raise StoreUnavailable(f"The database {path} does not answer: {exc}.") from exc
         raise
 
 
@@ -258,8 +284,9 @@ Job = tuple[Make[Any], "Future[Any]"]
 class _Reader:
     """A thread with a connection that only reads."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
+    def __init__(self, path: Path, busy_s: float) -> None:
+        self._path = path
+        self._busy_s = busy_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._connection: sqlite3.Connection | None = None
         self._is_closed = False
@@ -290,9 +317,9 @@ class _Reader:
     def _call(self, what: Callable[[sqlite3.Connection], T]) -> T:
         if self._is_closed:
             raise StoreUnavailable("The database is closed.")
-        with _told():
+        with _told(self._path):
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = _connect(self._path, self._busy_s, _READER)
             return what(self._connection)
 
     def _close(self) -> None:
@@ -313,8 +340,9 @@ def _read(connection: sqlite3.Connection, script: Script[T]) -> T:
 class _Writer:
     """The thread that writes; the only one in this process."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
+    def __init__(self, path: Path, busy_s: float) -> None:
+        self._path = path
+        self._busy_s = busy_s
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
@@ -340,15 +368,16 @@ class _Writer:
 
     def _work(self) -> None:
         try:
-            with _told():
-                connection = self._connect()
+            with _told(self._path):
+                connection = _connect(self._path, self._busy_s, _WRITER)
+            file = _File(self._path)
         except (PenstockError, sqlite3.Error) as exc:
             self._opened.set_exception(exc)
             return
         self._opened.set_result(None)
         with contextlib.closing(connection):
             while jobs := self._take():
-                _write(connection, jobs)
+                _write(connection, file, jobs)
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("PRAGMA optimize")
 
@@ -369,24 +398,53 @@ class _Writer:
         return jobs
 
 
-def _write(connection: sqlite3.Connection, jobs: Sequence[Job]) -> None:
+class _File:
+    """What was opened. SQLite would go on with a file that has no name any more, and nobody would find it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened = self._found()
+
+    def require(self) -> None:
+        """Raises StoreUnavailable."""
+        if self._found() != self._opened:
+            raise StoreUnavailable(
+                f"The database {self.path} was moved or deleted while it is used: nothing is written. Put it"
+                " back, or restart."
+            )
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def _write(connection: sqlite3.Connection, file: _File, jobs: Sequence[Job]) -> None:
     wanted = [job for job in jobs if job[1].set_running_or_notify_cancel()]
     try:
-        answers = _transaction(connection, [make for make, _ in wanted])
+        file.require()
+    except StoreUnavailable as exc:
+        for _, future in wanted:
+            _answer(future, exc)
+        return
+    try:
+        answers = _transaction(connection, file.path, [make for make, _ in wanted])
     except Exception as exc:  # noqa: BLE001 - each job hears of it
         if len(wanted) == 1:
             _answer(wanted[0][1], exc)
         else:  # the guilty one took the others' transaction with it
             for make, future in wanted:
-                _write_alone(connection, make, future)
+                _write_alone(connection, file.path, make, future)
         return
     for (_, future), answer in zip(wanted, answers, strict=True):
         _answer(future, answer)
 
 
-def _write_alone(connection: sqlite3.Connection, make: Make[Any], future: "Future[Any]") -> None:
+def _write_alone(connection: sqlite3.Connection, path: Path, make: Make[Any], future: "Future[Any]") -> None:
     try:
-        _answer(future, _transaction(connection, [make])[0])
+        _answer(future, _transaction(connection, path, [make])[0])
     except Exception as exc:  # noqa: BLE001 - told to who waits
         _answer(future, exc)
 
@@ -409,12 +467,12 @@ def _answer(future: "Future[Any]", answer: Any) -> None:
                 future.set_result(answer)
 
 
-def _transaction(connection: sqlite3.Connection, jobs: Sequence[Make[Any]]) -> list[Any]:
+def _transaction(connection: sqlite3.Connection, path: Path, jobs: Sequence[Make[Any]]) -> list[Any]:
     """The answer of each job, or how it failed. Raises when nothing was written."""
-    with _told():
+    with _told(path):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            answers = [_job(connection, make) for make in jobs]
+            answers = [_job(connection, path, make) for make in jobs]
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -423,10 +481,10 @@ def _transaction(connection: sqlite3.Connection, jobs: Sequence[Make[Any]]) -> l
     return answers
 
 
-def _job(connection: sqlite3.Connection, make: Make[Any]) -> Any:
+def _job(connection: sqlite3.Connection, path: Path, make: Make[Any]) -> Any:
     connection.execute("SAVEPOINT job")
     try:
-        with _told():
+        with _told(path):
             answer = drive(connection, make())
     except Exception as exc:
         if not connection.in_transaction:  # a full disk may end it all

@@ -4,6 +4,7 @@
         redis.url           redis://127.0.0.1:40001
         redis.restart()     ends it and starts it again with its data; `kill=True`: without a word
         redis.pause()       it stops answering (SIGSTOP); redis.resume()
+        with redis_sentinel(redis) as sentinel: ...
     with postgres_server() as postgres:
         postgres.new_database("mine")       its URL
         with pgbouncer(postgres, "session") as url: ...
@@ -155,6 +156,30 @@ def redis_server(*, options: Sequence[str] = ("--appendonly", "yes")) -> Iterato
     with tempfile.TemporaryDirectory(prefix="penstock-redis-") as folder:
         port = free_port()
         argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", *options]
+        server = RedisServer(
+            argv, f"redis://127.0.0.1:{port}", port, Path(folder), user=None, stop=signal.SIGTERM
+        )
+        try:
+            yield server
+        finally:
+            server.stop(kill=True)
+
+
+@contextlib.contextmanager
+def redis_sentinel(primary: RedisServer, *, name: str = "main", quorum: int = 1) -> Iterator[RedisServer]:
+    """One that watches `primary`, and takes it for gone after half a second of silence."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        raise NotInstalled("redis-server is not installed: sudo apt install redis-server")
+    with tempfile.TemporaryDirectory(prefix="penstock-sentinel-") as folder:
+        port = free_port()
+        settings = Path(folder) / "sentinel.conf"
+        settings.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel monitor {name} 127.0.0.1 {primary.port} {quorum}\n"
+            f"sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 3000\n"
+        )
+        argv = [program, str(settings), "--sentinel"]
         server = RedisServer(
             argv, f"redis://127.0.0.1:{port}", port, Path(folder), user=None, stop=signal.SIGTERM
         )

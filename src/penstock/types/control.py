@@ -85,8 +85,8 @@ class Configuration(Protocol):
         """Likewise, without their secrets."""
         ...
 
-    def file_keys(self) -> Mapping[str, dict[str, Any]]:
-        """Without their secrets."""
+    def file_keys(self, team: str | None = None) -> Mapping[str, dict[str, Any]]:
+        """Without their secrets. team: those of this one alone."""
         ...
 
     def check_route(self, name: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:
