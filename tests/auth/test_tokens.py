@@ -570,6 +570,10 @@ def test_a_user_who_is_off_has_no_tokens() -> None:
         {"email": "bob@example.com"},
         {"email": None},
         {"email_verified": False},
+        {"email_verified": "false"},
+        {"email_verified": "False"},
+        {"email_verified": 0},
+        {"email_verified": ""},
         {"email": ["", "ann@example.com"]},
     ],
     ids=str,
@@ -580,6 +584,11 @@ def test_who_is_no_user_is_what_the_issuer_says(said: dict[str, Any]) -> None:
     assert (key.user == "user_1", key.team) == (is_ann, "search" if is_ann else "lab")
     if not is_ann:
         assert (key.role, key.team_role, key.claims) == ("developer", None, ())
+
+
+@pytest.mark.parametrize("verified", [True, "true", "True", None])
+def test_an_address_that_is_verified_or_not_spoken_of_is_the_user_s(verified: Any) -> None:
+    assert of_a_user({"email_verified": verified}).user == "user_1"
 
 
 def test_without_the_claim_no_token_is_a_user_s() -> None:

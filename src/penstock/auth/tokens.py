@@ -254,7 +254,7 @@ def said_by(issuer: Issuer, claims: Claims) -> Said:
     claim, subject = next(named, ("", ""))
     if not subject:
         raise TokenRefused("missing_claim", mapping.subject)
-    is_unverified = claims.get("email_verified") in (False, "false")
+    is_unverified = claims.get("email_verified") not in (None, True, "true", "True")  # some write it as text
     email = "" if is_unverified else next(iter(values(claims, mapping.email)), "")
     # The name owns what is kept for a caller: an address can be given to another person, a subject cannot.
     # With the claim's own name: a program may be called as somebody's subject is (RFC 9068 section 5).

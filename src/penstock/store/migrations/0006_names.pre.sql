@@ -1,5 +1,6 @@
 -- Names of service accounts are a team's own: whether another team has one of a name is not to be told. That a team
--- has none twice is seen to by whoever writes one (store/entities.py), one after the other.
+-- has none twice is seen to by whoever writes one (store/entities.py), one after the other. E-mail addresses are looked
+-- up in small letters.
 
 -- up
 -- postgres
@@ -30,8 +31,10 @@ CREATE INDEX service_accounts_created ON service_accounts (created, id);
 -- sqlite
 CREATE INDEX service_accounts_team ON service_accounts (team_id);
 CREATE INDEX service_accounts_name ON service_accounts (name);
+CREATE INDEX users_small_email ON users (lower(email));
 
 -- down
+DROP INDEX users_small_email;
 DROP INDEX service_accounts_name;
 UPDATE service_accounts SET name = name || ' ' || id
 WHERE EXISTS (SELECT 1 FROM service_accounts o WHERE o.name = service_accounts.name AND o.id < service_accounts.id);
