@@ -96,6 +96,11 @@ def test_a_price_is_that_of_its_row_and_says_of_when() -> None:
     assert long.total == 200_001 * 2_500_000 + 15_000_000
 
 
+def test_a_table_may_price_images_by_the_piece() -> None:
+    table = prices.read(HEAD + "[{model: m, input: 1, output: 2, image: 40}]}")
+    assert price_of(table["v", "m"]).image == 40
+
+
 def test_vectors_and_scores_have_no_output() -> None:
     for vendor, model in (("openai", "text-embedding-3-small"), ("cohere", "rerank-v3.5")):
         found = find(vendor, model)

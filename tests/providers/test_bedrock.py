@@ -221,6 +221,8 @@ def test_images_and_signatures_come_in_pieces() -> None:
         delta = reader.event(json.dumps(piece).encode())
         if isinstance(delta, Events):
             found += delta.events
+    assert isinstance(delta, Events)
+    assert delta.has_content, "what waits for a first word has it"
     assert ReasoningEnd("abcd", None, "bedrock") in found
     assert Image("image/png", "aGkhaGkh") in found
     reader.event(b'{"messageStop": {"stopReason": "end_turn"}}')

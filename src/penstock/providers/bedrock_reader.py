@@ -70,7 +70,7 @@ EXCEPTIONS: dict[str, type[PenstockError]] = {
     "internalServerException": UpstreamUnavailable,
     "serviceUnavailableException": UpstreamUnavailable,
 }
-_CONTENT = frozenset({Text, Reasoning, ToolStart, ToolDelta, Citation})
+_CONTENT = frozenset({Text, Reasoning, ToolStart, ToolDelta, Citation, Image})
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
