@@ -75,6 +75,7 @@ _REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatal
 
 class PostgresStore(ScriptedStore):
     dialect: Dialect = "postgres"
+    refusals = (asyncpg.PostgresError, asyncpg.DataError)
 
     def __init__(
         self, url: str, *, clock: Clock | None = None, known: Sequence[Migration] | None = None
