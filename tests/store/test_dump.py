@@ -150,6 +150,20 @@ async def test_what_is_no_copy_is_refused(url: str, tmp_path: Path) -> None:
         assert (await one.status()).schema == ()
 
 
+async def test_calls_go_on_where_a_restore_took_their_day_away(
+    url: str, other_url: str, tmp_path: Path
+) -> None:
+    """A server that was not stopped would else drop them one by one, as rows that are wrong."""
+    async with opened(other_url) as other:
+        await other.add_usage([call(1, time_us=NOON_US - 40 * DAY_US)])
+        await backup(other, tmp_path / "copy")
+    async with opened(url) as one:
+        await one.add_usage([call(2)])
+        await restore(one, tmp_path / "copy", force=True)
+        await one.add_usage([call(3)])
+        assert (await one.sum_usage(EVER)).rows[0].calls == 2
+
+
 HEAD = {"penstock_store": 1, "schema": [1, 2, 3, 4, 5], "revision": 1}
 EDITED: dict[str, list[Any]] = {
     "a column that there is not": [HEAD, {"table": "teams", "columns": ["id", "colour"]}, ["a", "b"]],

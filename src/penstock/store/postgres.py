@@ -171,6 +171,13 @@ class PostgresStore(ScriptedStore):
     # Usage
 
     async def add_usage(self, rows: Sequence[UsageRow], /) -> None:
+        try:
+            await self._add_usage(rows)
+        except asyncpg.CheckViolationError:  # a restore made the table anew, without the days that we made
+            self._days.clear()
+            await self._add_usage(rows)
+
+    async def _add_usage(self, rows: Sequence[UsageRow]) -> None:
         for day in sorted({row.time_us // DAY_US for row in rows} - self._days):
             await self._make_days(day)
         await super().add_usage(rows)
