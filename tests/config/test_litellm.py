@@ -1,5 +1,6 @@
 """Five configurations of LiteLLM's proxy, as people have them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +247,6 @@ def test_anything_at_all_is_read(theirs: Any) -> None:
 
 
 def _service_account() -> str:
-    import json
-
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -407,6 +406,26 @@ def test_what_a_vendors_address_and_key_are_there_is_said_here() -> None:
         "api_key": "${AZURE_API_KEY}",
     }
     assert "GROQ_API_KEY" in notes(found)["model_list[2].litellm_params.api_base"]
+
+
+def test_one_entry_that_is_wrong_takes_no_other_with_it() -> None:
+    key_file = {"type": "service_account", "private_key": "-----${x}-----"}
+    found = made(
+        {"model": "azure/"},
+        {"model": "openai/x", "extra_headers": "a: b"},
+        {
+            "model": "vertex_ai/g",
+            "vertex_project": "p",
+            "vertex_location": "l",
+            "vertex_credentials": key_file,
+        },
+    )
+    assert list(found.settings["deployments"]) == ["d1", "d2"]
+    told = notes(found)
+    assert "names no model" in told["model_list[0].litellm_params.model"]
+    assert "model_list[1].litellm_params.extra_headers" in told
+    read = load_text(yaml.safe_dump(found.settings), env={})
+    assert json.loads(read.providers["vertex"].service_account or "") == key_file
 
 
 def test_what_all_models_of_a_vendor_would_have_is_told() -> None:

@@ -150,6 +150,50 @@ async def test_what_is_no_copy_is_refused(url: str, tmp_path: Path) -> None:
         assert (await one.status()).schema == ()
 
 
+async def test_calls_go_on_where_a_restore_took_their_day_away(
+    url: str, other_url: str, tmp_path: Path
+) -> None:
+    """A server that was not stopped would else drop them one by one, as rows that are wrong."""
+    async with opened(other_url) as other:
+        await other.add_usage([call(1, time_us=NOON_US - 40 * DAY_US)])
+        await backup(other, tmp_path / "copy")
+    async with opened(url) as one:
+        await one.add_usage([call(2)])
+        await restore(one, tmp_path / "copy", force=True)
+        await one.add_usage([call(3)])
+        assert (await one.sum_usage(EVER)).rows[0].calls == 2
+
+
+HEAD = {"penstock_store": 1, "schema": [1, 2, 3, 4, 5], "revision": 1}
+EDITED: dict[str, list[Any]] = {
+    "a column that there is not": [HEAD, {"table": "teams", "columns": ["id", "colour"]}, ["a", "b"]],
+    "a column that is none": [HEAD, {"table": "teams", "columns": ["id) SELECT 1 --"]}, ["a"]],
+    "a value that is missing": [HEAD, {"table": "teams", "columns": ["id"]}, ["a"]],
+    "a value of another kind": [HEAD, {"table": "usage_dims", "columns": ["id"]}, [{"x": 1}]],
+    "calls without a time": [HEAD, {"table": "usage", "columns": ["seq"]}, [1]],
+    "a team that there is not": [
+        HEAD,
+        {
+            "table": "memberships",
+            "columns": ["id", "created", "created_by", "version", "team", "user", "role"],
+        },
+        ["m", 1, "x", 1, "t", "u", "viewer"],
+    ],
+}
+
+
+@pytest.mark.parametrize("name", EDITED)
+async def test_a_dump_that_somebody_edited_is_refused_whole(url: str, tmp_path: Path, name: str) -> None:
+    lines = [*EDITED[name], {"rows": len(EDITED[name]) // 2}]
+    text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    (tmp_path / "copy").write_bytes(gzip.compress(text))
+    async with opened(url) as one:
+        await one.create(Team(name="a"), actor="ann")
+        with pytest.raises(InvalidRequest, match=r"copy cannot be .*[^.]\. Nothing was restored\.$"):
+            await restore(one, tmp_path / "copy", force=True)
+        assert [row.name for row in (await one.page(Team)).rows] == ["a"]
+
+
 async def test_a_damaged_file_of_sqlite_is_no_copy(tmp_path: Path) -> None:
     """SQLite reads what a page says, if it can: rows and sums would be others."""
     source, target = f"sqlite:///{tmp_path / 'source.db'}", f"sqlite:///{tmp_path / 'target.db'}"

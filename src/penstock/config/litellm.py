@@ -17,6 +17,7 @@ What has no equivalent is told, item by item (`Note`); nothing is left out in si
 are in litellm_words.py.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
@@ -291,6 +292,9 @@ class _Work:
                 self.note(f"{entry.path}.litellm_params.model", f"{said!r} names no vendor; taken for {kind}")
             return self.at(kind, base), said
         kind = KINDS.get(prefix, prefix)
+        if not rest:
+            self.note(f"{entry.path}.litellm_params.model", f"{said!r} names no model; left out")
+            return None, rest
         if kind == "bedrock":
             rest = re.sub(r"^((converse|invoke|converse_like)/)?([a-z]{2}(-[a-z]+)+-[0-9]/)?", "", rest)
         if kind in PROFILES or kind in ("vertex", "bedrock"):
@@ -326,8 +330,12 @@ class _Work:
                 continue
             if kind not in NEEDS.get(name, (kind,)):
                 self.note(f"{entry.path}.litellm_params.{key}", f"says nothing of {kind}")
-            elif isinstance(value, Mapping):
+            elif name == "headers" and isinstance(value, Mapping):
                 made[name] = {str(one): self.text(other) for one, other in value.items()}
+            elif isinstance(value, Mapping):  # a key file's JSON
+                made[name] = self.text(json.dumps(value))
+            elif isinstance(value, list) or name == "headers":
+                self.note(f"{entry.path}.litellm_params.{key}", "cannot be read; left out")
             else:
                 made[name] = self.text(value)
         if params.get("organization"):

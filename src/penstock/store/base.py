@@ -10,7 +10,7 @@ PostgreSQL's connections.
 import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from penstock.lib.clock import Clock
 from penstock.store import entities, migrations, rerate, terms, usage
@@ -52,6 +52,7 @@ Make = Callable[[], Script[T]]
 class ScriptedStore(Store, abc.ABC):
     dialect: Dialect
     place: str
+    refusals: ClassVar[tuple[type[Exception], ...]]  # of the driver: rows that do not fit their table
 
     def __init__(self, clock: Clock, known: Sequence[Migration] | None = None) -> None:
         self._clock = clock

@@ -26,7 +26,7 @@ import msgspec
 
 from penstock.store import entities, migrations
 from penstock.store.base import ScriptedStore
-from penstock.store.sql import Aside, Ask, Load, Rows, Script
+from penstock.store.sql import Aside, Ask, BrokenReference, Load, Rows, Script
 from penstock.store.sqlite import SQLiteStore
 from penstock.types.errors import Conflict, InvalidRequest, SchemaMismatch
 from penstock.types.usage_store import DAY_US
@@ -116,8 +116,17 @@ async def restore(
     copy = await asyncio.to_thread(open_copy, source)
     try:
         return await store.run(lambda: _restore(store, copy, force, report))
+    except _misfits(store) as exc:
+        said = str(exc) or "a row names one that there is not"
+        said = said.splitlines()[0].rstrip(".")
+        raise InvalidRequest(f"{source} cannot be restored: {said}. Nothing was restored.") from exc
     finally:
         await asyncio.to_thread(copy.close)
+
+
+def _misfits(store: ScriptedStore) -> tuple[type[Exception], ...]:
+    """What rows that somebody edited end in."""
+    return (*store.refusals, BrokenReference, ValueError)
 
 
 class _Lines:
@@ -280,10 +289,17 @@ def _chunks(path: Path, file: gzip.GzipFile) -> Iterator[Chunk]:
                 raise InvalidRequest(
                     f"{path} has a table {said['table']!r}, which this release does not know."
                 )
-            chunk = Chunk(said["table"], tuple(said["columns"]), [])
+            chunk = Chunk(said["table"], tuple(map(_column, said["columns"])), [])
     except (OSError, EOFError, ValueError, KeyError, TypeError) as exc:
         raise InvalidRequest(f"{path} cannot be read to its end: {exc}. Nothing was restored.") from exc
     raise InvalidRequest(f"{path} is cut off after {done} rows. Nothing was restored.")
+
+
+def _column(name: object) -> str:
+    """It stands in a statement. Raises ValueError."""
+    if not (isinstance(name, str) and name.isidentifier() and name.isascii()):
+        raise ValueError(f"{name!r} is no column")
+    return name
 
 
 def _restore(store: ScriptedStore, copy: Copy, force: bool, report: Report) -> Script[int]:

@@ -76,6 +76,7 @@ _REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatal
 
 class PostgresStore(ScriptedStore):
     dialect: Dialect = "postgres"
+    refusals = (asyncpg.PostgresError, asyncpg.DataError)
 
     def __init__(
         self, url: str, *, clock: Clock | None = None, known: Sequence[Migration] | None = None
@@ -171,6 +172,13 @@ class PostgresStore(ScriptedStore):
     # Usage
 
     async def add_usage(self, rows: Sequence[UsageRow], /) -> None:
+        try:
+            await self._add_usage(rows)
+        except asyncpg.CheckViolationError:  # a restore made the table anew, without the days that we made
+            self._days.clear()
+            await self._add_usage(rows)
+
+    async def _add_usage(self, rows: Sequence[UsageRow]) -> None:
         for day in sorted({row.time_us // DAY_US for row in rows} - self._days):
             await self._make_days(day)
         await super().add_usage(rows)

@@ -74,6 +74,7 @@ _READER = ("PRAGMA query_only = ON", "PRAGMA temp_store = MEMORY", "PRAGMA mmap_
 
 class SQLiteStore(ScriptedStore):
     dialect: Dialect = "sqlite"
+    refusals = (sqlite3.Error,)
 
     def __init__(
         self,
