@@ -4,8 +4,8 @@ Latency counts from the time at which a request was due, so a program that stall
 that fell due meanwhile. The loop is select(2) rather than asyncio: its timeout is in microseconds, uvloop's
 timers are whole milliseconds. On a shared machine a hypervisor takes cores away for milliseconds, which is longer
 than anything measured here: requests are sent until as many as wanted fell into tenths of a second in which it did
-not, up to three times as many, and the least disturbed are counted. It runs in a process of its own, pinned to the
-core of the load, with the garbage collector off:
+not, at most three times as many, and those are counted; where they are fewer than a quarter, the least disturbed with
+them. It runs in a process of its own, pinned to the core of the load, with the garbage collector off:
 
     python -m bench.prober < asked.json     (an Asked; prints a Seen as JSON)
 """
@@ -31,7 +31,8 @@ WARM_UP_S = 0.1  # of requests that are sent but not counted: they open the conn
 DRAIN_S = 5.0  # after the last request was due
 MAX_OPEN = 900  # select(2) takes 1024 descriptors
 WINDOW_S = 0.1  # counted or put aside as a whole
-MOST_TIMES = 3  # as many requests as wanted are sent, for the least disturbed among them
+MOST_TIMES = 3  # as many requests as wanted are sent, for those that were left alone
+LEAST = 0.25  # of those wanted are counted
 
 FIRST_CONTENT = b"forest"  # what every content event of bench/upstream.c says
 
@@ -109,7 +110,8 @@ def least_disturbed(windows: Sequence[_Window], count: int) -> Seen:
     seconds: list[float] = []
     disturbed = 0
     for one in sorted(windows, key=lambda one: one.stolen):
-        counted = one.seconds[: count - len(seconds)]
+        most = round(count * LEAST) if one.stolen else count
+        counted = one.seconds[: max(0, most - len(seconds))]
         seconds += counted
         disturbed += len(counted) if one.stolen else 0
     return Seen(seconds, sum(len(one.seconds) for one in windows), disturbed)
@@ -119,7 +121,7 @@ def told(every: Sequence[Mapping[str, int]]) -> str:
     """What a page says of `counts`."""
     sent, counted, disturbed = (sum(one[name] for one in every) for name in ("sent", "counted", "disturbed"))
     rest = f"; of these {disturbed} were disturbed, too" if disturbed else ""
-    return f"Of {sent} requests the {counted} count that the hypervisor disturbed least{rest}."
+    return f"Of {sent} requests {counted} count, those that the hypervisor disturbed least{rest}."
 
 
 def _stolen() -> int:

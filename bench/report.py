@@ -35,7 +35,7 @@ the machine than requests per second do. Rounds are interleaved (A B C A B C ...
 smallest and largest in brackets, and ratios are taken within a round. Compare ratios, not microseconds, between
 machines. The rows are not like for like: what a program does for each request stands beside its figure.
 Latencies at a fixed rate are those of the tenths of a second in which a hypervisor took none of the cores away,
-as far as there were enough; under such a table it says how many requests that were.
+as far as there were any; under such a table it says how many requests that were.
 """
 
 

@@ -116,7 +116,7 @@ def table(result: dict[str, Any]) -> str:
         for row in measured["rows"].values()
         if "requests" in row
     ]
-    return "\n".join([*lines, "", told(every)])
+    return "\n".join([*lines, "", told(every)] if every else lines)
 
 
 def cells(row: dict[str, Any]) -> str:
