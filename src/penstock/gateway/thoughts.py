@@ -77,9 +77,7 @@ class Thoughts:
     def __init__(self, clock: Clock, *, kept_s: float = KEPT_S, kept_bytes: int = KEPT_BYTES) -> None:
         self._clock = clock
         self._kept_s = kept_s
-        self._by_call: OrderedDict[tuple[str, str], Thought] = (
-            OrderedDict()
-        )  # in the order in which they expire
+        self._by_call: OrderedDict[tuple[str, str], Thought] = OrderedDict()  # the next to expire first
         self._room = Room(kept_bytes)
         self._others: Others | None = None
 

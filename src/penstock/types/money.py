@@ -73,9 +73,8 @@ class Price(Prices, frozen=True, kw_only=True):
 
 
 _KINDS: Final = Prices.__struct_fields__
-_OWN: Final = (
-    *("input", "output", "cached", "cache_write", "cache_write_1h", "audio_input", "audio_output"),
-)  # that no other price stands in for
+# Those that no other price stands in for.
+_OWN: Final = ("input", "output", "cached", "cache_write", "cache_write_1h", "audio_input", "audio_output")
 
 
 def _first(price: int | None, other: int | None) -> int | None:
