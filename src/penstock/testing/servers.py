@@ -147,30 +147,37 @@ class PgBouncer(Server):
         self.wait(lambda: _says(self.port, _HELLO, b"E"))  # it has no database called penstock
 
 
-@contextlib.contextmanager
-def redis_server(*, options: Sequence[str] = ("--appendonly", "yes")) -> Iterator[RedisServer]:
-    """Redis, or Valkey where that is installed instead. Each change is written before it is answered."""
+def _redis_program() -> str:
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         raise NotInstalled("redis-server is not installed: sudo apt install redis-server")
+    return program
+
+
+@contextlib.contextmanager
+def _redis_running(argv: list[str], port: int, folder: Path) -> Iterator[RedisServer]:
+    server = RedisServer(argv, f"redis://127.0.0.1:{port}", port, folder, user=None, stop=signal.SIGTERM)
+    try:
+        yield server
+    finally:
+        server.stop(kill=True)
+
+
+@contextlib.contextmanager
+def redis_server(*, options: Sequence[str] = ("--appendonly", "yes")) -> Iterator[RedisServer]:
+    """Redis, or Valkey where that is installed instead. Each change is written before it is answered."""
+    program = _redis_program()
     with tempfile.TemporaryDirectory(prefix="penstock-redis-") as folder:
         port = free_port()
         argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", *options]
-        server = RedisServer(
-            argv, f"redis://127.0.0.1:{port}", port, Path(folder), user=None, stop=signal.SIGTERM
-        )
-        try:
+        with _redis_running(argv, port, Path(folder)) as server:
             yield server
-        finally:
-            server.stop(kill=True)
 
 
 @contextlib.contextmanager
 def redis_sentinel(primary: RedisServer, *, name: str = "main", quorum: int = 1) -> Iterator[RedisServer]:
     """One that watches `primary`, and takes it for gone after half a second of silence."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        raise NotInstalled("redis-server is not installed: sudo apt install redis-server")
+    program = _redis_program()
     with tempfile.TemporaryDirectory(prefix="penstock-sentinel-") as folder:
         port = free_port()
         settings = Path(folder) / "sentinel.conf"
@@ -180,13 +187,8 @@ def redis_sentinel(primary: RedisServer, *, name: str = "main", quorum: int = 1)
             f"sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 3000\n"
         )
         argv = [program, str(settings), "--sentinel"]
-        server = RedisServer(
-            argv, f"redis://127.0.0.1:{port}", port, Path(folder), user=None, stop=signal.SIGTERM
-        )
-        try:
+        with _redis_running(argv, port, Path(folder)) as server:
             yield server
-        finally:
-            server.stop(kill=True)
 
 
 @contextlib.contextmanager
